@@ -1,0 +1,78 @@
+"""What a machine asks its driver to do, and in which order.
+
+The driver carries out an :class:`Actions` from its first field to its last: stage ``store``, then deliver ``send``, then
+fetch ``load``, then arm the one timer. A machine puts a frame into ``send`` only when everything it promises is already
+durable: it hears of that through its ``durable`` input.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NewType
+
+from msgspec import Struct
+
+Channel = NewType("Channel", int)
+"""Number of an incoming connection, given by the driver and never used twice."""
+
+
+class Write(Struct, frozen=True, array_like=True, gc=False):
+    """Changes to one object that belong together.
+
+    Attributes:
+        object_id: which object.
+        history: canonical bytes of its replica history from now on.
+        put: versions to store as pairs (logical timestamp, encoded version).
+        delete: timestamps of versions to forget.
+    """
+
+    object_id: str
+    history: bytes
+    put: tuple[tuple[bytes, bytes], ...] = ()
+    delete: tuple[bytes, ...] = ()
+
+
+class ObjectRecord(Struct, frozen=True, array_like=True, gc=False):
+    """One object as a store gives it back: its history and every version it keeps, as pairs (timestamp, version)."""
+
+    history: bytes
+    versions: tuple[tuple[bytes, bytes], ...]
+
+
+class Store(Struct, frozen=True, array_like=True, gc=False):
+    """One transaction: all of ``writes`` or none; ``sequence`` counts up by one."""
+
+    sequence: int
+    writes: tuple[Write, ...]
+
+
+class Reply(Struct, frozen=True, array_like=True, gc=False):
+    """A frame back over the connection a message came on."""
+
+    channel: Channel
+    frame: bytes
+
+
+class Ask(Struct, frozen=True, array_like=True, gc=False):
+    """A frame to a server, by its index in the cluster file."""
+
+    server: int
+    frame: bytes
+
+
+class Actions(Struct, frozen=True, array_like=True, gc=False):
+    """What to do now, in the order of the fields.
+
+    Attributes:
+        store: transactions to stage, in order.
+        send: frames to deliver; loss is allowed, order per destination is kept.
+        load: objects to read; each answered by the machine's ``loaded`` input.
+        wake_at_ns: when to call ``wake`` at the latest, on the clock of ``now_ns``; None for never.
+    """
+
+    store: tuple[Store, ...] = ()
+    send: tuple[Reply | Ask, ...] = ()
+    load: tuple[str, ...] = ()
+    wake_at_ns: int | None = None
+
+
+NOTHING: Final = Actions()

@@ -1,0 +1,83 @@
+"""Every bound of the protocol, with its unit and the reason for its value.
+
+Everything a peer sends is checked against one of these before memory is set aside for it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- frames and messages -------------------------------------------------------------------------------------
+FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A whole frame, header included: one state at its limit plus 64 histories, with room to spare."""
+
+ARGUMENTS_BYTES_MAX: Final = 1024 * 1024
+"""Encoded arguments of one call."""
+
+STATE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Encoded state of one object: the whole state is rewritten by every update, so larger ones should be split."""
+
+ANSWER_BYTES_MAX: Final = 1024 * 1024
+"""Encoded answer of one call."""
+
+OBJECT_ID_BYTES_MAX: Final = 256
+"""UTF-8 length of an object id (``Type/key``)."""
+
+METHOD_BYTES_MAX: Final = 128
+"""UTF-8 length of a method or function name."""
+
+# --- objects of one operation or repair -----------------------------------------------------------------------
+OPERATION_OBJECTS_MAX: Final = 16
+"""Objects of one multi-object operation (PROTOCOL §7, Limits)."""
+
+REPAIR_OBJECTS_MAX: Final = 64
+"""Objects of one repair: fewer than four different object sets of 16 can be met (PROTOCOL §7, Limits)."""
+
+CALLS_MAX: Final = 64
+"""Calls that one operation may carry (combining)."""
+
+# --- histories ------------------------------------------------------------------------------------------------
+HISTORY_CANDIDATES_MAX: Final = 2048
+"""Candidates of one replica history; two in the good case."""
+
+CLIENT_CANDIDATES_MAX: Final = 128
+"""Unpruned candidates of one client in one history: a client's repairs cannot crowd out another's (ours)."""
+
+HISTORY_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Encoded replica history."""
+
+TIME_MAX: Final = 2**62
+"""Logical times above this are culled: one liar could otherwise use the clock up (PROTOCOL §4.1)."""
+
+TIME_LEAD_MAX: Final = 2**40
+"""A history may lead the time that r histories reach by at most this much."""
+
+# --- exactly once ---------------------------------------------------------------------------------------------
+RING_ENTRIES: Final = 64
+"""Recent operations remembered in each version (PROTOCOL §6)."""
+
+RING_ANSWER_BYTES_MAX: Final = 128
+"""Answers up to this size are kept in the ring as they are, larger ones as their digest."""
+
+# --- server ---------------------------------------------------------------------------------------------------
+PENDING_REQUESTS_MAX: Final = 4096
+"""Requests that wait for a load or an object sync; one more is refused as *busy*."""
+
+SYNCS_MAX: Final = 1024
+"""Object syncs under way at one server."""
+
+SYNC_TIMEOUT_NS: Final = 2_000_000_000
+"""An object sync that has not ended by then fails, and the request with it."""
+
+SYNC_RETRY_NS: Final = 50_000_000
+"""Silence after which an object sync asks further servers."""
+
+KEPT_VERSIONS: Final = 4
+"""Versions of pruned candidates kept for slow syncs and repeated requests, at most."""
+
+KEPT_VERSIONS_AGE_NS: Final = 60_000_000_000
+"""... and no longer than this, checked when the object is next written."""
+
+# --- client ---------------------------------------------------------------------------------------------------
+QUEUED_CALLS_MAX: Final = 10_000
+"""Calls of one client that may wait in its queues; one more is refused."""

@@ -1,0 +1,122 @@
+"""What is invoked: calls, operations, and the contract of whoever executes them.
+
+An *operation* names its objects and carries one or more *calls*; each call has a method, arguments and a random
+128-bit id (exactly-once, PROTOCOL §6). One object is the special case of several, one call that of several.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final, NewType, Protocol
+
+from msgspec import Struct
+
+ObjectId = NewType("ObjectId", str)
+"""``Type/key``; compared and locked in code-point order."""
+
+ClientId = NewType("ClientId", bytes)
+"""16 bytes: BLAKE2b-128 of the client's pinned certificate (DER); never a field of a message."""
+
+CANCEL: Final = ""
+"""The reserved method of a call that resolves another: the other's id is its argument (PROTOCOL §6, resolve)."""
+
+
+def type_of(object_id: ObjectId) -> str:
+    """The type's name, which is the part of the id before the first ``/``."""
+    return object_id.partition("/")[0]
+
+
+class Call(Struct, frozen=True, array_like=True, gc=False):
+    """One call of an operation.
+
+    Attributes:
+        id: 16 random bytes chosen by the client.
+        since: number of the version on which the earliest attempt that may still be alive was conditioned; a version
+            more than a ring's length newer cannot tell any more whether the call was applied.
+        method: name of the method, dotted name of a multi-object function, or :data:`CANCEL`.
+        arguments: canonical bytes of a map from parameter names to values; for CANCEL the id to cancel.
+    """
+
+    id: bytes
+    since: int
+    method: str
+    arguments: bytes
+
+
+class Operation(Struct, frozen=True, array_like=True, gc=False):
+    """What a client wants done: ``calls`` in order, each on all of ``objects`` (in parameter order)."""
+
+    objects: tuple[ObjectId, ...]
+    calls: tuple[Call, ...]
+
+    @property
+    def method(self) -> str:
+        """Name of the first call's method, for messages to people."""
+        return self.calls[0].method
+
+
+def digest(data: bytes) -> bytes:
+    """32 bytes of BLAKE2b (RFC 7693): every digest of the protocol."""
+    return blake2b(data, digest_size=32).digest()
+
+
+# --- answers --------------------------------------------------------------------------------------------------
+# One byte says what the rest is. All are agreed upon by the servers in the same way.
+VALUE: Final = b"v"
+"""The method returned: canonical bytes of the value follow."""
+REJECTED: Final = b"r"
+"""The method raised a Rejected: canonical bytes of [class name, arguments] follow. Nothing changed."""
+FAILED: Final = b"e"
+"""The method raised something else or returned what cannot be encoded: text follows. Nothing changed."""
+REFUSED: Final = b"x"
+"""Unknown type or method, wrong arguments, over a limit: ``ErrorName: text`` follows. Nothing changed."""
+CANCELLED: Final = b"c"
+"""The call was cancelled by a resolve before it was applied, and never will be."""
+FORGOTTEN: Final = b"f"
+"""Too many updates have passed since to tell whether the call was applied."""
+DIGEST: Final = b"d"
+"""The call was applied, but its answer was too long for the ring: the digest follows."""
+
+
+class Executed(Struct, frozen=True, gc=False):
+    """What one call did.
+
+    Attributes:
+        answer: a tag (VALUE, REJECTED, FAILED or REFUSED) and its bytes.
+        states: the new states in the order of the objects, or None if nothing is to be written (a query, or a
+            rejection).
+    """
+
+    answer: bytes
+    states: tuple[bytes, ...] | None
+
+
+class Executor(Protocol):
+    """Runs the methods of objects on encoded states. Implemented by :class:`fivefold.objects.Registry`.
+
+    Deterministic: equal arguments give equal results on every server. Never raises for what a peer sent.
+    """
+
+    def initial(self, object_id: ObjectId) -> bytes | None:
+        """Canonical state of an object nobody has written yet; None if its type is unknown."""
+        ...
+
+    def is_update(self, objects: tuple[ObjectId, ...], method: str) -> bool | None:
+        """Whether ``method`` of these objects is an update; None if there is no such method for them."""
+        ...
+
+    def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
+        """Run one call (never CANCEL) on copies of ``states``, which are in the order of ``objects``."""
+        ...
+
+
+class AccessPolicy(Protocol):
+    """Who may do what: the client's access rules of the cluster file."""
+
+    def allows(self, client: ClientId, object_id: ObjectId, method: str) -> bool:
+        """Whether ``client`` may invoke ``method`` on the object."""
+        ...
+
+    def knows(self, client: ClientId, object_id: ObjectId) -> bool:
+        """Whether ``client`` has any right on the object: then it may repair it."""
+        ...

@@ -1,0 +1,1 @@
+"""Byzantine-fault-tolerant replicated objects for Python: the public surface."""

@@ -1,1 +1,21 @@
-"""TODO"""
+"""Frames between clients and servers: the contract, TCP with TLS 1.3, and an in-process twin for tests."""
+
+from fivefold.transport.contract import VERSION, Connection, Credentials, Link, Listener, Peer, Transport
+from fivefold.transport.frames import Framer
+from fivefold.transport.memory import MemoryNetwork, MemoryTransport
+from fivefold.transport.streams import StreamTransport, is_loopback
+
+__all__ = [
+    "VERSION",
+    "Connection",
+    "Credentials",
+    "Framer",
+    "Link",
+    "Listener",
+    "MemoryNetwork",
+    "MemoryTransport",
+    "Peer",
+    "StreamTransport",
+    "Transport",
+    "is_loopback",
+]

@@ -1,0 +1,170 @@
+"""The caller's side: one connection to one server, made anew with growing pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from random import Random
+
+from fivefold.transport import limits
+from fivefold.transport.contract import Credentials
+from fivefold.transport.hello import decode_hello, encode_hello
+from fivefold.transport.wire import Wire
+
+
+class StreamLink:
+    """A link over TCP.
+
+    Attributes:
+        server: index of the server.
+        dropped: frames that could not be queued.
+        failure: why the last attempt or connection ended; None while the link is up or was never tried.
+    """
+
+    def __init__(
+        self,
+        server: int,
+        credentials: Credentials,
+        *,
+        uses_tls: bool,
+        random: Random,
+        on_frame: Callable[[bytes], None],
+        on_up: Callable[[], None],
+        on_down: Callable[[], None],
+    ) -> None:
+        self.server = server
+        self.dropped = 0
+        self.failure: str | None = None
+        self._credentials = credentials
+        self._uses_tls = uses_tls
+        self._random = random
+        self._on_frame = on_frame
+        self._on_up = on_up
+        self._on_down = on_down
+        self._wire: Wire | None = None
+        self._up: Wire | None = None  # the wire while frames are accepted
+        self._refusal: str | None = None  # why we ourselves gave up on the peer
+        self._ended: asyncio.Future[str] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether frames are accepted now."""
+        return self._up is not None
+
+    def start(self) -> None:
+        """Begin to connect."""
+        assert self._task is None, "a link is started once"
+        self._task = asyncio.get_running_loop().create_task(self._keep_connected())
+
+    def send(self, frame: bytes) -> bool:
+        """Queue a frame; False if it was dropped because the link is down or its buffer full."""
+        if self._up is not None and self._up.send(frame):
+            return True
+        self.dropped += 1
+        return False
+
+    def send_parts(self, parts: Sequence[bytes]) -> bool:
+        """Queue one frame given in pieces."""
+        if self._up is not None and self._up.send_parts(parts):
+            return True
+        self.dropped += 1
+        return False
+
+    async def close(self) -> None:
+        """End the connection and stop connecting; no callback is called afterwards."""
+        self._up = None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._wire is not None and self._ended is not None:
+            self._wire.on_frame = _ignore
+            self._wire.close()
+            await asyncio.wait([self._ended], timeout=limits.CLOSE_TIMEOUT_S)
+            self._wire.abort()
+
+    # --- connecting ----------------------------------------------------------------------------------------------
+    async def _keep_connected(self) -> None:
+        pause_s = limits.BACKOFF_S_FIRST
+        while True:
+            was_useful = await self._connect_once()
+            pause_s = limits.BACKOFF_S_FIRST if was_useful else min(2 * pause_s, limits.BACKOFF_S_MAX)
+            await asyncio.sleep(pause_s * self._random.uniform(0.5, 1.0))
+
+    async def _connect_once(self) -> bool:
+        """One connection from its first packet to its end; whether the server ever sent a frame over it."""
+        loop = asyncio.get_running_loop()
+        self._refusal = None
+        self._ended = loop.create_future()
+        wire = self._wire = Wire(
+            loop, on_frame=self._hear_hello, on_made=self._made, on_lost=self._lost, pushes_back=False
+        )
+        host, port = self._credentials.address_of(self.server)
+        try:
+            async with asyncio.timeout(limits.HANDSHAKE_TIMEOUT_S):
+                await loop.create_connection(
+                    lambda: wire,
+                    host,
+                    port,
+                    ssl=self._credentials.link_context(self.server) if self._uses_tls else None,
+                    server_hostname="" if self._uses_tls else None,
+                    ssl_shutdown_timeout=limits.CLOSE_TIMEOUT_S if self._uses_tls else None,
+                )
+        except TimeoutError:
+            self.failure = f"no answer from {host}:{port}"
+        except OSError as error:
+            self.failure = self._describe(error)
+        else:
+            await asyncio.wait([self._ended])  # not awaited itself: cancelling us must not cancel it
+            self.failure = self._ended.result()
+        self._wire = None
+        return wire.has_received
+
+    def _made(self) -> None:
+        assert self._wire is not None
+        if not self._uses_tls:
+            self._wire.send(encode_hello(self._credentials.certificate))
+            return  # up when the answer is here
+        self._check(is_our_version=self._wire.is_our_version(), certificate=self._wire.certificate())
+
+    def _hear_hello(self, frame: bytes) -> None:
+        is_our_version, certificate = decode_hello(frame)
+        self._check(is_our_version=is_our_version, certificate=certificate)
+
+    def _check(self, *, is_our_version: bool, certificate: bytes | None) -> None:
+        assert self._wire is not None
+        if not is_our_version:
+            self._refusal = f"server {self.server} speaks another version of the protocol: upgrade the older side"
+        elif certificate != self._credentials.certificate_of(self.server):
+            self._refusal = f"whoever answers at the address of server {self.server} is not that server"
+        if self._refusal is not None:
+            self._wire.abort()
+            return
+        self._wire.trust(self._on_frame)
+        self._up = self._wire
+        self.failure = None
+        self._on_up()
+
+    def _lost(self, failure: Exception | None) -> None:
+        assert self._ended is not None
+        if not self._ended.done():
+            self._ended.set_result(self._refusal or self._describe(failure))
+        if self._up is not None:
+            self._up = None
+            self._on_down()
+
+    def _describe(self, failure: Exception | None) -> str:
+        match failure:
+            case None:
+                return f"server {self.server} closed the connection"
+            case ssl.SSLCertVerificationError():
+                return f"server {self.server} shows another certificate than the cluster file's"
+            case ssl.SSLError() if "ALERT" in str(failure.reason):
+                return f"server {self.server} refuses this identity ({failure.reason}): its cluster file may be older"
+            case _:
+                return f"server {self.server}: {failure}"
+
+
+def _ignore(frame: bytes) -> None:
+    """A frame that arrives after the end."""

@@ -1,0 +1,105 @@
+"""Frames over TCP with TLS 1.3: both sides show a certificate, and each must be the one in the cluster file.
+
+Without TLS (``tls=False``, for experiments and benchmarks on one machine) both sides begin with a *hello* frame,
+``fivefold/1 NUL certificate``, which claims an identity and proves nothing: it is refused off the loopback interface.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from random import Random
+
+from fivefold.errors import ConfigurationError
+from fivefold.transport.contract import Connection, Credentials
+from fivefold.transport.links import StreamLink
+from fivefold.transport.listeners import StreamListener, listening_socket
+
+
+class StreamTransport:
+    """One member's way to the others, over TCP.
+
+    Attributes:
+        credentials: what the transport knows of its own member and the others.
+        uses_tls: whether connections are encrypted and their peers proven.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        tls: bool = True,
+        listen_address: tuple[str, int] | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            credentials: of the own member and the others.
+            tls: False sends everything in clear and believes what peers say they are; loopback addresses only.
+            listen_address: where to listen if not at the cluster file's address (behind address translation).
+            random: source of the jitter between attempts to connect.
+        """
+        self.credentials = credentials
+        self.uses_tls = tls
+        self._listen_address = listen_address
+        self._random = random or Random()
+
+    async def listen(
+        self,
+        *,
+        on_open: Callable[[Connection], None],
+        on_frame: Callable[[Connection, bytes], None],
+        on_close: Callable[[Connection], None],
+    ) -> StreamListener:
+        """Accept connections on the own address; see :class:`fivefold.transport.Transport`."""
+        address = self._listen_address
+        if address is None:
+            if self.credentials.own_index is None:
+                raise ConfigurationError("only a server can listen: use the identity of one of the cluster's servers")
+            address = self.credentials.address_of(self.credentials.own_index)
+        self._check_clear_text(address)
+        listener = StreamListener(
+            await listening_socket(address),
+            self.credentials,
+            uses_tls=self.uses_tls,
+            on_open=on_open,
+            on_frame=on_frame,
+            on_close=on_close,
+        )
+        listener.start()
+        return listener
+
+    def link(
+        self,
+        server: int,
+        *,
+        on_frame: Callable[[bytes], None],
+        on_up: Callable[[], None],
+        on_down: Callable[[], None],
+    ) -> StreamLink:
+        """A link to a server, not yet started; see :class:`fivefold.transport.Transport`."""
+        self._check_clear_text(self.credentials.address_of(server))
+        return StreamLink(
+            server,
+            self.credentials,
+            uses_tls=self.uses_tls,
+            random=self._random,
+            on_frame=on_frame,
+            on_up=on_up,
+            on_down=on_down,
+        )
+
+    def _check_clear_text(self, address: tuple[str, int]) -> None:
+        if not self.uses_tls and not is_loopback(address[0]):
+            raise ConfigurationError(
+                f"without TLS anybody can pose as anybody, so {address[0]} is refused: use TLS or loopback addresses"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, by its text alone: names other than localhost are not looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

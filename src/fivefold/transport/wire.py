@@ -1,0 +1,229 @@
+"""One TCP connection that carries frames: the part that both ends share.
+
+Frames queued in one turn of the event loop are joined and written by one call: a write costs a system call and, with
+TLS, a record of its own. asyncio.BufferedProtocol was measured too and gained nothing (benchmarks/echo.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol.limits import FRAME_BYTES_MAX
+from fivefold.transport import limits
+from fivefold.transport.contract import VERSION
+from fivefold.transport.frames import HEADER_BYTES, Framer, header_of
+
+_JOINED_BYTES_MAX: Final = 1024 * 1024
+"""More than this is written piece by piece: copying it costs more than the further calls."""
+
+
+class Wire(asyncio.Protocol):
+    """Frames in and out over one connection.
+
+    Attributes:
+        on_frame: called with each frame; its owner changes it once the peer is known.
+        has_received: whether anything has come from the peer since it is known.
+        violation: why we gave the connection up, if the peer broke the framing.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_frame: Callable[[bytes], None],
+        on_made: Callable[[], None],
+        on_lost: Callable[[Exception | None], None],
+        pushes_back: bool,
+    ) -> None:
+        """Not connected yet.
+
+        Args:
+            loop: the event loop the connection lives on.
+            on_frame: called with each frame.
+            on_made: called when the connection (with TLS: the handshake) is made.
+            on_lost: called once when it has ended, with the reason or None for an orderly end.
+            pushes_back: whether to stop reading while the peer does not take what we send. One end only: two ends that
+                wait for each other to read would wait for ever.
+        """
+        self.on_frame = on_frame
+        self.has_received = False
+        self.violation: PeerViolation | None = None
+        self._on_made = on_made
+        self._on_lost = on_lost
+        self._pushes_back = pushes_back
+        self._call_soon = loop.call_soon
+        self._framer = Framer(limits.HELLO_BYTES_MAX)
+        self._transport: asyncio.Transport | None = None
+        self._queue: list[bytes] = []
+        self._queued_bytes = 0
+        self._room_bytes = 0  # how much may be queued: nothing while not connected
+        self._is_choked = False
+        self._is_held = False
+
+    # --- what the owner does -----------------------------------------------------------------------------------
+    def send(self, frame: bytes) -> bool:
+        """Queue a frame for the end of this turn; False if there is no connection or no room."""
+        size = len(frame)
+        assert 0 < size <= FRAME_BYTES_MAX
+        queued = self._queued_bytes + HEADER_BYTES + size
+        if queued > self._room_bytes:
+            return False
+        self._queued_bytes = queued
+        queue = self._queue
+        if not queue:
+            self._call_soon(self._flush)
+        queue.append(header_of(size))
+        queue.append(frame)
+        return True
+
+    def send_parts(self, parts: Sequence[bytes]) -> bool:
+        """Queue one frame given in pieces."""
+        size = sum(map(len, parts))
+        assert 0 < size <= FRAME_BYTES_MAX
+        queued = self._queued_bytes + HEADER_BYTES + size
+        if queued > self._room_bytes:
+            return False
+        self._queued_bytes = queued
+        queue = self._queue
+        if not queue:
+            self._call_soon(self._flush)
+        queue.append(header_of(size))
+        queue.extend(parts)
+        return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is made and neither end has given it up."""
+        return self._room_bytes > 0
+
+    def trust(self, on_frame: Callable[[bytes], None]) -> None:
+        """The peer is known: allow frames of full size and hand them to ``on_frame`` from now on."""
+        self.on_frame = on_frame
+        self.has_received = False
+        self._framer.frame_bytes_max = FRAME_BYTES_MAX
+
+    def hold(self, is_held: bool) -> None:
+        """Stop or go on reading."""
+        self._is_held = is_held
+        self._steer_reading()
+
+    def close(self) -> None:
+        """Write what is queued, then end the connection."""
+        if self._transport is not None:
+            self._flush()
+            self._room_bytes = 0
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._room_bytes = 0
+        if self._transport is not None:
+            self._transport.abort()
+
+    def certificate(self) -> bytes | None:
+        """The peer's certificate (DER) that TLS has verified; None without TLS."""
+        assert self._transport is not None
+        session = self._transport.get_extra_info("ssl_object")
+        return None if session is None else session.getpeercert(binary_form=True)
+
+    def is_our_version(self) -> bool:
+        """Whether TLS has agreed on our protocol version."""
+        assert self._transport is not None
+        session: ssl.SSLObject = self._transport.get_extra_info("ssl_object")
+        return session.selected_alpn_protocol() == VERSION
+
+    # --- what the event loop calls -----------------------------------------------------------------------------
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Set the connection up and tell the owner."""
+        # uvloop's transports do not inherit from asyncio's.
+        self._transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=limits.OUTPUT_BYTES_HIGH)
+        watch_liveness(transport.get_extra_info("socket"))
+        self._room_bytes = limits.OUTPUT_BYTES_MAX
+        self._on_made()
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on the frames that are whole now."""
+        self.has_received = True
+        try:
+            frames = self._framer.feed(data)
+        except PeerViolation as violation:
+            self.violation = violation
+            self.abort()
+            return
+        for frame in frames:
+            if not self._room_bytes:  # closed by an earlier frame
+                return
+            self.on_frame(frame)
+
+    def eof_received(self) -> bool:
+        """End our half too."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner, once."""
+        self._transport = None
+        self._room_bytes = 0
+        self._queue.clear()
+        self._on_lost(self.violation or exc)
+
+    def pause_writing(self) -> None:
+        """The peer does not take what we send."""
+        self._is_choked = True
+        self._measure_room()
+        self._steer_reading()
+
+    def resume_writing(self) -> None:
+        """The peer takes it again."""
+        self._is_choked = False
+        if self._room_bytes:
+            self._room_bytes = limits.OUTPUT_BYTES_MAX
+        self._steer_reading()
+
+    # --- details -------------------------------------------------------------------------------------------------
+    def _flush(self) -> None:
+        queue = self._queue
+        if not queue or self._transport is None:
+            return
+        if self._queued_bytes <= _JOINED_BYTES_MAX:
+            self._transport.write(b"".join(queue))
+        else:
+            self._transport.writelines(queue)
+        self._queue = []
+        self._queued_bytes = 0
+        if self._is_choked:
+            self._measure_room()
+
+    def _measure_room(self) -> None:
+        """Bound our queue and the event loop's buffer together; while the peer is slow only: asking costs a call."""
+        if self._room_bytes and self._transport is not None:
+            self._room_bytes = max(1, limits.OUTPUT_BYTES_MAX - self._transport.get_write_buffer_size())
+
+    def _steer_reading(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._is_held or (self._is_choked and self._pushes_back):
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+
+def watch_liveness(connected: socket.socket | None) -> None:
+    """Have the kernel end a connection whose peer is gone without a word, and never wait to fill a packet."""
+    if connected is None or connected.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", limits.KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", limits.KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPCNT", limits.KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", limits.UNACKNOWLEDGED_MS_MAX),
+    ):
+        if hasattr(socket, name):  # not every system has each of them
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

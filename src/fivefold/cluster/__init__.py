@@ -1,1 +1,44 @@
-"""TODO"""
+"""Who belongs to a cluster: the cluster file, identities, keys, access rules, and a launcher for local clusters."""
+
+from fivefold.cluster.access import AccessRules, Rule
+from fivefold.cluster.configuration import (
+    ClientEntry,
+    Configuration,
+    ServerEntry,
+    format_configuration,
+    join_address,
+    load_configuration,
+    make_configuration,
+    parse_configuration,
+    save_configuration,
+    split_address,
+)
+from fivefold.cluster.credentials import Credentials
+from fivefold.cluster.identity import Identity, client_id_of, create_identity, fingerprint_of, load_identity
+from fivefold.cluster.keys import derive_mac_keys
+from fivefold.cluster.setup import add_client, create_cluster, find_identity
+
+__all__ = [
+    "AccessRules",
+    "ClientEntry",
+    "Configuration",
+    "Credentials",
+    "Identity",
+    "Rule",
+    "ServerEntry",
+    "add_client",
+    "client_id_of",
+    "create_cluster",
+    "create_identity",
+    "derive_mac_keys",
+    "find_identity",
+    "fingerprint_of",
+    "format_configuration",
+    "join_address",
+    "load_configuration",
+    "load_identity",
+    "make_configuration",
+    "parse_configuration",
+    "save_configuration",
+    "split_address",
+]

@@ -1,0 +1,180 @@
+"""Access rules: which client may invoke what.
+
+::
+
+    rule    = objects [":" methods]
+    objects = TYPE | TYPE "/" KEY        TYPE and KEY may contain *, which stands for any characters, also "/"
+    methods = NAME | "@query" | "@update"   NAME may contain *; of a function its dotted name
+
+``Counter`` is every counter, ``*`` every object; without ``:`` every method is meant. The last colon separates, so a
+key with a colon needs the method part: ``Map/a:b:*``. A function over several objects needs a right on each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from fivefold.errors import ConfigurationError
+from fivefold.protocol.limits import METHOD_BYTES_MAX, OBJECT_ID_BYTES_MAX
+from fivefold.protocol.operations import CANCEL, ClientId, ObjectId, type_of
+
+CACHED_ANSWERS_MAX: Final = 4096
+"""Answers kept for one client: its own flood of names costs its own cache only."""
+
+RULES_MAX: Final = 256
+"""Rules of one client."""
+
+_STARS_MAX: Final = 8
+"""Stars in one part: matching takes at most this power of a name's length in theory, and names are short."""
+
+IsUpdate: TypeAlias = Callable[[str, str], bool | None]
+"""Whether a method (or function) of a type is an update; None if there is no such method."""
+
+
+class Kind(Enum):
+    """Which methods a rule is about."""
+
+    ANY = "*"
+    QUERY = "@query"
+    UPDATE = "@update"
+    NAMED = "name"
+
+
+class Rule(Struct, frozen=True):
+    """One parsed rule.
+
+    Attributes:
+        text: as it was written.
+        objects: pattern of whole object ids.
+        kind: which methods it is about.
+        methods: pattern of method names, for NAMED rules.
+    """
+
+    text: str
+    objects: re.Pattern[str]
+    kind: Kind
+    methods: re.Pattern[str]
+
+    @staticmethod
+    def parse(text: str) -> Rule:
+        """Read a rule.
+
+        Raises:
+            ConfigurationError: it does not follow the grammar.
+        """
+        objects, colon, methods = text.rpartition(":") if ":" in text else (text, "", "*")
+        if colon and not methods:
+            raise _bad(text, "has no method after the colon")
+        if len(objects.encode()) > OBJECT_ID_BYTES_MAX or len(methods.encode()) > METHOD_BYTES_MAX:
+            raise _bad(text, "is too long")
+        return Rule(text, _objects_pattern(text, objects), _kind_of(text, methods), _glob(text, methods))
+
+    def covers(self, object_id: ObjectId) -> bool:
+        """Whether the rule is about this object."""
+        return self.objects.fullmatch(object_id) is not None
+
+    def permits(self, type_name: str, method: str, is_update: IsUpdate) -> bool:
+        """Whether the rule is about this method of an object it covers."""
+        match self.kind:
+            case Kind.ANY:
+                return True
+            case Kind.UPDATE:
+                # Who may update may also find out what became of an update: CANCEL writes, but only to the ring.
+                return method == CANCEL or is_update(type_name, method) is True
+            case Kind.QUERY:
+                return method != CANCEL and is_update(type_name, method) is False
+            case Kind.NAMED:
+                return self._is_named(type_name, method, is_update)
+
+    def _is_named(self, type_name: str, method: str, is_update: IsUpdate) -> bool:
+        if method != CANCEL:
+            return self.methods.fullmatch(method) is not None
+        # A rule for one query gives no right to write; one with a star may name updates.
+        name = self.text.rpartition(":")[2]
+        return "*" in name or is_update(type_name, name) is True
+
+
+class AccessRules:
+    """The rules of all clients; implements :class:`fivefold.protocol.operations.AccessPolicy`."""
+
+    def __init__(self, rules: Mapping[ClientId, Sequence[str]], is_update: IsUpdate) -> None:
+        """Parse the rules.
+
+        Args:
+            rules: those of each client; who is not listed may do nothing.
+            is_update: looks a method up, for ``@query`` and ``@update``.
+
+        Raises:
+            ConfigurationError: a rule does not follow the grammar, or there are too many.
+        """
+        self._is_update = is_update
+        self._rules = {client: _parse_all(texts) for client, texts in rules.items()}
+        self._answers: dict[ClientId, dict[tuple[ObjectId, str], bool]] = {client: {} for client in rules}
+
+    def allows(self, client: ClientId, object_id: ObjectId, method: str) -> bool:
+        """Whether ``client`` may invoke ``method`` on the object."""
+        answers = self._answers.get(client)
+        if answers is None:
+            return False
+        answer = answers.get((object_id, method))
+        if answer is None:
+            answer = self._decide(client, object_id, method)
+            if len(answers) >= CACHED_ANSWERS_MAX:
+                answers.clear()
+            answers[object_id, method] = answer
+        return answer
+
+    def knows(self, client: ClientId, object_id: ObjectId) -> bool:
+        """Whether ``client`` has any right on the object: then it may repair it."""
+        return any(rule.covers(object_id) for rule in self._rules.get(client, ()))
+
+    def _decide(self, client: ClientId, object_id: ObjectId, method: str) -> bool:
+        type_name = type_of(object_id)
+        return any(
+            rule.covers(object_id) and rule.permits(type_name, method, self._is_update) for rule in self._rules[client]
+        )
+
+
+def _parse_all(texts: Sequence[str]) -> tuple[Rule, ...]:
+    if len(texts) > RULES_MAX:
+        raise ConfigurationError(f"a client has {len(texts)} rules, {RULES_MAX} are allowed: use patterns with *")
+    return tuple(map(Rule.parse, texts))
+
+
+def _objects_pattern(text: str, objects: str) -> re.Pattern[str]:
+    type_name, slash, key = objects.partition("/")
+    if not type_name:
+        raise _bad(text, "names no type")
+    if slash and not key:
+        raise _bad(text, "has no key after the slash")
+    if not re.fullmatch(r"[\w.*]+", type_name):
+        raise _bad(text, "has a type with characters that no type name has")
+    return _glob(text, f"{type_name}/{key or '*'}")
+
+
+def _kind_of(text: str, methods: str) -> Kind:
+    if methods.startswith("@"):
+        try:
+            return {"@query": Kind.QUERY, "@update": Kind.UPDATE}[methods]
+        except KeyError:
+            raise _bad(text, "names a class of methods other than @query and @update") from None
+    if not re.fullmatch(r"[\w.*]+", methods):
+        raise _bad(text, "has a method with characters that no method name has")
+    return Kind.ANY if methods == "*" else Kind.NAMED
+
+
+def _glob(text: str, pattern: str) -> re.Pattern[str]:
+    if not pattern.isprintable():
+        raise _bad(text, "contains control characters")
+    if pattern.count("*") > _STARS_MAX:
+        raise _bad(text, f"has more than {_STARS_MAX} stars in one part")
+    return re.compile(".*".join(map(re.escape, re.sub(r"\*+", "*", pattern).split("*"))), re.DOTALL)
+
+
+def _bad(text: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"the access rule {text!r} {why}: write Type, Type/key or *, then maybe :method")

@@ -1,0 +1,326 @@
+"""The cluster file: everything public about one cluster, the same on every server and client.
+
+TOML, read strictly: what is unknown, missing twice or inconsistent is refused with a sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from fivefold.cluster.access import Rule
+from fivefold.cluster.files import replace_file, write_new_file
+from fivefold.cluster.identity import client_id_of, fingerprint_of, x509_der, x509_pem
+from fivefold.errors import ConfigurationError
+from fivefold.protocol.operations import ClientId
+from fivefold.protocol.quorums import QuorumSystem
+
+FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A cluster file with some ten thousand clients."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]")
+
+
+class ServerEntry(Struct, frozen=True):
+    """What everybody knows of a server.
+
+    Attributes:
+        index: its number, from 0.
+        host: where it listens: a name or an address.
+        port: where it listens.
+        certificate: its certificate (DER).
+        exchange_public: its public X25519 key, 32 bytes.
+    """
+
+    index: int
+    host: str
+    port: int
+    certificate: bytes
+    exchange_public: bytes
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return join_address(self.host, self.port)
+
+
+class ClientEntry(Struct, frozen=True):
+    """What everybody knows of a client.
+
+    Attributes:
+        name: for people; unique.
+        rules: what it may do (``cluster.access``).
+        certificate: its certificate (DER).
+    """
+
+    name: str
+    rules: tuple[str, ...]
+    certificate: bytes
+
+    @property
+    def id(self) -> ClientId:
+        """The id of the client in the protocol."""
+        return client_id_of(self.certificate)
+
+
+class Configuration(Struct, frozen=True):
+    """One cluster; made by :func:`make_configuration` or :func:`load_configuration`, which check it.
+
+    Attributes:
+        cluster_id: 16 random bytes.
+        quorums: n, t, b and what follows from them.
+        servers: in the order of their indices.
+        clients: in the order of the file.
+    """
+
+    cluster_id: bytes
+    quorums: QuorumSystem
+    servers: tuple[ServerEntry, ...]
+    clients: tuple[ClientEntry, ...]
+
+    def server_of(self, certificate: bytes) -> ServerEntry | None:
+        """The server that owns a certificate (DER)."""
+        return next((server for server in self.servers if server.certificate == certificate), None)
+
+    def client_of(self, certificate: bytes) -> ClientEntry | None:
+        """The client that owns a certificate (DER)."""
+        return next((client for client in self.clients if client.certificate == certificate), None)
+
+    def client_named(self, name: str) -> ClientEntry:
+        """The client of that name.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        for client in self.clients:
+            if client.name == name:
+                return client
+        known = ", ".join(client.name for client in self.clients) or "none"
+        raise ConfigurationError(f"no client is named {name!r} (known: {known}): add it with `fivefold client add`")
+
+
+# --- the file ---------------------------------------------------------------------------------------------------
+class _ServerTable(Struct, frozen=True, forbid_unknown_fields=True):
+    index: int
+    address: str
+    fingerprint: str
+    exchange_key: str
+    certificate: str
+
+
+class _ClientTable(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    allow: tuple[str, ...]
+    fingerprint: str
+    certificate: str
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    format: Literal[1]
+    cluster: str
+    n: int
+    t: int
+    b: int
+    servers: tuple[_ServerTable, ...]
+    clients: tuple[_ClientTable, ...] = ()
+
+
+def load_configuration(path: Path | str) -> Configuration:
+    """Read and check a cluster file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or not be used.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read ({error.strerror}): name a cluster file, or make one with `fivefold init`"
+        ) from error
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigurationError(f"{path} is larger than {FILE_BYTES_MAX} bytes: is it a cluster file?")
+    try:
+        return parse_configuration(data.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 text: name a cluster file") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def parse_configuration(text: str) -> Configuration:
+    """Check the text of a cluster file.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+    """
+    try:
+        file = msgspec.convert(tomllib.loads(text), _File)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"not valid TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"not a cluster file: {error}") from error
+    return make_configuration(
+        cluster_id=_unhex(file.cluster, 16, "cluster"),
+        quorums=QuorumSystem(file.n, file.t, file.b),
+        servers=tuple(map(_server_entry, file.servers)),
+        clients=tuple(map(_client_entry, file.clients)),
+    )
+
+
+def make_configuration(
+    *,
+    cluster_id: bytes,
+    quorums: QuorumSystem,
+    servers: tuple[ServerEntry, ...],
+    clients: tuple[ClientEntry, ...],
+) -> Configuration:
+    """Check the parts of a configuration against each other.
+
+    Raises:
+        ConfigurationError: they do not fit.
+    """
+    if len(servers) != quorums.n:
+        raise ConfigurationError(f"n is {quorums.n} but {len(servers)} servers are listed: correct n or the list")
+    if [server.index for server in servers] != list(range(quorums.n)):
+        raise ConfigurationError("the servers' indices must be 0, 1, 2, … in this order: renumber them")
+    _refuse_twice("server address", (server.address.lower() for server in servers))
+    _refuse_twice("exchange key", (server.exchange_public.hex() for server in servers))
+    _refuse_twice("client name", (client.name for client in clients))
+    # A client with a server's certificate would be both; two clients with one certificate would be one to the servers.
+    certificates = [*(server.certificate for server in servers), *(client.certificate for client in clients)]
+    _refuse_twice("certificate", map(fingerprint_of, certificates))
+    for client in clients:
+        check_client(client)
+    return Configuration(cluster_id, quorums, servers, clients)
+
+
+def check_client(client: ClientEntry) -> None:
+    """Check a client's name and rules.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+    """
+    if not _NAME.fullmatch(client.name):
+        raise ConfigurationError(
+            f"{client.name!r} cannot name a client: use letters, digits, '.', '_' and '-', 64 at most"
+        )
+    for rule in client.rules:
+        try:
+            Rule.parse(rule)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"client {client.name}: {error}") from error
+
+
+def save_configuration(path: Path, configuration: Configuration, *, is_new: bool) -> None:
+    """Write a cluster file, whole or not at all.
+
+    Args:
+        path: where.
+        configuration: what.
+        is_new: whether a file there is an error, or the one to replace.
+
+    Raises:
+        ConfigurationError: the file exists although it should not, or cannot be written.
+    """
+    write = write_new_file if is_new else replace_file
+    write(path, format_configuration(configuration).encode(), mode=0o644)
+
+
+def format_configuration(configuration: Configuration) -> str:
+    """The text of a cluster file: the same for equal configurations."""
+    quorums = configuration.quorums
+    lines = [
+        "# A Fivefold cluster: public facts only, the same file for every server and client.",
+        "# Change it with `fivefold`, then copy it to all servers.",
+        "format = 1",
+        f'cluster = "{configuration.cluster_id.hex()}"',
+        f"n = {quorums.n}  # servers",
+        f"t = {quorums.t}  # of which so many may fail",
+        f"b = {quorums.b}  # and of these so many may lie",
+    ]
+    for server in configuration.servers:
+        lines += ["", "[[servers]]", f"index = {server.index}", f'address = "{server.address}"']
+        lines += [f'exchange_key = "{server.exchange_public.hex()}"', *_certificate_lines(server.certificate)]
+    for client in configuration.clients:
+        lines += ["", "[[clients]]", f'name = "{client.name}"']
+        lines += [f"allow = [{', '.join(map(_quote, client.rules))}]", *_certificate_lines(client.certificate)]
+    return "\n".join(lines) + "\n"
+
+
+# --- addresses --------------------------------------------------------------------------------------------------
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` (``[host]:port`` for an IPv6 address).
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not _HOST.fullmatch(host):
+        raise ConfigurationError(f"{address!r} is no address: write host:port, or [host]:port for IPv6")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise ConfigurationError(f"{address!r} has no valid port: use a number from 1 to 65535")
+    return host.strip("[]"), int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# --- details ------------------------------------------------------------------------------------------------------
+def _server_entry(table: _ServerTable) -> ServerEntry:
+    where = f"server {table.index}"
+    host, port = split_address(table.address)
+    return ServerEntry(
+        index=table.index,
+        host=host,
+        port=port,
+        certificate=_certificate(table.certificate, table.fingerprint, where),
+        exchange_public=_unhex(table.exchange_key, 32, f"exchange_key of {where}"),
+    )
+
+
+def _client_entry(table: _ClientTable) -> ClientEntry:
+    certificate = _certificate(table.certificate, table.fingerprint, f"client {table.name}")
+    return ClientEntry(table.name, table.allow, certificate)
+
+
+def _certificate(pem: str, fingerprint: str, where: str) -> bytes:
+    certificate = x509_der(pem.encode(), where)
+    if fingerprint_of(certificate) != fingerprint.lower():
+        raise ConfigurationError(f"the fingerprint of {where} is not that of its certificate: find out which is right")
+    return certificate
+
+
+def _certificate_lines(certificate: bytes) -> list[str]:
+    pem = x509_pem(certificate).strip()
+    return [f'fingerprint = "{fingerprint_of(certificate)}"', f'certificate = """\n{pem}\n"""']
+
+
+def _unhex(text: str, size: int, what: str) -> bytes:
+    if not re.fullmatch(rf"[0-9A-Fa-f]{{{2 * size}}}", text):
+        raise ConfigurationError(f"{what} must be {2 * size} hexadecimal digits: got {text[:80]!r}")
+    return bytes.fromhex(text)
+
+
+def _refuse_twice(what: str, values: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ConfigurationError(f"the {what} {value} appears twice: each member needs its own")
+        seen.add(value)
+
+
+def _quote(text: str) -> str:
+    """A TOML basic string; access rules have no control characters."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,86 @@
+"""Files that are there whole or not at all, and private ones."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from fivefold.errors import ConfigurationError
+
+
+def write_new_file(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file that must not exist yet; it appears whole and is on the disk when this returns.
+
+    Raises:
+        ConfigurationError: the file exists, or cannot be written.
+    """
+    temporary = _write_beside(path, data, mode)
+    try:
+        os.link(temporary, path)  # refuses to replace, which rename does not
+    except FileExistsError as error:
+        raise ConfigurationError(f"{path} exists already: move it away or choose another place") from error
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        temporary.unlink()
+    _sync_directory(path.parent)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file in place of the one that may be there; readers see the old or the new one, never a mixture.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    temporary = _write_beside(path, data, mode)
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink()
+        raise _cannot_write(path, error) from error
+    _sync_directory(path.parent)
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory if there is none, and give it mode 0700.
+
+    Raises:
+        ConfigurationError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _write_beside(path: Path, data: bytes, mode: int) -> Path:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask is
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        temporary.unlink()
+        raise _cannot_write(path, error) from error
+    return temporary
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_write(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be written ({error.strerror}): choose another place or make room")

@@ -1,0 +1,164 @@
+"""Making the files of a cluster: ``fivefold init`` and ``fivefold client add``.
+
+::
+
+    DIRECTORY/cluster.toml      public; for every server and client
+    DIRECTORY/server-0/ …       private identity of each server; moved to its host
+    DIRECTORY/client-admin/     private identity of the first client
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fivefold.cluster.configuration import (
+    ClientEntry,
+    Configuration,
+    ServerEntry,
+    check_client,
+    load_configuration,
+    make_configuration,
+    save_configuration,
+    split_address,
+)
+from fivefold.cluster.identity import Identity, create_identity
+from fivefold.errors import ConfigurationError
+from fivefold.protocol.quorums import QuorumSystem
+
+CLUSTER_FILE: Final = "cluster.toml"
+ADMIN: Final = "admin"
+"""Name of the first client; it may do everything."""
+
+
+def server_directory(directory: Path, index: int) -> Path:
+    """Where the identity of a server is made."""
+    return directory / f"server-{index}"
+
+
+def client_directory(directory: Path, name: str) -> Path:
+    """Where the identity of a client is made, and looked for."""
+    return directory / f"client-{name}"
+
+
+def create_cluster(directory: Path, addresses: Sequence[str], *, t: int, b: int) -> Configuration:
+    """Make cluster file and identities for servers at ``host:port`` each, and the client ``admin``.
+
+    Nothing is written if a check fails; nothing that exists is overwritten.
+
+    Raises:
+        ConfigurationError: too few servers for t and b, an address is bad or given twice, files exist already.
+    """
+    quorums = QuorumSystem(len(addresses), t, b)
+    places = [split_address(address) for address in addresses]
+    if len(set(places)) != len(places):
+        raise ConfigurationError("an address is given twice: each server needs its own")
+    members = [server_directory(directory, index) for index in range(quorums.n)]
+    for path in (directory / CLUSTER_FILE, *members, client_directory(directory, ADMIN)):
+        if path.exists():
+            raise ConfigurationError(f"{path} exists already: choose another directory, or move it away")
+    servers = []
+    for index, (host, port) in enumerate(places):
+        identity = create_identity(members[index], name=f"server-{index}")
+        servers.append(ServerEntry(index, host, port, identity.certificate, identity.exchange_public))
+    admin = create_identity(client_directory(directory, ADMIN), name=ADMIN)
+    configuration = make_configuration(
+        cluster_id=secrets.token_bytes(16),
+        quorums=quorums,
+        servers=tuple(servers),
+        clients=(ClientEntry(ADMIN, ("*",), admin.certificate),),
+    )
+    save_configuration(directory / CLUSTER_FILE, configuration, is_new=True)
+    return configuration
+
+
+def add_client(cluster_file: Path, name: str, rules: Sequence[str], directory: Path | None = None) -> Identity:
+    """Make an identity for a new client and enter it in the cluster file, which must then reach every server.
+
+    Args:
+        cluster_file: is replaced, whole or not at all.
+        name: of the client.
+        rules: what it may do.
+        directory: for the identity; by default ``client-NAME`` beside the cluster file.
+
+    Raises:
+        ConfigurationError: the name is taken, a rule is bad, or the identity exists already.
+    """
+    with _locked(cluster_file):
+        configuration = load_configuration(cluster_file)
+        if any(client.name == name for client in configuration.clients):
+            raise ConfigurationError(f"a client is named {name!r} already: choose another name")
+        if not rules:
+            raise ConfigurationError("the client would have no rights: give at least one rule, such as '*'")
+        check_client(ClientEntry(name, tuple(rules), b""))
+        identity = create_identity(directory or client_directory(cluster_file.parent, name), name=name)
+        entry = ClientEntry(name, tuple(rules), identity.certificate)
+        _save_clients(cluster_file, configuration, (*configuration.clients, entry))
+    return identity
+
+
+def remove_client(cluster_file: Path, name: str) -> None:
+    """Take a client out of the cluster file: servers that have read it know the client no more.
+
+    Raises:
+        ConfigurationError: there is no such client.
+    """
+    with _locked(cluster_file):
+        configuration = load_configuration(cluster_file)
+        gone = configuration.client_named(name)
+        _save_clients(cluster_file, configuration, tuple(c for c in configuration.clients if c != gone))
+
+
+def find_identity(cluster_file: Path, name: str | None = None) -> Path:
+    """The directory of a client's identity beside the cluster file.
+
+    Args:
+        cluster_file: where to look.
+        name: of the client; by default the environment's FIVEFOLD_IDENTITY (a directory), else the only client's
+            whose identity is there, else admin's.
+
+    Raises:
+        ConfigurationError: there is none, or more than one to choose from.
+    """
+    if name is not None:
+        return _existing(client_directory(cluster_file.parent, name))
+    if chosen := os.environ.get("FIVEFOLD_IDENTITY"):
+        return _existing(Path(chosen))
+    found = sorted(path for path in cluster_file.parent.glob("client-*") if path.is_dir())
+    if len(found) == 1:
+        return found[0]
+    if not found or client_directory(cluster_file.parent, ADMIN) in found:
+        return _existing(client_directory(cluster_file.parent, ADMIN))
+    raise ConfigurationError(f"{len(found)} identities lie beside {cluster_file}: say which client you are")
+
+
+def _existing(directory: Path) -> Path:
+    if not directory.is_dir():
+        raise ConfigurationError(f"no identity is in {directory}: name its directory, or run `fivefold client add`")
+    return directory
+
+
+def _save_clients(cluster_file: Path, configuration: Configuration, clients: tuple[ClientEntry, ...]) -> None:
+    changed = msgspec.structs.replace(configuration, clients=clients)
+    save_configuration(cluster_file, changed, is_new=False)
+
+
+@contextmanager
+def _locked(cluster_file: Path) -> Iterator[None]:
+    """Keep a second `client add` on this machine out: it would undo the first."""
+    try:
+        descriptor = os.open(cluster_file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ConfigurationError(f"{cluster_file} cannot be found: name a cluster file") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -81,3 +81,27 @@ KEPT_VERSIONS_AGE_NS: Final = 60_000_000_000
 # --- client ---------------------------------------------------------------------------------------------------
 QUEUED_CALLS_MAX: Final = 10_000
 """Calls of one client that may wait in its queues; one more is refused."""
+
+KNOWN_OBJECTS_MAX: Final = 10_000
+"""Objects whose histories a client caches; of the others it learns again in one more round trip."""
+
+STRIKES_MAX: Final = 3
+"""A server that stood alone this often with a candidate or an answer is suspected and tried last."""
+
+ALONE_MAX: Final = 8
+"""So many times of holding the newest candidate alone count as one strike."""
+
+PROBE_AFTER_NS: Final = 50_000_000
+"""Silence after which further servers are asked, at least; four smoothed round trips if that is longer."""
+
+PROBE_AFTER_NS_MAX: Final = 2_000_000_000
+"""... and at most."""
+
+TRIAL_AFTER_NS: Final = 1_000_000_000
+"""A server that was silent is sent a request beside the others' this often, to see whether it is back."""
+
+BACKOFF_NS: Final = 1_000_000
+"""First back-off under contention; doubles, with a random factor from 0.5 to 1.5 (PROTOCOL §6)."""
+
+BACKOFF_NS_MAX: Final = 200_000_000
+"""... up to this."""

@@ -31,8 +31,9 @@ class Call(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         id: 16 random bytes chosen by the client.
-        since: number of the version on which the earliest attempt that may still be alive was conditioned; a version
-            more than a ring's length newer cannot tell any more whether the call was applied.
+        since: logical time of the version on which the earliest attempt that may still be alive was conditioned (on the
+            least of the objects); a version whose ring has lost calls newer than that cannot tell any more whether
+            the call was applied.
         method: name of the method, dotted name of a multi-object function, or :data:`CANCEL`.
         arguments: canonical bytes of a map from parameter names to values; for CANCEL the id to cancel.
     """

@@ -1,0 +1,147 @@
+"""Authenticators: lists of MACs over replica histories, one for each server (Q/U §3.4, PROTOCOL §2 and §4.1).
+
+Servers do not show each other their histories; clients carry them. The MAC that server s made for server s' proves to s'
+alone that s signed that history for that object. Keys are directional, so nothing can be reflected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import Final
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol.history import ObjectHistories, decode_history, history_digest, time_of
+from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
+from fivefold.protocol.operations import ObjectId, digest
+from fivefold.protocol.quorums import QuorumSystem
+
+MAC_BYTES: Final = 16
+"""128 bits: a forger has one guess for each request."""
+
+
+class AuthenticatorKeys:
+    """One server's keys: to every server (itself included) for making, from every server for checking."""
+
+    __slots__ = ("_incoming", "_outgoing", "own_index")
+
+    def __init__(self, own_index: int, outgoing: Sequence[bytes], incoming: Sequence[bytes]) -> None:
+        """Take one 32-byte key per direction: ``outgoing[j]`` is k(own→j), ``incoming[j]`` is k(j→own)."""
+        self.own_index = own_index
+        self._outgoing = [blake2b(key=key, digest_size=MAC_BYTES) for key in outgoing]
+        self._incoming = [blake2b(key=key, digest_size=MAC_BYTES) for key in incoming]
+
+    def make(self, authenticated: bytes) -> bytes:
+        """The authenticator over a history digest: n MACs one after the other, in the order of the servers."""
+        macs = []
+        for key in self._outgoing:
+            state = key.copy()
+            state.update(authenticated)
+            macs.append(state.digest())
+        return b"".join(macs)
+
+    def expected(self, server: int, authenticated: bytes) -> bytes:
+        """The MAC that ``server`` makes for this server over a history digest."""
+        state = self._incoming[server].copy()
+        state.update(authenticated)
+        return state.digest()
+
+    def __repr__(self) -> str:
+        """Never shows a key."""
+        return f"AuthenticatorKeys(own_index={self.own_index})"
+
+
+def mac_for(authenticator: bytes, receiver: int) -> bytes:
+    """The MAC of an authenticator that ``receiver`` can check."""
+    return authenticator[receiver * MAC_BYTES : (receiver + 1) * MAC_BYTES]
+
+
+class Culled:
+    """A request's history sets after culling.
+
+    Attributes:
+        sets: the sets, culled histories treated as initial.
+        servers: indices of the servers culled on any object, ascending; reported in the reply.
+        digest: the history-set digest: over the target and all culled sets, evidence objects and flags included (S1).
+    """
+
+    __slots__ = ("digest", "servers", "sets")
+
+    def __init__(self, target: ObjectId, sets: tuple[ObjectHistories, ...], servers: tuple[int, ...], digests: bytes):
+        """Compute the digest; ``digests`` are those of the distinct histories of ``sets`` in order."""
+        self.sets = sets
+        self.servers = servers
+        heads = [_named(each.object_id) + each.holders for each in sets]
+        # Two requests that differ in their target alone can copy different candidates: the target belongs in the digest.
+        self.digest = digest(b"".join([_named(target), len(sets).to_bytes(2, "big"), *heads, digests]))
+
+
+def _named(object_id: ObjectId) -> bytes:
+    name = object_id.encode()
+    return len(name).to_bytes(2, "big") + name
+
+
+def cull(
+    keys: AuthenticatorKeys, quorums: QuorumSystem, target: ObjectId, sets: tuple[ObjectHistories, ...], proof: bytes
+) -> Culled:
+    """Check every history's MAC; treat the histories that fail, or that no honest server signs, as initial.
+
+    ``proof`` holds, for each object in order and each server in order whose history is not initial, the MAC made for
+    this server.
+
+    Raises:
+        PeerViolation: the proof has not the length that the sets ask for.
+    """
+    digests = [[history_digest(each.object_id, data) for data in each.histories] for each in sets]
+    expected = b"".join(
+        [
+            keys.expected(server, digests[position][index - 1])
+            for position, each in enumerate(sets)
+            for server, index in enumerate(each.holders)
+            if index
+        ]
+    )
+    if len(proof) != len(expected):
+        raise PeerViolation("proof-length")
+    bad: list[set[int]] = (
+        [set() for _ in sets] if compare_digest(proof, expected) else _mismatches(sets, proof, expected)
+    )
+    for position, each in enumerate(sets):
+        bad[position] |= _absurd(quorums, each)
+    if not any(bad):
+        return Culled(target, sets, (), b"".join([part for each in digests for part in each]))
+    culled = tuple(each.without(servers) for each, servers in zip(sets, bad, strict=True))
+    parts = [history_digest(each.object_id, data) for each in culled for data in each.histories]
+    return Culled(target, culled, tuple(sorted(set().union(*bad))), b"".join(parts))
+
+
+def _mismatches(sets: tuple[ObjectHistories, ...], proof: bytes, expected: bytes) -> list[set[int]]:
+    """For each set the servers whose MAC differs."""
+    bad: list[set[int]] = []
+    offset = 0
+    for each in sets:
+        servers = set()
+        for server, index in enumerate(each.holders):
+            if index:
+                end = offset + MAC_BYTES
+                if not compare_digest(proof[offset:end], expected[offset:end]):
+                    servers.add(server)
+                offset = end
+        bad.append(servers)
+    return bad
+
+
+def _absurd(quorums: QuorumSystem, histories: ObjectHistories) -> set[int]:
+    """Servers that signed what no honest one does: bytes that do not decode, or times that would use the clock up."""
+    times: dict[int, int] = {}
+    for index, data in enumerate(histories.histories, 1):
+        try:
+            times[index] = time_of(decode_history(histories.object_id, data)[-1].candidate.timestamp)
+        except PeerViolation:
+            times[index] = TIME_MAX + 1
+    reached = sorted((times[index] if index else 0 for index in histories.holders), reverse=True)[quorums.r - 1]
+    bound = min(TIME_MAX, reached + TIME_LEAD_MAX)
+    if all(time <= bound for time in times.values()):
+        return set()
+    return {server for server, index in enumerate(histories.holders) if index and times[index] > bound}

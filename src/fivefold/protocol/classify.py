@@ -1,0 +1,287 @@
+"""Classification and set-up: what the next step of an object is (Q/U §3.3, equation (1) and Figure 3; PROTOCOL §3, §7).
+
+The same pure code runs in clients and servers. A request's object history sets are counted into *views*; a *plan*
+says which kind of step they call for and over which objects; *set_up* derives the candidate from it. One object is the
+special case of several: every rule below is one of S1-S6, with the paper's rule as its case of one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from fivefold.protocol.history import (
+    INITIAL_TIMESTAMP,
+    NO_OPERATION,
+    Candidate,
+    LogicalTimestamp,
+    ObjectHistories,
+    Part,
+    decode_history,
+    make_timestamp,
+    time_of,
+)
+from fivefold.protocol.operations import ClientId, ObjectId
+from fivefold.protocol.quorums import QuorumSystem
+
+
+class Kind(Enum):
+    """The five kinds of step."""
+
+    METHOD = "METHOD"
+    INLINE_METHOD = "INLINE_METHOD"
+    COPY = "COPY"
+    INLINE_BARRIER = "INLINE_BARRIER"
+    BARRIER = "BARRIER"
+
+
+class View:
+    """One object's history set, counted.
+
+    Attributes:
+        object_id: the object.
+        latest: the greatest timestamp in any history of the set, seen even once.
+        orders: how many histories contain each candidate.
+        flags: how many histories show each multi-object candidate as settled.
+        repairable: non-barrier candidates of order ≥ r, newest first; the first is the *object candidate*.
+        barrier: the greatest barrier candidate of order ≥ r, if any.
+    """
+
+    __slots__ = ("barrier", "flags", "latest", "object_id", "orders", "repairable")
+
+    def __init__(self, quorums: QuorumSystem, histories: ObjectHistories) -> None:
+        """Count ``histories``, whose members decode (culling has seen to that)."""
+        object_id = self.object_id = histories.object_id
+        orders: dict[Candidate, int] = {}
+        self.flags: dict[Candidate, int] = {}
+        self.latest = INITIAL_TIMESTAMP
+        holders = histories.holders
+        for index, data in enumerate((b"", *histories.histories)):
+            count = holders.count(index)
+            if not count:
+                continue
+            history = decode_history(object_id, data)
+            for entry in history:
+                candidate = entry.candidate
+                orders[candidate] = orders.get(candidate, 0) + count
+                if entry.is_settled:
+                    self.flags[candidate] = self.flags.get(candidate, 0) + count
+            self.latest = max(self.latest, history[-1].candidate.timestamp)
+        self.orders = orders
+        found = [candidate for candidate, order in orders.items() if order >= quorums.r]
+        if len(found) > 1:
+            found.sort(key=_timestamp, reverse=True)
+        self.repairable = [candidate for candidate in found if not candidate.timestamp[8]]
+        barriers = [candidate for candidate in found if candidate.timestamp[8]]
+        self.barrier = barriers[0] if barriers else None
+
+    def order(self, candidate: Candidate) -> int:
+        """How many histories of the set contain the candidate."""
+        return self.orders.get(candidate, 0)
+
+
+def _timestamp(candidate: Candidate) -> LogicalTimestamp:
+    return candidate.timestamp
+
+
+def classify(quorums: QuorumSystem, view: View) -> Kind | None:
+    """What one object by itself calls for; None if no candidate is repairable (the request is refused)."""
+    if not view.repairable:
+        return None
+    candidate, barrier = view.repairable[0], view.barrier
+    if candidate.timestamp == view.latest:
+        return Kind.METHOD if view.orders[candidate] >= quorums.q else Kind.INLINE_METHOD
+    if barrier is not None and barrier.timestamp == view.latest:
+        return Kind.COPY if view.orders[barrier] >= quorums.q else Kind.INLINE_BARRIER
+    return Kind.BARRIER
+
+
+class Plan(Struct, frozen=True, gc=False):
+    """A step before its timestamp is made.
+
+    Attributes:
+        kind: which kind of step.
+        parts: what the candidate will say of each object it covers, in the order of the ids.
+        latests: for each part, the greatest timestamp of that object's view.
+        repaired: the existing candidate that an inline kind repairs; None for the others.
+        settles: whether ``repaired`` is repaired as settled, so that the server flags it (S2).
+    """
+
+    kind: Kind
+    parts: tuple[Part, ...]
+    latests: tuple[LogicalTimestamp, ...]
+    repaired: Candidate | None = None
+    settles: bool = False
+
+
+class Missing(Struct, frozen=True, gc=False):
+    """The request lacks history sets of these objects: it is refused, and the client adds them (S5)."""
+
+    objects: tuple[ObjectId, ...]
+
+
+Views = Mapping[ObjectId, View]
+"""The views of a request's objects, in the order of the ids."""
+
+
+def plan_operation(quorums: QuorumSystem, views: Views) -> Plan | None:
+    """METHOD if every object classifies as METHOD (S3), otherwise None: the client must repair first."""
+    for view in views.values():
+        if classify(quorums, view) is not Kind.METHOD:
+            return None
+    parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
+    return Plan(Kind.METHOD, parts, tuple(view.latest for view in views.values()))
+
+
+def plan_repair(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | Missing | None:
+    """The repair that ``target`` calls for, judged by all ``views``; None if there is nothing to repair."""
+    if any(not view.repairable for view in views.values()):
+        return None
+    view = views[target]
+    kind = classify(quorums, view)
+    if kind is Kind.INLINE_METHOD:
+        return _plan_inline_method(quorums, target, views)
+    if kind is Kind.COPY:
+        return _plan_copy(quorums, target, views)
+    if kind is Kind.INLINE_BARRIER:
+        barrier = view.barrier
+        # S4: a joint barrier finished on one object only lets the others go on below it (schedule D7).
+        if barrier is not None and not barrier.is_multi:
+            return Plan(kind, barrier.parts, (view.latest,), repaired=barrier)
+        return _plan_barrier(views)
+    return _plan_barrier(views) if kind is Kind.BARRIER else None
+
+
+def _plan_barrier(views: Views) -> Plan:
+    """S4: one barrier over exactly the objects of the request."""
+    parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
+    return Plan(Kind.BARRIER, parts, tuple(view.latest for view in views.values()))
+
+
+def _plan_inline_method(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | Missing:
+    """S3: alone if the candidate is settled; otherwise for all its objects, where it must be the latest."""
+    candidate = views[target].repairable[0]
+    if is_settled(quorums, candidate, target, views):
+        part, latest = candidate.part(target), views[target].latest
+        return Plan(Kind.INLINE_METHOD, (part,), (latest,), repaired=candidate, settles=candidate.is_multi)
+    if any(name not in views for name in candidate.objects):
+        return Missing(candidate.objects)
+    for name in candidate.objects:
+        view = views[name]
+        # Repairing one object alone breaks atomicity (schedule D8): M must be the latest, and repairable, everywhere.
+        if view.latest != candidate.timestamp or view.order(candidate) < quorums.r:
+            return _plan_barrier(views)
+    latests = tuple(views[name].latest for name in candidate.objects)
+    return Plan(Kind.INLINE_METHOD, candidate.parts, latests, repaired=candidate)
+
+
+def _plan_copy(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | Missing | None:
+    """S5: walk the target's candidates from the newest, and copy the first that is settled or agreed."""
+    barrier = views[target].barrier
+    assert barrier is not None, "COPY is classified by a barrier"
+    for candidate in views[target].repairable:
+        if is_settled(quorums, candidate, target, views):
+            return _plan_copy_alone(quorums, target, candidate, views)
+        if any(name not in views for name in candidate.objects):
+            return Missing(candidate.objects)
+        # One joint barrier freezes all the objects judged by at once; different barriers do not (schedule D5).
+        if any(not _shows_barrier(quorums, views[name], barrier) for name in candidate.objects):
+            return _plan_barrier(views)
+        if _is_agreed(candidate, target, views):
+            parts = tuple(_copy_part(part, candidate, part.base_or_conditioned_on) for part in candidate.parts)
+            return Plan(Kind.COPY, parts, tuple(views[name].latest for name in candidate.objects))
+        # Otherwise pass over it for good: an established candidate always has evidence (REPORT, keep-by-default forks).
+    return None
+
+
+def _plan_copy_alone(quorums: QuorumSystem, target: ObjectId, candidate: Candidate, views: Views) -> Plan:
+    view = views[target]
+    is_proven = candidate.is_multi or view.order(candidate) >= quorums.q
+    base = candidate.timestamp if is_proven else candidate.part(target).base_or_conditioned_on
+    return Plan(Kind.COPY, (_copy_part(candidate.part(target), candidate, base),), (view.latest,))
+
+
+def _copy_part(part: Part, copied: Candidate, base: LogicalTimestamp) -> Part:
+    return Part(part.object_id, copied.timestamp, None if base == copied.timestamp else base)
+
+
+def _shows_barrier(quorums: QuorumSystem, view: View, barrier: Candidate) -> bool:
+    return view.latest == barrier.timestamp and view.order(barrier) >= quorums.q
+
+
+def _is_agreed(candidate: Candidate, target: ObjectId, views: Views) -> bool:
+    """Whether every other object of the candidate M has M as its newest, leaving out others that cover the target.
+
+    Those left out are later joint copies of M, of which the target shows less (schedule D6).
+    """
+    for name in candidate.objects:
+        if name == target:
+            continue
+        newest = next((c for c in views[name].repairable if c == candidate or not c.covers(target)), None)
+        if newest != candidate:
+            return False
+    return True
+
+
+def is_settled(quorums: QuorumSystem, candidate: Candidate, at: ObjectId, views: Views) -> bool:
+    """Whether the request proves that the candidate is established (S2); true of every single-object candidate.
+
+    One of: b + 1 histories of the object flag it; it has order ≥ q at any of its objects; another of its objects
+    shows a candidate of order ≥ r whose base it is.
+    """
+    if not candidate.is_multi:
+        return True
+    if views[at].flags.get(candidate, 0) >= quorums.b + 1:
+        return True
+    for name in candidate.objects:
+        view = views.get(name)
+        if view is None:
+            continue
+        if view.order(candidate) >= quorums.q:
+            return True
+        if name != at and any(c.part(name).base_or_conditioned_on == candidate.timestamp for c in view.repairable):
+            return True
+    return False
+
+
+class Step(Struct, frozen=True, gc=False):
+    """What a server does, derived from a request: nobody can ask for it by name (PROTOCOL §4).
+
+    Attributes:
+        kind: which kind of step.
+        candidate: the candidate to accept; for a query the one that an update would have made.
+        objects: the objects in whose histories it is accepted: all of its own, but for the repair of a settled one.
+        bounds: for each of them, the currency bound: a server whose latest is greater refuses.
+        settled: a multi-object candidate that is repaired as settled, to be flagged (S2).
+    """
+
+    kind: Kind
+    candidate: Candidate
+    objects: tuple[ObjectId, ...]
+    bounds: tuple[LogicalTimestamp, ...]
+    settled: Candidate | None = None
+
+
+def set_up(plan: Plan, *, client: ClientId, operation_digest: bytes, history_set_digest: bytes) -> Step:
+    """Derive candidate and currency bounds from a plan (the table of PROTOCOL §3)."""
+    objects = tuple([part.object_id for part in plan.parts])
+    if plan.repaired is not None:
+        bounds = (plan.repaired.timestamp,) * len(objects)
+        return Step(plan.kind, plan.repaired, objects, bounds, plan.repaired if plan.settles else None)
+    is_new_barrier = plan.kind is Kind.BARRIER
+    timestamp = make_timestamp(
+        1 + time_of(max(plan.latests)),
+        is_barrier=is_new_barrier,
+        client=client,
+        operation_digest=operation_digest if plan.kind is Kind.METHOD else NO_OPERATION,
+        history_set_digest=history_set_digest,
+    )
+    bounds = (timestamp,) * len(objects) if is_new_barrier else plan.latests
+    return Step(plan.kind, Candidate(timestamp, plan.parts), objects, bounds)
+
+
+def views_of(quorums: QuorumSystem, histories: Sequence[ObjectHistories]) -> dict[ObjectId, View]:
+    """Count each history set of a request."""
+    return {each.object_id: View(quorums, each) for each in histories}

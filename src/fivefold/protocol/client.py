@@ -1,0 +1,526 @@
+"""One call of a client as a state machine: send, count, classify, repair, again (PROTOCOL §6, §7).
+
+A call goes through *rounds*. A round is one request, sent first to the preferred quorum, then if need be to further
+servers; only its own replies can finish it. A round of an operation ends the call; a round of a repair, or one that
+only asks for histories, is followed by the next.
+
+When is an attempt certainly dead? A server works on a frame once (it refuses repeated numbers), and FAIL says that this
+frame was not accepted. So if q servers, each sent one frame of the attempt, answered FAIL, at most n - q + b < r can
+ever hold its candidate, and nobody will repair it. Only attempts that are not certainly dead make an outcome unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from random import Random
+from typing import Protocol
+
+from msgspec import Struct
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol import limits
+from fivefold.protocol.classify import Kind, Missing, classify, plan_operation, plan_repair, views_of
+from fivefold.protocol.history import INITIAL_HISTORY, ObjectHistories, decode_history, make_histories
+from fivefold.protocol.knowledge import Knowledge, column
+from fivefold.protocol.messages import BUSY, DECLINED, FAIL, SUCCESS, Request, Vote, decode_vote, encode, request_frame
+from fivefold.protocol.operations import Call, ObjectId, Operation
+
+
+INLINE_REPAIRS_AT_ONCE = 3
+"""Inline repairs of one call without a back-off."""
+
+
+class Answered(Struct, frozen=True):
+    """The call came to its end: one answer for each of its calls (tags of :mod:`operations`)."""
+
+    answers: tuple[bytes, ...]
+
+
+class Refused(Struct, frozen=True):
+    """The servers declined the call: ``ErrorName: text``."""
+
+    reason: str
+
+
+class TimedOut(Struct, frozen=True):
+    """The deadline came first.
+
+    Attributes:
+        since: None if nothing can have been changed; otherwise the logical time to resolve from.
+        answered: how many servers answered the last round.
+    """
+
+    since: int | None
+    answered: int
+
+
+class Disagreed(Struct, frozen=True):
+    """Honest servers computed different results: the method is not deterministic."""
+
+    method: str
+
+
+Outcome = Answered | Refused | TimedOut | Disagreed
+
+
+class Purpose(Enum):
+    """What a round is for."""
+
+    OPERATION = "operation"
+    REPAIR = "repair"
+    REFRESH = "refresh"
+
+
+class Round:
+    """One request and its replies.
+
+    Attributes:
+        votes: each server's vote with the bytes it came in and the authenticators behind it.
+        sent: how many frames of the round went to each server.
+        busy: servers that answered BUSY, which is no answer.
+    """
+
+    __slots__ = (
+        "authenticators", "body", "busy", "conditioned_time", "leader", "numbers", "objects", "purpose", "raw", "sent",
+        "started_ns", "votes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        now_ns: int,
+        purpose: Purpose,
+        request: Request,
+        authenticators: list[bytes],
+    ) -> None:
+        """Encode the request once for all servers."""
+        self.purpose = purpose
+        self.started_ns = now_ns
+        self.body = encode(request)
+        self.objects = [each.object_id for each in request.sets]
+        self.authenticators = authenticators
+        self.conditioned_time = 0
+        self.numbers: list[int] = []
+        self.sent: dict[int, int] = {}
+        self.busy: set[int] = set()
+        self.raw: dict[int, tuple[bytes, bytes]] = {}
+        self.votes: dict[int, Vote] = {}
+        self.leader: Vote | None = None
+
+    def is_dead(self, q: int) -> bool:
+        """Whether an update attempt can certainly never be accepted by r servers (see the module's docstring)."""
+        return sum(vote.status == FAIL and self.sent[server] == 1 for server, vote in self.votes.items()) >= q
+
+
+class Driver(Protocol):
+    """What an invocation asks of the session it belongs to."""
+
+    knowledge: Knowledge
+    random: Random
+
+    def emit(self, invocation: Invocation, round_: Round, frames: list[tuple[int, bytes]]) -> None:
+        """Send frames (server, frame)."""
+        ...
+
+    def next_number(self, invocation: Invocation, round_: Round) -> int:
+        """A number for frames of the round; replies with it come back to the invocation."""
+        ...
+
+    def close_round(self, round_: Round) -> None:
+        """Replies of the round are of no interest any more."""
+        ...
+
+    def finish(self, invocation: Invocation, outcome: Outcome) -> None:
+        """The invocation has ended."""
+        ...
+
+
+class Invocation:
+    """One operation from its start to its outcome.
+
+    Attributes:
+        wake_at_ns: when to call ``wake`` at the latest.
+        alarm_ns: the last ``wake_at_ns`` that the session has noted.
+        is_over: whether the outcome has been handed to the session.
+    """
+
+    __slots__ = (
+        "_attempts", "_backoffs", "alarm_ns", "_driver", "_evidence", "_pause_until_ns", "_round", "_since", "_target",
+        "deadline_ns", "is_fixed", "is_over", "is_query", "objects", "operation", "repairs", "ticket", "wake_at_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        driver: Driver,
+        ticket: int,
+        operation: Operation,
+        *,
+        is_query: bool,
+        deadline_ns: int,
+        is_fixed: bool = False,
+    ) -> None:
+        """Prepare; ``start`` sends the first request. A resolve is *fixed*: its ``since`` is that of the lost call."""
+        self.is_fixed = is_fixed
+        self.ticket = ticket
+        self.operation = operation
+        self.is_query = is_query
+        self.deadline_ns = deadline_ns
+        self.objects = tuple(sorted(operation.objects))
+        self.wake_at_ns = deadline_ns
+        self.is_over = False
+        self.alarm_ns = 0
+        self.repairs = 0
+        self._driver = driver
+        self._round: Round | None = None
+        self._evidence: tuple[ObjectId, ...] = ()
+        self._target = self.objects[0]
+        self._attempts = 0
+        self._backoffs = 0
+        self._pause_until_ns = 0
+        self._since: int | None = None
+
+    # --- rounds -----------------------------------------------------------------------------------------------
+
+    def start(self, now_ns: int) -> None:
+        """Send the operation, conditioned on what is cached; the first time that is nothing, in one round even then."""
+        self._send_operation(now_ns)
+
+    def _send_operation(self, now_ns: int) -> None:
+        knowledge = self._driver.knowledge
+        sets = tuple([knowledge.fitting(name) for name in self.objects])
+        since = self._since
+        if since is None:
+            since = 0 if self.is_query else knowledge.conditioned_time(sets[0])
+        operation = self.operation
+        if since and not self.is_fixed:
+            calls = tuple([Call(call.id, since, call.method, call.arguments) for call in operation.calls])
+            operation = Operation(operation.objects, calls)
+        self._attempts += 1
+        round_ = self._open(now_ns, Purpose.OPERATION, Request(self.objects[0], sets, encode(operation)))
+        round_.conditioned_time = since
+
+    def _open(self, now_ns: int, purpose: Purpose, request: Request) -> Round:
+        knowledge = self._driver.knowledge
+        round_ = self._round = Round(now_ns, purpose, request, knowledge.authenticators(request.sets))
+        order = knowledge.order(self.objects[0])
+        servers = order[: knowledge.quorums.q]
+        trial = next((s for s in order[knowledge.quorums.q :] if knowledge.slow.get(s, now_ns + 1) <= now_ns), None)
+        if trial is not None:
+            knowledge.slow[trial] = now_ns + limits.TRIAL_AFTER_NS
+            servers = [*servers, trial]
+        self._send(round_, servers)
+        patience = 4 * knowledge.round_trip_ns
+        self._sleep(now_ns + min(max(patience, limits.PROBE_AFTER_NS), limits.PROBE_AFTER_NS_MAX))
+        return round_
+
+    def _send(self, round_: Round, servers: Sequence[int]) -> None:
+        """One frame to each server: the body is the same for all, the column of MACs is each one's own."""
+        number = self._driver.next_number(self, round_)
+        frames = []
+        for server in servers:
+            round_.sent[server] = round_.sent.get(server, 0) + 1
+            round_.busy.discard(server)
+            frames.append((server, request_frame(number, round_.body, column(round_.authenticators, server))))
+        self._driver.emit(self, round_, frames)
+
+    def _sleep(self, until_ns: int) -> None:
+        self.wake_at_ns = min(until_ns, self.deadline_ns)
+
+    # --- inputs -----------------------------------------------------------------------------------------------
+
+    def receive(self, now_ns: int, server: int, round_: Round, vote_bytes: bytes, tail: bytes) -> None:
+        """A reply to a round of this invocation; ``PeerViolation`` if its vote cannot be read."""
+        if round_ is not self._round or server in round_.votes:
+            return
+        same = next((other for other, (data, _) in round_.raw.items() if data == vote_bytes), None)
+        vote = self._read(round_, vote_bytes) if same is None else round_.votes[same]
+        if vote.status == BUSY:
+            round_.busy.add(server)
+        else:
+            round_.raw[server] = (vote_bytes, tail)
+            round_.votes[server] = vote
+        self._evaluate(now_ns)
+
+    def _read(self, round_: Round, vote_bytes: bytes) -> Vote:
+        """Decode a vote and every history in it; PeerViolation if it does not answer the round's request."""
+        vote = decode_vote(vote_bytes)
+        if vote.status in (SUCCESS, FAIL):
+            if len(vote.histories) != len(round_.objects):
+                raise PeerViolation("vote-histories")
+            for name, history in zip(round_.objects, vote.histories, strict=True):
+                decode_history(name, history)
+            if vote.answers and len(vote.answers) != len(self.operation.calls):
+                raise PeerViolation("vote-answers")
+            if vote.status == SUCCESS and round_.purpose is Purpose.OPERATION and not (vote.answers and vote.candidate):
+                raise PeerViolation("vote-answers")
+        elif len(vote.answers) != 1:
+            raise PeerViolation("vote-answers")
+        return vote
+
+    def disconnected(self, now_ns: int, server: int) -> None:
+        """A connection was lost: do not wait for that server's reply."""
+        round_ = self._round
+        if round_ is not None and server in round_.sent and server not in round_.votes:
+            self._ask_further(now_ns, round_)
+
+    def wake(self, now_ns: int) -> None:
+        """Time has come: the deadline, the end of a back-off, or silence."""
+        if now_ns >= self.deadline_ns:
+            self._time_out()
+            return
+        if self._pause_until_ns:
+            if now_ns >= self._pause_until_ns:
+                self._pause_until_ns = 0
+                self._act(now_ns)
+            return
+        round_ = self._round
+        if round_ is None:
+            return
+        if len(round_.votes) >= self._driver.knowledge.quorums.q:
+            self._evaluate(now_ns, is_patient=False)
+            return
+        for server in round_.sent:
+            if server not in round_.votes and server not in self._driver.knowledge.slow:
+                self._driver.knowledge.slow[server] = now_ns + limits.TRIAL_AFTER_NS
+        self._ask_further(now_ns, round_)
+
+    def _ask_further(self, now_ns: int, round_: Round) -> None:
+        """Ask the servers not yet asked; if there are none, ask the silent ones again."""
+        unasked = [server for server in self._driver.knowledge.order(self.objects[0]) if server not in round_.sent]
+        silent = [server for server in round_.sent if server not in round_.votes]
+        self._send(round_, unasked or silent)
+        waited = max(now_ns - round_.started_ns, limits.PROBE_AFTER_NS)
+        self._sleep(now_ns + min(waited, limits.PROBE_AFTER_NS_MAX))
+
+    def _time_out(self) -> None:
+        round_ = self._round
+        if round_ is not None:
+            self._bury(round_)
+        self._end(TimedOut(self._since, len(round_.votes) if round_ else 0))
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._round is not None:
+            self._driver.close_round(self._round)
+            self._round = None
+        self.is_over = True
+        self._driver.finish(self, outcome)
+
+    # --- counting a round -------------------------------------------------------------------------------------
+
+    def _evaluate(self, now_ns: int, *, is_patient: bool = True) -> None:
+        """See whether the replies so far decide the round; once patience is over, with the replies there are."""
+        round_ = self._round
+        assert round_ is not None, "replies are counted while a round is open"
+        quorums = self._driver.knowledge.quorums
+        leader, group = _leading(round_)
+        if leader is not None and leader.status == DECLINED and len(group) > quorums.b:
+            self._end(Refused(leader.answers[0][1:].decode(errors="replace")))
+            return
+        if len(round_.votes) < quorums.q:
+            if len(round_.votes) + len(round_.busy) >= len(round_.sent) and len(round_.sent) < quorums.n:
+                self._ask_further(now_ns, round_)
+            return
+        accepted = _accepted(round_)
+        if len(accepted) >= quorums.q and self._complete(now_ns, round_, accepted):
+            return
+        if round_.purpose is Purpose.OPERATION and self.is_query and self._complete_optimistically(now_ns, round_):
+            return
+        unasked = quorums.n - len(round_.sent)
+        silent = len(round_.sent) - len(round_.votes)
+        if is_patient and accepted and (quorums.q <= len(accepted) + unasked + silent) and unasked + silent:
+            # One server stood alone, by bad luck or malice: another one may complete the quorum.
+            if unasked:
+                self._ask_further(now_ns, round_)
+            return
+        if len(accepted) >= quorums.q and round_.purpose is Purpose.OPERATION:
+            self._end(Disagreed(self.operation.method))
+            return
+        self._conclude(now_ns, round_)
+
+    def _complete(self, now_ns: int, round_: Round, accepted: list[int]) -> bool:
+        """q servers accepted one candidate: the round is done once b + 1 of them agree on the answer as well."""
+        if round_.purpose is not Purpose.OPERATION:
+            self._close(now_ns, round_)
+            self._act(now_ns)
+            return True
+        quorums = self._driver.knowledge.quorums
+        agreed = _agreement([(server, _result(round_.votes[server])) for server in accepted])
+        if len(agreed[0]) <= quorums.b:
+            return False
+        if len(agreed) > 1 and len(agreed[1]) > quorums.b:
+            self._end(Disagreed(self.operation.method))
+            return True
+        for server in accepted:
+            if server not in agreed[0]:
+                self._driver.knowledge.strike(server, "answered differently")
+        self._close(now_ns, round_)
+        self._end(Answered(round_.votes[agreed[0][0]].answers))
+        return True
+
+    def _complete_optimistically(self, now_ns: int, round_: Round) -> bool:
+        """A query is done too if this round's own histories classify METHOD and b + 1 servers there agree (§6)."""
+        quorums = self._driver.knowledge.quorums
+        sets = _histories_of(round_, quorums.n)
+        if any(classify(quorums, view) is not Kind.METHOD for view in views_of(quorums, sets).values()):
+            return False
+        plan = plan_operation(quorums, views_of(quorums, sets))
+        assert plan is not None, "every object classifies as METHOD"
+        wanted = [part.conditioned_on for part in plan.parts]
+        current = []
+        for server, vote in round_.votes.items():
+            pairs = zip(round_.objects, vote.histories, strict=True)
+            if vote.answers and [decode_history(o, h)[-1].candidate.timestamp for o, h in pairs] == wanted:
+                current.append((server, (vote.answers, b"")))
+        if not current:
+            return False
+        agreed = _agreement(current)
+        if len(agreed[0]) <= quorums.b:
+            return False
+        for server, _ in current:
+            if server not in agreed[0]:
+                self._driver.knowledge.strike(server, "answered differently")
+        self._close(now_ns, round_)
+        self._end(Answered(round_.votes[agreed[0][0]].answers))
+        return True
+
+    def _close(self, now_ns: int, round_: Round) -> None:
+        """Take over the round's histories, and learn from who stood alone and how long it took."""
+        knowledge = self._driver.knowledge
+        self._driver.close_round(round_)
+        self._round = None
+        for server, vote in round_.votes.items():
+            knowledge.slow.pop(server, None)
+            if vote.status in (SUCCESS, FAIL):
+                knowledge.absorb(server, round_.objects, vote, round_.raw[server][1])
+        took = now_ns - round_.started_ns
+        knowledge.round_trip_ns = (7 * knowledge.round_trip_ns + took) // 8 if knowledge.round_trip_ns else took
+
+    def _bury(self, round_: Round) -> None:
+        """Remember an update attempt that is not certainly dead: it may still be applied."""
+        if round_.purpose is Purpose.OPERATION and not self.is_query and round_.sent:
+            if not round_.is_dead(self._driver.knowledge.quorums.q) and self._since is None:
+                self._since = round_.conditioned_time
+
+    # --- acting on what was learnt ----------------------------------------------------------------------------
+
+    def _conclude(self, now_ns: int, round_: Round) -> None:
+        """The round did not do it: merge every reply's histories, and act on the classification."""
+        self._bury(round_)
+        self._close(now_ns, round_)
+        if round_.purpose is not Purpose.REFRESH:
+            self._note_inventors()
+        self._act(now_ns, has_failed=round_.purpose is not Purpose.REFRESH)
+
+    def _act(self, now_ns: int, *, has_failed: bool = False) -> None:
+        """Classify what is known and send the next request, after a back-off where others may be at work."""
+        knowledge, quorums = self._driver.knowledge, self._driver.knowledge.quorums
+        target = self._to_repair()
+        if target is None:
+            self._evidence = ()
+            # The first new attempt goes out at once; from then on somebody else keeps getting in between.
+            if has_failed and self._attempts > 1:
+                self._back_off(now_ns)
+            else:
+                self._send_operation(now_ns)
+            return
+        if target != self._target:
+            self._target, self._evidence = target, ()
+        sets = tuple([knowledge.trusted(name) for name in sorted({target, *self._evidence})])
+        views = views_of(quorums, sets)
+        plan = plan_repair(quorums, target, views)
+        if isinstance(plan, Missing):
+            self._extend(now_ns, plan)
+            return
+        # No back-off before an inline repair, which disturbs nobody; unless it does not help.
+        is_inline = plan is not None and plan.kind in (Kind.INLINE_METHOD, Kind.INLINE_BARRIER)
+        if has_failed and not (is_inline and self.repairs < INLINE_REPAIRS_AT_ONCE):
+            self._back_off(now_ns)
+        elif plan is None:
+            self._refresh(now_ns, target)
+        else:
+            self.repairs += 1
+            self._open(now_ns, Purpose.REPAIR, Request(target, sets, b""))
+
+    def _to_repair(self) -> ObjectId | None:
+        """The first object of the operation that does not classify as METHOD."""
+        knowledge = self._driver.knowledge
+        for name in self.objects:
+            (view,) = views_of(knowledge.quorums, (knowledge.trusted(name),)).values()
+            if classify(knowledge.quorums, view) is not Kind.METHOD:
+                return name
+        return None
+
+    def _extend(self, now_ns: int, plan: Missing) -> None:
+        """A candidate to be judged names objects the request lacks: add them, and learn their histories first (S5)."""
+        self._evidence = tuple(sorted({*self._evidence, *plan.objects}))[: limits.REPAIR_OBJECTS_MAX]
+        unknown = [name for name in self._evidence if not self._driver.knowledge.is_known(name)]
+        if unknown:
+            self._refresh(now_ns, *unknown)
+        else:
+            self._act(now_ns)
+
+    def _refresh(self, now_ns: int, *objects: ObjectId) -> None:
+        """Ask for histories only: a repair conditioned on nothing is answered FAIL, with what the servers hold."""
+        nothing = [INITIAL_HISTORY] * self._driver.knowledge.quorums.n
+        sets = tuple([make_histories(name, nothing) for name in sorted({self._target, *objects})])
+        self._open(now_ns, Purpose.REFRESH, Request(self._target, sets, b""))
+
+    def _back_off(self, now_ns: int) -> None:
+        """Pause for a random, exponentially growing time, then act on what is known."""
+        ceiling = min(limits.BACKOFF_NS << min(self._backoffs, 16), limits.BACKOFF_NS_MAX)
+        self._backoffs += 1
+        self._pause_until_ns = now_ns + int(ceiling * (0.5 + self._driver.random.random()))
+        self._sleep(self._pause_until_ns)
+
+    def _note_inventors(self) -> None:
+        """A server whose newest candidate nobody else shows gets a strike; bad luck is forgiven up to STRIKES_MAX."""
+        knowledge = self._driver.knowledge
+        for name in self.objects:
+            known = knowledge.of(name)
+            newest = [decode_history(name, history)[-1].candidate for history in known.histories]
+            latest = max(newest, key=lambda candidate: candidate.timestamp)
+            holders = [server for server, candidate in enumerate(newest) if candidate == latest]
+            if len(holders) == 1 and self._backoffs > 1:
+                knowledge.note_alone(holders[0])
+
+
+def _leading(round_: Round) -> tuple[Vote | None, list[int]]:
+    """The DECLINED vote that most servers gave, and who they are."""
+    declined = [(server, vote) for server, vote in round_.votes.items() if vote.status == DECLINED]
+    if not declined:
+        return None, []
+    group = max(([s for s, v in declined if v == vote] for _, vote in declined), key=len)
+    return round_.votes[group[0]], group
+
+
+def _accepted(round_: Round) -> list[int]:
+    """The servers that answered SUCCESS on the candidate that most did."""
+    groups: dict[bytes, list[int]] = {}
+    for server, vote in round_.votes.items():
+        if vote.status == SUCCESS:
+            groups.setdefault(vote.candidate, []).append(server)
+    return max(groups.values(), key=len) if groups else []
+
+
+def _result(vote: Vote) -> tuple[tuple[bytes, ...], bytes]:
+    return vote.answers, vote.version_digest
+
+
+def _agreement(results: list[tuple[int, tuple[tuple[bytes, ...], bytes]]]) -> list[list[int]]:
+    """Servers grouped by equal results, the largest group first."""
+    groups: dict[tuple[tuple[bytes, ...], bytes], list[int]] = {}
+    for server, result in results:
+        groups.setdefault(result, []).append(server)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _histories_of(round_: Round, n: int) -> list[ObjectHistories]:
+    """The history sets made of this round's replies alone."""
+    sets = []
+    for position, name in enumerate(round_.objects):
+        histories = [INITIAL_HISTORY] * n
+        for server, vote in round_.votes.items():
+            if position < len(vote.histories):
+                histories[server] = vote.histories[position]
+        sets.append(make_histories(name, histories))
+    return sets

@@ -1,0 +1,65 @@
+"""Running an operation on versions: exactly once, cancelled calls, rejections (PROTOCOL §4.6, §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from fivefold.protocol.operations import CANCEL, CANCELLED, FORGOTTEN, ClientId, Executor, ObjectId, Operation
+from fivefold.protocol.versions import Outcome, Version, append_outcomes, can_tell, find_answer, ring_key
+
+
+class Result(Struct, frozen=True, gc=False):
+    """What an operation did.
+
+    Attributes:
+        answers: one for each call.
+        versions: the new version of each object in the order of the operation's objects; None if nothing is written:
+            for queries, for calls found in the ring, and where every call was rejected.
+    """
+
+    answers: tuple[bytes, ...]
+    versions: tuple[Version, ...] | None
+
+
+def execute(
+    executor: Executor, client: ClientId, operation: Operation, time: int, versions: Mapping[ObjectId, Version]
+) -> Result:
+    """Run the calls in order, each on what the one before it left.
+
+    The ring that decides whether a call was applied before is that of the least object: all objects of an operation
+    record it together. ``time`` is the logical time of the candidate that the operation makes.
+    """
+    objects = operation.objects
+    states = tuple([versions[name].state for name in objects])
+    recorded = versions[objects[0] if len(objects) == 1 else min(objects)]
+    answers: list[bytes] = []
+    fresh: list[Outcome] = []
+    has_changed = False
+    for call in operation.calls:
+        if not executor.is_update(objects, call.method) and call.method != CANCEL:
+            answers.append(executor.execute(objects, call, states).answer)
+            continue
+        key = ring_key(client, call.arguments if call.method == CANCEL else call.id)
+        answer = find_answer(recorded, key)
+        if answer is None and not can_tell(recorded, call.since):
+            answer = FORGOTTEN
+        if answer is not None:
+            answers.append(answer)
+            continue
+        if call.method == CANCEL:
+            answer, has_changed = CANCELLED, True
+        else:
+            done = executor.execute(objects, call, states)
+            answer = done.answer
+            if done.states is not None:
+                states, has_changed = done.states, True
+        answers.append(answer)
+        fresh.append(Outcome(key, answer))
+    if not has_changed:
+        return Result(tuple(answers), None)
+    outcomes = tuple(fresh)
+    pairs = zip(objects, states, strict=True)
+    changed = [append_outcomes(versions[name], time, state, outcomes) for name, state in pairs]
+    return Result(tuple(answers), tuple(changed))

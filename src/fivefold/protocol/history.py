@@ -1,0 +1,276 @@
+"""Logical timestamps, candidates, replica histories and object history sets (Q/U §3.2, PROTOCOL §2).
+
+A logical timestamp is kept as 89 bytes whose order as bytes is the order of the paper's tuple, so that comparing,
+hashing and sending one costs what bytes cost. A replica history travels as its canonical bytes and is decoded only
+where somebody has to look inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, NewType
+
+import msgspec
+from msgspec import Struct
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol.limits import (
+    HISTORY_BYTES_MAX,
+    HISTORY_CANDIDATES_MAX,
+    OPERATION_OBJECTS_MAX,
+    REPAIR_OBJECTS_MAX,
+)
+from fivefold.protocol.operations import ClientId, ObjectId, digest
+
+# --- logical timestamps ---------------------------------------------------------------------------------------
+
+LogicalTimestamp = NewType("LogicalTimestamp", bytes)
+"""time (8 bytes, big endian) ‖ is_barrier (1) ‖ client id (16) ‖ operation digest (32) ‖ history-set digest (32)."""
+
+TIMESTAMP_BYTES: Final = 8 + 1 + 16 + 32 + 32
+NO_OPERATION: Final = bytes(32)
+"""The operation digest of barriers and copies."""
+INITIAL_TIMESTAMP: Final = LogicalTimestamp(bytes(TIMESTAMP_BYTES))
+"""(0, false, empty, empty, empty)."""
+
+
+def make_timestamp(
+    time: int, *, is_barrier: bool, client: ClientId, operation_digest: bytes, history_set_digest: bytes
+) -> LogicalTimestamp:
+    """Pack the five parts; ``time`` is below 2^63."""
+    return LogicalTimestamp(
+        time.to_bytes(8, "big") + (b"\x01" if is_barrier else b"\x00") + client + operation_digest + history_set_digest
+    )
+
+
+def time_of(timestamp: LogicalTimestamp) -> int:
+    """The time field."""
+    return int.from_bytes(timestamp[:8], "big")
+
+
+def is_barrier(timestamp: LogicalTimestamp) -> bool:
+    """Whether the timestamp names a barrier, which has no version."""
+    return timestamp[8] == 1
+
+
+def client_of(timestamp: LogicalTimestamp) -> ClientId:
+    """Whose request made the candidate."""
+    return ClientId(timestamp[9:25])
+
+
+def short(timestamp: LogicalTimestamp) -> str:
+    """``7b`` for a barrier of time 7, ``6`` for a version of time 6: the paper's way of writing."""
+    return f"{time_of(timestamp)}{'b' if is_barrier(timestamp) else ''}"
+
+
+# --- candidates -----------------------------------------------------------------------------------------------
+
+
+class Part(Struct, frozen=True, array_like=True, gc=False):
+    """What a candidate says about one of its objects.
+
+    Attributes:
+        object_id: the object.
+        conditioned_on: LT_co, the version it follows.
+        base: a copy's base (S1): the established version it is known to rest on; None where that is ``conditioned_on``.
+    """
+
+    object_id: ObjectId
+    conditioned_on: LogicalTimestamp
+    base: LogicalTimestamp | None
+
+    @property
+    def base_or_conditioned_on(self) -> LogicalTimestamp:
+        """The base in the sense of S1."""
+        return self.conditioned_on if self.base is None else self.base
+
+
+class Candidate(Struct, frozen=True, array_like=True, gc=False):
+    """An entry of a replica history: ⟨LT, LT_co⟩ for each of its objects (S1).
+
+    Candidates are equal when all of this is; the *settled* flag stands beside them, in :class:`Entry`.
+
+    Attributes:
+        timestamp: LT, the same for all its objects.
+        parts: one for each object, in the order of the object ids.
+    """
+
+    timestamp: LogicalTimestamp
+    parts: tuple[Part, ...]
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether it covers more than one object."""
+        return len(self.parts) > 1
+
+    def part(self, object_id: ObjectId) -> Part:
+        """Its part for one of its objects."""
+        for part in self.parts:
+            if part.object_id == object_id:
+                return part
+        raise KeyError(object_id)
+
+    def covers(self, object_id: ObjectId) -> bool:
+        """Whether the object is one of its objects."""
+        return any(part.object_id == object_id for part in self.parts)
+
+    @property
+    def objects(self) -> tuple[ObjectId, ...]:
+        """Its objects in order."""
+        return tuple(part.object_id for part in self.parts)
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it was made by METHOD, not by COPY: LT.time = 1 + the greatest LT_co.time (§4 Pruning, S6)."""
+        return time_of(self.timestamp) == 1 + max(time_of(part.conditioned_on) for part in self.parts)
+
+
+class Entry(Struct, frozen=True, array_like=True, gc=False):
+    """A candidate as one server's history shows it, with that server's *settled* flag (S2)."""
+
+    candidate: Candidate
+    is_settled: bool
+
+
+ReplicaHistory = tuple[Entry, ...]
+"""RH: the candidates one server has accepted for one object, in the order of their timestamps."""
+
+
+@lru_cache(maxsize=4096)
+def initial_entry(object_id: ObjectId) -> Entry:
+    """⟨0, 0⟩, which every history starts with."""
+    return Entry(Candidate(INITIAL_TIMESTAMP, (Part(object_id, INITIAL_TIMESTAMP, None),)), False)
+
+
+INITIAL_HISTORY: Final = b""
+"""On the wire, the history {⟨0, 0⟩} of a server that never accepted anything; it needs no authenticator."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ReplicaHistory)
+
+
+def encode_history(history: ReplicaHistory) -> bytes:
+    """Canonical bytes of a history that is not the initial one."""
+    return _encoder.encode(history)
+
+
+MEMO_BYTES_MAX: Final = 2048
+"""Histories longer than this are decoded anew every time: liars must not fill the memo with huge ones."""
+
+
+def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
+    """The history that ``data`` stands for.
+
+    Raises:
+        PeerViolation: bytes that no honest server would have written.
+    """
+    return _decode_memo(object_id, data) if len(data) <= MEMO_BYTES_MAX else _decode(object_id, data)
+
+
+@lru_cache(maxsize=4096)
+def _decode_memo(object_id: ObjectId, data: bytes) -> ReplicaHistory:
+    return _decode(object_id, data)
+
+
+def _decode(object_id: ObjectId, data: bytes) -> ReplicaHistory:
+    if data == INITIAL_HISTORY:
+        return (initial_entry(object_id),)
+    if len(data) > HISTORY_BYTES_MAX:
+        raise PeerViolation("history-too-large")
+    try:
+        history = _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise PeerViolation("history-malformed", str(error)) from None
+    if not 0 < len(history) <= HISTORY_CANDIDATES_MAX or _encoder.encode(history) != data:
+        raise PeerViolation("history-not-canonical")
+    previous: bytes = b""
+    for entry in history:
+        _check_entry(object_id, entry)
+        if entry.candidate.timestamp <= previous:
+            raise PeerViolation("history-not-ordered")
+        previous = entry.candidate.timestamp
+    return history
+
+
+def _check_entry(object_id: ObjectId, entry: Entry) -> None:
+    candidate = entry.candidate
+    timestamp = candidate.timestamp
+    if len(timestamp) != TIMESTAMP_BYTES or timestamp[8] > 1:
+        raise PeerViolation("timestamp-malformed")
+    objects_max = REPAIR_OBJECTS_MAX if timestamp[8] else OPERATION_OBJECTS_MAX
+    if not 1 <= len(candidate.parts) <= objects_max:
+        raise PeerViolation("candidate-objects")
+    names = candidate.objects
+    if object_id not in names or any(left >= right for left, right in zip(names, names[1:], strict=False)):
+        raise PeerViolation("candidate-objects")
+    for part in candidate.parts:
+        for other in (part.conditioned_on, part.conditioned_on if part.base is None else part.base):
+            if len(other) != TIMESTAMP_BYTES or other[8] or (other >= timestamp and timestamp != INITIAL_TIMESTAMP):
+                raise PeerViolation("timestamp-malformed")
+
+
+def history_digest(object_id: ObjectId, data: bytes) -> bytes:
+    """What authenticators are over: the object's id and the history, so that neither can be swapped (§2)."""
+    name = object_id.encode()
+    return digest(len(name).to_bytes(2, "big") + name + data)
+
+
+# --- object history sets --------------------------------------------------------------------------------------
+
+
+class ObjectHistories(Struct, frozen=True, array_like=True, gc=False):
+    """An OHS: the latest history of every server for one object, each distinct one written once.
+
+    Attributes:
+        object_id: the object.
+        histories: the distinct histories that are not initial.
+        holders: n bytes; ``holders[s]`` is 0 if server s's history is initial (or unknown, or culled), else 1 + the
+            index of its history.
+    """
+
+    object_id: ObjectId
+    histories: tuple[bytes, ...]
+    holders: bytes
+
+    def of(self, server: int) -> bytes:
+        """The history that the set has for a server."""
+        index = self.holders[server]
+        return self.histories[index - 1] if index else INITIAL_HISTORY
+
+    def without(self, servers: frozenset[int] | set[int]) -> ObjectHistories:
+        """The set with some servers' histories treated as initial."""
+        return make_histories(
+            self.object_id, [INITIAL_HISTORY if s in servers else self.of(s) for s in range(len(self.holders))]
+        )
+
+
+def make_histories(object_id: ObjectId, histories: Sequence[bytes]) -> ObjectHistories:
+    """The OHS in which server s has ``histories[s]``; distinct ones are numbered in the order of the servers."""
+    index: dict[bytes, int] = {}
+    holders = bytes(index.setdefault(data, len(index) + 1) if data else 0 for data in histories)
+    return ObjectHistories(object_id, tuple(index), holders)
+
+
+def empty_histories(object_id: ObjectId, n: int) -> ObjectHistories:
+    """The OHS of a client that knows nothing: all initial."""
+    return ObjectHistories(object_id, (), bytes(n))
+
+
+def check_histories(histories: ObjectHistories, n: int) -> None:
+    """Refuse a set that :func:`make_histories` would not have made.
+
+    Raises:
+        PeerViolation: not canonical.
+    """
+    if len(histories.holders) != n or len(histories.histories) > n:
+        raise PeerViolation("histories-malformed")
+    seen = 0
+    for index in histories.holders:
+        if index > seen + 1:
+            raise PeerViolation("histories-not-canonical")
+        seen = max(seen, index)
+    if seen != len(histories.histories) or not all(histories.histories):
+        raise PeerViolation("histories-not-canonical")
+    if seen > 1 and len(set(histories.histories)) != seen:
+        raise PeerViolation("histories-not-canonical")

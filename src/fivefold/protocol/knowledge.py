@@ -1,0 +1,244 @@
+"""What a client knows: cached histories of objects, and what speaks against which server (PROTOCOL §6).
+
+Cached histories help to classify, never to finish: whatever a client returns rests on replies of the round at hand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol.authenticators import MAC_BYTES, mac_for
+from fivefold.protocol.classify import View
+from fivefold.protocol.history import INITIAL_HISTORY, ObjectHistories, decode_history, make_histories, time_of
+from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
+from fivefold.protocol.messages import Vote
+from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.quorums import QuorumSystem
+
+
+class Known:
+    """The latest history and authenticator of every server for one object."""
+
+    __slots__ = ("authenticators", "histories")
+
+    def __init__(self, n: int) -> None:
+        """All initial."""
+        self.histories = [INITIAL_HISTORY] * n
+        self.authenticators = [b""] * n
+
+    def forget(self, server: int) -> None:
+        """Treat the server's history as unknown."""
+        self.histories[server] = INITIAL_HISTORY
+        self.authenticators[server] = b""
+
+
+class Evidence(Struct, frozen=True):
+    """What speaks against one server.
+
+    Attributes:
+        server: its index.
+        is_excluded: more than b servers found its MACs wrong: that proves it malevolent, and it is left out.
+        is_suspected: its candidates or answers kept standing alone: it is tried last.
+        culled_by: servers that found its MACs wrong.
+        strikes: how often it stood alone, by kind.
+        is_slow: it was silent when last asked.
+    """
+
+    server: int
+    is_excluded: bool
+    is_suspected: bool
+    culled_by: tuple[int, ...]
+    strikes: dict[str, int]
+    is_slow: bool
+
+
+class Knowledge:
+    """Shared by all calls of one client.
+
+    Attributes:
+        down: servers without a connection.
+        slow: servers that were silent when last asked, with the time of the next trial.
+        round_trip_ns: smoothed time from a request to its quorum of replies.
+    """
+
+    def __init__(self, quorums: QuorumSystem) -> None:
+        """Know nothing, suspect nobody."""
+        self.quorums = quorums
+        self.down: set[int] = set()
+        self.slow: dict[int, int] = {}
+        self.round_trip_ns = 0
+        self._known: OrderedDict[ObjectId, Known] = OrderedDict()
+        self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
+        self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
+        self._alone = [0] * quorums.n
+
+    # --- histories --------------------------------------------------------------------------------------------
+
+    def of(self, object_id: ObjectId) -> Known:
+        """What is known of an object; the objects used longest ago are forgotten beyond KNOWN_OBJECTS_MAX."""
+        known = self._known.get(object_id)
+        if known is None:
+            known = self._known[object_id] = Known(self.quorums.n)
+            if len(self._known) > KNOWN_OBJECTS_MAX:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(object_id)
+        return known
+
+    def is_known(self, object_id: ObjectId) -> bool:
+        """Whether any server ever told this client about the object."""
+        return object_id in self._known
+
+    def absorb(self, server: int, objects: Iterable[ObjectId], vote: Vote, tail: bytes) -> bool:
+        """Take over a reply's histories and authenticators; False (and a strike) if they make no sense."""
+        objects = tuple(objects)
+        size = MAC_BYTES * self.quorums.n
+        if len(vote.histories) != len(objects) or len(tail) != size * sum(map(bool, vote.histories)):
+            self.strike(server, "malformed")
+            return False
+        offset = 0
+        for object_id, history in zip(objects, vote.histories, strict=True):
+            known = self.of(object_id)
+            if not history:
+                known.forget(server)
+                continue
+            try:
+                decode_history(object_id, history)
+            except PeerViolation:
+                self.strike(server, "malformed")
+                return False
+            known.histories[server] = history
+            known.authenticators[server] = tail[offset : offset + size]
+            offset += size
+        for culled in vote.culled:
+            self._note_cull(culled, server)
+        return True
+
+    def trusted(self, object_id: ObjectId) -> ObjectHistories:
+        """The history set to classify: everybody's but those of the excluded and, where enough remain, the suspected."""
+        return self._without(object_id, self._doubtful(self.of(object_id)))
+
+    def fitting(self, object_id: ObjectId) -> ObjectHistories:
+        """The history set to condition an operation on: q equal histories, if q servers have the newest one.
+
+        Leaving out what the other servers showed last saves them MACs to check; a server that knows better refuses.
+        """
+        known, q = self.of(object_id), self.quorums.q
+        histories = known.histories
+        best = max(set(histories), key=histories.count) if histories.count(histories[0]) < q else histories[0]
+        if not best or histories.count(best) < q:
+            return self.trusted(object_id)
+        newest = decode_history(object_id, best)[-1].candidate.timestamp
+        doubtful = self._doubtful(known)
+        if any(
+            decode_history(object_id, other)[-1].candidate.timestamp > newest
+            for server, other in enumerate(histories)
+            if other and other is not best and other != best and server not in doubtful
+        ):
+            return self.trusted(object_id)
+        holders = [server for server, history in enumerate(histories) if history == best]
+        if len(holders) > q:
+            chosen = set(sorted(holders, key=self.rank)[:q])
+            return make_histories(object_id, [best if s in chosen else INITIAL_HISTORY for s in range(len(histories))])
+        return make_histories(object_id, [history if history == best else INITIAL_HISTORY for history in histories])
+
+    def conditioned_time(self, histories: ObjectHistories) -> int:
+        """Logical time of the version that an operation conditioned on the set builds upon; 0 if there is none."""
+        if len(histories.histories) == 1:
+            return time_of(decode_history(histories.object_id, histories.histories[0])[-1].candidate.timestamp)
+        repairable = View(self.quorums, histories).repairable
+        return time_of(repairable[0].timestamp) if repairable else 0
+
+    def authenticators(self, sets: Iterable[ObjectHistories]) -> list[bytes]:
+        """The authenticators that prove the sets, in the order in which a request's proof lists them."""
+        return [
+            self.of(each.object_id).authenticators[server]
+            for each in sets
+            for server, index in enumerate(each.holders)
+            if index
+        ]
+
+    def _doubtful(self, known: Known) -> set[int]:
+        """Servers whose histories are left out: excluded ones always, doubted ones only while q others remain."""
+        if not self._has_doubts():
+            return set()
+        doubtful = {server for server in range(self.quorums.n) if self.is_excluded(server)}
+        for server in range(self.quorums.n):
+            is_doubted = self._culled_by[server] or self.is_suspected(server)
+            told = sum(bool(history) for s, history in enumerate(known.histories) if s not in doubtful and s != server)
+            if is_doubted and known.histories[server] and told >= self.quorums.q:
+                doubtful.add(server)
+        return doubtful
+
+    def _without(self, object_id: ObjectId, servers: set[int]) -> ObjectHistories:
+        histories = self.of(object_id).histories
+        return make_histories(object_id, [b"" if s in servers else history for s, history in enumerate(histories)])
+
+    # --- servers ----------------------------------------------------------------------------------------------
+
+    def rank(self, server: int) -> int:
+        """How willingly a server is asked: 0 at once, higher values only if others are not enough."""
+        if self.is_excluded(server):
+            return 4
+        if server in self.down:
+            return 3
+        if server in self.slow:
+            return 2
+        return 1 if self._culled_by[server] or self.is_suspected(server) else 0
+
+    def order(self, object_id: ObjectId) -> list[int]:
+        """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
+        preference = self.quorums.preference(object_id)
+        if not (self.down or self.slow or self._has_doubts()):
+            return list(preference)
+        return sorted(preference, key=self.rank)
+
+    def _has_doubts(self) -> bool:
+        return any(self._culled_by) or any(self._strikes)
+
+    def strike(self, server: int, kind: str) -> None:
+        """Count something that an honest server does not do, or does only by bad luck."""
+        self._strikes[server][kind] += 1
+
+    def is_excluded(self, server: int) -> bool:
+        """More than b servers culled it: at least one of them is honest, so it is malevolent (§6)."""
+        return len(self._culled_by[server]) > self.quorums.b
+
+    def is_suspected(self, server: int) -> bool:
+        """Whether it stood alone too often; suspicion is not proof, and it is still asked if others are silent."""
+        return self._strikes[server].total() >= STRIKES_MAX
+
+    def note_alone(self, server: int) -> None:
+        """The server's newest candidate stands alone: under contention that is bad luck, unless it keeps happening."""
+        self._alone[server] += 1
+        if self._alone[server] >= ALONE_MAX:
+            self._alone[server] = 0
+            self.strike(server, "stood alone")
+
+    def _note_cull(self, culled: int, by: int) -> None:
+        if 0 <= culled < self.quorums.n and culled != by:
+            self._culled_by[culled].add(by)
+
+    def evidence(self) -> list[Evidence]:
+        """What speaks against whom, for the operator."""
+        return [
+            Evidence(
+                server,
+                self.is_excluded(server),
+                self.is_suspected(server),
+                tuple(sorted(self._culled_by[server])),
+                dict(self._strikes[server]),
+                server in self.slow,
+            )
+            for server in range(self.quorums.n)
+            if self._culled_by[server] or self._strikes[server] or server in self.slow
+        ]
+
+
+def column(authenticators: list[bytes], receiver: int) -> bytes:
+    """The proof for one server: its MAC of each authenticator."""
+    return b"".join([mac_for(each, receiver) for each in authenticators])

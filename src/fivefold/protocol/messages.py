@@ -1,0 +1,230 @@
+"""The messages, one frozen struct each, and their frames (codec and kinds in one place).
+
+::
+
+    REQUEST       u8 kind | u64 number | u32 body length | body | proof (16 bytes for each history that is not initial)
+    REPLY         u8 kind | u64 number | u32 vote length | vote | authenticators (16·n bytes for each history that is not initial)
+    SYNC          u8 kind | SyncRequest
+    SYNC_REPLY    u8 kind | SyncReply
+
+Bodies are canonical MessagePack: what the encoder would not have written is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol import limits
+from fivefold.protocol.history import TIMESTAMP_BYTES, LogicalTimestamp, ObjectHistories, check_histories
+from fivefold.protocol.operations import ObjectId, Operation
+
+REQUEST: Final = 1
+REPLY: Final = 2
+SYNC: Final = 3
+SYNC_REPLY: Final = 4
+
+_HEAD_BYTES: Final = 1 + 8 + 4
+
+
+class Request(Struct, frozen=True, array_like=True, gc=False):
+    """What a client asks of a server; the client itself is named by its connection, never here.
+
+    Attributes:
+        target: the object a repair is about; of an operation, the least of its objects.
+        sets: one history set for each object, in the order of the ids: those of the operation, or the target of a repair
+            and the objects it is judged by.
+        operation: canonical bytes of an Operation, or nothing for a repair.
+    """
+
+    target: ObjectId
+    sets: tuple[ObjectHistories, ...]
+    operation: bytes
+
+
+SUCCESS: Final = 0
+"""Accepted, or answered on the conditioned-on version."""
+FAIL: Final = 1
+"""Not current, or to be repaired first; queries are answered on the latest version all the same."""
+DECLINED: Final = 2
+"""The call itself cannot be: not allowed, unknown, malformed. The one answer says why."""
+BUSY: Final = 3
+"""Not now: overloaded, the disk is full, or an object sync failed."""
+
+
+class Vote(Struct, frozen=True, array_like=True, gc=False):
+    """The part of a reply that honest servers in the same situation write alike, byte for byte.
+
+    Attributes:
+        status: SUCCESS, FAIL, DECLINED or BUSY.
+        candidate: timestamp of what was accepted or queried; empty otherwise.
+        answers: one for each call.
+        version_digest: digest of the versions that the candidate produced; empty if none.
+        histories: this server's history of each object of the request, in order.
+        culled: servers whose MACs were wrong.
+    """
+
+    status: int
+    candidate: bytes
+    answers: tuple[bytes, ...]
+    version_digest: bytes
+    histories: tuple[bytes, ...]
+    culled: tuple[int, ...]
+
+
+class SyncRequest(Struct, frozen=True, array_like=True, gc=False):
+    """One server asks another for a version: whole, or its digest."""
+
+    number: int
+    object_id: ObjectId
+    timestamp: LogicalTimestamp
+    is_whole: bool
+
+
+class SyncReply(Struct, frozen=True, array_like=True, gc=False):
+    """The version asked for: its digest, and its bytes if they were asked for; both empty if it is not held."""
+
+    number: int
+    digest: bytes
+    version: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder = msgspec.msgpack.Decoder(Request)
+_operation_decoder = msgspec.msgpack.Decoder(Operation)
+_vote_decoder = msgspec.msgpack.Decoder(Vote)
+_sync_decoder = msgspec.msgpack.Decoder(SyncRequest)
+_sync_reply_decoder = msgspec.msgpack.Decoder(SyncReply)
+
+encode = _encoder.encode
+"""Canonical bytes of any message struct."""
+
+T = TypeVar("T")
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, name: str) -> T:
+    try:
+        value = decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise PeerViolation(f"{name}-malformed") from None
+    if _encoder.encode(value) != data:
+        raise PeerViolation(f"{name}-not-canonical")
+    return value
+
+
+# --- requests -------------------------------------------------------------------------------------------------
+
+
+def request_frame(number: int, body: bytes, proof: bytes) -> bytes:
+    """Frame a request: the body is the same for all servers, the proof is each server's own."""
+    return b"".join((b"\x01", number.to_bytes(8, "big"), len(body).to_bytes(4, "big"), body, proof))
+
+
+def split(frame: bytes, kind: int) -> tuple[int, bytes, bytes]:
+    """Number, body and tail of a request or reply frame.
+
+    Raises:
+        PeerViolation: too short, of another kind, or with a wrong length.
+    """
+    if len(frame) < _HEAD_BYTES or frame[0] != kind:
+        raise PeerViolation("frame-malformed")
+    end = _HEAD_BYTES + int.from_bytes(frame[9:13], "big")
+    if end > len(frame):
+        raise PeerViolation("frame-truncated")
+    return int.from_bytes(frame[1:9], "big"), frame[_HEAD_BYTES:end], frame[end:]
+
+
+def decode_request(body: bytes, n: int) -> Request:
+    """A request whose shape is right: ordered objects within the limits, canonical history sets.
+
+    Raises:
+        PeerViolation: anything else.
+    """
+    request = _decode(_request_decoder, body, "request")
+    objects = [each.object_id for each in request.sets]
+    objects_max = limits.OPERATION_OBJECTS_MAX if request.operation else limits.REPAIR_OBJECTS_MAX
+    if not 1 <= len(objects) <= objects_max:
+        raise PeerViolation("request-objects")
+    if any(left >= right for left, right in zip(objects, objects[1:], strict=False)) or request.target not in objects:
+        raise PeerViolation("request-objects")
+    for each in request.sets:
+        if len(each.object_id.encode()) > limits.OBJECT_ID_BYTES_MAX:
+            raise PeerViolation("object-id-too-long")
+        check_histories(each, n)
+    return request
+
+
+def decode_operation(request: Request) -> Operation:
+    """The operation of a request.
+
+    Raises:
+        PeerViolation: not canonical, over a limit, or about other objects than the request's sets.
+    """
+    operation = _decode(_operation_decoder, request.operation, "operation")
+    if tuple(sorted(operation.objects)) != tuple(each.object_id for each in request.sets):
+        raise PeerViolation("operation-objects")
+    if request.target != request.sets[0].object_id:
+        raise PeerViolation("operation-target")
+    if not 1 <= len(operation.calls) <= limits.CALLS_MAX:
+        raise PeerViolation("operation-calls")
+    for call in operation.calls:
+        if len(call.id) != 16 or call.since < 0:
+            raise PeerViolation("call-malformed")
+        if len(call.arguments) > limits.ARGUMENTS_BYTES_MAX or len(call.method.encode()) > limits.METHOD_BYTES_MAX:
+            raise PeerViolation("call-too-large")
+    if len({call.id for call in operation.calls}) != len(operation.calls):
+        raise PeerViolation("call-ids-repeated")
+    return operation
+
+
+# --- replies --------------------------------------------------------------------------------------------------
+
+
+def reply_frame(number: int, vote: bytes, authenticators: Sequence[bytes]) -> bytes:
+    """Frame a reply."""
+    return b"".join((b"\x02", number.to_bytes(8, "big"), len(vote).to_bytes(4, "big"), vote, *authenticators))
+
+
+def decode_vote(data: bytes) -> Vote:
+    """A vote.
+
+    Raises:
+        PeerViolation: not canonical.
+    """
+    vote = _decode(_vote_decoder, data, "vote")
+    if len(vote.candidate) not in (0, TIMESTAMP_BYTES) or not 0 <= vote.status <= BUSY:
+        raise PeerViolation("vote-malformed")
+    return vote
+
+
+# --- object sync ----------------------------------------------------------------------------------------------
+
+
+def sync_frame(request: SyncRequest) -> bytes:
+    """Frame a sync request."""
+    return b"\x03" + _encoder.encode(request)
+
+
+def sync_reply_frame(reply: SyncReply) -> bytes:
+    """Frame a sync reply."""
+    return b"\x04" + _encoder.encode(reply)
+
+
+def decode_sync(frame: bytes) -> SyncRequest | SyncReply:
+    """What one server sent another.
+
+    Raises:
+        PeerViolation: neither a sync request nor a sync reply.
+    """
+    if frame[:1] == b"\x03":
+        request = _decode(_sync_decoder, frame[1:], "sync")
+        if len(request.timestamp) != TIMESTAMP_BYTES or len(request.object_id.encode()) > limits.OBJECT_ID_BYTES_MAX:
+            raise PeerViolation("sync-malformed")
+        return request
+    if frame[:1] == b"\x04":
+        return _decode(_sync_reply_decoder, frame[1:], "sync-reply")
+    raise PeerViolation("frame-malformed")

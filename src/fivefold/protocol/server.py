@@ -1,0 +1,586 @@
+"""One server as a state machine: verify → set up → validate → fetch → execute → accept → reply (PROTOCOL §4).
+
+A client names neither a step nor a timestamp: both are derived from the histories it sends. Whatever a request has to
+wait for (an object being loaded, a version being synced), it is examined again from the currency check on when it goes
+on, so that nothing is accepted on the strength of a check made before a wait.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from itertools import islice
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol.actions import NOTHING, Actions, Ask, Channel, ObjectRecord, Reply, Store
+from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, cull
+from fivefold.protocol.classify import Kind, Plan, Step, Views, plan_operation, plan_repair, set_up, views_of
+from fivefold.protocol.execution import execute
+from fivefold.protocol.history import NO_OPERATION, Candidate, LogicalTimestamp, client_of, decode_history, time_of
+from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX, SYNCS_MAX
+from fivefold.protocol.messages import (
+    BUSY,
+    DECLINED,
+    FAIL,
+    REQUEST,
+    SUCCESS,
+    Request,
+    SyncReply,
+    SyncRequest,
+    Vote,
+    decode_operation,
+    decode_request,
+    decode_sync,
+    encode,
+    reply_frame,
+    split,
+    sync_reply_frame,
+)
+from fivefold.protocol.operations import (
+    CANCEL,
+    REFUSED,
+    AccessPolicy,
+    ClientId,
+    Executor,
+    ObjectId,
+    Operation,
+    digest,
+    type_of,
+)
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.replica import Replica, needs_version
+from fivefold.protocol.synchronise import Sync
+from fivefold.protocol.versions import Version, decode_version, encode_version, initial_version, version_digest
+
+EVICTION_LOOKAHEAD = 64
+"""How many objects beyond the surplus are looked at for ones that may be dropped."""
+
+VersionKey = tuple[ObjectId, LogicalTimestamp]
+
+
+class Work:
+    """A request on its way through the server.
+
+    Attributes:
+        step: what it derives to; None if there is nothing to do but to show the histories.
+        is_query: an operation all of whose calls are queries.
+        fetched: versions that an object sync brought for it.
+    """
+
+    __slots__ = (
+        "channel",
+        "client",
+        "culled",
+        "fetched",
+        "is_query",
+        "number",
+        "operation",
+        "request",
+        "step",
+        "views",
+    )
+
+    def __init__(self, channel: Channel, client: ClientId, number: int, request: Request, culled: Culled, views: Views):
+        """Start with what the request itself says; step and operation are filled in by the server."""
+        self.channel, self.client, self.number = channel, client, number
+        self.request, self.culled, self.views = request, culled, views
+        self.operation: Operation | None = None
+        self.step: Step | None = None
+        self.is_query = False
+        self.fetched: dict[VersionKey, bytes] = {}
+
+
+class SyncWork:
+    """Another server's sync request, waiting for its object."""
+
+    __slots__ = ("channel", "request")
+
+    def __init__(self, channel: Channel, request: SyncRequest) -> None:
+        """Remember where the answer goes."""
+        self.channel, self.request = channel, request
+
+
+class Declined(Exception):
+    """The call itself cannot be; the text goes to the client. Raised and caught within this module."""
+
+
+class Server:
+    """One replica of everything.
+
+    Attributes:
+        counters: how often what happened, by name: rejections of bad messages, steps by kind, syncs.
+        storage_failure: set by the driver while nothing can be made durable; requests that would write are then
+            answered BUSY.
+    """
+
+    def __init__(
+        self,
+        quorums: QuorumSystem,
+        keys: AuthenticatorKeys,
+        executor: Executor,
+        access: AccessPolicy,
+        *,
+        cached_objects_max: int = 100_000,
+    ) -> None:
+        """Start with an empty cache; objects are loaded when first needed."""
+        self.quorums, self.keys = quorums, keys
+        self.index = keys.own_index
+        self.counters: Counter[str] = Counter()
+        self.storage_failure: str | None = None
+        self._executor, self._access = executor, access
+        self._replicas: OrderedDict[ObjectId, Replica] = OrderedDict()
+        self._cached_objects_max = cached_objects_max
+        self._loading: dict[ObjectId, list[Work | SyncWork]] = {}
+        self._numbers: dict[Channel, int] = {}
+        self._parked = 0
+        self._syncs: dict[int, tuple[Sync, list[Work]]] = {}
+        self._sync_numbers: dict[VersionKey, int] = {}
+        self._sync_count = 0
+        self._sequence = self._durable = 0
+        self._held: dict[int, list[Reply]] = {}
+        self._held_count = 0
+        self._store: list[Store] = []
+        self._send: list[Reply | Ask] = []
+        self._load: list[str] = []
+
+    # --- inputs -----------------------------------------------------------------------------------------------
+
+    def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> Actions:
+        """A frame from a client, named by its connection."""
+        try:
+            number, body, proof = split(frame, REQUEST)
+            # Numbers only grow on one connection: a frame is worked on once, so FAIL means "never accepted" (client.py).
+            if number <= self._numbers.get(channel, 0):
+                raise PeerViolation("replayed")
+            self._numbers[channel] = number
+            request = decode_request(body, self.quorums.n)
+            operation = decode_operation(request) if request.operation else None
+            culled = cull(self.keys, self.quorums, request.target, request.sets, proof)
+        except PeerViolation as violation:
+            self.counters[f"rejected.{violation.reason}"] += 1
+            return NOTHING
+        work = Work(channel, client, number, request, culled, views_of(self.quorums, culled.sets))
+        if self._held_count + self._parked >= PENDING_REQUESTS_MAX:
+            return self._turn_away(work, BUSY, "overloaded")
+        try:
+            self._admit(work, operation)
+        except Declined as reason:
+            return self._turn_away(work, DECLINED, str(reason))
+        self._advance(now_ns, work)
+        return self._flush()
+
+    def receive_from_server(self, now_ns: int, server: int, channel: Channel, frame: bytes) -> Actions:
+        """A frame from another server, named by its connection: a sync request, or the answer to one of ours."""
+        try:
+            message = decode_sync(frame)
+            if isinstance(message, SyncRequest):
+                self._serve_sync(SyncWork(channel, message))
+            else:
+                self._receive_sync(now_ns, server, message)
+        except PeerViolation as violation:
+            self.counters[f"rejected.{violation.reason}"] += 1
+        return self._flush()
+
+    def closed(self, channel: Channel) -> None:
+        """The connection is gone; its number is not used again."""
+        self._numbers.pop(channel, None)
+
+    def loaded(self, now_ns: int, object_id: ObjectId, record: ObjectRecord | None) -> Actions:
+        """The store's answer to a load."""
+        waiting = self._loading.pop(object_id, [])
+        self._parked -= len(waiting)
+        if object_id not in self._replicas:
+            replica = self._replicas[object_id] = Replica(object_id, record)
+            if record:
+                replica.adopt_leftovers(now_ns)
+        for item in waiting:
+            if isinstance(item, Work):
+                self._advance(now_ns, item)
+            else:
+                self._serve_sync(item)
+        self._evict()
+        return self._flush()
+
+    def durable(self, now_ns: int, sequence: int) -> Actions:
+        """The store has committed everything up to ``sequence``: replies that promised it may leave."""
+        released: list[Reply] = []
+        for number in range(self._durable + 1, sequence + 1):
+            released.extend(self._held.pop(number, ()))
+        self._durable = max(self._durable, sequence)
+        self._held_count -= len(released)
+        self._send.extend(released)
+        if len(self._replicas) > self._cached_objects_max:
+            self._evict()
+        return self._flush()
+
+    def wake(self, now_ns: int) -> Actions:
+        """Time has come to ask further servers for a version, or to give a sync up."""
+        for number, (sync, waiting) in list(self._syncs.items()):
+            if sync.deadline_ns <= now_ns:
+                self._end_sync(number)
+                self.counters["sync.timeout"] += 1
+                for work in waiting:
+                    self._send.append(_without_histories(work, BUSY, "the version could not be fetched in time"))
+            elif sync.wake_at_ns <= now_ns:
+                self._ask(sync.ask_further())
+                sync.wake_at_ns = now_ns + (sync.deadline_ns - now_ns) // 4 + 1
+        return self._flush()
+
+    # --- examining a request ----------------------------------------------------------------------------------
+
+    def _admit(self, work: Work, operation: Operation | None) -> None:
+        """Check rights and names, classify, set up. Raises Declined with the reason."""
+        if operation is None:
+            self._check_repair_rights(work)
+            plan = plan_repair(self.quorums, work.request.target, work.views)
+        else:
+            work.operation = operation
+            work.is_query = self._check_operation(work.client, operation)
+            plan = plan_operation(self.quorums, work.views)
+        if isinstance(plan, Plan):
+            operation_digest = digest(work.request.operation) if operation else NO_OPERATION
+            work.step = set_up(
+                plan, client=work.client, operation_digest=operation_digest, history_set_digest=work.culled.digest
+            )
+
+    def _check_operation(self, client: ClientId, operation: Operation) -> bool:
+        """Whether the calls are queries (all or none); Declined if one of them cannot be."""
+        kinds = set()
+        for call in operation.calls:
+            is_update = call.method == CANCEL or self._executor.is_update(operation.objects, call.method)
+            if is_update is None:
+                name = type_of(operation.objects[0])
+                if self._executor.initial(operation.objects[0]) is None:
+                    raise Declined(f"UnknownType: the servers know no object type {name!r}; load it with --objects")
+                raise Declined(f"UnknownMethod: {name} has no method {call.method!r}")
+            kinds.add(is_update)
+            for name in operation.objects:
+                is_allowed = (
+                    self._access.knows(client, name)
+                    if call.method == CANCEL
+                    else self._access.allows(client, name, call.method)
+                )
+                if not is_allowed:
+                    raise Declined(f"NotAllowed: your access rules do not cover {call.method!r} of {name!r}")
+        if len(kinds) > 1:
+            raise Declined("InvalidArguments: one operation carries either queries or updates, not both")
+        return kinds == {False}
+
+    def _check_repair_rights(self, work: Work) -> None:
+        """A client may repair what it has any right on, and what a candidate it must judge names (§7, Limits)."""
+        target = work.request.target
+        if not self._access.knows(work.client, target):
+            raise Declined(f"NotAllowed: your access rules do not cover {target!r}")
+        for each in work.request.sets:
+            name = each.object_id
+            is_named = any(candidate.covers(name) for candidate in work.views[target].repairable)
+            if not is_named and not self._access.knows(work.client, name):
+                raise Declined(f"NotAllowed: your access rules do not cover {name!r}")
+            if self._executor.initial(name) is None:
+                raise Declined(f"UnknownType: the servers know no object type {type_of(name)!r}")
+
+    def _advance(self, now_ns: int, work: Work) -> None:
+        """Take a request as far as it goes: a reply, or a wait after which this is called again."""
+        if self._is_loading(work, [each.object_id for each in work.request.sets]):
+            return
+        step = work.step
+        if step is None:
+            self._reply(work, FAIL)
+            return
+        replicas = [self._replicas[name] for name in step.objects]
+        if not work.is_query and self._answer_again(work, step, replicas):
+            return
+        # Currency (§4.4): an older version must not be built upon, whatever the client believes.
+        for replica, bound in zip(replicas, step.bounds, strict=True):
+            if replica.latest > bound and not replica.holds(step.candidate):
+                self._fail_stale(work)
+                return
+        if self.storage_failure is not None and not work.is_query:
+            self._reply(work, BUSY)
+            return
+        versions = self._versions(now_ns, work, step, replicas)
+        settled = self._newly_settled(work, step, replicas)
+        if versions is None or self._is_loading(work, [name for each in settled for name in each.objects]):
+            return
+        self._perform(now_ns, work, step, versions, settled)
+
+    def _is_loading(self, work: Work | SyncWork, objects: list[ObjectId]) -> bool:
+        """Whether the work has to wait for an object; if so it is parked with the first that is missing."""
+        for name in objects:
+            if name not in self._replicas:
+                if name not in self._loading:
+                    self._loading[name] = []
+                    self._load.append(name)
+                self._loading[name].append(work)
+                self._parked += 1
+                return True
+            self._replicas.move_to_end(name)
+        return False
+
+    def _answer_again(self, work: Work, step: Step, replicas: list[Replica]) -> bool:
+        """§4.3: a candidate already accepted is answered as it was; nothing is executed twice."""
+        timestamp = step.candidate.timestamp
+        if not all(replica.holds(step.candidate) or timestamp in replica.versions for replica in replicas):
+            return False
+        self.counters["repeated"] += 1
+        if work.operation is None:
+            self._reply(work, SUCCESS, candidate=timestamp)
+            return True
+        versions = [decode_version(replica.versions[timestamp]) for replica in replicas]
+        by_name = dict(zip(step.objects, versions, strict=True))
+        # The version records its calls: all are found in its ring, none is run.
+        result = execute(self._executor, work.client, work.operation, time_of(timestamp), by_name)
+        joint = _joint_digest(versions)
+        self._reply(work, SUCCESS, answers=result.answers, candidate=timestamp, version_digest=joint)
+        return True
+
+    def _fail_stale(self, work: Work) -> None:
+        """FAIL with the histories; for a query with the answer on the latest versions (optimistic execution, §4.4)."""
+        self.counters["stale"] += 1
+        operation = work.operation
+        if operation is None or not work.is_query:
+            self._reply(work, FAIL)
+            return
+        versions = {}
+        for name in operation.objects:
+            data = self._held_version(self._replicas[name], self._replicas[name].latest)
+            if data is None:
+                self._reply(work, FAIL)
+                return
+            versions[name] = data
+        result = execute(self._executor, work.client, operation, 0, versions)
+        self._reply(work, FAIL, answers=result.answers)
+
+    def _held_version(self, replica: Replica, timestamp: LogicalTimestamp) -> Version | None:
+        """The version this server has at a timestamp; None for barriers and versions it does not hold."""
+        data = replica.versions.get(timestamp)
+        if data is not None:
+            return decode_version(data)
+        state = None if needs_version(timestamp) or timestamp[8] else self._executor.initial(replica.object_id)
+        return None if state is None else initial_version(state)
+
+    def _versions(self, now_ns: int, work: Work, step: Step, replicas: list[Replica]) -> list[Version] | None:
+        """§4.5: the versions the step needs, one for each object; None if the work now waits for an object sync."""
+        found: list[Version] = []
+        if step.kind is Kind.BARRIER or step.kind is Kind.INLINE_BARRIER:
+            return found
+        for replica in replicas:
+            timestamp = step.candidate.timestamp
+            if step.kind is not Kind.INLINE_METHOD:
+                timestamp = step.candidate.part(replica.object_id).conditioned_on
+            key = (replica.object_id, timestamp)
+            version = self._held_version(replica, timestamp)
+            if version is None and key in work.fetched:
+                version = decode_version(work.fetched[key])
+            if version is None:
+                self._start_sync(now_ns, work, key)
+                return None
+            found.append(version)
+        return found
+
+    def _newly_settled(self, work: Work, step: Step, replicas: list[Replica]) -> list[Candidate]:
+        """S2: multi-object candidates that accepting this step proves established, and that are not flagged here yet."""
+        if step.candidate.timestamp[8] or work.is_query:
+            return []
+        settled = [] if step.settled is None else [step.settled]
+        for replica in replicas:
+            base = step.candidate.part(replica.object_id).base_or_conditioned_on
+            entry = replica.entry_at(base)
+            if entry is not None:
+                if entry.candidate.is_multi and not entry.is_settled:
+                    settled.append(entry.candidate)
+            else:
+                orders = work.views[replica.object_id].orders
+                settled.extend(each for each in orders if each.is_multi and each.timestamp == base)
+        return settled
+
+    # --- performing a step ------------------------------------------------------------------------------------
+
+    def _perform(self, now_ns: int, work: Work, step: Step, versions: list[Version], settled: list[Candidate]) -> None:
+        """§4.6 and §4.7, without a wait in between: execute, accept, hand to the store, reply when it is durable."""
+        if step.kind is not Kind.METHOD:
+            if not self._has_room(work, step):
+                self.counters["rejected.history-full"] += 1
+                self._reply(work, BUSY)
+                return
+            self._accept(now_ns, step, [encode_version(version) for version in versions], settled)
+            self._reply(work, SUCCESS, candidate=step.candidate.timestamp)
+            return
+        operation = work.operation
+        assert operation is not None, "METHOD is planned for operations only"
+        by_name = dict(zip(step.objects, versions, strict=True))
+        time = time_of(step.candidate.timestamp)
+        result = execute(self._executor, work.client, operation, time, by_name)
+        digest_of_versions = b""
+        if result.versions is not None:
+            changed = dict(zip(operation.objects, result.versions, strict=True))
+            ordered = [changed[name] for name in step.objects]
+            digest_of_versions = _joint_digest(ordered)
+            self._accept(now_ns, step, [encode_version(version) for version in ordered], settled)
+        self._reply(
+            work,
+            SUCCESS,
+            answers=result.answers,
+            candidate=step.candidate.timestamp,
+            version_digest=digest_of_versions,
+        )
+
+    def _has_room(self, work: Work, step: Step) -> bool:
+        """Whether the histories can take one more candidate, and one more of this client's."""
+        for name in step.objects:
+            entries = self._replicas[name].entries
+            own = sum(client_of(entry.candidate.timestamp) == work.client for entry in entries)
+            if len(entries) >= HISTORY_CANDIDATES_MAX or own >= CLIENT_CANDIDATES_MAX:
+                return False
+        return True
+
+    def _accept(self, now_ns: int, step: Step, versions: list[bytes], settled: list[Candidate]) -> None:
+        """Append the candidate everywhere, flag what became settled, and stage it all as one transaction."""
+        self.counters[f"accepted.{step.kind.value}"] += 1
+        changed: dict[ObjectId, Replica] = {}
+        for position, name in enumerate(step.objects):
+            replica = self._replicas[name]
+            if not replica.holds(step.candidate):
+                replica.accept(step.kind, step.candidate, versions[position] if versions else None, now_ns)
+                changed[name] = replica
+        for candidate in settled:
+            for name in candidate.objects:
+                if self._replicas[name].flag_settled(candidate):
+                    changed[name] = self._replicas[name]
+        assert changed, "a candidate held everywhere is answered again, not accepted again"
+        self._sequence += 1
+        writes = tuple([changed[name].written(self._sequence) for name in sorted(changed)])
+        self._store.append(Store(self._sequence, writes))
+
+    # --- replies ----------------------------------------------------------------------------------------------
+
+    def _turn_away(self, work: Work, status: int, reason: str) -> Actions:
+        """Answer without histories: the client gets a typed error, or tries again later."""
+        self.counters[f"turned-away.{reason.partition(':')[0]}"] += 1
+        self._send.append(_without_histories(work, status, reason))
+        return self._flush()
+
+    def _reply(
+        self,
+        work: Work,
+        status: int,
+        *,
+        answers: tuple[bytes, ...] = (),
+        candidate: bytes = b"",
+        version_digest: bytes = b"",
+    ) -> None:
+        """Show the histories and their authenticators, but nothing that is not yet durable (§4.8)."""
+        replicas = [self._replicas[each.object_id] for each in work.request.sets]
+        histories = tuple([replica.history for replica in replicas])
+        vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
+        authenticators = [self._authenticator(replica) for replica in replicas if replica.history]
+        reply = Reply(work.channel, reply_frame(work.number, vote, authenticators))
+        self._release(reply, max([replica.sequence for replica in replicas]))
+
+    def _authenticator(self, replica: Replica) -> bytes:
+        if replica.authenticator is None:
+            replica.authenticator = self.keys.make(replica.digest)
+        return replica.authenticator
+
+    def _release(self, reply: Reply, sequence: int) -> None:
+        if sequence <= self._durable:
+            self._send.append(reply)
+        else:
+            self._held.setdefault(sequence, []).append(reply)
+            self._held_count += 1
+
+    def _flush(self) -> Actions:
+        """Hand over what the last input led to."""
+        wake_at_ns = None
+        if self._syncs:
+            wake_at_ns = min(min(sync.wake_at_ns, sync.deadline_ns) for sync, _ in self._syncs.values())
+        actions = Actions(tuple(self._store), tuple(self._send), tuple(self._load), wake_at_ns)
+        self._store, self._send, self._load = [], [], []
+        return actions
+
+    # --- object sync ------------------------------------------------------------------------------------------
+
+    def _start_sync(self, now_ns: int, work: Work, key: VersionKey) -> None:
+        """Wait for a version, together with everyone else who waits for it."""
+        self._parked += 1
+        if key in self._sync_numbers:
+            self._syncs[self._sync_numbers[key]][1].append(work)
+            return
+        if len(self._syncs) >= SYNCS_MAX:
+            self._parked -= 1
+            self.counters["rejected.syncs-full"] += 1
+            self._reply(work, BUSY)
+            return
+        self._sync_count += 1
+        servers = self._likely_holders(work, key)
+        sync = Sync(now_ns, self._sync_count, key, servers=servers, needed=self.quorums.b + 1)
+        self._syncs[self._sync_count] = (sync, [work])
+        self._sync_numbers[key] = self._sync_count
+        self.counters["sync.started"] += 1
+        self._ask(sync.start(now_ns))
+
+    def _likely_holders(self, work: Work, key: VersionKey) -> tuple[int, ...]:
+        """Servers whose history in the request shows the timestamp, from the next one on; then all others (§5)."""
+        object_id, timestamp = key
+        others = [(self.index + step) % self.quorums.n for step in range(1, self.quorums.n)]
+        histories = next(each for each in work.culled.sets if each.object_id == object_id)
+        showing = set()
+        for server in others:
+            entries = decode_history(object_id, histories.of(server))
+            if any(entry.candidate.timestamp == timestamp for entry in entries):
+                showing.add(server)
+        return tuple(sorted(others, key=lambda server: server not in showing))
+
+    def _receive_sync(self, now_ns: int, server: int, reply: SyncReply) -> None:
+        """Count one server's answer; go on with the work when the version is certain."""
+        if reply.number not in self._syncs:
+            return
+        sync, waiting = self._syncs[reply.number]
+        self._ask(sync.receive(server, reply))
+        if sync.version is None:
+            return
+        self._end_sync(reply.number)
+        self.counters["sync.done"] += 1
+        for work in waiting:
+            work.fetched[sync.key] = sync.version
+            self._advance(now_ns, work)
+
+    def _end_sync(self, number: int) -> None:
+        sync, waiting = self._syncs.pop(number)
+        self._parked -= len(waiting)
+        del self._sync_numbers[sync.key]
+
+    def _ask(self, asks: list[tuple[int, bytes]]) -> None:
+        self._send.extend(Ask(server, frame) for server, frame in asks)
+
+    def _serve_sync(self, work: SyncWork) -> None:
+        """Give another server a version this one holds, old ones while they are kept."""
+        request = work.request
+        if self._is_loading(work, [request.object_id]):
+            return
+        replica = self._replicas[request.object_id]
+        data = replica.versions.get(request.timestamp, b"")
+        reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
+        self._release(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)
+
+    # --- cache ------------------------------------------------------------------------------------------------
+
+    def _evict(self) -> None:
+        """Drop the objects used longest ago, but none whose last write is not yet durable."""
+        surplus = len(self._replicas) - self._cached_objects_max
+        if surplus <= 0:
+            return
+        oldest = list(islice(self._replicas, surplus + EVICTION_LOOKAHEAD))
+        for name in [name for name in oldest if self._replicas[name].sequence <= self._durable][:surplus]:
+            del self._replicas[name]
+
+
+def _without_histories(work: Work, status: int, reason: str) -> Reply:
+    vote = encode(Vote(status, b"", (REFUSED + reason.encode(),), b"", (), ()))
+    return Reply(work.channel, reply_frame(work.number, vote, ()))
+
+
+def _joint_digest(versions: list[Version]) -> bytes:
+    """One digest for the versions of all objects of an operation."""
+    if len(versions) == 1:
+        return version_digest(versions[0])
+    return digest(b"".join([version_digest(version) for version in versions]))

@@ -1,1 +1,19 @@
-"""TODO"""
+"""Where a server keeps its objects: the contract, a durable store, and one in memory for tests and experiments."""
+
+from fivefold.storage.contract import Loaded, OnDurable, Storage
+from fivefold.storage.guard import open_data
+from fivefold.storage.inspector import Inspector
+from fivefold.storage.memory import MemoryStorage
+from fivefold.storage.schema import DamagedRecord
+from fivefold.storage.sqlite import SqliteStorage
+
+__all__ = [
+    "DamagedRecord",
+    "Inspector",
+    "Loaded",
+    "MemoryStorage",
+    "OnDurable",
+    "SqliteStorage",
+    "Storage",
+    "open_data",
+]

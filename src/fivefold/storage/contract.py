@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from fivefold.protocol.actions import ObjectRecord, Write
+
+Loaded: TypeAlias = Callable[[ObjectRecord | None], None]
+"""Hears what a load found; None if the object was never written."""
+
+OnDurable: TypeAlias = Callable[[int], None]
+"""Hears the greatest sequence that has reached the disk."""
 
 
 class Storage(Protocol):
@@ -14,27 +20,31 @@ class Storage(Protocol):
     The store never blocks that thread on the disk, except in ``open``-like constructors and ``close``.
     """
 
-    def load(self, object_id: str, done: Callable[[ObjectRecord | None], None]) -> None:
+    def load(self, object_id: str, done: Loaded) -> None:
         """Read one object and call ``done`` with its record, None if it was never written.
 
         ``done`` may be called before ``load`` returns (memory) or later from the same thread's event loop (disk).
-        A load sees every write that was durable when it was called, and never half of a staged batch.
+        A load sees every write that was durable when it was called, and never half of a staged batch. The record's
+        versions come in the order of their timestamps' bytes. An object that cannot be read is never reported as
+        absent: ``failure`` says why, the read is tried again, and ``done`` waits.
         """
         ...
 
     def stage(self, sequence: int, writes: Sequence[Write]) -> None:
         """Hand over writes that belong to one transaction; ``sequence`` grows by every call.
 
-        Writes staged while a commit is under way go together into the next (group commit), in order. When a commit
-        has reached the disk the store calls ``on_durable(sequence)`` with the greatest sequence it holds, from the
-        event loop's thread. While commits fail (full disk) it keeps what was staged, sets ``failure``, retries, and
-        clears ``failure`` after the first commit that worked.
+        Within one write ``delete`` comes before ``put``. Writes staged while a commit is under way go together into
+        the next (group commit), in order. When a commit has reached the disk the store calls ``on_durable(sequence)``
+        with the greatest sequence it holds, from the event loop's thread. It may do so before ``stage`` returns
+        (memory), but never inside another call of ``on_durable``: whoever stages from within ``on_durable`` hears of
+        it after returning. While commits fail (full disk) the store keeps what was staged, sets ``failure``, retries,
+        and clears ``failure`` after the first commit that worked.
         """
         ...
 
     @property
     def failure(self) -> str | None:
-        """One sentence on why commits fail at present, or None."""
+        """One sentence on why commits or loads fail at present, or None."""
         ...
 
     @property
@@ -45,3 +55,14 @@ class Storage(Protocol):
     def close(self) -> None:
         """Commit what is staged if possible, then release the files. No callback is called afterwards."""
         ...
+
+
+def size_of(writes: Sequence[Write]) -> int:
+    """Bytes that ``writes`` hold, ids and timestamps included: the unit of ``staged_bytes``."""
+    return sum(
+        len(write.object_id)
+        + len(write.history)
+        + sum(len(timestamp) + len(version) for timestamp, version in write.put)
+        + sum(map(len, write.delete))
+        for write in writes
+    )

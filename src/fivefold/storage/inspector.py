@@ -1,0 +1,117 @@
+"""Looks into a database without changing it, beside a running server or after it: ids, counts, sizes, damage."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from fivefold.protocol.actions import ObjectRecord
+from fivefold.storage.schema import HISTORY, READER_CACHE_KIB, DamagedRecord, connect, read_record
+
+_PAGE_OBJECTS: Final = 1000
+_IDS: Final = "SELECT object_id FROM records WHERE object_id > ? AND timestamp = ? ORDER BY object_id LIMIT ?"
+_ORPHANS: Final = """
+SELECT DISTINCT object_id FROM records AS version WHERE NOT EXISTS
+    (SELECT 1 FROM records WHERE object_id = version.object_id AND timestamp = ?) LIMIT ?
+"""
+
+
+class Inspector:
+    """A read-only view of a database; every call blocks on the disk and sees the last commit.
+
+    Args:
+        path: the database file.
+
+    Raises:
+        sqlite3.Error: the file is missing or is no database.
+
+    Example:
+        >>> import tempfile
+        >>> from fivefold.storage import SqliteStorage
+        >>> path = Path(tempfile.mkdtemp(), "objects.sqlite")
+        >>> SqliteStorage.create(path, "cluster", "fingerprint")
+        >>> with Inspector(path) as inspector:
+        ...     inspector.count(), inspector.object_ids(), inspector.check()
+        (0, [], [])
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = connect(path, cache_kib=READER_CACHE_KIB, is_read_only=True)
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def meta(self) -> dict[str, str | int]:
+        """Format, cluster, server and generation of the database."""
+        return dict(self._connection.execute("SELECT name, value FROM meta"))
+
+    def application_id(self) -> int:
+        """The mark in the file's header that tells our databases from others."""
+        return int(self._connection.execute("PRAGMA application_id").fetchone()[0])
+
+    def object_ids(self, after: str = "", limit: int = _PAGE_OBJECTS) -> list[str]:
+        """The first ``limit`` ids greater than ``after``, in code-point order; page on with the last one."""
+        return [row[0] for row in self._connection.execute(_IDS, (after, HISTORY, limit))]
+
+    def all_object_ids(self) -> Iterator[str]:
+        """Every id in code-point order, a page at a time; objects made meanwhile may be missing."""
+        page = self.object_ids()
+        while page:
+            yield from page
+            page = self.object_ids(page[-1])
+
+    def count(self) -> int:
+        """How many objects were ever written; reads the whole index."""
+        return int(
+            self._connection.execute("SELECT count(*) FROM records WHERE timestamp = ?", (HISTORY,)).fetchone()[0]
+        )
+
+    def record(self, object_id: str) -> ObjectRecord | None:
+        """One object, None if it was never written.
+
+        Raises:
+            DamagedRecord: what is stored is not what was written.
+        """
+        return read_record(self._connection, object_id)
+
+    def bytes_used(self) -> int:
+        """Size of the database and its log on the disk, room for reuse included."""
+        files = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def quick_check(self, problems_max: int = 100) -> list[str]:
+        """SQLite's own check of the file's structure: reads every page; a sentence a problem."""
+        try:
+            rows = self._connection.execute(f"PRAGMA quick_check({int(problems_max)})").fetchall()
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
+
+    def check(self, problems_max: int = 100) -> list[str]:
+        """The structure, then every object's checksums; a sentence a problem, empty if all is well."""
+        problems = self.quick_check(problems_max)
+        if problems:
+            return problems
+        orphans = self._connection.execute(_ORPHANS, (HISTORY, problems_max))
+        problems = [f"{row[0]} has versions but no history" for row in orphans]
+        for object_id in self.all_object_ids():
+            if len(problems) >= problems_max:
+                break
+            try:
+                self.record(object_id)
+            except (DamagedRecord, sqlite3.Error) as error:
+                problems.append(str(error))
+        return problems

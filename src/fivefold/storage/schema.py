@@ -1,0 +1,182 @@
+"""The database's format: tables, the settings of a connection, and the statements that read and write objects.
+
+One table holds everything of an object: its history under the empty timestamp and each version under its own. A version
+is one row, so an update of a large object writes its new version and not the older ones. Every row carries a CRC-32 of
+its contents: a page that rotted makes a load fail, which the fault model calls a crash, instead of answering with
+something the server never stored, which it calls malevolent.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from fivefold.protocol.actions import ObjectRecord, Write
+
+FORMAT: Final = 1
+"""Version of this file format; a greater one is refused."""
+
+APPLICATION_ID: Final = 0x35464F4C
+"""Marks the file as ours in SQLite's header (``5FOL``)."""
+
+PAGE_BYTES: Final = 4096
+"""Measured best for both 200 B and 2 kB versions (docs/decisions/0001)."""
+
+WRITER_CACHE_KIB: Final = 16 * 1024
+READER_CACHE_KIB: Final = 8 * 1024
+"""Page caches: they, and not the number of objects, bound the memory of the store."""
+
+WAL_PAGES: Final = 4096
+"""Checkpoint when the log has about 16 MiB: rarer means longer stalls, more often writes hot pages more times."""
+
+BUSY_TIMEOUT_S: Final = 5.0
+STATEMENT_ROWS_MAX: Final = 128
+STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Rows and bytes of one statement. The interpreter lock changes hands once a statement, see :func:`write_rows`."""
+
+HISTORY: Final = b""
+"""The timestamp under which an object's history is stored; no version has it."""
+
+_TABLES: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE records (
+    object_id TEXT NOT NULL,
+    timestamp BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (object_id, timestamp)
+);
+"""
+_UPSERT: Final = "ON CONFLICT (object_id, timestamp) DO UPDATE SET checksum = excluded.checksum, data = excluded.data"
+_LOAD: Final = "SELECT timestamp, checksum, data FROM records WHERE object_id = ? ORDER BY timestamp"
+
+Key = tuple[str, bytes]
+Rows = dict[Key, bytes | None]
+"""What a transaction leaves behind: the data of each row, None for a row that is to be deleted."""
+
+
+class DamagedRecord(Exception):
+    """A row's contents do not match its checksum, or versions have no history; the message names the object."""
+
+
+def connect(path: Path, *, cache_kib: int, is_read_only: bool = False) -> sqlite3.Connection:
+    """Open a connection with our settings; it may be handed to another thread, but used by one at a time.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened or is no database.
+    """
+    mode = "ro" if is_read_only else "rw"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+    )
+    try:
+        _set_up(connection, cache_kib=cache_kib)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, *, cache_kib: int) -> None:
+    settings = {
+        "synchronous": "FULL",  # in WAL mode: a commit returns after its log frames have been synced
+        "cache_size": -cache_kib,
+        "mmap_size": 0,  # a mapped database counts as the process's memory, and a read error becomes SIGBUS
+        "wal_autocheckpoint": WAL_PAGES,
+        "journal_size_limit": 2 * WAL_PAGES * PAGE_BYTES,
+        "secure_delete": "OFF",  # Debian builds it in: zeroes every deleted version
+        "trusted_schema": "OFF",
+    }
+    for name, value in settings.items():
+        connection.execute(f"PRAGMA {name} = {value}").fetchall()
+
+
+def create_tables(path: Path, meta: dict[str, str | int]) -> None:
+    """Make a complete, empty database at ``path``, which must not exist, without a log beside it."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.executescript(f"BEGIN; {_TABLES} COMMIT;")
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", [("format", FORMAT), *meta.items()])
+    finally:
+        connection.close()
+
+
+def merge(writes: Iterable[Write]) -> Rows:
+    """Coalesce writes, oldest first, to what is left of each row after the last of them."""
+    rows: Rows = {}
+    for write in writes:
+        object_id = write.object_id
+        rows[object_id, HISTORY] = write.history
+        for timestamp in write.delete:
+            rows[object_id, timestamp] = None
+        for timestamp, version in write.put:
+            assert timestamp != HISTORY
+            rows[object_id, timestamp] = version
+    return rows
+
+
+def write_rows(connection: sqlite3.Connection, rows: Rows) -> None:
+    """Write ``rows`` with as few statements as their limits allow.
+
+    Not ``executemany``: it gives the interpreter lock away and takes it back once a row. With an event loop that is
+    busy, each taking back may wait for a whole switch interval (5 ms): measured with 64 writes, 445 ms instead of 28.
+    """
+    stored = [(key, data) for key, data in rows.items() if data is not None]
+    for chunk in _chunks(stored):
+        values = ",".join(["(?,?,?,?)"] * len(chunk))
+        parameters = [value for key, data in chunk for value in (*key, _checksum(key, data), data)]
+        connection.execute(f"INSERT INTO records VALUES {values} {_UPSERT}", parameters)  # noqa: S608 placeholders only
+    deleted = [key for key, data in rows.items() if data is None]
+    for start in range(0, len(deleted), STATEMENT_ROWS_MAX):
+        keys = deleted[start : start + STATEMENT_ROWS_MAX]
+        # Not `(object_id, timestamp) IN (VALUES …)`: SQLite scans the whole table for it.
+        condition = " OR ".join(["(object_id = ? AND timestamp = ?)"] * len(keys))
+        connection.execute(f"DELETE FROM records WHERE {condition}", [value for key in keys for value in key])  # noqa: S608
+
+
+def read_record(connection: sqlite3.Connection, object_id: str) -> ObjectRecord | None:
+    """The object as of the last commit, None if it was never written.
+
+    Raises:
+        DamagedRecord: what is stored is not what was written.
+        sqlite3.Error: the file cannot be read.
+    """
+    rows: list[tuple[bytes, int, bytes]] = connection.execute(_LOAD, (object_id,)).fetchall()
+    if not rows:
+        return None
+    for timestamp, checksum, data in rows:
+        if checksum != _checksum((object_id, timestamp), data):
+            raise DamagedRecord(f"{object_id} does not match its checksum")
+    if rows[0][0] != HISTORY:
+        raise DamagedRecord(f"{object_id} has versions but no history")
+    return ObjectRecord(rows[0][2], tuple((timestamp, data) for timestamp, _, data in rows[1:]))
+
+
+def _checksum(key: Key, data: bytes) -> int:
+    object_id, timestamp = key
+    return crc32(data, crc32(timestamp, crc32(object_id.encode())))
+
+
+def _chunks(rows: list[tuple[Key, bytes]]) -> Iterator[list[tuple[Key, bytes]]]:
+    chunk: list[tuple[Key, bytes]] = []
+    size = 0
+    for row in rows:
+        if chunk and (len(chunk) == STATEMENT_ROWS_MAX or size + len(row[1]) > STATEMENT_BYTES_MAX):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += len(row[1])
+    if chunk:
+        yield chunk

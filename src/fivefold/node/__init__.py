@@ -1,1 +1,7 @@
-"""TODO"""
+"""Drivers: the protocol's machines between real sockets, disks and clocks (asyncio)."""
+
+from fivefold.node.client import ClientNode
+from fivefold.node.server import ServerNode
+from fivefold.node.status import ServerStatus
+
+__all__ = ["ClientNode", "ServerNode", "ServerStatus"]

@@ -257,6 +257,12 @@ class Invocation:
             raise PeerViolation("vote-answers")
         return vote
 
+    def connected(self, now_ns: int, server: int) -> None:
+        """A connection is up again: what was sent over the old one is lost."""
+        round_ = self._round
+        if round_ is not None and server in round_.sent and server not in round_.votes:
+            self._send(round_, [server])
+
     def disconnected(self, now_ns: int, server: int) -> None:
         """A connection was lost: do not wait for that server's reply."""
         round_ = self._round

@@ -142,6 +142,11 @@ class Server:
         self._send: list[Reply | Ask] = []
         self._load: list[str] = []
 
+    @property
+    def cached_objects(self) -> int:
+        """Objects in memory."""
+        return len(self._replicas)
+
     # --- inputs -----------------------------------------------------------------------------------------------
 
     def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> Actions:

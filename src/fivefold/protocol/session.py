@@ -128,6 +128,9 @@ class Session:
         """A connection is up (again)."""
         self.knowledge.down.discard(server)
         self.knowledge.slow.pop(server, None)
+        for invocation in list(self._running.values()):
+            invocation.connected(now_ns, server)
+            self._after(now_ns, invocation)
         return self._flush()
 
     def disconnected(self, now_ns: int, server: int) -> ClientActions:

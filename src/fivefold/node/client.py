@@ -1,0 +1,169 @@
+"""A client for real: the protocol's session between a transport and the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from fivefold.errors import PeerViolation, Unavailable
+from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
+from fivefold.protocol.client import Outcome
+from fivefold.protocol.operations import Operation
+from fivefold.protocol.session import ClientActions, Session
+from fivefold.transport import Link, Transport
+
+
+class ClientNode:
+    """One client identity's connections to all servers.
+
+    Attributes:
+        session: the protocol.
+    """
+
+    def __init__(
+        self, session: Session, transport: Transport, *, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """Nothing is opened yet."""
+        self.session = session
+        self._transport = transport
+        self._clock = clock
+        self._links: list[Link] = []
+        self._futures: dict[int, asyncio.Future[Outcome]] = {}
+        self._status_futures: dict[int, asyncio.Future[ServerStatus]] = {}
+        self._status_numbers = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = asyncio.Event()
+
+    async def start(self, timeout_s: float) -> None:
+        """Connect to all servers; return once a quorum is connected.
+
+        Raises:
+            Unavailable: fewer servers than a quorum could be reached in time; says why for each of the others.
+        """
+        self._loop = asyncio.get_running_loop()
+        quorums = self.session.knowledge.quorums
+        self.session.knowledge.down = set(range(quorums.n))
+        self._links = [self._link(server) for server in range(quorums.n)]
+        for link in self._links:
+            link.start()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while sum(link.is_up for link in self._links) < quorums.q:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            reasons = [f"server {link.server}: {link.failure or 'silent'}" for link in self._links if not link.is_up]
+            up = sum(link.is_up for link in self._links)
+            await self.close()
+            raise Unavailable(
+                f"only {up} of the {quorums.q} servers needed could be reached: start them, or check the addresses "
+                f"({'; '.join(reasons)})"
+            ) from None
+
+    def _link(self, server: int) -> Link:
+        def up() -> None:
+            self._perform(self.session.connected(self._clock(), server))
+            self._changed.set()
+
+        def down() -> None:
+            self._perform(self.session.disconnected(self._clock(), server))
+
+        return self._transport.link(
+            server, on_frame=lambda frame: self._on_frame(server, frame), on_up=up, on_down=down
+        )
+
+    async def close(self) -> None:
+        """Give up what is under way and disconnect."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*(link.close() for link in self._links))
+        for ticket in list(self._futures):
+            self._perform(self.session.abandon(self._clock(), ticket))
+
+    @property
+    def servers_up(self) -> list[bool]:
+        """Which servers are connected."""
+        return [link.is_up for link in self._links]
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    async def call(self, operation: Operation, *, is_query: bool, deadline_s: float, is_fixed: bool = False) -> Outcome:
+        """Run one operation; its outcome comes by the deadline at the latest.
+
+        Raises:
+            QueueFull: too many calls wait already.
+        """
+        assert self._loop is not None, "start() comes first"
+        now_ns = self._clock()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        ticket, actions = self.session.call(
+            now_ns, operation, is_query=is_query, deadline_ns=now_ns + int(deadline_s * 1e9), is_fixed=is_fixed
+        )
+        self._futures[ticket] = future
+        self._perform(actions)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._futures.pop(ticket, None)
+            self._perform(self.session.abandon(self._clock(), ticket))
+            raise
+
+    async def status(self, server: int, timeout_s: float) -> ServerStatus | None:
+        """What a server says about itself; None if it does not answer in time."""
+        assert self._loop is not None, "start() comes first"
+        self._status_numbers += 1
+        number = self._status_numbers
+        future: asyncio.Future[ServerStatus] = self._loop.create_future()
+        self._status_futures[number] = future
+        try:
+            self._links[server].send(status_frame(number))
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            del self._status_futures[number]
+
+    # --- driving the session ----------------------------------------------------------------------------------
+
+    def _on_frame(self, server: int, frame: bytes) -> None:
+        if frame[:1] == bytes([STATUS_REPLY]):
+            self._on_status(server, frame)
+        else:
+            self._perform(self.session.receive(self._clock(), server, frame))
+
+    def _on_status(self, server: int, frame: bytes) -> None:
+        try:
+            number, status = decode_status(frame)
+        except PeerViolation:
+            self.session.knowledge.strike(server, "malformed")
+            return
+        future = self._status_futures.get(number)
+        if future is not None and not future.done():
+            future.set_result(status)
+
+    def _perform(self, actions: ClientActions) -> None:
+        for ask in actions.send:
+            self._links[ask.server].send(ask.frame)
+        for finished in actions.finished:
+            future = self._futures.pop(finished.ticket, None)
+            if future is not None and not future.done():
+                future.set_result(finished.outcome)
+        if actions.wake_at_ns is not None:
+            self._wake_at(actions.wake_at_ns)
+
+    def _wake_at(self, at_ns: int) -> None:
+        if self._timer is not None:
+            if self._timer_ns <= at_ns:
+                return
+            self._timer.cancel()
+        self._timer_ns = at_ns
+        assert self._loop is not None, "a session has alarms only after a call"
+        self._timer = self._loop.call_later(max(0, at_ns - self._clock()) / 1e9, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._perform(self.session.wake(self._clock()))

@@ -1,0 +1,196 @@
+"""A server for real: the protocol's machine between a transport, a store and the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from fivefold.node.status import STATUS, ServerStatus, status_reply_frame
+from fivefold.protocol.actions import Actions, Channel, ObjectRecord, Reply
+from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.server import Server
+from fivefold.storage import Storage
+from fivefold.transport import Connection, Link, Listener, Transport
+
+STAGED_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Staged and not yet durable: above this the server answers BUSY to what would write more."""
+
+VERSION: Final = "0.1.0"
+
+log = structlog.get_logger("fivefold.server")
+
+
+class ServerNode:
+    """One running server.
+
+    Attributes:
+        machine: the protocol.
+        storage: where it stores; set by ``start``.
+    """
+
+    def __init__(
+        self,
+        machine: Server,
+        transport: Transport,
+        open_storage: Callable[[Callable[[int], None]], Storage],
+        *,
+        storage_name: str,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Nothing is opened yet; ``open_storage`` is given the function to call when something is durable."""
+        self.machine = machine
+        self._transport = transport
+        self._open_storage = open_storage
+        self._storage_name = storage_name
+        self._clock = clock
+        self._started_ns = clock()
+        self._connections: dict[Channel, Connection] = {}
+        self._links: dict[int, Link] = {}
+        self._listener: Listener | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self._staged = self._durable = 0
+
+    async def start(self) -> None:
+        """Open the store, listen, and connect to the other servers.
+
+        Raises:
+            ConfigurationError: the address cannot be used.
+            DataDirectoryError: the store refuses.
+        """
+        self.storage = self._open_storage(self._on_durable)
+        for server in range(self.machine.quorums.n):
+            if server != self.machine.index:
+                self._links[server] = self._link(server)
+        try:
+            self._listener = await self._transport.listen(
+                on_open=self._on_open, on_frame=self._on_frame, on_close=self._on_close
+            )
+        except BaseException:
+            self.storage.close()
+            raise
+        for link in self._links.values():
+            link.start()
+
+    def _link(self, server: int) -> Link:
+        return self._transport.link(
+            server,
+            on_frame=lambda frame: self._perform(
+                self.machine.receive_from_server(self._clock(), server, Channel(0), frame)
+            ),
+            on_up=lambda: log.info("link up", server=server),
+            on_down=lambda: log.info("link down", server=server),
+        )
+
+    async def close(self) -> None:
+        """Stop listening, make what is staged durable, and release everything."""
+        if self._listener is not None:
+            await self._listener.close()
+        await asyncio.gather(*(link.close() for link in self._links.values()))
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.to_thread(self.storage.close)
+
+    # --- transport --------------------------------------------------------------------------------------------
+
+    def _on_open(self, connection: Connection) -> None:
+        self._connections[connection.number] = connection
+
+    def _on_close(self, connection: Connection) -> None:
+        self._connections.pop(connection.number, None)
+        self.machine.closed(connection.number)
+
+    def _on_frame(self, connection: Connection, frame: bytes) -> None:
+        peer = connection.peer
+        if isinstance(peer, int):
+            self._perform(self.machine.receive_from_server(self._clock(), peer, connection.number, frame))
+        elif frame[:1] == b"\x05" and len(frame) == 9:
+            connection.send(status_reply_frame(frame, self.status()))
+        else:
+            self._check_storage()
+            self._perform(self.machine.receive_from_client(self._clock(), peer, connection.number, frame))
+
+    # --- what the machine asks for ----------------------------------------------------------------------------
+
+    def _perform(self, actions: Actions) -> None:
+        for store in actions.store:
+            self._staged = store.sequence
+            self.storage.stage(store.sequence, store.writes)
+        for message in actions.send:
+            if isinstance(message, Reply):
+                connection = self._connections.get(message.channel)
+                if connection is not None:
+                    connection.send(message.frame)
+            else:
+                self._links[message.server].send(message.frame)
+        for name in actions.load:
+            self.storage.load(name, self._loaded(ObjectId(name)))
+        if actions.wake_at_ns is not None:
+            self._wake_at(actions.wake_at_ns)
+
+    def _loaded(self, object_id: ObjectId) -> Callable[[ObjectRecord | None], None]:
+        return lambda record: self._perform(self.machine.loaded(self._clock(), object_id, record))
+
+    def _on_durable(self, sequence: int) -> None:
+        self._durable = sequence
+        self._perform(self.machine.durable(self._clock(), sequence))
+
+    def _wake_at(self, at_ns: int) -> None:
+        if self._timer is not None:
+            if self._timer_ns <= at_ns:
+                return
+            self._timer.cancel()
+        self._timer_ns = at_ns
+        delay_s = max(0, at_ns - self._clock()) / 1e9
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._perform(self.machine.wake(self._clock()))
+
+    def _check_storage(self) -> None:
+        """Promise nothing that cannot be kept: without a working store, what would write is answered BUSY."""
+        failure = self.storage.failure
+        if failure is None and self.storage.staged_bytes > STAGED_BYTES_MAX:
+            failure = "the disk is slower than the requests: fewer at a time, please"
+        if failure != self.machine.storage_failure:
+            self.machine.storage_failure = failure
+            if failure is None:
+                log.info("storage works again")
+            else:
+                log.error("storage fails", reason=failure)
+
+    # --- for the operator -------------------------------------------------------------------------------------
+
+    def status(self) -> ServerStatus:
+        """The server as it sees itself."""
+        self._check_storage()
+        return ServerStatus(
+            index=self.machine.index,
+            version=VERSION,
+            storage=self._storage_name,
+            storage_failure=self.machine.storage_failure,
+            uptime_s=(self._clock() - self._started_ns) / 1e9,
+            cached_objects=self.machine.cached_objects,
+            transactions=(self._staged, self._durable),
+            connections=len(self._connections),
+            counters=dict(sorted(self.machine.counters.items())),
+            memory_bytes=_resident_bytes(),
+        )
+
+
+def _resident_bytes() -> int:
+    """Memory of this process now; its maximum where the system does not tell (no /proc)."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+assert STATUS == 5, "the first byte of status requests is compared literally above"

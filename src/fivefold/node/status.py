@@ -1,0 +1,69 @@
+"""What a server says about itself, to its operator: status messages beside the protocol."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from fivefold.errors import PeerViolation
+
+STATUS: Final = 5
+"""First byte of a status request: the kind, then an 8-byte number that the answer repeats."""
+STATUS_REPLY: Final = 6
+"""First byte of a status reply: the kind, the number, then a ServerStatus."""
+
+
+class ServerStatus(Struct, frozen=True):
+    """One server, as it sees itself. A malevolent server may say anything here.
+
+    Attributes:
+        index: its index in the cluster file.
+        version: of the program.
+        storage: ``sqlite`` or ``memory``.
+        storage_failure: why nothing can be made durable at present, or None.
+        uptime_s: seconds since it started.
+        cached_objects: objects in its memory.
+        transactions: transactions staged and durable since it started.
+        connections: identified connections open now.
+        counters: what happened how often: steps accepted, messages rejected by reason, object syncs.
+        memory_bytes: resident memory of its process.
+    """
+
+    index: int
+    version: str
+    storage: str
+    storage_failure: str | None
+    uptime_s: float
+    cached_objects: int
+    transactions: tuple[int, int]
+    connections: int
+    counters: dict[str, int]
+    memory_bytes: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ServerStatus)
+
+
+def status_frame(number: int) -> bytes:
+    """Ask a server for its status."""
+    return bytes([STATUS]) + number.to_bytes(8, "big")
+
+
+def status_reply_frame(request: bytes, status: ServerStatus) -> bytes:
+    """Answer a status request."""
+    return bytes([STATUS_REPLY]) + request[1:9] + _encoder.encode(status)
+
+
+def decode_status(frame: bytes) -> tuple[int, ServerStatus]:
+    """The number and the status of a status reply.
+
+    Raises:
+        PeerViolation: not a status reply.
+    """
+    try:
+        return int.from_bytes(frame[1:9], "big"), _decoder.decode(frame[9:])
+    except msgspec.MsgspecError as error:
+        raise PeerViolation("status-malformed", str(error)) from None

@@ -11,11 +11,14 @@ from fivefold.checker.dependencies import Edge, Kind, anomalies, process_edges, 
 from fivefold.checker.history import Observation, read_history, validate
 from fivefold.checker.model import Models, Refused
 from fivefold.checker.models import READY_MADE
-from fivefold.checker.parts import Part, model_answer, parts_of
+from fivefold.checker.parts import JointState, Part, model_answer, parts_of
 from fivefold.checker.search import Found, Verdict, search
 
 STEPS_COUNT_MAX = 1_000_000
 """Model steps one check may take: a few seconds, and a few hundred megabytes of configurations at the worst."""
+
+FITS_COUNT_MAX = 10_000
+"""States looked at, from the latest backwards, for one that a stuck operation would have fitted."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,12 @@ class Result:
         message: one sentence for people.
         prefix: a violation of a model: the longest linearizable beginning found, in the order of taking effect.
         states: the model's states after each operation of ``prefix``, one tuple each, in the order of ``objects``.
-        offending: the operations at fault. Of a model's violation: those of which one had to come after ``prefix``,
-            and none could; the history is linearizable up to the return of the first.
+        offending: the operations at fault. For a violation of a model it is the one whose return no order gets past:
+            until just before it the history is linearizable.
         cycle: a violation of versions: the shortest cycle found.
         unmodelled: ids of objects whose answers were not checked, because no model is known for all their operations.
+        fits_after: after how many operations of ``prefix``, at the latest, the offending one would have been right;
+            None if that was never so, or too long ago to be looked for.
         operations_count: operations in the history.
         steps_count: steps of models that were run.
     """
@@ -54,6 +59,7 @@ class Result:
     offending: tuple[Observation, ...] = ()
     cycle: tuple[Dependency, ...] = ()
     unmodelled: tuple[str, ...] = ()
+    fits_after: int | None = None
     operations_count: int = 0
     steps_count: int = 0
 
@@ -164,16 +170,38 @@ class _Check:
             self._undecided += part.objects
 
     def _stuck(self, part: Part, found: Found) -> Result:
-        prefix, stuck = ([self._history[part.positions[at]] for at in places] for places in (found.order, found.stuck))
+        prefix = [self._history[part.positions[place]] for place in found.order]
+        stuck = self._history[part.positions[found.stuck[0]]]
         states = tuple(state for state in found.states if isinstance(state, tuple))
-        joint = states[-1] if states else part.initial
-        message = f"{', '.join(part.objects)}: no order explains [{stuck[0]}]"
-        answer = model_answer(part, self._history, found.stuck[0], joint, self._models)
-        said = f"reject it {answer.name}".rstrip() if isinstance(answer, Refused) else f"answer {answer!r}"
-        message += f"; after the {len(prefix)} operations that can be ordered before it, the model would {said}"
+        fits_after = self._fits_after(part, found.stuck[0], states)
+        message = f"{', '.join(part.objects)}: no order explains [{stuck}]: "
+        message += self._instead(part, found.stuck[0], (part.initial, *states)[-1], len(prefix))
+        if fits_after is not None:
+            message += f"; what it saw fits the state after {fits_after} of them"
         return self._result(
-            Verdict.VIOLATION, part.objects, message, prefix=tuple(prefix), states=states, offending=tuple(stuck)
+            Verdict.VIOLATION,
+            part.objects,
+            message,
+            prefix=tuple(prefix),
+            states=states,
+            offending=(stuck,),
+            fits_after=fits_after,
         )
+
+    def _instead(self, part: Part, stuck: int, state: JointState, count: int) -> str:
+        answer = model_answer(part, self._history, stuck, state, self._models)
+        said = f"reject it {answer.name}".rstrip() if isinstance(answer, Refused) else f"answer {answer!r}"
+        return f"after the {count} operations that can be ordered before it, the model would {said}"
+
+    def _fits_after(self, part: Part, stuck: int, states: tuple[JointState, ...]) -> int | None:
+        """After how many operations, at the latest, the stuck one would have been right: how stale it is."""
+        assert part.tasks is not None
+        run = part.tasks[stuck].run
+        earliest = max(0, len(states) - FITS_COUNT_MAX)
+        for place in range(len(states), earliest - 1, -1):
+            if run(states[place - 1] if place else part.initial)[0]:
+                return place
+        return None
 
     def _nothing_wrong(self) -> Result:
         if self._undecided:
@@ -198,6 +226,7 @@ class _Check:
         states: tuple[tuple[Hashable, ...], ...] = (),
         offending: tuple[Observation, ...] = (),
         cycle: tuple[Dependency, ...] = (),
+        fits_after: int | None = None,
     ) -> Result:
         return Result(
             verdict=verdict,
@@ -207,6 +236,7 @@ class _Check:
             states=states,
             offending=offending,
             cycle=cycle,
+            fits_after=fits_after,
             unmodelled=tuple(self._unmodelled),
             operations_count=len(self._history),
             steps_count=self._steps_count_max - self._steps_left,

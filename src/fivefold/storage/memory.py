@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from heapq import nsmallest
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -10,13 +13,18 @@ import msgspec
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage.contract import Loaded, OnDurable
 
+RECENT_OBJECTS_MAX: Final = 1024
+"""Objects kept as they are, last written first; packing one takes 15 µs, as much as a server spends on an update."""
+
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(tuple[bytes | int, ...]).decode
-_LENGTH_BITS: Final = 16
+_decode: Final = msgspec.msgpack.Decoder(ObjectRecord).decode
 
 
 class MemoryStorage:
-    """Keeps one compact bytes object per replicated object; writes are "durable" as soon as they are staged.
+    """Writes are "durable" as soon as they are staged; an object not written lately is one packed bytes object.
+
+    The versions of an object repeat its history's timestamps and most of each other's ring of operations: packing
+    saves a third of a small object, and a hundred thousand of them fit in 100 MB.
 
     ``on_durable`` is called from within ``stage``. A driver that stages again from within ``on_durable`` is called
     again after it has returned, not recursively; one call then covers everything staged in between.
@@ -24,7 +32,8 @@ class MemoryStorage:
 
     def __init__(self, on_durable: OnDurable) -> None:
         self._on_durable = on_durable
-        self._records: dict[str, bytes] = {}
+        self._recent: dict[str, ObjectRecord] = {}
+        self._packed: dict[str, bytes] = {}
         self._staged = 0
         self._told = 0
         self._is_telling = False
@@ -43,17 +52,16 @@ class MemoryStorage:
     @property
     def count(self) -> int:
         """How many objects were ever written."""
-        return len(self._records)
+        return len(self._recent) + len(self._packed)
 
     def object_ids(self, after: str = "", limit: int = 1000) -> list[str]:
         """The first ``limit`` ids greater than ``after``, in code-point order."""
-        return sorted(object_id for object_id in self._records if object_id > after)[:limit]
+        return nsmallest(limit, (object_id for object_id in chain(self._recent, self._packed) if object_id > after))
 
     def load(self, object_id: str, done: Loaded) -> None:
         """Call ``done`` with the object's record before returning."""
         if not self._is_closed:
-            data = self._records.get(object_id)
-            done(None if data is None else _unpack(data))
+            done(self._find(object_id))
 
     def stage(self, sequence: int, writes: Sequence[Write]) -> None:
         """Apply ``writes`` and call ``on_durable`` (see the class on calls from within ``on_durable``)."""
@@ -67,15 +75,29 @@ class MemoryStorage:
     def close(self) -> None:
         """Forget everything."""
         self._is_closed = True
-        self._records.clear()
+        self._recent.clear()
+        self._packed.clear()
+
+    def _find(self, object_id: str) -> ObjectRecord | None:
+        record = self._recent.get(object_id)
+        if record is None and (data := self._packed.get(object_id)) is not None:
+            record = _decode(zlib.decompress(data))
+        return record
 
     def _apply(self, write: Write) -> None:
-        data = self._records.get(write.object_id)
-        versions = {} if data is None else dict(_unpack(data).versions)
+        record = self._find(write.object_id)
+        versions = {} if record is None else dict(record.versions)
         for timestamp in write.delete:
             versions.pop(timestamp, None)
         versions.update(write.put)
-        self._records[write.object_id] = _pack(write.history, versions)
+        self._recent.pop(write.object_id, None)
+        self._packed.pop(write.object_id, None)
+        self._recent[write.object_id] = ObjectRecord(write.history, tuple(sorted(versions.items())))
+        if len(self._recent) > RECENT_OBJECTS_MAX:
+            self._pack(next(iter(self._recent)))
+
+    def _pack(self, object_id: str) -> None:
+        self._packed[object_id] = zlib.compress(_encode(self._recent.pop(object_id)), 1)
 
     def _tell(self) -> None:
         if self._is_telling:
@@ -87,32 +109,3 @@ class MemoryStorage:
                 self._on_durable(self._told)
         finally:
             self._is_telling = False
-
-
-def _pack(history: bytes, versions: dict[bytes, bytes]) -> bytes:
-    """History, then timestamp and version in turn; a timestamp that the history spells out is a reference into it.
-
-    A version's timestamp is nearly always one of the history's candidates: at about 90 bytes each, references save a
-    fifth of a small object.
-    """
-    parts: list[bytes | int] = [history]
-    for timestamp in sorted(versions):
-        start = history.find(timestamp)
-        is_found = start >= 0 and len(timestamp) < 1 << _LENGTH_BITS
-        parts += (start << _LENGTH_BITS | len(timestamp) if is_found else timestamp, versions[timestamp])
-    return _encode(parts)
-
-
-def _unpack(data: bytes) -> ObjectRecord:
-    history, *rest = _decode(data)
-    assert isinstance(history, bytes)
-    versions = []
-    for key, version in zip(rest[::2], rest[1::2], strict=True):
-        assert isinstance(version, bytes)
-        versions.append((key if isinstance(key, bytes) else _referred(history, key), version))
-    return ObjectRecord(history, tuple(versions))
-
-
-def _referred(history: bytes, reference: int) -> bytes:
-    start, length = reference >> _LENGTH_BITS, reference & ((1 << _LENGTH_BITS) - 1)
-    return history[start : start + length]

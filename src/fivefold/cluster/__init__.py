@@ -16,7 +16,15 @@ from fivefold.cluster.configuration import (
 from fivefold.cluster.credentials import Credentials
 from fivefold.cluster.identity import Identity, client_id_of, create_identity, fingerprint_of, load_identity
 from fivefold.cluster.keys import derive_mac_keys
-from fivefold.cluster.setup import add_client, create_cluster, find_identity
+from fivefold.cluster.launcher import LocalCluster, ServerProcess, free_addresses, serve_command, watch_parent
+from fivefold.cluster.setup import (
+    add_client,
+    client_directory,
+    create_cluster,
+    find_identity,
+    remove_client,
+    server_directory,
+)
 
 __all__ = [
     "AccessRules",
@@ -24,9 +32,12 @@ __all__ = [
     "Configuration",
     "Credentials",
     "Identity",
+    "LocalCluster",
     "Rule",
     "ServerEntry",
+    "ServerProcess",
     "add_client",
+    "client_directory",
     "client_id_of",
     "create_cluster",
     "create_identity",
@@ -34,11 +45,16 @@ __all__ = [
     "find_identity",
     "fingerprint_of",
     "format_configuration",
+    "free_addresses",
     "join_address",
     "load_configuration",
     "load_identity",
     "make_configuration",
     "parse_configuration",
+    "remove_client",
     "save_configuration",
+    "serve_command",
+    "server_directory",
     "split_address",
+    "watch_parent",
 ]

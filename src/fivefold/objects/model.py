@@ -1,0 +1,216 @@
+"""How a developer writes a replicated object: ``Object``, ``@query`` and ``@update``.
+
+A class's annotated fields are its whole state. Its methods run on every server on a freshly decoded copy, so they must
+be *deterministic*: equal state and arguments give an equal new state and an equal answer, on any machine. The rules:
+
+1. No clock, random numbers, files, network, environment, threads: pass what is needed as an argument.
+2. No ``id()``, no ``hash()`` of text, no addresses in messages.
+3. Do not let the iteration order of a set decide anything: use ``sorted(...)``. (Stored sets and maps are sorted by the
+   codec; maps come back in key order, not in the order of insertion.)
+4. No module or class variables that change; no caches.
+5. Sums, products and square roots of floats are the same everywhere; ``sin``, ``exp`` or ``sum`` over floats need not
+   be (they follow the C library and the Python version). Prefer whole numbers of the smallest unit.
+6. No recursion without a bound: how deep Python may go depends on how deep it already is.
+7. All servers run the same Python minor version, the same msgspec and the same version of the object's module.
+
+An update method works on a copy: if it raises, nothing changes.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from fivefold.errors import ConfigurationError
+from fivefold.objects.values import BadType, BadValue, Codec
+
+Kind: TypeAlias = Literal["query", "update"]
+F = TypeVar("F", bound=Callable[..., object])
+
+KIND_ATTRIBUTE: Final = "__fivefold_kind__"
+_RESERVED: Final = ("__init__", "__new__", "__post_init__", "__setattr__", "__getattribute__", "__eq__")
+_CONSTANTS: Final = (type(None), bool, int, float, str, bytes, tuple, frozenset)
+_DESCRIPTORS: Final = (FunctionType, property, staticmethod, classmethod, type)
+
+
+def query(function: F) -> F:
+    """Mark a method, or a function over several objects, as one that only reads.
+
+    What it does to the state is thrown away. Its signature stays as it is.
+
+    Raises:
+        ConfigurationError: it cannot run on a server (a coroutine, a generator, a class or static method).
+    """
+    return _mark(function, "query")
+
+
+def update(function: F) -> F:
+    """Mark a method, or a function over several objects, as one that changes state.
+
+    It is applied exactly once, and wholly or not at all. Its signature stays as it is.
+
+    Raises:
+        ConfigurationError: it cannot run on a server (a coroutine, a generator, a class or static method).
+    """
+    return _mark(function, "update")
+
+
+def kind_of(function: object) -> Kind | None:
+    """``"query"`` or ``"update"`` as the function was marked; None if it was not."""
+    kind: Kind | None = getattr(function, KIND_ATTRIBUTE, None)
+    return kind
+
+
+def _mark(function: F, kind: Kind) -> F:
+    if not isinstance(function, FunctionType):
+        raise ConfigurationError(f"@{kind} must be put directly on a function, not on a {type(function).__name__}")
+    name = function.__qualname__
+    is_lazy = inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)
+    if is_lazy or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"{name} must be a plain function: a server cannot wait in the middle of a {kind}")
+    if function.__name__.startswith("_") or function.__name__ == "<lambda>":
+        raise ConfigurationError(f"{name} cannot be a {kind}: give it a name that does not start with an underscore")
+    if kind_of(function) is not None:
+        raise ConfigurationError(f"{name} is marked twice: choose one of @query and @update")
+    setattr(function, KIND_ATTRIBUTE, kind)
+    return function
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+class ObjectMeta(msgspec.StructMeta):
+    """Makes a class's annotated fields its state, and refuses what could not be replicated."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> ObjectMeta:  # noqa: ANN401
+        """Create the class.
+
+        Raises:
+            ConfigurationError: a field, method or option that cannot be replicated; the text says what to do.
+        """
+        if options:
+            raise ConfigurationError(f"{name}: an Object takes no class options, remove {', '.join(sorted(options))}")
+        given = dict(namespace)
+        for field, default in given.items():
+            if isinstance(default, (list, dict, set)) and not _is_dunder(field):
+                # Each object gets its own copy, of the default as it is now.
+                factory = functools.partial(copy.deepcopy, copy.deepcopy(default))
+                namespace[field] = msgspec.field(default_factory=factory)
+        try:
+            cls = super().__new__(mcs, name, bases, namespace, array_like=True, forbid_unknown_fields=True)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"{name}: give every field a type and a default ({error})") from None
+        if bases != (msgspec.Struct,):
+            _check_names(cls, given)
+            _check_defaults(cls)
+            cls.__fivefold_methods__ = _methods_of(cls)
+        return cls
+
+    __fivefold_methods__: dict[str, FunctionType]
+
+
+class Object(msgspec.Struct, metaclass=ObjectMeta):
+    """Base class of replicated objects: typed fields with defaults are the state, and nothing else is.
+
+    Example:
+        >>> class Counter(Object):
+        ...     value: int = 0
+        ...
+        ...     @update
+        ...     def increment(self, by: int = 1) -> int:
+        ...         self.value += by
+        ...         return self.value
+        >>> Counter().increment(by=2)
+        2
+
+    The state is stored as the fields in their order: a later version of the class may add fields at the end, and must
+    not remove, reorder or retype any.
+    """
+
+    __fivefold_methods__: ClassVar[dict[str, FunctionType]] = {}
+
+
+def state_codec(cls: type[Object]) -> Codec:
+    """The codec of the class's state.
+
+    Raises:
+        ConfigurationError: a field's type is not supported, or a default is not of the field's type.
+    """
+    for field in msgspec.structs.fields(cls):
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        try:
+            Codec(field.type).encode(default)
+        except BadType as error:
+            raise ConfigurationError(f"{cls.__name__}.{field.name}: {error}") from None
+        except BadValue as error:
+            text = f"{cls.__name__}.{field.name}: its default does not fit its type: {error}"
+            raise ConfigurationError(text) from None
+    return Codec(cls, names=cls.__struct_fields__, is_state=True)
+
+
+def _check_names(cls: type, given: dict[str, Any]) -> None:
+    annotations = inspect.get_annotations(cls)
+    fields = cls.__struct_fields__  # type: ignore[attr-defined]
+    for name in (*given, *annotations):
+        where = f"{cls.__name__}.{name}"
+        if _is_dunder(name):
+            if name in _RESERVED:
+                raise ConfigurationError(f"{where} cannot be replaced: states are made by decoding, give defaults")
+            continue
+        if name in fields:
+            if name.startswith("_"):
+                raise ConfigurationError(f"{where}: a field's name cannot start with an underscore, rename it")
+            continue
+        value = given.get(name)
+        if name not in annotations and not isinstance(value, _DESCRIPTORS):
+            raise ConfigurationError(f"{where} has no type: write '{name}: {type(value).__name__} = …' (or ClassVar)")
+        if name in annotations and not isinstance(value, _CONSTANTS):
+            raise ConfigurationError(f"{where}: a ClassVar is shared by all objects and must be a constant")
+
+
+def _check_defaults(cls: type) -> None:
+    try:
+        fields = msgspec.structs.fields(cls)
+        for field in fields:
+            if field.required:
+                raise ConfigurationError(f"{cls.__name__}.{field.name} has no default: write '{field.name}: … = …'")
+        state_codec(cls)
+    except NameError:
+        return  # a forward reference: looked at again when the type is registered
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{cls.__name__}: a field's type is not supported: {error}") from None
+
+
+def _methods_of(cls: type) -> dict[str, FunctionType]:
+    """Queries and updates by name, inherited ones included, as Python would find them."""
+    methods: dict[str, FunctionType] = {}
+    for base in reversed(cls.__mro__):
+        for name, value in vars(base).items():
+            if isinstance(value, (staticmethod, classmethod)) and kind_of(value) is not None:
+                raise ConfigurationError(f"{cls.__name__}.{name} needs the object: a query or update is a plain method")
+            if name in methods and kind_of(value) != kind_of(methods[name]):
+                kind = kind_of(methods[name])
+                raise ConfigurationError(f"{cls.__name__}.{name} replaces a {kind}: mark it with @{kind} too")
+            if isinstance(value, FunctionType) and kind_of(value) is not None:
+                methods[name] = value
+    return methods
+
+
+def hints_of(function: Callable[..., object]) -> dict[str, Any]:
+    """The function's annotations, resolved.
+
+    Raises:
+        ConfigurationError: one of them names something that does not exist.
+    """
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise ConfigurationError(f"{function.__qualname__}: an annotation cannot be resolved: {error}") from None

@@ -1,0 +1,69 @@
+"""The store in memory: packing, pages of ids, and its size."""
+
+import subprocess
+import sys
+
+from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.storage import MemoryStorage
+from fivefold.storage.memory import RECENT_OBJECTS_MAX
+
+OBJECTS = RECENT_OBJECTS_MAX + 1
+
+
+def filled() -> MemoryStorage:
+    """A store with one object more than it keeps unpacked."""
+    storage = MemoryStorage(lambda sequence: None)
+    for number in range(OBJECTS):
+        storage.stage(number + 1, [Write(f"A/{number:06d}", b"h%d" % number, ((b"1", b"v"),))])
+    return storage
+
+
+def load(storage: MemoryStorage, object_id: str) -> ObjectRecord | None:
+    found: list[ObjectRecord | None] = []
+    storage.load(object_id, found.append)
+    return found[0]
+
+
+def test_a_packed_object_reads_like_a_recent_one() -> None:
+    """The object that was written first is packed by now, and unchanged."""
+    storage = filled()
+    assert load(storage, "A/000000") == ObjectRecord(b"h0", ((b"1", b"v"),))
+    assert load(storage, f"A/{OBJECTS - 1:06d}") == ObjectRecord(b"h%d" % (OBJECTS - 1), ((b"1", b"v"),))
+
+
+def test_a_packed_object_can_be_written() -> None:
+    """A write to a packed object keeps its other versions and does not count it twice."""
+    storage = filled()
+    storage.stage(OBJECTS + 1, [Write("A/000000", b"new", ((b"2", b"w"),))])
+    assert load(storage, "A/000000") == ObjectRecord(b"new", ((b"1", b"v"), (b"2", b"w")))
+    assert storage.count == OBJECTS
+
+
+def test_ids_are_paged_in_order() -> None:
+    """Pages of ids follow each other in code-point order, packed or not."""
+    storage = filled()
+    assert storage.object_ids(limit=2) == ["A/000000", "A/000001"]
+    assert storage.object_ids(after="A/000001", limit=1) == ["A/000002"]
+    assert storage.object_ids(after=f"A/{OBJECTS - 1:06d}") == []
+
+
+HUNDRED_THOUSAND = """
+import random, resource
+from fivefold.protocol.actions import Write
+from fivefold.storage import MemoryStorage
+draw = random.Random(1).randbytes
+storage = MemoryStorage(lambda sequence: None)
+for number in range(100_000):
+    older, newer = draw(89), draw(89)              # timestamps: digests, which nothing shortens
+    history = older + bytes(9) + newer + older + draw(124)
+    ring = draw(120)                               # two versions of one object share most of their ring
+    versions = ((older, ring + draw(80)), (newer, draw(80) + ring))
+    storage.stage(number + 1, [Write(f"Counter/{number:06d}", history, versions)])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_a_hundred_thousand_small_objects_fit() -> None:
+    """100,000 objects of a 400 B history and two 200 B versions: the whole process stays below 110 MB."""
+    done = subprocess.run([sys.executable, "-c", HUNDRED_THOUSAND], capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 1024 < 110_000_000

@@ -1,0 +1,357 @@
+"""The durable store: group commit, damage, full disks, and what survives."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.storage import Inspector, SqliteStorage
+from fivefold.storage import schema as schema_module
+from fivefold.storage.schema import HISTORY, connect, merge, write_rows
+
+SECONDS_MAX = 30
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "objects.sqlite"
+    SqliteStorage.create(path, "cluster", "fingerprint")
+    return path
+
+
+class Open:
+    """A store opened for a test, and the sequences it reported."""
+
+    def __init__(self, path: Path, on_generation: Callable[[int], None] | None = None) -> None:
+        self.durable: list[int] = []
+        seconds = 60.0 if on_generation is None else 0.0
+        self.storage = SqliteStorage(
+            path,
+            asyncio.get_running_loop(),
+            self.durable.append,
+            on_generation=on_generation,
+            generation_seconds=seconds,
+        )
+
+    async def until(self, is_true: Callable[[], object]) -> None:
+        async with asyncio.timeout(SECONDS_MAX):
+            while not is_true():
+                await asyncio.sleep(0.002)
+
+    async def commit(self, sequence: int, *writes: Write) -> None:
+        self.storage.stage(sequence, writes)
+        await self.until(lambda: self.durable and self.durable[-1] >= sequence)
+
+    async def load(self, object_id: str) -> ObjectRecord | None:
+        found: list[ObjectRecord | None] = []
+        self.storage.load(object_id, found.append)
+        await self.until(lambda: found)
+        return found[0]
+
+
+@pytest.fixture
+async def opened(path: Path) -> AsyncIterator[Open]:
+    opened = Open(path)
+    yield opened
+    opened.storage.close()
+
+
+# --- group commit ---------------------------------------------------------------------------------------------
+
+
+async def test_what_is_staged_during_a_commit_goes_into_the_next(opened: Open) -> None:
+    """A thousand transactions staged at once need far fewer commits."""
+    for sequence in range(1, 1001):
+        opened.storage.stage(sequence, [Write(f"A/{sequence}", b"h")])
+    await opened.until(lambda: opened.durable and opened.durable[-1] == 1000)
+    assert len(opened.durable) < 100
+
+
+async def test_staged_bytes_count_ids_histories_versions_and_deletes(opened: Open) -> None:
+    """What is staged counts until the event loop has heard that it is durable."""
+    opened.storage.stage(1, [Write("A/x", b"1234", ((b"t", b"56"),), (b"dd",))])
+    assert opened.storage.staged_bytes == 3 + 4 + 3 + 2
+
+
+async def test_closing_commits_what_is_staged(opened: Open, path: Path) -> None:
+    """A write that was staged just before close is there after it, although nobody was told."""
+    opened.storage.stage(1, [Write("A/x", b"h")])
+    opened.storage.close()
+    with Inspector(path) as inspector:
+        assert inspector.record("A/x") == ObjectRecord(b"h", ())
+    assert opened.durable == []
+
+
+async def test_closing_leaves_one_file(opened: Open, path: Path) -> None:
+    """After a clean end the log is folded into the database, so that copying one file copies all."""
+    await opened.commit(1, Write("A/x", b"h"))
+    opened.storage.close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+async def test_every_open_and_clean_close_takes_a_generation(path: Path) -> None:
+    """Generations count up in the database: 1 when made, 2 open, 3 closed, 4 open again."""
+    for expected in (2, 4):
+        opened = Open(path)
+        assert opened.storage.generation == expected
+        opened.storage.close()
+
+
+async def test_a_store_that_is_written_to_takes_generations(path: Path) -> None:
+    """With no time between generations every commit takes one, and the record hears of it after the database has it."""
+    heard: list[tuple[int, object]] = []
+
+    def hear(generation: int) -> None:
+        with Inspector(path) as inspector:
+            heard.append((generation, inspector.meta()["generation"]))
+
+    opened = Open(path, on_generation=hear)
+    await opened.commit(1, Write("A/x", b"h"))
+    opened.storage.close()
+    assert heard == [(2, 2), (3, 3), (4, 4)]
+
+
+async def test_a_record_that_cannot_follow_is_reported_and_does_not_stop_commits(path: Path) -> None:
+    """A failing identity directory is a sentence in record_failure; updates go on."""
+
+    def fail(generation: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    opened = Open(path, on_generation=fail)
+    await opened.commit(1, Write("A/x", b"h"))
+    assert opened.storage.failure is None
+    assert "No space left" in (opened.storage.record_failure or "")
+    opened.storage.close()
+
+
+async def test_a_loop_that_is_closed_first_does_not_stop_the_writer(path: Path) -> None:
+    """Commits after the end of the event loop are kept, and close still ends both threads."""
+    loop = asyncio.new_event_loop()
+    storage = SqliteStorage(path, loop, lambda sequence: None)
+    loop.close()
+    storage.stage(1, [Write("A/x", b"h")])
+    storage.close()
+    with Inspector(path) as inspector:
+        assert inspector.record("A/x") == ObjectRecord(b"h", ())
+
+
+# --- statements -----------------------------------------------------------------------------------------------
+
+
+def test_merge_leaves_the_last_word_on_each_row() -> None:
+    """Coalescing keeps one entry a row: the newest data, or its deletion."""
+    rows = merge([Write("A/x", b"1", ((b"t", b"v"), (b"u", b"v"))), Write("A/x", b"2", (), (b"t",))])
+    assert rows == {("A/x", HISTORY): b"2", ("A/x", b"t"): None, ("A/x", b"u"): b"v"}
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 256, 257])
+def test_statements_split_at_their_row_limit(path: Path, count: int) -> None:
+    """One row fewer, exactly as many, and one more than a statement holds: all are written, all can be deleted."""
+    connection = connect(path, cache_kib=1024)
+    write_rows(connection, {(f"A/{number}", HISTORY): b"h" for number in range(count)})
+    assert connection.execute("SELECT count(*) FROM records").fetchone() == (count,)
+    write_rows(connection, {(f"A/{number}", HISTORY): None for number in range(count)})
+    assert connection.execute("SELECT count(*) FROM records").fetchone() == (0,)
+    connection.close()
+
+
+def test_statements_split_at_their_byte_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row larger than the limit still goes, alone."""
+    monkeypatch.setattr(schema_module, "STATEMENT_BYTES_MAX", 10)
+    connection = connect(path, cache_kib=1024)
+    write_rows(connection, {(f"A/{size}", HISTORY): bytes(size) for size in (4, 6, 1, 11, 50, 3)})
+    assert connection.execute("SELECT count(*) FROM records").fetchone() == (6,)
+    connection.close()
+
+
+def test_deleting_searches_by_key(path: Path) -> None:
+    """The shape of our DELETE uses the index; `IN (VALUES …)` would scan every row."""
+    connection = connect(path, cache_kib=1024)
+    condition = " OR ".join(["(object_id = ? AND timestamp = ?)"] * 128)
+    plan = connection.execute(f"EXPLAIN QUERY PLAN DELETE FROM records WHERE {condition}", ["a"] * 256).fetchall()
+    assert not [row for row in plan if row[3].startswith("SCAN")]
+    connection.close()
+
+
+# --- damage ---------------------------------------------------------------------------------------------------
+
+
+async def damage(opened: Open, path: Path, statement: str) -> None:
+    await opened.commit(1, Write("A/x", b"history", ((b"1", b"one"),)), Write("A/y", b"fine"))
+    other = sqlite3.connect(path)
+    with other:
+        other.execute(statement)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE records SET data = x'00' WHERE object_id = 'A/x' AND timestamp = x''",
+        "UPDATE records SET timestamp = x'77' WHERE object_id = 'A/x' AND timestamp <> x''",
+        "UPDATE records SET object_id = 'A/z' WHERE object_id = 'A/x' AND timestamp <> x''",
+        "DELETE FROM records WHERE object_id = 'A/x' AND timestamp = x''",
+    ],
+)
+async def test_a_damaged_object_is_not_answered(opened: Open, path: Path, statement: str) -> None:
+    """Changed contents, a changed key and a lost history are seen: no record, a failure, other objects go on."""
+    await damage(opened, path, statement)
+    damaged = "A/z" if "A/z" in statement else "A/x"
+    found: list[ObjectRecord | None] = []
+    opened.storage.load(damaged, found.append)
+    await opened.until(lambda: opened.storage.failure)
+    assert damaged in (opened.storage.failure or "")
+    assert await opened.load("A/y") == ObjectRecord(b"fine", ())
+    assert found == []
+
+
+async def test_a_repaired_object_is_loaded_after_all(opened: Open, path: Path) -> None:
+    """A read that failed is tried again; when it works its answer comes and the failure is gone."""
+    await damage(opened, path, "UPDATE records SET checksum = checksum + 1 WHERE object_id = 'A/x'")
+    found: list[ObjectRecord | None] = []
+    opened.storage.load("A/x", found.append)
+    await opened.until(lambda: opened.storage.failure)
+    other = sqlite3.connect(path)
+    with other:
+        other.execute("UPDATE records SET checksum = checksum - 1 WHERE object_id = 'A/x'")
+    other.close()
+    await opened.until(lambda: found)
+    assert found == [ObjectRecord(b"history", ((b"1", b"one"),))]
+    await opened.until(lambda: opened.storage.failure is None)
+
+
+# --- full disks -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(mount)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+async def test_a_full_disk_keeps_what_is_staged_until_there_is_room(small_disk: Path) -> None:
+    """Nothing is told durable while the disk is full; when room appears everything commits, in order."""
+    path = small_disk / "objects.sqlite"
+    SqliteStorage.create(path, "cluster", "fingerprint")
+    opened = Open(path)
+    await opened.commit(1, Write("A/x", b"before", ((b"1", b"v" * 1000),)))
+    ballast = small_disk / "ballast"
+    fill(ballast)
+    for sequence in (2, 3):
+        opened.storage.stage(sequence, [Write("A/x", b"during", ((b"%d" % sequence, b"w" * 300_000),))])
+    await opened.until(lambda: opened.storage.failure)
+    assert "full" in (opened.storage.failure or "")
+    assert await opened.load("A/x") == ObjectRecord(b"before", ((b"1", b"v" * 1000),))
+    assert opened.storage.staged_bytes > 600_000
+    assert opened.durable == [1]
+    ballast.unlink()
+    await opened.until(lambda: opened.durable[-1] == 3)
+    assert (opened.storage.failure, opened.storage.staged_bytes) == (None, 0)
+    record = await opened.load("A/x")
+    assert record is not None
+    assert [timestamp for timestamp, _ in record.versions] == [b"1", b"2", b"3"]
+    opened.storage.close()
+    with Inspector(path) as inspector:
+        assert inspector.check() == []
+
+
+def fill(path: Path) -> None:
+    """Write until not one byte more fits."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 1):
+            try:
+                while file.write(bytes(size)):
+                    pass
+            except OSError:
+                continue
+
+
+async def test_closing_on_a_full_disk_ends(small_disk: Path) -> None:
+    """Close gives up on what cannot be committed; what was durable before is whole."""
+    path = small_disk / "objects.sqlite"
+    SqliteStorage.create(path, "cluster", "fingerprint")
+    opened = Open(path)
+    await opened.commit(1, Write("A/x", b"before"))
+    fill(small_disk / "ballast")
+    opened.storage.stage(2, [Write("A/x", b"after", ((b"1", b"w" * 300_000),))])
+    await opened.until(lambda: opened.storage.failure)
+    opened.storage.close()
+    (small_disk / "ballast").unlink()
+    with Inspector(path) as inspector:
+        assert inspector.record("A/x") == ObjectRecord(b"before", ())
+        assert inspector.check() == []
+
+
+async def test_a_database_at_its_page_limit_recovers(opened: Open) -> None:
+    """SQLite's own limit behaves like a full disk, without a file system of its own."""
+    writer = opened.storage._writer
+    pages = writer._connection.execute("PRAGMA page_count").fetchone()[0]
+    writer._connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    opened.storage.stage(1, [Write("A/x", b"h" * 100_000)])
+    await opened.until(lambda: opened.storage.failure)
+    assert opened.durable == []
+    writer._connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+    await opened.until(lambda: opened.durable == [1])
+    assert opened.storage.failure is None
+
+
+async def test_a_write_that_cannot_be_encoded_does_not_end_the_writer(opened: Open) -> None:
+    """Even a bug of the caller shows as a failure instead of silence, and close still works."""
+    opened.storage.stage(1, [Write("A/\ud800", b"h")])
+    await opened.until(lambda: opened.storage.failure)
+    assert "UnicodeEncodeError" in (opened.storage.failure or "")
+
+
+# --- kill -9 --------------------------------------------------------------------------------------------------
+
+WRITER = Path(__file__).parents[1] / "storage_writer.py"
+
+
+def survivors(path: Path) -> int:
+    """The greatest sequence that is whole: object ``A/s`` for each sequence s, and the same number in ``A/last``."""
+    with Inspector(path) as inspector:
+        assert inspector.check() == []
+        record = inspector.record("A/last")
+        last = int(record.history) if record else 0
+        present = {int(object_id[2:]) for object_id in inspector.all_object_ids() if object_id != "A/last"}
+    assert present == set(range(1, last + 1))
+    return last
+
+
+def kill_rounds(path: Path, rounds: int) -> None:
+    last = 0
+    for number in range(rounds):
+        process = subprocess.Popen(
+            [sys.executable, str(WRITER), str(path), str(last)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        acknowledged = last
+        for _ in range(20 + 37 * number % 150):
+            acknowledged = int(process.stdout.readline())
+        process.kill()
+        acknowledged = max([acknowledged, *(int(line) for line in process.stdout if line.endswith("\n"))])
+        process.wait()
+        process.stdout.close()
+        last = survivors(path)
+        assert last >= acknowledged
+
+
+def test_nothing_acknowledged_is_lost_by_kill(path: Path) -> None:
+    """A process killed while it commits loses nothing it had acknowledged, and never half a transaction."""
+    kill_rounds(path, rounds=4)
+
+
+@pytest.mark.long
+def test_nothing_acknowledged_is_lost_by_many_kills(path: Path) -> None:
+    """The same, forty times in a row on one database."""
+    kill_rounds(path, rounds=40)

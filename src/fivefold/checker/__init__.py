@@ -3,7 +3,7 @@
 It imports nothing of Fivefold but its errors. :func:`check` and :func:`check_file` are the way in.
 """
 
-from fivefold.checker.check import Dependency, Result, check, check_file
+from fivefold.checker.check import STEPS_COUNT_MAX, check, check_file
 from fivefold.checker.dependencies import Kind
 from fivefold.checker.history import (
     HistoryError,
@@ -17,10 +17,12 @@ from fivefold.checker.history import (
 from fivefold.checker.model import FrozenMap, Function, Invocation, Model, Models, Refused, freeze, model_of_methods
 from fivefold.checker.models import READY_MADE
 from fivefold.checker.picture import page, picture, write_picture
+from fivefold.checker.result import Dependency, Result
 from fivefold.checker.search import Verdict
 
 __all__ = [
     "READY_MADE",
+    "STEPS_COUNT_MAX",
     "Dependency",
     "FrozenMap",
     "Function",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import assert_never
 
 from fivefold.checker.cycles import name_of_cycle, shortest_cycle
 from fivefold.checker.dependencies import Edge, Kind, anomalies, process_edges, version_edges
@@ -12,6 +13,8 @@ from fivefold.checker.history import Observation, read_history, validate
 from fivefold.checker.model import Models, Refused
 from fivefold.checker.models import READY_MADE
 from fivefold.checker.parts import JointState, Part, model_answer, parts_of
+from fivefold.checker.picture import write_picture
+from fivefold.checker.result import Dependency, Result
 from fivefold.checker.search import Found, Verdict, search
 
 STEPS_COUNT_MAX = 1_000_000
@@ -19,49 +22,6 @@ STEPS_COUNT_MAX = 1_000_000
 
 FITS_COUNT_MAX = 10_000
 """States looked at, from the latest backwards, for one that a stuck operation would have fitted."""
-
-
-@dataclass(frozen=True)
-class Dependency:
-    """``before`` has to come before ``after``: because of a version of ``object_id``, or because of time."""
-
-    before: Observation
-    after: Observation
-    kind: Kind
-    object_id: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a check found.
-
-    Attributes:
-        verdict: LINEARIZABLE (strictly serializable, for several objects), VIOLATION or UNDECIDED.
-        objects: ids of the objects at fault or undecided; of all objects if nothing is wrong.
-        message: one sentence for people.
-        prefix: a violation of a model: the longest linearizable beginning found, in the order of taking effect.
-        states: the model's states after each operation of ``prefix``, one tuple each, in the order of ``objects``.
-        offending: the operations at fault. For a violation of a model it is the one whose return no order gets past:
-            until just before it the history is linearizable.
-        cycle: a violation of versions: the shortest cycle found.
-        unmodelled: ids of objects whose answers were not checked, because no model is known for all their operations.
-        fits_after: after how many operations of ``prefix``, at the latest, the offending one would have been right;
-            None if that was never so, or too long ago to be looked for.
-        operations_count: operations in the history.
-        steps_count: steps of models that were run.
-    """
-
-    verdict: Verdict
-    objects: tuple[str, ...]
-    message: str
-    prefix: tuple[Observation, ...] = ()
-    states: tuple[tuple[Hashable, ...], ...] = ()
-    offending: tuple[Observation, ...] = ()
-    cycle: tuple[Dependency, ...] = ()
-    unmodelled: tuple[str, ...] = ()
-    fits_after: int | None = None
-    operations_count: int = 0
-    steps_count: int = 0
 
 
 def check(
@@ -100,8 +60,6 @@ def check_file(
     Raises:
         HistoryError: the file is not a history, or a model cannot run one of its operations.
     """
-    from fivefold.checker.picture import write_picture
-
     history = read_history(path)
     result = check(history, models, steps_count_max=steps_count_max)
     if out is not None and result.verdict is Verdict.VIOLATION:
@@ -127,7 +85,7 @@ class _Check:
             return None
         offending = tuple(self._history[position] for position in anomaly.operations)
         message = f"{anomaly.object_id}: {anomaly.name}: {' and '.join(map(str, offending))}"
-        return self._result(Verdict.VIOLATION, (anomaly.object_id,), message, offending=offending)
+        return replace(self._result(Verdict.VIOLATION, (anomaly.object_id,), message), offending=offending)
 
     def _cycle(self) -> Result | None:
         edges = [*version_edges(self._history), *process_edges(self._history)]
@@ -140,8 +98,8 @@ class _Check:
         objects = sorted({edge.object_id for edge in cycle if edge.object_id})
         way = " ".join(f"[{self._history[edge.source]}] –{_why(edge)}→" for edge in cycle)
         message = f"{name_of_cycle(cycle)}: {way} and back to the first"
-        dependencies = tuple(map(self._dependency, cycle))
-        return self._result(Verdict.VIOLATION, tuple(objects), message, offending=offending, cycle=dependencies)
+        result = self._result(Verdict.VIOLATION, tuple(objects), message)
+        return replace(result, offending=offending, cycle=tuple(map(self._dependency, cycle)))
 
     def _dependency(self, edge: Edge) -> Dependency:
         return Dependency(self._history[edge.source], self._history[edge.target], edge.kind, edge.object_id)
@@ -160,6 +118,8 @@ class _Check:
                     self._undecided += part.objects
                 case Verdict.LINEARIZABLE:
                     pass
+                case _:
+                    assert_never(found.verdict)
         return None
 
     def _note_unmodelled(self, part: Part) -> None:
@@ -178,15 +138,8 @@ class _Check:
         message += self._instead(part, found.stuck[0], (part.initial, *states)[-1], len(prefix))
         if fits_after is not None:
             message += f"; what it saw fits the state after {fits_after} of them"
-        return self._result(
-            Verdict.VIOLATION,
-            part.objects,
-            message,
-            prefix=tuple(prefix),
-            states=states,
-            offending=(stuck,),
-            fits_after=fits_after,
-        )
+        result = self._result(Verdict.VIOLATION, part.objects, message)
+        return replace(result, prefix=tuple(prefix), states=states, offending=(stuck,), fits_after=fits_after)
 
     def _instead(self, part: Part, stuck: int, state: JointState, count: int) -> str:
         answer = model_answer(part, self._history, stuck, state, self._models)
@@ -206,9 +159,9 @@ class _Check:
     def _nothing_wrong(self) -> Result:
         if self._undecided:
             missing = sorted(set(self._unmodelled) & set(self._undecided))
-            why = f"{missing[0]} has neither a model nor all its versions: pass models" if missing else (
-                f"{self._steps_count_max} steps were not enough: allow more, or record versions"
-            )
+            why = f"{self._steps_count_max} steps were not enough: allow more, or record versions"
+            if missing:
+                why = f"{missing[0]} has neither a model nor all its versions: pass models"
             return self._result(Verdict.UNDECIDED, tuple(dict.fromkeys(self._undecided)), why)
         objects = sorted({object_id for observation in self._history for object_id in observation.objects})
         message = f"{len(self._history)} operations on {len(objects)} objects are linearizable"
@@ -216,27 +169,11 @@ class _Check:
             message += f" by their versions; answers of {len(self._unmodelled)} objects were not checked: no model"
         return self._result(Verdict.LINEARIZABLE, tuple(objects), message)
 
-    def _result(
-        self,
-        verdict: Verdict,
-        objects: tuple[str, ...],
-        message: str,
-        *,
-        prefix: tuple[Observation, ...] = (),
-        states: tuple[tuple[Hashable, ...], ...] = (),
-        offending: tuple[Observation, ...] = (),
-        cycle: tuple[Dependency, ...] = (),
-        fits_after: int | None = None,
-    ) -> Result:
+    def _result(self, verdict: Verdict, objects: tuple[str, ...], message: str) -> Result:
         return Result(
             verdict=verdict,
             objects=objects,
             message=message,
-            prefix=prefix,
-            states=states,
-            offending=offending,
-            cycle=cycle,
-            fits_after=fits_after,
             unmodelled=tuple(self._unmodelled),
             operations_count=len(self._history),
             steps_count=self._steps_count_max - self._steps_left,

@@ -122,7 +122,7 @@ class _Graph:
 
 
 def name_of_cycle(cycle: Sequence[Edge]) -> str:
-    """What the literature calls such a cycle: lost update, write skew, long fork …"""
+    """What the literature calls such a cycle: lost update, write skew, long fork and others."""
     kinds = [edge.kind for edge in cycle]
     reads_before = kinds.count(Kind.READ_WRITE)
     objects = {edge.object_id for edge in cycle if edge.object_id}

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from math import inf
 
 from fivefold.checker.history import Observation, Outcome
@@ -58,10 +59,7 @@ def version_edges(history: Sequence[Observation]) -> list[Edge]:
     edges = []
     for object_id, (readers, writers) in sorted(_by_object(history).items()):
         numbers = [number for number, _ in writers]
-        edges += [
-            Edge(source, target, Kind.WRITE_WRITE, object_id)
-            for (_, source), (_, target) in zip(writers[:-1], writers[1:], strict=True)
-        ]
+        edges += [Edge(source, target, Kind.WRITE_WRITE, object_id) for (_, source), (_, target) in pairwise(writers)]
         for number, reader in readers:
             next_one = bisect_right(numbers, number)
             if next_one > 0:
@@ -102,7 +100,7 @@ def process_edges(history: Sequence[Observation]) -> Iterator[Edge]:
 
 def returned_ns(observation: Observation) -> float:
     """When the operation had taken effect if it ever did; ``inf`` if its outcome is unknown."""
-    if observation.return_ns is None or observation.outcome is Outcome.UNKNOWN:
+    if observation.return_ns is None or observation.outcome == Outcome.UNKNOWN:
         return inf
     return observation.return_ns
 

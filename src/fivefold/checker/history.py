@@ -1,9 +1,6 @@
 """Histories: what the callers saw of their operations, one JSON line each.
 
-::
-
-    {"process":"p1","method":"increment","objects":["Counter/hits"],"arguments":{"by":1},"invoke_ns":10,
-     "return_ns":25,"outcome":"ok","answer":7,"read":{"Counter/hits":6},"written":{"Counter/hits":7}}
+``{"process":"p1","method":"get","objects":["Counter/hits"],"invoke_ns":10,"return_ns":25,"outcome":"ok","answer":7}``
 
 A history is all that the checker knows: it reads nothing of the protocol, so a bug there cannot hide itself here.
 """
@@ -167,7 +164,7 @@ def validate(numbered: Iterable[tuple[int, Observation]]) -> tuple[Observation, 
             raise HistoryError(complaint, line)
         first = seen.setdefault(observation.operation, line) if observation.operation else line
         if first != line:
-            raise HistoryError(f"repeats the operation of line {first}: an operation and its retries are one line", line)
+            raise HistoryError(f"repeats the operation of line {first}: write retries as one line", line)
         history.append(observation)
     return tuple(history)
 
@@ -175,12 +172,16 @@ def validate(numbered: Iterable[tuple[int, Observation]]) -> tuple[Observation, 
 def _complaint(observation: Observation) -> str:
     """What is wrong with one observation by itself; empty if nothing is."""
     returned = observation.return_ns
+    if observation.outcome not in tuple(Outcome):  # only decoding checks types
+        return f"has the outcome {observation.outcome!r}: use one of {', '.join(Outcome)}"
     if len(set(observation.objects)) != len(observation.objects):
         return "names an object twice: name each object once"
     if returned is not None and returned < observation.invoke_ns:
         return "returns before it is invoked: take both times from one clock that never goes back"
     if returned is None and observation.outcome in (Outcome.OK, Outcome.REJECTED):
         return f"outcome {observation.outcome} without return_ns: give the time, or make the outcome unknown"
+    if observation.outcome == Outcome.REJECTED and not isinstance(observation.answer, str | UnsetType):
+        return "is rejected with something else than a class name as its answer: give the name, or leave it out"
     strangers = (observation.read.keys() | observation.written.keys()) - set(observation.objects)
     if strangers:
         return f"has a version of {min(strangers)}, which is not among its objects: add it to objects"

@@ -12,9 +12,9 @@ from math import inf
 
 from msgspec import Struct
 
-from fivefold.checker.check import Result
 from fivefold.checker.dependencies import returned_ns
 from fivefold.checker.history import Observation, label
+from fivefold.checker.result import Result
 
 PREFIX_COUNT_MAX = 14
 OFFENDING_COUNT_MAX = 16
@@ -139,7 +139,9 @@ def _slots(result: Result, shown: Sequence[Observation]) -> dict[int, Column]:
     return slots
 
 
-def _across(shown: Sequence[Observation], columns: list[Column], points: Counter[Column], spare: int) -> dict[Column, float]:
+def _across(
+    shown: Sequence[Observation], columns: list[Column], points: Counter[Column], spare: int
+) -> dict[Column, float]:
     """Pixels of each column: far enough from the one before for points, and from invocations for labels."""
     ending = defaultdict(list)
     for seen in shown:

@@ -33,6 +33,8 @@ class Invocation(Struct, frozen=True):
 class FrozenMap(tuple[tuple[Hashable, Hashable], ...]):
     """A map as a hashable value: its pairs, sorted by the text of their keys. Equal maps have equal pairs."""
 
+    __slots__ = ()
+
 
 class Refused(Struct, frozen=True):
     """An answer that says: the method rejects the call, and nothing changes.

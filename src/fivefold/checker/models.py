@@ -82,7 +82,7 @@ READY_MADE: Final[Models] = MappingProxyType(
             queries={
                 "get": lambda state, key, default=None: dict(state).get(key, default),
                 "contains": lambda state, key: key in dict(state),
-                "keys": lambda state: tuple(key for key, _ in state),
+                "keys": lambda state: tuple(sorted(key for key, _ in state)),
                 "size": len,
             },
             updates={"set": _map_set, "remove": _map_remove},

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import inf
 from typing import Any
 
-from msgspec import Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from fivefold.checker.dependencies import process_edges, returned_ns, version_edges
 from fivefold.checker.history import HistoryError, Observation, Outcome
@@ -134,7 +134,7 @@ def _model(models: Models, object_id: str) -> Model[Any]:
 def _task(observation: Observation, objects: tuple[str, ...], models: Models, before: tuple[int, ...]) -> Task:
     call = invocation(observation)
     step = _step(observation, call, objects, models)
-    is_unknown = observation.outcome is Outcome.UNKNOWN
+    is_unknown = observation.outcome == Outcome.UNKNOWN
     # An unknown outcome with a version of its own did take effect: only its answer is not known.
     is_required = not is_unknown or bool(observation.written)
     return Task(
@@ -150,7 +150,7 @@ def _task(observation: Observation, objects: tuple[str, ...], models: Models, be
 
 def _is_query(observation: Observation, models: Models) -> bool:
     """Whether the operation certainly leaves every state as it is; a rejected one does."""
-    if observation.outcome is Outcome.REJECTED:
+    if observation.outcome == Outcome.REJECTED:
         return True
     is_alone = len(observation.objects) == 1 and _function(observation, models) is None
     return is_alone and observation.method in _model(models, observation.objects[0]).queries
@@ -211,13 +211,11 @@ def answered(observation: Observation, step: Step, joint: JointState) -> tuple[o
 def _judge(observation: Observation) -> Callable[[object], bool]:
     """Whether a model's answer agrees with what the caller saw."""
     recorded = observation.answer
-    if observation.outcome is Outcome.UNKNOWN:
+    if observation.outcome == Outcome.UNKNOWN:
         return lambda answer: True
-    if observation.outcome is Outcome.REJECTED:
-        anything = (None, "", recorded)
-        return lambda answer: isinstance(answer, Refused) and (
-            isinstance(recorded, UnsetType) or recorded is None or answer.name in anything
-        )
+    if observation.outcome == Outcome.REJECTED:
+        names = ("", recorded)
+        return lambda answer: isinstance(answer, Refused) and (recorded is UNSET or answer.name in names)
     if isinstance(recorded, UnsetType):
         return lambda answer: not isinstance(answer, Refused)
     expected = freeze(recorded)
@@ -229,5 +227,3 @@ def model_answer(part: Part, history: Sequence[Observation], place: int, joint: 
     observation = history[part.positions[place]]
     step = _step(observation, invocation(observation), part.objects, models)
     return answered(observation, step, joint)[0]
-
-

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from fivefold.checker.check import Dependency, Result
 from fivefold.checker.history import Observation, Outcome
 from fivefold.checker.layout import CHARACTER, LEFT, TOP, Bar, Layout, Point, lay_out
+from fivefold.checker.result import Dependency, Result
 
 _STYLE = """
 text{font:12px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#1c2733}
 .lane{fill:#f5f7fa}.lane.odd{fill:#fff}.process{font-weight:700}.tick{fill:#8492a3;font-size:10px}.grid{stroke:#e3e8ee}
 .bar{fill:#dfe7f0;stroke:#9fb0c3}.done{fill:#d9efe0;stroke:#6fb488}.fault{fill:#ffdcd8;stroke:#c9281b;stroke-width:2}
-.open{stroke-dasharray:5 4}.note{fill:#66758a;font-size:10px}.order{fill:none;stroke:#2f855a;stroke-width:1.5;opacity:.35}
+.open{stroke-dasharray:5 4}.note{fill:#66758a;font-size:10px}
+.order{fill:none;stroke:#2f855a;stroke-width:1.5;opacity:.35}
 .point{fill:#2f855a}.number{fill:#fff;font-size:10px;text-anchor:middle}
 .edge{fill:none;stroke:#c9281b;stroke-width:1.8}.why{fill:#c9281b;font-weight:700;font-size:11px;paint-order:stroke;stroke:#fff;stroke-width:5px}.cross{stroke:#c9281b;stroke-width:3;stroke-linecap:round}
 """
@@ -28,7 +29,8 @@ border:1px solid #dbe2ea;border-radius:8px;margin:16px 0;width:fit-content;max-w
 .picture svg{display:block}table{border-collapse:collapse;font-size:13px}
 td,th{text-align:left;padding:3px 14px 3px 0;border-bottom:1px solid #e8edf2;vertical-align:top}
 td{font-family:ui-monospace,'DejaVu Sans Mono',monospace}tr.fault td{color:#c9281b;font-weight:700}
-.key{color:#536275;font-size:13px}.key i{display:inline-block;width:22px;height:11px;border:1.5px solid;border-radius:3px;
+.key{color:#536275;font-size:13px}
+.key i{display:inline-block;width:22px;height:11px;border:1.5px solid;border-radius:3px;
 margin:0 5px 0 16px}
 """
 _KEY = """<p class="key">Time runs to the right; only the order of events is to scale.
@@ -50,7 +52,8 @@ def page(result: Result, history: Sequence[Observation]) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         f"<title>{_safe(result.verdict)}: {_safe(', '.join(result.objects))}</title><style>{_PAGE_STYLE}</style>"
-        f"<h1><b>{_safe(result.verdict.upper())}</b> {_safe(', '.join(result.objects))}</h1><p>{_safe(result.message)}.</p>"
+        f"<h1><b>{_safe(result.verdict.upper())}</b> {_safe(', '.join(result.objects))}</h1>"
+        f"<p>{_safe(result.message)}.</p>"
         f'<div class="picture">{picture(result, history)}</div>{_KEY}{body}'
         f"<p class='key'>{result.operations_count} operations in the history; {result.steps_count} steps of models.</p>"
         "</html>"
@@ -99,7 +102,7 @@ def _squeezed(process: str) -> str:
 
 def _bar(bar: Bar, is_placed: bool, is_at_fault: bool) -> str:
     kind = "fault" if is_at_fault else "done" if is_placed else "bar"
-    is_uncertain = bar.is_open or bar.observation.outcome is Outcome.UNKNOWN
+    is_uncertain = bar.is_open or bar.observation.outcome == Outcome.UNKNOWN
     width = max(6, bar.right - bar.left)
     return (
         f'<g><title>{_safe(_details(bar.observation))}</title><text class="note" x="{bar.left + 2:.1f}" '
@@ -135,7 +138,7 @@ def _point(point: Point, result: Result) -> str:
     state = ", ".join(map(repr, result.states[point.number - 1]))
     half = max(9.0, len(str(point.number)) * 3.4 + 4)
     return (
-        f'<g><title>{point.number}. {_safe(str(point.bar.observation))}\nstate after it: {_safe(state)}</title>'
+        f"<g><title>{point.number}. {_safe(str(point.bar.observation))}\nstate after it: {_safe(state)}</title>"
         f'<rect class="point" x="{point.across - half:.1f}" y="{_down(point) - 8:.1f}" width="{2 * half:.1f}" '
         f'height="16" rx="8"/><text class="number" x="{point.across:.1f}" y="{_down(point) + 3.5:.1f}">'
         f"{point.number}</text></g>"

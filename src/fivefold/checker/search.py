@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from math import inf
 
 from msgspec import Struct
@@ -104,7 +105,7 @@ class _Place:
 
 
 def search(tasks: Sequence[Task], initial: Hashable, *, steps_count_max: int) -> Found:
-    """Look for a linearization of ``tasks`` from the state ``initial``, in at most ``steps_count_max`` steps of the model."""
+    """Look for a linearization of ``tasks`` from the state ``initial`` in ``steps_count_max`` steps of the model."""
     return _Search(tasks, initial, steps_count_max).found()
 
 
@@ -133,6 +134,8 @@ class _Search:
             verdict = Verdict.LINEARIZABLE if self._walk() else Verdict.VIOLATION
         except _Exhausted:
             verdict = Verdict.UNDECIDED
+        except TypeError as error:  # those of models come as HistoryError
+            raise HistoryError(f"a model's state cannot be hashed ({error}): use tuples and frozensets") from error
         self._keep_best()
         order, states = self._replay(tuple(self._path) if verdict is Verdict.LINEARIZABLE else self._best_path or ())
         stuck = () if verdict is Verdict.LINEARIZABLE else self._best_open
@@ -163,10 +166,7 @@ class _Search:
     def _is_new(self, place: _Place) -> bool:
         """Whether no configuration at least as good was entered: same tasks and state, no optional task more."""
         key = (place.low, place.window, place.state)
-        try:
-            entered = self._seen.get(key, ())
-        except TypeError as error:
-            raise HistoryError(f"a model's state cannot be hashed ({error}): use tuples and frozensets") from error
+        entered = self._seen.get(key, ())
         if any(used & place.used == used for used in entered):
             return False
         self._seen[key] = (*entered, place.used)
@@ -242,7 +242,7 @@ class _Search:
 
 
 class _OpenTasks:
-    """The required tasks not yet done, by time of invocation: a linked list, out of which tasks are lifted and put back.
+    """The required tasks not yet done, by time of invocation: a linked list of which tasks are taken and put back.
 
     Attributes:
         rank: each task's place by time of invocation.
@@ -253,8 +253,8 @@ class _OpenTasks:
         self.rank = {task: rank for rank, task in enumerate(by_time)}
         self._end = len(tasks)
         ring = [self._end, *by_time, self._end]
-        self._next = dict(zip(ring[:-1], ring[1:], strict=True))
-        self._previous = dict(zip(ring[1:], ring[:-1], strict=True))
+        self._next = dict(pairwise(ring))
+        self._previous = dict(pairwise(reversed(ring)))
         self._is_open = [task in self.rank for task in range(len(tasks))]
 
     def __bool__(self) -> bool:

@@ -1,7 +1,8 @@
 """Drivers: the protocol's machines between real sockets, disks and clocks (asyncio)."""
 
+from fivefold.node.assembly import ServerOptions, access_rules, assemble_server
 from fivefold.node.client import ClientNode
 from fivefold.node.server import ServerNode
 from fivefold.node.status import ServerStatus
 
-__all__ = ["ClientNode", "ServerNode", "ServerStatus"]
+__all__ = ["ClientNode", "ServerNode", "ServerOptions", "ServerStatus", "access_rules", "assemble_server"]

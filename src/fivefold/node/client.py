@@ -21,9 +21,7 @@ class ClientNode:
         session: the protocol.
     """
 
-    def __init__(
-        self, session: Session, transport: Transport, *, clock: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, session: Session, transport: Transport, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """Nothing is opened yet."""
         self.session = session
         self._transport = transport

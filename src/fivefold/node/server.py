@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import time
 from collections.abc import Callable
 from typing import Final
-
-import structlog
 
 from fivefold.node.status import STATUS, ServerStatus, status_reply_frame
 from fivefold.protocol.actions import Actions, Channel, ObjectRecord, Reply
@@ -22,7 +21,7 @@ STAGED_BYTES_MAX: Final = 64 * 1024 * 1024
 
 VERSION: Final = "0.1.0"
 
-log = structlog.get_logger("fivefold.server")
+log = logging.getLogger("fivefold.server")
 
 
 class ServerNode:
@@ -83,8 +82,8 @@ class ServerNode:
             on_frame=lambda frame: self._perform(
                 self.machine.receive_from_server(self._clock(), server, Channel(0), frame)
             ),
-            on_up=lambda: log.info("link up", server=server),
-            on_down=lambda: log.info("link down", server=server),
+            on_up=lambda: log.info("connected to server %d", server),
+            on_down=lambda: log.info("lost server %d", server),
         )
 
     async def close(self) -> None:
@@ -163,7 +162,7 @@ class ServerNode:
             if failure is None:
                 log.info("storage works again")
             else:
-                log.error("storage fails", reason=failure)
+                log.error("storage fails, promising nothing: %s", failure)
 
     # --- for the operator -------------------------------------------------------------------------------------
 

@@ -1,9 +1,53 @@
-"""Replicated objects: the ``Object`` base class, ``@query`` and ``@update``, the registry, and ready-made types."""
+"""Replicated objects: the ``Object`` base class, ``@query`` and ``@update``, the registry, and ready-made types.
 
+``Registry.load("fivefold.objects")`` registers all ready-made types and functions.
+"""
+
+from fivefold.objects.account import Account, Overdrawn
 from fivefold.objects.counter import Counter
-from fivefold.objects.model import Object, query, update
-from fivefold.objects.registry import Registry
+from fivefold.objects.describe import Description, MethodDescription, TypeDescription, describe
+from fivefold.objects.lock import Held, Lease, Lock, NotHolder
+from fivefold.objects.map import Map
+from fivefold.objects.methods import Method
+from fivefold.objects.model import Kind, Object, query, update
+from fivefold.objects.queue import Empty, Full, Queue
+from fivefold.objects.register import Register
+from fivefold.objects.registry import ObjectType, Registry
+from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer
 from fivefold.objects.values import Value
 from fivefold.objects.watchdog import TimeLimit
 
-__all__ = ["Counter", "Object", "Registry", "TimeLimit", "Value", "query", "update"]
+__all__ = [
+    "Account",
+    "Counter",
+    "Description",
+    "Empty",
+    "Full",
+    "Held",
+    "KeyTaken",
+    "Kind",
+    "Lease",
+    "Lock",
+    "Map",
+    "Method",
+    "MethodDescription",
+    "NoSuchKey",
+    "NotHolder",
+    "Object",
+    "ObjectType",
+    "Overdrawn",
+    "Queue",
+    "Register",
+    "Registry",
+    "TimeLimit",
+    "TypeDescription",
+    "Value",
+    "acquire_all",
+    "describe",
+    "move_key",
+    "query",
+    "release_all",
+    "total",
+    "transfer",
+    "update",
+]

@@ -1,0 +1,147 @@
+"""The same API for programs without an event loop: calls block until they have their answer.
+
+The event loop runs in a thread of its own, so several threads may share one cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from fivefold.api.cluster import Cluster, ClusterStatus, connect
+from fivefold.api.proxies import Remote
+from fivefold.errors import OutcomeUnknown
+from fivefold.objects import Object
+
+T = TypeVar("T", bound=Object)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LoopThread:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        """Start the thread."""
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="fivefold", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine there and wait for what it returns."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        except OutcomeUnknown as unknown:
+            raise self._blocking(unknown) from unknown
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def _blocking(self, unknown: OutcomeUnknown) -> OutcomeUnknown:
+        """The same exception, whose ``resolve()`` blocks and returns the result itself."""
+
+        async def resolve() -> Any:  # noqa: ANN401
+            return await unknown.resolve()
+
+        return OutcomeUnknown(str(unknown), lambda: self.run(resolve()))
+
+    def stop(self) -> None:
+        """End the thread."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+class BlockingRemote(Generic[T]):
+    """A replicated object whose methods block: ``remote.increment(by=2)``."""
+
+    __slots__ = ("_remote", "_thread")
+
+    def __init__(self, thread: LoopThread, remote: Remote[T]) -> None:
+        """Made by ``BlockingCluster.object``."""
+        self._thread, self._remote = thread, remote
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """A method of the class, to be called on the servers."""
+        method = getattr(self._remote, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            async def run() -> Any:  # noqa: ANN401
+                return await method(*args, **kwargs)
+
+            return self._thread.run(run())
+
+        call.__name__ = name
+        return call
+
+    def do(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a method given as ``Counter.increment``, with its own types."""
+
+        async def run() -> R:
+            return await self._remote.do(method, *args, **kwargs)
+
+        return self._thread.run(run())
+
+    def __repr__(self) -> str:
+        """Type and key."""
+        return f"Blocking{self._remote!r}"
+
+
+class BlockingCluster:
+    """A connection to all servers; made by :func:`connect_blocking`."""
+
+    def __init__(self, thread: LoopThread, cluster: Cluster) -> None:
+        """Wrap a connected cluster."""
+        self._thread, self._cluster = thread, cluster
+
+    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> BlockingRemote[T]:
+        """The replicated object of this type and key; see :meth:`fivefold.Cluster.object`."""
+        return BlockingRemote(self._thread, self._cluster.object(cls, key, deadline=deadline))
+
+    def call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:  # noqa: ANN401
+        """Run a function over several objects; see :meth:`fivefold.Cluster.call`."""
+        plain = [_unwrapped(value) for value in args]
+        named = {name: _unwrapped(value) for name, value in kwargs.items()}
+        return self._thread.run(self._cluster.call(function, *plain, **named))
+
+    def status(self, *, timeout: float = 2.0) -> ClusterStatus:
+        """Ask every server about itself."""
+        return self._thread.run(self._cluster.status(timeout=timeout))
+
+
+def _unwrapped(value: object) -> object:
+    return value._remote if isinstance(value, BlockingRemote) else value
+
+
+@contextmanager
+def connect_blocking(cluster: str | Path = "cluster.toml", **options: Any) -> Iterator[BlockingCluster]:  # noqa: ANN401
+    """Connect for the length of a ``with`` block; takes the options of :func:`fivefold.connect`.
+
+    Raises:
+        ConfigurationError: the cluster file or the identity cannot be used.
+        Unavailable: fewer servers than a quorum could be reached.
+    """
+    thread = LoopThread()
+    try:
+        manager = connect(cluster, **options)
+        connected = thread.run(_enter(manager))
+        try:
+            yield BlockingCluster(thread, connected)
+        finally:
+            thread.run(_leave(manager))
+    finally:
+        thread.stop()
+
+
+async def _enter(manager: Any) -> Cluster:  # noqa: ANN401
+    cluster: Cluster = await manager.__aenter__()
+    return cluster
+
+
+async def _leave(manager: Any) -> None:  # noqa: ANN401
+    await manager.__aexit__(None, None, None)

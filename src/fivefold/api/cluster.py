@@ -1,0 +1,202 @@
+"""``connect`` and ``Cluster``: how programs reach replicated objects, with asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+from msgspec import Struct
+
+from fivefold.api.outcomes import answer_of
+from fivefold.api.proxies import Remote, deadline_of, id_of, split_arguments
+from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
+from fivefold.errors import InvalidArguments, Unavailable
+from fivefold.node import ClientNode, ServerStatus
+from fivefold.objects import Object, Registry, standard_registry
+from fivefold.protocol.knowledge import Evidence
+from fivefold.protocol.operations import CANCEL, Call, Operation
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.session import QueueFull, Session
+from fivefold.transport import StreamTransport
+
+DEADLINE_S: Final = 10.0
+"""How long a call may take if nothing else is said."""
+
+CONNECT_S: Final = 10.0
+"""How long to wait for a quorum of servers at the start."""
+
+T = TypeVar("T", bound=Object)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ClusterStatus(Struct, frozen=True):
+    """The cluster as this client sees it.
+
+    Attributes:
+        quorums: n, t, b and what follows from them.
+        servers: what each server says about itself; None for those that did not answer.
+        evidence: what speaks against which server.
+    """
+
+    quorums: QuorumSystem
+    servers: tuple[ServerStatus | None, ...]
+    evidence: tuple[Evidence, ...]
+
+
+class Cluster:
+    """A connection to all servers of a cluster; made by :func:`connect`.
+
+    Attributes:
+        registry: the object types and functions this program can call.
+    """
+
+    def __init__(self, node: ClientNode, registry: Registry, *, deadline_s: float = DEADLINE_S) -> None:
+        """Wrap a started node."""
+        self.registry = registry
+        self._node = node
+        self._deadline_s = deadline_s
+
+    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> Remote[T]:
+        """The replicated object of this type and key; it need not exist before: its state is then the default.
+
+        Args:
+            cls: the object's class; the servers must have loaded it too (``--objects``).
+            key: which of them: 1 to about 250 printable characters.
+            deadline: seconds that each call may take.
+
+        Raises:
+            InvalidArguments: not an Object class, or a key that cannot be one.
+        """
+        self.registry.register(cls)
+        return Remote(self, cls, key, deadline)
+
+    async def call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:  # noqa: ANN401
+        """Run a function over several objects, atomically: all of them change, or none.
+
+        Args:
+            function: marked ``@update`` or ``@query``; parameters annotated with an Object type take remote objects.
+            args: its arguments in order, remote objects and plain ones.
+            kwargs: the rest by name.
+
+        Raises:
+            InvalidArguments: wrong arguments, the same object twice, or more objects than the limit.
+            Rejected: one of the methods refused; nothing changed on any object.
+            OutcomeUnknown, Unavailable: as for methods of one object.
+        """
+        method = self.registry.function(function)
+        remotes, values = split_arguments(method.title, method.signature, args, kwargs)
+        return await self._invoke(remotes, method.name, (), values)  # type: ignore[no-any-return]
+
+    def invoke(
+        self, remotes: tuple[Remote[Any], ...], method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Awaitable[Any]:
+        """Run a method of a remote object; proxies call this."""
+        return self._invoke(remotes, method, args, kwargs)
+
+    async def _invoke(
+        self, remotes: tuple[Remote[Any], ...], method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # noqa: ANN401
+        objects = tuple([id_of(remote) for remote in remotes])
+        if len(set(objects)) != len(objects):
+            raise InvalidArguments(f"{method} got the same object twice: each parameter needs another object")
+        arguments = self.registry.encode_arguments(objects, method, args, kwargs)
+        is_query = not self.registry.is_update(objects, method)
+        call = Call(os.urandom(16), 0, method, arguments)
+        deadline_s = next((d for d in map(deadline_of, remotes) if d is not None), self._deadline_s)
+        return await self._run(Operation(objects, (call,)), is_query=is_query, deadline_s=deadline_s)
+
+    async def _run(self, operation: Operation, *, is_query: bool, deadline_s: float) -> Any:  # noqa: ANN401
+        call = operation.calls[0]
+        try:
+            outcome = await self._node.call(operation, is_query=is_query, deadline_s=deadline_s)
+        except QueueFull:
+            raise Unavailable("too many calls of this client wait already: await some before starting more") from None
+
+        def resolve(since: int) -> Awaitable[Any]:
+            return self._resolve(operation, since, deadline_s)
+
+        return answer_of(self.registry, operation.objects, call.method, outcome, resolve)
+
+    async def _resolve(self, lost: Operation, since: int, deadline_s: float) -> Any:  # noqa: ANN401
+        """One update that finds the lost call in the ring, or makes sure that it never will be applied (§6)."""
+        call = lost.calls[0]
+        cancel = Call(os.urandom(16), since, CANCEL, call.id)
+        operation = Operation(lost.objects, (cancel,))
+        outcome = await self._node.call(operation, is_query=False, deadline_s=deadline_s, is_fixed=True)
+
+        def again(_: int) -> Awaitable[Any]:
+            return self._resolve(lost, since, deadline_s)
+
+        return answer_of(self.registry, lost.objects, call.method, outcome, again)
+
+    # --- for the operator -------------------------------------------------------------------------------------
+
+    async def status(self, *, timeout: float = 2.0) -> ClusterStatus:
+        """Ask every server about itself, and add what this client holds against them."""
+        quorums = self._node.session.knowledge.quorums
+        servers = await asyncio.gather(*(self._node.status(server, timeout) for server in range(quorums.n)))
+        return ClusterStatus(quorums, tuple(servers), self.evidence())
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What this client holds against which server."""
+        return tuple(self._node.session.knowledge.evidence())
+
+    @property
+    def requests_sent(self) -> int:
+        """Request frames sent so far: five for each update in the good case of n = 6."""
+        return self._node.session.messages_sent
+
+
+@asynccontextmanager
+async def connect(
+    cluster: str | Path | Configuration = "cluster.toml",
+    *,
+    identity: str | Path | None = None,
+    objects: Iterable[str] = (),
+    deadline: float = DEADLINE_S,
+    connect_timeout: float = CONNECT_S,
+    tls: bool = True,
+) -> AsyncIterator[Cluster]:
+    """Connect to a cluster for the length of an ``async with`` block.
+
+    Args:
+        cluster: path of the cluster file.
+        identity: directory of this client's identity, or the name of a client whose directory ``client-NAME`` lies
+            beside the cluster file; by default the environment's FIVEFOLD_IDENTITY, else ``client-admin``.
+        objects: modules whose object types to load; types handed to ``Cluster.object`` are registered by themselves.
+        deadline: seconds that a call may take.
+        connect_timeout: seconds to wait for a quorum of servers.
+        tls: False for experiments on loopback only; the servers must do the same.
+
+    Raises:
+        ConfigurationError: the cluster file or the identity cannot be used.
+        Unavailable: fewer servers than a quorum could be reached.
+    """
+    configuration = cluster if isinstance(cluster, Configuration) else load_configuration(Path(cluster))
+    directory = _identity_directory(cluster, identity)
+    credentials = Credentials(configuration, load_identity(directory))
+    registry = standard_registry()
+    for module in objects:
+        registry.load(module)
+    session = Session(configuration.quorums, random.SystemRandom())
+    node = ClientNode(session, StreamTransport(credentials, tls=tls))
+    await node.start(connect_timeout)
+    try:
+        yield Cluster(node, registry, deadline_s=deadline)
+    finally:
+        await node.close()
+
+
+def _identity_directory(cluster: str | Path | Configuration, identity: str | Path | None) -> Path:
+    beside = Path("cluster.toml") if isinstance(cluster, Configuration) else Path(cluster)
+    if identity is None:
+        return find_identity(beside)
+    if Path(identity).is_dir():
+        return Path(identity)
+    return find_identity(beside, str(identity))

@@ -1,0 +1,91 @@
+"""From what the protocol says became of a call to what a caller sees: an answer or a typed exception."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from fivefold import errors
+from fivefold.errors import (
+    CallerError,
+    FivefoldError,
+    NonDeterministicObject,
+    OutcomeUnknown,
+    Unavailable,
+)
+from fivefold.objects import Registry
+from fivefold.protocol.client import Answered, Disagreed, Outcome, Refused, TimedOut
+from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, ObjectId
+
+
+class NotApplied:
+    """The type of :data:`NOT_APPLIED`."""
+
+    def __repr__(self) -> str:
+        """Its name."""
+        return "NOT_APPLIED"
+
+
+NOT_APPLIED: Final = NotApplied()
+"""What ``OutcomeUnknown.resolve()`` returns for a call that was not applied and never will be."""
+
+Resolve = Callable[[int], Awaitable[Any]]
+"""Resolves a lost call, given the logical time it may have been applied after."""
+
+
+def answer_of(
+    registry: Registry, objects: tuple[ObjectId, ...], method: str, outcome: Outcome, resolve: Resolve
+) -> Any:  # noqa: ANN401 (whatever the method returns)
+    """The value that the call returned, or NOT_APPLIED.
+
+    Raises:
+        FivefoldError: whatever else became of it.
+    """
+    match outcome:
+        case Answered(answers=(answer, *_)):
+            return _decode(registry, objects, method, answer)
+        case Refused(reason=reason):
+            raise refusal(reason)
+        case TimedOut(since=None, answered=answered):
+            raise Unavailable(
+                f"{method} of {objects[0]} got {answered} answers before its deadline and changed nothing: "
+                "check the servers with `fivefold status`, or allow more time"
+            )
+        case TimedOut(since=since):
+            assert since is not None
+            raise OutcomeUnknown(
+                f"{method} of {objects[0]} did not end before its deadline and may or may not be applied: "
+                "await resolve() of this exception to find out",
+                lambda: resolve(since),
+            )
+        case Disagreed():
+            raise NonDeterministicObject(
+                f"honest servers computed different results for {method} of {objects[0]}: "
+                "make the method deterministic (no clock, random numbers or set order)"
+            )
+        case _:
+            raise AssertionError(outcome)
+
+
+def _decode(registry: Registry, objects: tuple[ObjectId, ...], method: str, answer: bytes) -> Any:  # noqa: ANN401
+    tag = answer[:1]
+    if tag == CANCELLED:
+        return NOT_APPLIED
+    if tag == FORGOTTEN:
+        raise OutcomeUnknown(
+            f"too many updates of {objects[0]} have passed to tell whether {method} was applied: read the object"
+        )
+    if tag == DIGEST:
+        raise OutcomeUnknown(
+            f"{method} of {objects[0]} was applied, but its answer was too long to be remembered: read the object"
+        )
+    return registry.decode_answer(objects, method, answer)
+
+
+def refusal(reason: str) -> FivefoldError:
+    """The exception for ``ErrorName: text`` from the servers."""
+    name, _, text = reason.partition(": ")
+    found = getattr(errors, name, None)
+    if isinstance(found, type) and issubclass(found, CallerError):
+        return found(text)
+    return CallerError(reason)

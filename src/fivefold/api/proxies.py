@@ -1,0 +1,116 @@
+"""Remote objects: the methods of an object's class, as coroutines."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+from fivefold.errors import InvalidArguments
+from fivefold.objects import Object
+from fivefold.protocol.limits import OBJECT_ID_BYTES_MAX
+from fivefold.protocol.operations import ObjectId
+
+T = TypeVar("T", bound=Object)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Invoker(Protocol):
+    """Whoever runs calls for proxies."""
+
+    def invoke(
+        self, remotes: tuple[Remote[Any], ...], method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Awaitable[Any]:
+        """Check the arguments, run the call, give back its answer."""
+        ...
+
+
+class Remote(Generic[T]):
+    """A replicated object: ``await remote.method(arguments)`` runs a method of its class on the servers.
+
+    Attributes are looked up in the class when they are called; a method that is neither query nor update is refused.
+    For a type checker that knows no plugins, ``await remote.do(Counter.increment, by=2)`` is the same call, typed.
+    """
+
+    __slots__ = ("_cls", "_deadline_s", "_invoker", "_key")
+
+    def __init__(self, invoker: Invoker, cls: type[T], key: str, deadline_s: float | None = None) -> None:
+        """Made by ``Cluster.object``.
+
+        Raises:
+            InvalidArguments: the key is empty, too long or contains control characters.
+        """
+        if not isinstance(cls, type) or not issubclass(cls, Object):
+            raise InvalidArguments(f"the first argument must be a subclass of fivefold.Object: got {cls!r}")
+        if not isinstance(key, str) or not key or not key.isprintable():
+            raise InvalidArguments(f"an object's key is a non-empty string of printable characters: got {key!r}")
+        if len(f"{cls.__name__}/{key}".encode()) > OBJECT_ID_BYTES_MAX:
+            raise InvalidArguments(f"the object's id is over {OBJECT_ID_BYTES_MAX} bytes: choose a shorter key")
+        self._invoker = invoker
+        self._cls = cls
+        self._key = key
+        self._deadline_s = deadline_s
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        """A method of the class, to be called on the servers."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Awaitable[Any]:  # noqa: ANN401 (any method of any class)
+            return self._invoker.invoke((self,), name, args, kwargs)
+
+        call.__name__ = name
+        return call
+
+    def do(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        """Run a method given as ``Counter.increment``, with its own types."""
+        return self._invoker.invoke((self,), method.__name__, args, kwargs)
+
+    def with_deadline(self, seconds: float) -> Remote[T]:
+        """The same object, each of whose calls may take this long."""
+        return Remote(self._invoker, self._cls, self._key, seconds)
+
+    def __repr__(self) -> str:
+        """Type and key."""
+        return f"Remote({self._cls.__name__}, {self._key!r})"
+
+
+def id_of(remote: Remote[Any]) -> ObjectId:
+    """The id of the replicated object."""
+    return ObjectId(f"{remote._cls.__name__}/{remote._key}")
+
+
+def deadline_of(remote: Remote[Any]) -> float | None:
+    """The deadline of its calls in seconds, None for the cluster's."""
+    deadline: float | None = remote._deadline_s
+    return deadline
+
+
+def split_arguments(
+    title: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Remote[Any], ...], dict[str, Any]]:
+    """Tell a function's remote objects, in parameter order, from its plain arguments, by name.
+
+    Raises:
+        InvalidArguments: the arguments do not fit the signature, or something else stands where an object belongs.
+    """
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise InvalidArguments(f"{title}: {error}; it takes {signature}") from None
+    remotes: list[Remote[Any]] = []
+    values: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        annotation = signature.parameters[name].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, Object)):
+            values[name] = value
+            continue
+        many = value if signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL else (value,)
+        for one in many:
+            if not isinstance(one, Remote):
+                raise InvalidArguments(
+                    f"{title}: {name} must be a remote {annotation.__name__}: get it with cluster.object()"
+                )
+            remotes.append(one)
+    return tuple(remotes), values

@@ -1,0 +1,89 @@
+"""Puts a server together from its cluster file, identity, data directory and object types."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from fivefold.cluster import AccessRules, Configuration, Credentials, Identity, derive_mac_keys
+from fivefold.errors import ConfigurationError
+from fivefold.node.liar import CorruptKeys, LyingExecutor, check_lie
+from fivefold.node.server import ServerNode
+from fivefold.objects import Registry
+from fivefold.protocol.authenticators import AuthenticatorKeys
+from fivefold.protocol.operations import Executor, ObjectId
+from fivefold.protocol.server import Server
+from fivefold.storage import MemoryStorage, Storage, open_data
+from fivefold.transport import StreamTransport
+
+
+class ServerOptions(Struct, frozen=True, kw_only=True):
+    """How to run a server.
+
+    Attributes:
+        data: directory for its data; None keeps everything in memory, and a restart forgets it.
+        listen: host and port to listen on, if not those of the cluster file.
+        tls: False for experiments on loopback.
+        cached_objects_max: objects kept in memory.
+        lie: for the demo and tests: what to lie about.
+    """
+
+    data: Path | None
+    listen: tuple[str, int] | None = None
+    tls: bool = True
+    cached_objects_max: int = 100_000
+    lie: str | None = None
+
+
+def access_rules(configuration: Configuration, registry: Registry) -> AccessRules:
+    """The access rules of the cluster file's clients."""
+
+    def is_update(type_name: str, method: str) -> bool | None:
+        found = registry.functions.get(method)
+        return found.is_update if found else registry.is_update((ObjectId(f"{type_name}/-"),), method)
+
+    return AccessRules({client.id: client.rules for client in configuration.clients}, is_update)
+
+
+def assemble_server(
+    configuration: Configuration, identity: Identity, registry: Registry, options: ServerOptions
+) -> ServerNode:
+    """A server ready to be started on the running event loop.
+
+    Raises:
+        ConfigurationError: the identity is not that of a server of the cluster, or an option cannot be used.
+    """
+    entry = configuration.server_of(identity.certificate)
+    if entry is None:
+        raise ConfigurationError(
+            f"the identity in {identity.directory} is not that of a server of this cluster file: use its own directory"
+        )
+    outgoing, incoming = derive_mac_keys(identity, configuration, entry.index)
+    keys = AuthenticatorKeys(entry.index, outgoing, incoming)
+    executor: Executor = registry
+    if options.lie is not None:
+        check_lie(options.lie)
+        if options.lie == "macs":
+            keys = CorruptKeys(entry.index, outgoing, incoming)
+        else:
+            executor = LyingExecutor(registry)
+    machine = Server(
+        configuration.quorums,
+        keys,
+        executor,
+        access_rules(configuration, registry),
+        cached_objects_max=options.cached_objects_max,
+    )
+    transport = StreamTransport(Credentials(configuration, identity), tls=options.tls, listen_address=options.listen)
+
+    def open_storage(on_durable: Callable[[int], None]) -> Storage:
+        if options.data is None:
+            return MemoryStorage(on_durable)
+        loop = asyncio.get_running_loop()
+        cluster, own = configuration.cluster_id.hex(), identity.fingerprint
+        return open_data(options.data, identity.directory, cluster, own, loop, on_durable, fresh_allowed=True)
+
+    return ServerNode(machine, transport, open_storage, storage_name="sqlite" if options.data else "memory")

@@ -1,0 +1,198 @@
+"""A whole cluster inside one process, without sockets and files, for users' own test suites."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, TypeVar
+
+from fivefold.api import Cluster, Remote
+from fivefold.node import ClientNode, ServerNode
+from fivefold.objects import Object, standard_registry
+from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.authenticators import AuthenticatorKeys
+from fivefold.protocol.operations import ClientId, ObjectId, digest
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.server import Server
+from fivefold.protocol.session import Session
+from fivefold.storage import Storage
+from fivefold.transport import MemoryNetwork
+
+T = TypeVar("T", bound=Object)
+
+
+class LocalCluster:
+    """n real servers and any number of clients in one event loop.
+
+    Everything but sockets, disks and certificates is what a real cluster runs. ``crash`` and ``restart`` keep what the
+    server had stored; ``cut`` and ``heal`` break and mend the connections between clients and a server.
+
+    Attributes:
+        quorums: n, t, b and what follows from them.
+        cluster: the first client's :class:`fivefold.Cluster`.
+        servers: the running servers by index.
+    """
+
+    cluster: Cluster
+
+    def __init__(self, things: tuple[object, ...], quorums: QuorumSystem, *, deadline: float, seed: int) -> None:
+        """Made by :func:`local_cluster`."""
+        self.quorums = quorums
+        self.servers: dict[int, ServerNode] = {}
+        self.registry = standard_registry()
+        self.registry.register(*things)
+        self._deadline = deadline
+        self._random = Random(seed)
+        self._network = MemoryNetwork()
+        self._storages: dict[int, SurvivingStorage] = {}
+        self._clients: dict[ClientId, ClientNode] = {}
+
+    async def start(self) -> None:
+        """Start all servers and the first client."""
+        for index in range(self.quorums.n):
+            await self.restart(index)
+        self.cluster = await self.client("first")
+
+    async def close(self) -> None:
+        """Stop everything."""
+        for node in self._clients.values():
+            await node.close()
+        for server in list(self.servers.values()):
+            await server.close()
+
+    # --- clients ----------------------------------------------------------------------------------------------
+
+    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> Remote[T]:
+        """A remote object of the first client."""
+        return self.cluster.object(cls, key, deadline=deadline)
+
+    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Run a function over several objects, as the first client."""
+        return await self.cluster.call(function, *args, **kwargs)
+
+    async def client(self, name: str) -> Cluster:
+        """One more client, connected."""
+        client = ClientId(digest(name.encode())[:16])
+        node = ClientNode(Session(self.quorums, Random(self._random.random())), self._network.transport(client))
+        await node.start(10.0)
+        self._clients[client] = node
+        return Cluster(node, self.registry, deadline_s=self._deadline)
+
+    # --- faults -----------------------------------------------------------------------------------------------
+
+    async def crash(self, index: int) -> None:
+        """Stop a server as if its process had died; what it stored remains."""
+        await self.servers.pop(index).close()
+
+    async def restart(self, index: int) -> None:
+        """Start a server (again) on what it had stored."""
+        storage = self._storages.setdefault(index, SurvivingStorage())
+        machine = Server(self.quorums, _keys(index, self.quorums.n), self.registry, _Everyone())
+        node = ServerNode(machine, self._network.transport(index), storage.open, storage_name="memory")
+        await node.start()
+        self.servers[index] = node
+
+    def cut(self, index: int) -> None:
+        """Break every client's connection to a server."""
+        for client in self._clients:
+            self._network.cut(client, index)
+
+    def heal(self, index: int) -> None:
+        """Undo ``cut``."""
+        for client in self._clients:
+            self._network.heal(client, index)
+
+
+class SurvivingStorage:
+    """Memory that outlives the server that writes it; implements :class:`fivefold.storage.Storage`."""
+
+    failure: str | None = None
+    staged_bytes = 0
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._records: dict[str, ObjectRecord] = {}
+        self._on_durable: Callable[[int], None] = _ignore
+
+    def open(self, on_durable: Callable[[int], None]) -> Storage:
+        """The store, from now on for a new server."""
+        self._on_durable = on_durable
+        return self
+
+    def load(self, object_id: str, done: Callable[[ObjectRecord | None], None]) -> None:
+        """One object's record, at once."""
+        done(self._records.get(object_id))
+
+    def stage(self, sequence: int, writes: Sequence[Write]) -> None:
+        """Take writes over, at once."""
+        for write in writes:
+            record = self._records.get(write.object_id)
+            versions = dict(record.versions) if record else {}
+            versions.update(write.put)
+            kept = tuple((timestamp, data) for timestamp, data in versions.items() if timestamp not in write.delete)
+            self._records[write.object_id] = ObjectRecord(write.history, kept)
+        self._on_durable(sequence)
+
+    def close(self) -> None:
+        """The server is gone; what it stored remains."""
+        self._on_durable = _ignore
+
+
+def _ignore(sequence: int) -> None:
+    """Nobody listens."""
+
+
+class _Everyone:
+    """Access rules that allow everything."""
+
+    def allows(self, client: ClientId, object_id: ObjectId, method: str) -> bool:
+        """Always."""
+        return True
+
+    def knows(self, client: ClientId, object_id: ObjectId) -> bool:
+        """Always."""
+        return True
+
+
+def _keys(index: int, n: int) -> AuthenticatorKeys:
+    def key(sender: int, receiver: int) -> bytes:
+        return digest(b"%d>%d" % (sender, receiver))
+
+    return AuthenticatorKeys(
+        index, [key(index, other) for other in range(n)], [key(other, index) for other in range(n)]
+    )
+
+
+@asynccontextmanager
+async def local_cluster(
+    *things: object, t: int = 1, b: int = 1, n: int | None = None, deadline: float = 10.0, seed: int = 0
+) -> AsyncIterator[LocalCluster]:
+    """A running cluster for the length of an ``async with`` block.
+
+    Args:
+        things: your Object classes, functions and modules, beside the ready-made types.
+        t: faulty servers to tolerate.
+        b: malevolent ones among them.
+        n: servers; by default as few as t and b allow.
+        deadline: seconds that a call may take.
+        seed: of the clients' back-offs.
+
+    Example::
+
+        async def test_counter() -> None:
+            async with local_cluster() as cluster:
+                hits = cluster.object(Counter, "hits")
+                assert await hits.increment() == 1
+                await cluster.crash(0)
+                assert await hits.increment() == 2
+    """
+    quorums = QuorumSystem(3 * t + 2 * b + 1 if n is None else n, t, b)
+    cluster = LocalCluster(things, quorums, deadline=deadline, seed=seed)
+    try:
+        await cluster.start()
+        yield cluster
+    finally:
+        await cluster.close()
+        await asyncio.sleep(0)

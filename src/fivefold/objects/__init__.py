@@ -1,6 +1,6 @@
 """Replicated objects: the ``Object`` base class, ``@query`` and ``@update``, the registry, and ready-made types.
 
-``Registry.load("fivefold.objects")`` registers all ready-made types and functions.
+``standard_registry()`` holds all ready-made types and functions; ``Registry.load`` adds a module of your own.
 """
 
 from fivefold.objects.account import Account, Overdrawn
@@ -13,6 +13,7 @@ from fivefold.objects.model import Kind, Object, query, update
 from fivefold.objects.queue import Empty, Full, Queue
 from fivefold.objects.register import Register
 from fivefold.objects.registry import ObjectType, Registry
+from fivefold.objects.standard import standard_registry
 from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer
 from fivefold.objects.values import Value
 from fivefold.objects.watchdog import TimeLimit
@@ -47,6 +48,7 @@ __all__ = [
     "move_key",
     "query",
     "release_all",
+    "standard_registry",
     "total",
     "transfer",
     "update",

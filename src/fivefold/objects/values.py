@@ -255,6 +255,14 @@ def check_value(value: object, depth: int = 0) -> None:
         raise BadValue("NaN is not allowed")
 
 
+_encode_sorted: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def is_same_value(one: Value, other: Value) -> bool:
+    """Whether two values are the same to the last type: ``1 == True`` in Python, but they are different values."""
+    return one == other and _encode_sorted(one) == _encode_sorted(other)
+
+
 def _check_of(info: inspect.Type) -> Check | None:
     """What must be checked beyond msgspec's own validation: the places declared as Value. None if there is none."""
     match info:

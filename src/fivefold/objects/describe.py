@@ -1,0 +1,113 @@
+"""What a registry holds, in words: for the command line, and to review an object before it is deployed."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from fivefold.objects.methods import Method
+from fivefold.objects.model import Kind
+from fivefold.objects.registry import ObjectType, Registry
+
+_SUSPECT_MODULES: Final = frozenset(
+    ["asyncio", "datetime", "io", "multiprocessing", "os", "pathlib", "platform", "random", "secrets", "socket"]
+    + ["subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid"]
+)
+_SUSPECT_BUILTINS: Final = frozenset({"globals", "hash", "id", "input", "open"})
+_UNREADABLE: Final = ((re.compile(r"typing\.Any\b"), "Value"), (re.compile(r"Annotated\[([^,\[\]]+), [^\]]*\]"), r"\1"))
+
+
+class MethodDescription(msgspec.Struct, frozen=True):
+    """One query, update or function.
+
+    Attributes:
+        name: as it is called.
+        kind: query or update.
+        signature: parameters and answer.
+        summary: first line of its docstring.
+        suspects: names it uses that may differ from server to server, such as ``time``; for review.
+    """
+
+    name: str
+    kind: Kind
+    signature: str
+    summary: str
+    suspects: tuple[str, ...]
+
+
+class TypeDescription(msgspec.Struct, frozen=True):
+    """One object type.
+
+    Attributes:
+        name: as in an object id.
+        summary: first line of its docstring.
+        fields: name and type of the fields, in the order in which they are stored.
+        methods: sorted by name.
+    """
+
+    name: str
+    summary: str
+    fields: tuple[tuple[str, str], ...]
+    methods: tuple[MethodDescription, ...]
+
+
+class Description(msgspec.Struct, frozen=True):
+    """Everything a registry holds, sorted by name."""
+
+    types: tuple[TypeDescription, ...]
+    functions: tuple[MethodDescription, ...]
+
+
+def describe(registry: Registry) -> Description:
+    """Describe what ``registry`` holds."""
+    kinds = tuple(_describe_type(known) for _, known in sorted(registry.types.items()))
+    functions = tuple(describe_method(method) for _, method in sorted(registry.functions.items()))
+    return Description(kinds, functions)
+
+
+def describe_method(method: Method) -> MethodDescription:
+    """Describe one method or function."""
+    return MethodDescription(
+        method.name,
+        method.kind,
+        _readable(str(method.signature)),
+        _summary(method.function),
+        tuple(sorted(set(_suspects(method.function)))),
+    )
+
+
+def _describe_type(known: ObjectType) -> TypeDescription:
+    fields = tuple(
+        (field.name, _readable(inspect.formatannotation(field.type))) for field in msgspec.structs.fields(known.cls)
+    )
+    methods = tuple(describe_method(method) for _, method in sorted(known.methods.items()))
+    return TypeDescription(known.name, _summary(known.cls), fields, methods)
+
+
+def _summary(thing: Callable[..., object] | type) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def _readable(text: str) -> str:
+    for pattern, replacement in _UNREADABLE:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _suspects(function: types.FunctionType) -> Iterator[str]:
+    """Global names in the function's code, inner functions included, that lead to a clock, chance or the outside."""
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+            is_suspect = isinstance(module, str) and module.partition(".")[0] in _SUSPECT_MODULES
+            if is_suspect or (name not in function.__globals__ and name in _SUSPECT_BUILTINS):
+                yield name

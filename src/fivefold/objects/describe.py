@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import re
 import types
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
-from fivefold.objects.methods import Method
+from fivefold.objects.methods import Method, readable
 from fivefold.objects.model import Kind
 from fivefold.objects.registry import ObjectType, Registry
 
 _SUSPECT_MODULES: Final = frozenset(
-    ["asyncio", "datetime", "io", "multiprocessing", "os", "pathlib", "platform", "random", "secrets", "socket"]
-    + ["subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid"]
+    {
+        *("asyncio", "datetime", "io", "multiprocessing", "os", "pathlib", "platform", "random", "secrets", "socket"),
+        *("subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid"),
+    }
 )
 _SUSPECT_BUILTINS: Final = frozenset({"globals", "hash", "id", "input", "open"})
-_UNREADABLE: Final = ((re.compile(r"typing\.Any\b"), "Value"), (re.compile(r"Annotated\[([^,\[\]]+), [^\]]*\]"), r"\1"))
 
 
 class MethodDescription(msgspec.Struct, frozen=True):
@@ -75,7 +75,7 @@ def describe_method(method: Method) -> MethodDescription:
     return MethodDescription(
         method.name,
         method.kind,
-        _readable(str(method.signature)),
+        method.shown,
         _summary(method.function),
         tuple(sorted(set(_suspects(method.function)))),
     )
@@ -83,7 +83,7 @@ def describe_method(method: Method) -> MethodDescription:
 
 def _describe_type(known: ObjectType) -> TypeDescription:
     fields = tuple(
-        (field.name, _readable(inspect.formatannotation(field.type))) for field in msgspec.structs.fields(known.cls)
+        (field.name, readable(inspect.formatannotation(field.type))) for field in msgspec.structs.fields(known.cls)
     )
     methods = tuple(describe_method(method) for _, method in sorted(known.methods.items()))
     return TypeDescription(known.name, _summary(known.cls), fields, methods)
@@ -91,12 +91,6 @@ def _describe_type(known: ObjectType) -> TypeDescription:
 
 def _summary(thing: Callable[..., object] | type) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
-
-
-def _readable(text: str) -> str:
-    for pattern, replacement in _UNREADABLE:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def _suspects(function: types.FunctionType) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from inspect import Parameter
 from types import FunctionType
@@ -21,7 +22,20 @@ from fivefold.objects.values import BadType, BadValue, Codec
 from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, METHOD_BYTES_MAX, OPERATION_OBJECTS_MAX
 
 _encode_map: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_READABLE: Final = (
+    (re.compile(r"typing\.Annotated\[([^,\[\]]+), [^\]]*\]"), r"\1"),
+    (re.compile(r"\btyping\.Any\b|\bAny\b"), "Value"),
+    (re.compile(r"\bNoneType\b"), "None"),
+    (re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])"), ""),
+)
 _SCALARS: Final = (type(None), bool, int, float, str, bytes)
+
+
+def readable(text: str) -> str:
+    """A signature or annotation as its author would write it: without modules and constraints."""
+    for pattern, replacement in _READABLE:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 class Method:
@@ -41,6 +55,7 @@ class Method:
         kind: query or update.
         function: as above.
         signature: without ``self``.
+        shown: the signature for people.
         objects: types of the objects, in parameter order; a variadic one is not in it.
         variadic: type of ``*objects``, or None.
         answer: codec of what it returns.
@@ -62,6 +77,7 @@ class Method:
         "kind",
         "name",
         "objects",
+        "shown",
         "signature",
         "title",
         "variadic",
@@ -87,6 +103,7 @@ class Method:
             [parameter.replace(annotation=hints.get(parameter.name, Parameter.empty)) for parameter in parameters],
             return_annotation=hints.get("return", inspect.Signature.empty),
         )
+        self.shown = readable(str(self.signature))
         self._sort_out(list(self.signature.parameters.values()), owner)
         self.answer = self._codec(hints.get("return", Any), "its answer")
 
@@ -180,7 +197,7 @@ class Method:
         try:
             bound = self.signature.bind(*args, **kwargs).arguments
         except TypeError as error:
-            raise InvalidArguments(f"{self.title}: {error}: it takes {self.signature}") from None
+            raise InvalidArguments(f"{self.title}: {error}: it takes {self.shown}") from None
         plain = {name: bound[name] for name in self._order if name in bound}
         objects: list[object] = []
         for name, value in bound.items():
@@ -196,16 +213,16 @@ class Method:
             TooLarge: over ARGUMENTS_BYTES_MAX.
         """
         if len(args) > len(self._order):
-            raise InvalidArguments(f"{self.title}: got {len(args)} arguments by position: it takes {self.signature}")
+            raise InvalidArguments(f"{self.title}: got {len(args)} arguments by position: it takes {self.shown}")
         given = dict(zip(self._order, args, strict=False))
         for name, value in kwargs.items():
             if name not in self._codecs or name in given:
                 problem = "given twice" if name in given else "unexpected"
-                raise InvalidArguments(f"{self.title}: argument {name} is {problem}: it takes {self.signature}")
+                raise InvalidArguments(f"{self.title}: argument {name} is {problem}: it takes {self.shown}")
             given[name] = value
         if not self._required <= given.keys():
             missing = ", ".join(name for name in self._order if name in self._required and name not in given)
-            raise InvalidArguments(f"{self.title}: argument {missing} is missing: it takes {self.signature}")
+            raise InvalidArguments(f"{self.title}: argument {missing} is missing: it takes {self.shown}")
         data = _encode_map({name: self._encode_argument(name, value) for name, value in given.items()})
         if len(data) > ARGUMENTS_BYTES_MAX:
             text = f"the arguments take {len(data)} bytes, at most {ARGUMENTS_BYTES_MAX} are allowed"

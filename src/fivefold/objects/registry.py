@@ -32,6 +32,9 @@ from fivefold.objects.watchdog import Overrun, TimeLimit
 from fivefold.protocol.limits import ANSWER_BYTES_MAX, ARGUMENTS_BYTES_MAX, OPERATION_OBJECTS_MAX, STATE_BYTES_MAX
 from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, VALUE, Call, Executed, ObjectId
 
+_READY_MADE: Final = "fivefold.objects."
+"""Module prefix of what gives way to a type or function of the same name: whoever writes a Counter means theirs."""
+
 _NO_ARGUMENTS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -88,7 +91,7 @@ class Registry:
         """Add types, functions, Rejected classes, or all those that a module holds.
 
         With a type or function come the Rejected classes of the module that defines it. Adding the same thing again
-        does nothing.
+        does nothing; a ready-made type or function gives way to another of the same name.
 
         Raises:
             ConfigurationError: two different things of one name, something that cannot be registered, or a type or
@@ -147,9 +150,11 @@ class Registry:
         if known is None:
             return False
         earlier = known.cls if isinstance(known, ObjectType) else known.function if isinstance(known, Method) else known
-        if earlier is not thing:
-            raise ConfigurationError(f"there are two different {name}: rename one of them")
-        return True
+        if earlier is thing:
+            return True
+        if str(getattr(earlier, "__module__", "")).startswith(_READY_MADE):
+            return False
+        raise ConfigurationError(f"there are two different {name}: rename one of them")
 
     # --- server: the Executor ----------------------------------------------------------------------------------
 
@@ -206,7 +211,7 @@ class Registry:
             raise UnknownMethod(self._describe_unknown(types, name))
         if not function.accepts([known.cls for known in types]):
             given = ", ".join(known.name for known in types)
-            raise InvalidArguments(f"{name} cannot be called on ({given}): it takes {function.signature}")
+            raise InvalidArguments(f"{name} cannot be called on ({given}): it takes {function.shown}")
         if len(objects) > OPERATION_OBJECTS_MAX:
             raise InvalidArguments(f"{name}: at most {OPERATION_OBJECTS_MAX} objects can take part in one call")
         if len(set(objects)) != len(objects):

@@ -18,7 +18,7 @@ async def main(path: Path, last: int) -> None:
     def on_durable(sequence: int) -> None:
         nonlocal durable
         durable = sequence
-        print(sequence, flush=True)
+        print(sequence, flush=True)  # noqa: T201 the acknowledgement
         woken.set()
 
     storage = SqliteStorage(path, asyncio.get_running_loop(), on_durable)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import MemoryStorage, SqliteStorage, Storage
 

@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import Inspector, SqliteStorage
 
@@ -96,3 +97,4 @@ def test_looking_changes_nothing(path: Path) -> None:
     with Inspector(path) as inspector, pytest.raises(sqlite3.OperationalError, match="readonly"):
         inspector._connection.execute("DELETE FROM records")
     assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

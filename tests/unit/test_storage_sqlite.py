@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import Inspector, SqliteStorage
 from fivefold.storage import schema as schema_module
@@ -39,7 +40,7 @@ class Open:
 
     async def until(self, is_true: Callable[[], object]) -> None:
         async with asyncio.timeout(SECONDS_MAX):
-            while not is_true():
+            while not is_true():  # noqa: ASYNC110 `failure` is set by a thread that tells nobody
                 await asyncio.sleep(0.002)
 
     async def commit(self, sequence: int, *writes: Write) -> None:
@@ -107,7 +108,7 @@ async def test_a_store_that_is_written_to_takes_generations(path: Path) -> None:
 
     def hear(generation: int) -> None:
         with Inspector(path) as inspector:
-            heard.append((generation, inspector.meta()["generation"]))
+            heard.append((generation, inspector.generation()))
 
     opened = Open(path, on_generation=hear)
     await opened.commit(1, Write("A/x", b"h"))
@@ -232,7 +233,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
     mount = tmp_path / "disk"
     mount.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(mount)], capture_output=True, text=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(mount)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
     yield mount

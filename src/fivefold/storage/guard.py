@@ -12,8 +12,14 @@ once a minute while there are writes. The database is always written first:
 3. the first start makes the database under another name, renames it (generation 1), writes the record (1), and only
    then takes generation 2. A database of generation 1 without a record was therefore never used: accepted.
 
-What stays hidden: a copy taken and restored within one minute of one run that then crashed. Snapshots of the whole
-machine roll back the record too; keep the identity elsewhere if that is a danger.
+The record only names generations that the database *file* holds without its log (a checkpoint comes first), and the
+file alone is compared with it:
+
+4. the server dies and leaves its log; somebody restores yesterday's file beside it. Read together they show today's
+   generation over yesterday's objects; the file alone shows yesterday's: refused.
+
+What stays hidden: a copy taken and restored within one minute of one run that then crashed, and a log deleted after
+such a run. Snapshots of the whole machine roll back the record too; keep the identity elsewhere if that is a danger.
 """
 
 from __future__ import annotations
@@ -31,7 +37,7 @@ import msgspec
 from fivefold.errors import DataDirectoryError
 from fivefold.storage.contract import OnDurable
 from fivefold.storage.inspector import Inspector
-from fivefold.storage.schema import APPLICATION_ID, FORMAT
+from fivefold.storage.schema import APPLICATION_ID, FORMAT, generation_in_file, log_of
 from fivefold.storage.sqlite import SqliteStorage
 from fivefold.storage.writer import GENERATION_SECONDS
 
@@ -178,7 +184,7 @@ def _maybe_create(
         raise _missing(path)
     if not fresh_allowed:
         raise DataDirectoryError(f"{path} does not exist: mount its disk, or allow a fresh start if this is the first")
-    log = path.with_name(path.name + "-wal")
+    log = log_of(path)
     if log.exists():
         raise DataDirectoryError(f"{log} lies there without its database: restore the database or remove the log")
     create(path, identity.cluster, identity.server)
@@ -209,7 +215,7 @@ def _verify(path: Path, identity: DataRecord, *, record: DataRecord | None, fres
                 raise DataDirectoryError(
                     f"{path} is not a Fivefold database: move it away and restore the server's own"
                 )
-            meta = inspector.meta()
+            meta, generation = inspector.meta(), inspector.generation()
             is_small = inspector.bytes_used() <= QUICK_CHECK_BYTES_MAX
             problems = inspector.quick_check(1) if is_small and meta.get("format") == FORMAT else []
     except sqlite3.OperationalError as error:
@@ -221,7 +227,9 @@ def _verify(path: Path, identity: DataRecord, *, record: DataRecord | None, fres
     _refuse_foreign(str(path), identity, cluster=meta.get("cluster"), server=meta.get("server"))
     if problems:
         raise _damaged(path, problems[0])
-    _refuse_older(path, meta.get("generation"), record=record, fresh_allowed=fresh_allowed)
+    if generation < generation_in_file(path):
+        raise _damaged(path, "the log beside it is older than the file")
+    _refuse_older(path, generation_in_file(path), record=record, fresh_allowed=fresh_allowed)
 
 
 def _damaged(path: Path, problem: str) -> DataDirectoryError:
@@ -230,9 +238,7 @@ def _damaged(path: Path, problem: str) -> DataDirectoryError:
     )
 
 
-def _refuse_older(path: Path, generation: object, *, record: DataRecord | None, fresh_allowed: bool) -> None:
-    if not isinstance(generation, int):
-        raise _damaged(path, "it has no generation")
+def _refuse_older(path: Path, generation: int, *, record: DataRecord | None, fresh_allowed: bool) -> None:
     if record is None and generation > 1 and not fresh_allowed:
         raise DataDirectoryError(
             f"{path} has been used but the identity's {RECORD_NAME} is missing: restore it, or allow a fresh start if "

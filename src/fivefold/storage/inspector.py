@@ -9,7 +9,15 @@ from types import TracebackType
 from typing import Final
 
 from fivefold.protocol.actions import ObjectRecord
-from fivefold.storage.schema import HISTORY, READER_CACHE_KIB, DamagedRecord, connect, read_record
+from fivefold.storage.schema import (
+    HISTORY,
+    READER_CACHE_KIB,
+    DamagedRecord,
+    connect,
+    generation_of,
+    log_of,
+    read_record,
+)
 
 _PAGE_OBJECTS: Final = 1000
 _IDS: Final = "SELECT object_id FROM records WHERE object_id > ? AND timestamp = ? ORDER BY object_id LIMIT ?"
@@ -21,6 +29,8 @@ SELECT DISTINCT object_id FROM records AS version WHERE NOT EXISTS
 
 class Inspector:
     """A read-only view of a database; every call blocks on the disk and sees the last commit.
+
+    Open a new one when the server has been started or stopped meanwhile.
 
     Args:
         path: the database file.
@@ -40,7 +50,9 @@ class Inspector:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = connect(path, cache_kib=READER_CACHE_KIB, is_read_only=True)
+        # Without a log no store is open; a reader that asked for one would leave an empty one behind.
+        access = "mode=ro" if log_of(path).exists() else "mode=ro&immutable=1"
+        self._connection = connect(path, cache_kib=READER_CACHE_KIB, access=access)
 
     def __enter__(self) -> Inspector:
         return self
@@ -55,8 +67,12 @@ class Inspector:
         self._connection.close()
 
     def meta(self) -> dict[str, str | int]:
-        """Format, cluster, server and generation of the database."""
+        """Format, cluster and server of the database."""
         return dict(self._connection.execute("SELECT name, value FROM meta"))
+
+    def generation(self) -> int:
+        """Counts opens, clean closes and minutes with writes."""
+        return generation_of(self._connection)
 
     def application_id(self) -> int:
         """The mark in the file's header that tells our databases from others."""
@@ -89,7 +105,7 @@ class Inspector:
 
     def bytes_used(self) -> int:
         """Size of the database and its log on the disk, room for reuse included."""
-        files = (self._path, self._path.with_name(self._path.name + "-wal"))
+        files = (self._path, log_of(self._path))
         return sum(file.stat().st_size for file in files if file.exists())
 
     def quick_check(self, problems_max: int = 100) -> list[str]:

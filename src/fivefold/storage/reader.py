@@ -38,7 +38,7 @@ class Reader:
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._failed: list[Request] = []
         self.failure: str | None = None
-        self._connection = connect(path, cache_kib=READER_CACHE_KIB, is_read_only=True)
+        self._connection = connect(path, cache_kib=READER_CACHE_KIB, access="mode=ro")
         self._thread = threading.Thread(target=self._run, name="fivefold-storage-reader", daemon=True)
         self._thread.start()
 

@@ -40,6 +40,10 @@ STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 HISTORY: Final = b""
 """The timestamp under which an object's history is stored; no version has it."""
 
+_HEADER_BYTES: Final = 100
+_USER_VERSION: Final = slice(60, 64)
+"""Where SQLite's file format keeps ``PRAGMA user_version``, in which we count generations."""
+
 _TABLES: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE records (
@@ -62,15 +66,24 @@ class DamagedRecord(Exception):
     """A row's contents do not match its checksum, or versions have no history; the message names the object."""
 
 
-def connect(path: Path, *, cache_kib: int, is_read_only: bool = False) -> sqlite3.Connection:
+def log_of(path: Path) -> Path:
+    """The write-ahead log beside the database at ``path``; there while a store is open, and after a crash."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def connect(path: Path, *, cache_kib: int, access: str = "mode=rw") -> sqlite3.Connection:
     """Open a connection with our settings; it may be handed to another thread, but used by one at a time.
+
+    Args:
+        path: the database, which must exist.
+        cache_kib: bound of its page cache.
+        access: parameters of SQLite's URI: ``mode=ro`` for a reader, ``immutable=1`` to leave no log behind.
 
     Raises:
         sqlite3.Error: the file cannot be opened or is no database.
     """
-    mode = "ro" if is_read_only else "rw"
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?{access}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
@@ -100,17 +113,44 @@ def _set_up(connection: sqlite3.Connection, *, cache_kib: int) -> None:
 
 
 def create_tables(path: Path, meta: dict[str, str | int]) -> None:
-    """Make a complete, empty database at ``path``, which must not exist, without a log beside it."""
+    """Make a complete, empty database of generation 1 at ``path``, which must not exist, without a log beside it."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.executescript(f"BEGIN; {_TABLES} COMMIT;")
+        connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = 1; COMMIT;")
         connection.executemany("INSERT INTO meta VALUES (?, ?)", [("format", FORMAT), *meta.items()])
     finally:
         connection.close()
+
+
+def generation_of(connection: sqlite3.Connection) -> int:
+    """The generation as of the last commit; see :mod:`fivefold.storage.guard`."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def generation_in_file(path: Path) -> int:
+    """The generation of the database file alone, as if its log were lost: as of the last whole checkpoint.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    return int.from_bytes(header[_USER_VERSION], "big") if len(header) == _HEADER_BYTES else 0
+
+
+def take_generation(connection: sqlite3.Connection, generation: int) -> None:
+    """Set the generation, as a part of the transaction under way."""
+    connection.execute(f"PRAGMA user_version = {int(generation)}")
+
+
+def maybe_checkpoint(connection: sqlite3.Connection) -> bool:
+    """Move the log into the database file; true if that is whole and synced now, false if a reader was in the way."""
+    is_busy, pages_logged, pages_moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return not is_busy and pages_logged == pages_moved
 
 
 def merge(writes: Iterable[Write]) -> Rows:

@@ -20,7 +20,7 @@ class SqliteStorage:
         path: a database made by :meth:`create`; nothing else may write to it.
         loop: the event loop on whose thread callbacks run and this object is used.
         on_durable: hears the greatest sequence that is durable.
-        on_generation: hears, on the writer's thread, each new generation after it is durable in the database.
+        on_generation: hears, on the writer's thread, each new generation that the database file holds.
         released: called at the end of :meth:`close`.
         generation_seconds: how often a store that is written to takes a new generation.
 
@@ -55,7 +55,7 @@ class SqliteStorage:
     @staticmethod
     def create(path: Path, cluster_id: str, server_fingerprint: str) -> None:
         """Make an empty database of generation 1 at ``path``, which must not exist."""
-        create_tables(path, {"cluster": cluster_id, "server": server_fingerprint, "generation": 1})
+        create_tables(path, {"cluster": cluster_id, "server": server_fingerprint})
 
     @property
     def failure(self) -> str | None:

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from fivefold.protocol.actions import Write
-from fivefold.storage.schema import WRITER_CACHE_KIB, Rows, connect, merge, write_rows
+from fivefold.storage.schema import (
+    WRITER_CACHE_KIB,
+    Rows,
+    connect,
+    generation_of,
+    maybe_checkpoint,
+    merge,
+    take_generation,
+    write_rows,
+)
 
 RETRY_SECONDS_MIN: Final = 0.05
 RETRY_SECONDS_MAX: Final = 1.0
@@ -34,7 +43,7 @@ class Writer:
     Args:
         path: the database.
         committed: called in the writer's thread after each commit with the greatest sequence and the bytes it held.
-        on_generation: called in the writer's thread when a new generation is durable; None for no generations.
+        on_generation: called in the writer's thread when the database file holds a new generation; may be left out.
     """
 
     def __init__(
@@ -56,8 +65,8 @@ class Writer:
         self.failure: str | None = None
         self.record_failure: str | None = None
         self._connection = connect(path, cache_kib=WRITER_CACHE_KIB)
-        self.generation = _generation(self._connection)
         try:
+            self.generation = generation_of(self._connection)
             self._commit_rows({}, takes_generation=True)
         except BaseException:
             self._connection.close()
@@ -125,15 +134,16 @@ class Writer:
         execute("BEGIN IMMEDIATE")
         write_rows(self._connection, rows)
         if takes_generation:
-            execute("UPDATE meta SET value = ? WHERE name = 'generation'", (self.generation + 1,))
+            take_generation(self._connection, self.generation + 1)
         execute("COMMIT")
         if takes_generation:
-            self._take_generation()
+            self._record_generation()
 
-    def _take_generation(self) -> None:
+    def _record_generation(self) -> None:
         self.generation += 1
         self._generation_due = time.monotonic() + self._generation_seconds
-        if self._on_generation is None:
+        # Only what the database file holds without its log may be recorded: guard.py compares the two.
+        if self._on_generation is None or not maybe_checkpoint(self._connection):
             return
         try:
             self._on_generation(self.generation)
@@ -160,15 +170,6 @@ class Writer:
             return  # the next attempt fails on the old one, and comes here again
         self._connection.close()
         self._connection = fresh
-
-
-def _generation(connection: sqlite3.Connection) -> int:
-    try:
-        row = connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return int(row[0])
 
 
 def _sentence(error: Exception) -> str:

@@ -60,3 +60,13 @@ def blocks(language: str) -> Iterator[Block]:
             if match["language"] == language:
                 line = text.count("\n", 0, match.start("text")) + 1
                 yield Block(page, line, language, match["how"] or "", match["text"])
+
+
+_COMMAND = re.compile(r"(?:^\$ |^ExecStart=|&& )(?:\S*/)?fivefold (?P<rest>[^\n&|]+)", re.MULTILINE)
+
+
+def command_lines() -> Iterator[str]:
+    """What follows ``fivefold`` on each command line of the pages."""
+    for language in ("console", "sh", "ini"):
+        for block in blocks(language):
+            yield from (match["rest"].strip() for match in _COMMAND.finditer(block.text))

@@ -1,6 +1,8 @@
-"""README and documentation show only code that a test runs, and name only files that exist."""
+"""README and documentation show only code that a test runs, and name only files, commands and options that exist."""
 
 import ast
+import functools
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doc_blocks import PAGES, ROOT, Block, blocks
+from tests.doc_blocks import PAGES, ROOT, Block, blocks, command_lines
 
 PYTHON = list(blocks("python"))
 WAYS = {"alone", "pytest", "up", "compile"}
@@ -63,6 +65,31 @@ def test_test_modules_pass(block: Block, tmp_path: Path) -> None:
     """A block that shows a test module passes under pytest."""
     (tmp_path / "test_block.py").write_text(block.text, encoding="utf-8")
     run(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_block.py"], tmp_path)
+
+
+@functools.cache
+def help_of(*command: str) -> str:
+    environment = {**os.environ, "COLUMNS": "250", "TERM": "dumb", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "fivefold", *command, "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("line", sorted(set(command_lines())))
+def test_commands_and_options_exist(line: str) -> None:
+    """Each ``fivefold`` command line of the pages names a command that is there and options that it has."""
+    words = line.split()
+    command = words[:2] if words[0] == "client" else words[:1]
+    text = help_of() if command == ["--help"] else help_of(*command)
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    assert [option for option in options if not re.search(rf"{option}\b", text)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

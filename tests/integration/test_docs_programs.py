@@ -1,0 +1,82 @@
+"""The programs that README and tutorial show run against the cluster that their command line starts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.doc_blocks import Block, blocks
+
+PROGRAMS = [block for block in blocks("python") if block.how.startswith("up objects=")]
+START_S_MAX = 60.0
+
+pytestmark = pytest.mark.integration
+
+
+def fivefold(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "fivefold", *arguments]
+
+
+@contextmanager
+def local_cluster(directory: Path, module: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The cluster of the page's ``fivefold up``, until the end of the block."""
+    with (directory / "up.log").open("wb") as log:
+        up = subprocess.Popen(
+            fivefold("up", "--faults", "1", "--dir", "cluster", "--objects", module),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield up
+        finally:
+            up.send_signal(signal.SIGINT)
+            try:
+                up.wait(30)
+            except subprocess.TimeoutExpired:
+                up.kill()
+                up.wait()
+
+
+def run_until_it_works(program: Path, directory: Path) -> list[int]:
+    """The numbers that the program prints, once the cluster answers."""
+    deadline = time.monotonic() + START_S_MAX
+    while True:
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            cwd=directory if directory.exists() else program.parent,
+            capture_output=True,
+            text=True,
+            timeout=START_S_MAX,
+            check=False,
+        )
+        if done.returncode == 0:
+            return [int(word) for word in done.stdout.split()]
+        assert time.monotonic() < deadline, done.stderr + (program.parent / "up.log").read_text()
+
+
+def children(process: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.name)
+def test_program_runs_and_goes_on_without_a_server(block: Block, tmp_path: Path) -> None:
+    """The page's program runs against `fivefold up`, and its count goes on after a kill -9 of one server."""
+    module = block.how.removeprefix("up objects=")
+    program = tmp_path / f"{module}.py"
+    program.write_text(block.text, encoding="utf-8")
+    with local_cluster(tmp_path, module) as up:
+        before = run_until_it_works(program, tmp_path / "cluster")
+        servers = children(up.pid)
+        assert len(servers) == 6
+        os.kill(servers[0], signal.SIGKILL)
+        after = run_until_it_works(program, tmp_path / "cluster")
+    assert before[0] == 1
+    assert after[0] == before[-1] + 1

@@ -49,31 +49,22 @@ def test_ids_are_paged_in_order() -> None:
 
 HUNDRED_THOUSAND = r"""
 import random, resource
+from msgspec.msgpack import encode
 from fivefold.protocol.actions import Write
-from fivefold.protocol.history import Candidate, Entry, Part, encode_history, make_timestamp
-from fivefold.protocol.versions import Outcome, Version, encode_version
 from fivefold.storage import MemoryStorage
-
+# Laid out like the real thing, with its randomness: a timestamp holds two digests, a history names each of its
+# timestamps twice, a ring entry has a random key, and a version shares all but one entry with the one before.
 draw = random.Random(1).randbytes
 clients = [draw(16) for _ in range(8)]
-def timestamp(time):
-    digests = {"operation_digest": draw(32), "history_set_digest": draw(32)}
-    return make_timestamp(time, is_barrier=False, client=clients[time % 8], **digests)
-def entry(object_id, newer, older):
-    return Entry(Candidate(newer, (Part(object_id, older, None),)), False)
-def versions(time):
-    ring = [draw(16) + time.to_bytes(8, "big") + b"\0\6v" + draw(5) for _ in range(6)]
-    for number in (0, 1):
-        recent = ring[number:number + 5]
-        outcome = Outcome(recent[-1][:16], recent[-1][-6:])
-        yield encode_version(Version(time + number, time, draw(8), (outcome,), b"".join(recent)))
 storage = MemoryStorage(lambda sequence: None)
 for number in range(100_000):
-    object_id = f"Counter/{number:06d}"
-    oldest, older, newer = map(timestamp, (7, 8, 9))
-    history = encode_history((entry(object_id, older, oldest), entry(object_id, newer, older)))
-    first, second = versions(8)
-    storage.stage(number + 1, [Write(object_id, history, ((older, first), (newer, second)))])
+    name = f"Counter/{number:06d}"
+    oldest, older, newer = (bytes(7) + bytes([time, 0]) + clients[time % 8] + draw(64) for time in (7, 8, 9))
+    history = encode([[[older, [[name, oldest, None]]], False], [[newer, [[name, older, None]]], False]])
+    ring = [draw(16) + number.to_bytes(8, "big") + bytes([0, 6]) + b"v" + draw(5) for _ in range(6)]
+    rings = ring[:5], ring[1:]
+    first, second = (encode([8, 7, draw(8), [[own[-1][:16], own[-1][26:]]], b"".join(own)]) for own in rings)
+    storage.stage(number + 1, [Write(name, history, ((older, first), (newer, second)))])
 print(len(history), len(first), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -36,9 +36,9 @@ def test_concurrent_write_may_be_read_before_it_returns():
     """Wing and Gong's example: a read sees a write that is still under way."""
     assert (
         verdict(
-            seen("a", "set", (0, 100), value=1),
-            seen("b", "get", (10, 20), 1),
-            seen("c", "get", (5, 8), None),
+            seen("a", "write", (0, 100), value=1),
+            seen("b", "read", (10, 20), 1),
+            seen("c", "read", (5, 8), None),
         )
         is Verdict.LINEARIZABLE
     )
@@ -48,9 +48,9 @@ def test_new_then_old_is_refused():
     """Once one read has seen a write, a later one cannot miss it, although the write is still under way."""
     result = check(
         [
-            seen("a", "set", (0, 100), value=1),
-            seen("b", "get", (10, 20), 1),
-            seen("c", "get", (30, 40), None),
+            seen("a", "write", (0, 100), value=1),
+            seen("b", "read", (10, 20), 1),
+            seen("c", "read", (30, 40), None),
         ]
     )
     assert result.verdict is Verdict.VIOLATION
@@ -61,19 +61,19 @@ def test_new_then_old_is_refused():
 
 def test_stale_read_is_refused():
     """A read that starts after a write has returned sees it."""
-    result = check([seen("a", "set", (0, 10), value=1), seen("b", "get", (11, 20), None)])
+    result = check([seen("a", "write", (0, 10), value=1), seen("b", "read", (11, 20), None)])
     assert result.verdict is Verdict.VIOLATION
     assert result.objects == ("Register/x",)
 
 
 def test_equal_times_are_concurrent():
     """A read invoked in the nanosecond in which another process's write returned may miss it."""
-    assert verdict(seen("a", "set", (0, 10), value=1), seen("b", "get", (10, 20), None)) is Verdict.LINEARIZABLE
+    assert verdict(seen("a", "write", (0, 10), value=1), seen("b", "read", (10, 20), None)) is Verdict.LINEARIZABLE
 
 
 def test_equal_times_of_one_process_are_in_order():
     """In virtual time a process goes on in the nanosecond in which its call returned, and must see its own write."""
-    assert verdict(seen("a", "set", (0, 10), value=1), seen("a", "get", (10, 20), None)) is Verdict.VIOLATION
+    assert verdict(seen("a", "write", (0, 10), value=1), seen("a", "read", (10, 20), None)) is Verdict.VIOLATION
 
 
 def test_lost_update_is_refused():
@@ -95,11 +95,11 @@ def test_split_brain_is_refused():
     """Two halves that each serve their own writes are not one register."""
     assert (
         verdict(
-            seen("a", "set", (0, 10), value="left"),
-            seen("b", "set", (0, 10), value="right"),
-            seen("a", "get", (20, 30), "left"),
-            seen("b", "get", (20, 30), "right"),
-            seen("a", "get", (40, 50), "left"),
+            seen("a", "write", (0, 10), value="left"),
+            seen("b", "write", (0, 10), value="right"),
+            seen("a", "read", (20, 30), "left"),
+            seen("b", "read", (20, 30), "right"),
+            seen("a", "read", (40, 50), "left"),
         )
         is Verdict.VIOLATION
     )
@@ -108,18 +108,18 @@ def test_split_brain_is_refused():
 @pytest.mark.parametrize("applied", [True, False])
 def test_an_unknown_outcome_may_be_either(applied):
     """A write whose outcome is unknown may be seen later, or never."""
-    read = seen("b", "get", (100, 110), 1 if applied else None)
-    assert verdict(seen("a", "set", (0, None), outcome=UNKNOWN, value=1), read) is Verdict.LINEARIZABLE
+    read = seen("b", "read", (100, 110), 1 if applied else None)
+    assert verdict(seen("a", "write", (0, None), outcome=UNKNOWN, value=1), read) is Verdict.LINEARIZABLE
 
 
 def test_an_unknown_outcome_takes_effect_only_once():
     """An unknown write that was overwritten does not come back."""
     assert (
         verdict(
-            seen("a", "set", (0, None), outcome=UNKNOWN, value=1),
-            seen("b", "get", (10, 20), 1),
-            seen("b", "set", (30, 40), value=2),
-            seen("b", "get", (50, 60), 1),
+            seen("a", "write", (0, None), outcome=UNKNOWN, value=1),
+            seen("b", "read", (10, 20), 1),
+            seen("b", "write", (30, 40), value=2),
+            seen("b", "read", (50, 60), 1),
         )
         is Verdict.VIOLATION
     )
@@ -127,8 +127,8 @@ def test_an_unknown_outcome_takes_effect_only_once():
 
 def test_an_unknown_outcome_takes_no_effect_before_its_invocation():
     """A read that returned before the unknown write was invoked cannot have seen it."""
-    read = seen("b", "get", (0, 10), 1)
-    assert verdict(read, seen("a", "set", (11, None), outcome=UNKNOWN, value=1)) is Verdict.VIOLATION
+    read = seen("b", "read", (0, 10), 1)
+    assert verdict(read, seen("a", "write", (11, None), outcome=UNKNOWN, value=1)) is Verdict.VIOLATION
 
 
 @pytest.mark.parametrize(("answer", "expected"), [(21, "linearizable"), (22, "violation")])
@@ -143,8 +143,8 @@ def test_equal_unknown_outcomes_are_counted(answer, expected):
 
 def test_many_unknown_writes_do_not_multiply():
     """Of thirty unknown writes of a register only the last matters: no two to the power of thirty."""
-    history = [seen("a", "set", (i, None), outcome=UNKNOWN, value=i) for i in range(30)]
-    history.append(seen("b", "get", (100, 110), "nobody's"))
+    history = [seen("a", "write", (i, None), outcome=UNKNOWN, value=i) for i in range(30)]
+    history.append(seen("b", "read", (100, 110), "nobody's"))
     result = check(history)
     assert result.verdict is Verdict.VIOLATION
     assert result.steps_count < 2_000
@@ -153,14 +153,14 @@ def test_many_unknown_writes_do_not_multiply():
 @pytest.mark.parametrize("outcome", [CANCELLED, FAILED])
 def test_dirty_read_is_refused(outcome):
     """A write that was cancelled, or failed, is never seen."""
-    write = seen("a", "set", (0, 50), outcome=outcome, value=1)
-    assert verdict(write, seen("b", "get", (10, 20), 1)) is Verdict.VIOLATION
-    assert verdict(write, seen("b", "get", (10, 20), None)) is Verdict.LINEARIZABLE
+    write = seen("a", "write", (0, 50), outcome=outcome, value=1)
+    assert verdict(write, seen("b", "read", (10, 20), 1)) is Verdict.VIOLATION
+    assert verdict(write, seen("b", "read", (10, 20), None)) is Verdict.LINEARIZABLE
 
 
 def test_rejections_are_checked():
     """An account rejects a withdrawal exactly if it holds less at that moment."""
-    deposit = seen("a", "deposit", (0, 10), objects="Account/a", amount=5)
+    deposit = seen("a", "deposit", (0, 10), 5, objects="Account/a", amount=5)
     refused = {"outcome": REJECTED, "objects": "Account/a"}
     assert verdict(deposit, seen("b", "withdraw", (20, 30), "Overdrawn", amount=6, **refused)) is Verdict.LINEARIZABLE
     assert verdict(deposit, seen("b", "withdraw", (20, 30), "Overdrawn", amount=5, **refused)) is Verdict.VIOLATION
@@ -172,10 +172,10 @@ def test_objects_are_judged_apart():
     """What is wrong with one object does not depend on another, and the object is named."""
     result = check(
         [
-            seen("a", "set", (0, 10), value=1),
-            seen("a", "set", (11, 20), objects="Register/y", value=1),
-            seen("b", "get", (30, 40), None),
-            seen("b", "get", (41, 50), 1, objects="Register/y"),
+            seen("a", "write", (0, 10), value=1),
+            seen("a", "write", (11, 20), objects="Register/y", value=1),
+            seen("b", "read", (30, 40), None),
+            seen("b", "read", (41, 50), 1, objects="Register/y"),
         ]
     )
     assert (result.verdict, result.objects) == (Verdict.VIOLATION, ("Register/x",))
@@ -183,7 +183,7 @@ def test_objects_are_judged_apart():
 
 def test_a_map_is_judged_key_by_key():
     """Calls on single keys are searched apart; the wrong key's operations alone are reported."""
-    history = [seen("a", "set", (i, 1000), objects="Map/m", key=f"k{i}", value=i) for i in range(200)]
+    history = [seen("a", "put", (i, 1000), objects="Map/m", key=f"k{i}", value=i) for i in range(200)]
     history.append(seen("b", "get", (2000, 2010), 7, objects="Map/m", key="k6"))
     result = check(history)
     assert result.verdict is Verdict.VIOLATION
@@ -199,8 +199,8 @@ def test_answer_not_recorded_agrees_with_anything():
 
 def test_too_much_work_is_undecided():
     """A search that reaches its bound says so, and does not guess."""
-    history = [seen(f"p{i}", "set", (i, 1000), value=i) for i in range(12)]
-    history += [seen("r", "get", (2000 + 10 * i, 2005 + 10 * i), i) for i in range(2)]
+    history = [seen(f"p{i}", "write", (i, 1000), value=i) for i in range(12)]
+    history += [seen("r", "read", (2000 + 10 * i, 2005 + 10 * i), i) for i in range(2)]
     assert verdict(*history, steps_count_max=50) is Verdict.UNDECIDED
     assert verdict(*history) is Verdict.VIOLATION
 
@@ -230,12 +230,13 @@ def test_own_functions_are_used():
     """A function over several objects is given all their states."""
     swap = Function(step=lambda states, call: (None, (states[1], states[0])))
     history = [
-        seen("a", "set", (0, 1), value=1),
+        seen("a", "write", (0, 1), value=1),
         seen("a", "app.swap", (2, 3), objects="Register/x Register/y"),
     ]
     for answer, expected in ((1, Verdict.LINEARIZABLE), (None, Verdict.VIOLATION)):
         assert (
-            verdict(*history, seen("b", "get", (4, 5), answer, objects="Register/y"), models={"swap": swap}) is expected
+            verdict(*history, seen("b", "read", (4, 5), answer, objects="Register/y"), models={"swap": swap})
+            is expected
         )
 
 
@@ -260,3 +261,19 @@ def test_a_refusing_model_changes_nothing():
         seen("a", "get", (2, 3), 0, objects="T/c"),
     ]
     assert verdict(*history, models={"T": model}) is Verdict.LINEARIZABLE
+
+
+def test_values_of_different_types_are_different():
+    """1, 1.0 and True are equal in Python and three values in a register."""
+    write = seen("a", "write", (0, 10), value=1)
+    for answer, expected in ((1, "linearizable"), (1.0, "violation"), (True, "violation")):
+        assert verdict(write, seen("b", "read", (20, 30), answer)) == expected
+
+
+def test_a_dotted_name_is_a_function_or_a_rejection_of_that_name():
+    """Functions and rejections travel with their module's name; the model knows the last part."""
+    history = [
+        seen("a", "transfers.total", (0, 10), 0, objects="Account/a"),
+        seen("a", "withdraw", (20, 30), "account.Overdrawn", outcome=REJECTED, objects="Account/a", amount=1),
+    ]
+    assert verdict(*history) is Verdict.LINEARIZABLE

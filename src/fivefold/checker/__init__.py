@@ -14,7 +14,18 @@ from fivefold.checker.history import (
     read_history,
     write_history,
 )
-from fivefold.checker.model import FrozenMap, Function, Invocation, Model, Models, Refused, freeze, model_of_methods
+from fivefold.checker.model import (
+    Exact,
+    FrozenMap,
+    Function,
+    Invocation,
+    Model,
+    Models,
+    Refused,
+    freeze,
+    function_of,
+    model_of_methods,
+)
 from fivefold.checker.models import READY_MADE
 from fivefold.checker.picture import page, picture, write_picture
 from fivefold.checker.result import Dependency, Result
@@ -24,6 +35,7 @@ __all__ = [
     "READY_MADE",
     "STEPS_COUNT_MAX",
     "Dependency",
+    "Exact",
     "FrozenMap",
     "Function",
     "HistoryError",
@@ -40,6 +52,7 @@ __all__ = [
     "check_file",
     "encode_observation",
     "freeze",
+    "function_of",
     "model_of_methods",
     "page",
     "parse_history",

@@ -7,7 +7,7 @@ A history is all that the checker knows: it reads nothing of the protocol, so a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,9 @@ from fivefold.errors import CallerError
 Nanoseconds = Annotated[int, Meta(ge=0)]
 Number = Annotated[int, Meta(ge=0)]
 Name = Annotated[str, Meta(min_length=1)]
+
+DEPTH_MAX = 64
+"""Lists and maps inside each other in arguments and answers; Python's own limit comes far later."""
 
 
 class HistoryError(CallerError):
@@ -59,7 +62,8 @@ class Observation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         invoke_ns: when it was called, on one clock for the whole history.
         return_ns: when it returned; None if it did not.
         outcome: what the caller knows about its end.
-        answer: what it returned; for a rejection the class name. Left out means not recorded: anything goes.
+        answer: what it returned; for a rejection the class name, dotted or not. Left out means not recorded:
+            anything goes.
         read: for each object the number of the version that the operation ran on, if known.
         written: for each object the number of the version that it made, if known. Numbers of one object grow
             with every update, and each belongs to one operation; they need not be without gaps.
@@ -169,11 +173,22 @@ def validate(numbered: Iterable[tuple[int, Observation]]) -> tuple[Observation, 
     return tuple(history)
 
 
+def _is_deep(value: object, depth_max: int) -> bool:
+    """Whether lists and maps are nested more than ``depth_max`` deep; itself never goes deeper than that."""
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if not isinstance(value, list | tuple | set | frozenset):
+        return False
+    return depth_max < 0 or any(_is_deep(inner, depth_max - 1) for inner in value)
+
+
 def _complaint(observation: Observation) -> str:
     """What is wrong with one observation by itself; empty if nothing is."""
     returned = observation.return_ns
     if observation.outcome not in tuple(Outcome):  # only decoding checks types
         return f"has the outcome {observation.outcome!r}: use one of {', '.join(Outcome)}"
+    if _is_deep((observation.arguments, observation.answer), DEPTH_MAX):
+        return f"nests values deeper than {DEPTH_MAX} levels: record a digest instead"
     if len(set(observation.objects)) != len(observation.objects):
         return "names an object twice: name each object once"
     if returned is not None and returned < observation.invoke_ns:

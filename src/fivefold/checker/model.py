@@ -7,9 +7,10 @@ instead of judging one: the same model then serves operations whose answer nobod
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Mapping
+from dataclasses import is_dataclass
 from typing import Any, Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from fivefold.checker.history import HistoryError
 
@@ -34,6 +35,35 @@ class FrozenMap(tuple[tuple[Hashable, Hashable], ...]):
     """A map as a hashable value: its pairs, sorted by the text of their keys. Equal maps have equal pairs."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{key!r}: {value!r}" for key, value in self) + "}"
+
+
+class Exact(Struct, frozen=True):
+    """A value in a state, told apart by type as well: 1, 1.0 and True are three values here.
+
+    Attributes:
+        value: the value, frozen.
+        text: what tells it apart.
+    """
+
+    value: Hashable
+    text: str
+
+    @classmethod
+    def of(cls, value: Hashable) -> Exact:
+        """``value``, exactly."""
+        return cls(value, repr(value))
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def is_same(answer: object, recorded: Exact) -> bool:
+    """Whether a model's answer is the one that was recorded."""
+    frozen = freeze(answer)
+    return frozen == recorded.value and repr(frozen) == recorded.text
 
 
 class Refused(Struct, frozen=True):
@@ -72,9 +102,11 @@ class Function(Struct, frozen=True):
 
     Attributes:
         step: like a model's, with the tuple of the objects' states in the order of ``call.objects``.
+        is_query: True if it never changes the states.
     """
 
     step: Callable[[tuple[Any, ...], Invocation], tuple[object, tuple[Any, ...]]]
+    is_query: bool = False
 
 
 Models = Mapping[str, Model[Any] | Function]
@@ -109,8 +141,17 @@ def model_of_methods(
     return Model(init=init, step=step, queries=frozenset(queries), part=part)
 
 
+def function_of(function: Callable[..., tuple[object, tuple[Any, ...]]], *, is_query: bool = False) -> Function:
+    """A function over several objects from a pure one, called as ``function(states, **arguments)``."""
+
+    def step(states: tuple[Any, ...], call: Invocation) -> tuple[object, tuple[Any, ...]]:
+        return function(states, **call.arguments)
+
+    return Function(step=step, is_query=is_query)
+
+
 def freeze(value: object) -> Hashable:
-    """``value`` (made of JSON or msgspec values) as a hashable value; equal values stay equal.
+    """``value`` (made of JSON or msgspec values) as a hashable value; structs become maps, as in JSON.
 
     Raises:
         HistoryError: the value holds something that is neither hashable nor a list, set or map.
@@ -119,6 +160,8 @@ def freeze(value: object) -> Hashable:
         return tuple(map(freeze, value))
     if isinstance(value, set | frozenset):
         return frozenset(map(freeze, value))
+    if isinstance(value, Struct) or is_dataclass(value):
+        return freeze(to_builtins(value))
     if isinstance(value, Mapping):
         pairs = ((freeze(key), freeze(inner)) for key, inner in value.items())
         return FrozenMap(sorted(pairs, key=lambda pair: repr(pair[0])))

@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from fivefold.checker.dependencies import process_edges, returned_ns, version_edges
 from fivefold.checker.history import HistoryError, Observation, Outcome
-from fivefold.checker.model import Function, Invocation, Model, Models, Refused, freeze, type_of
+from fivefold.checker.model import Exact, Function, Invocation, Model, Models, Refused, freeze, is_same, type_of
 from fivefold.checker.search import Task
 
 JointState = tuple[Hashable, ...]
@@ -79,11 +79,14 @@ def _joined(history: Sequence[Observation], positions: list[int]) -> dict[tuple[
 def _is_known(observation: Observation, models: Models) -> bool:
     if not all(isinstance(models.get(type_of(object_id)), Model) for object_id in observation.objects):
         return False
-    return len(observation.objects) == 1 or _function(observation, models) is not None
+    is_method = len(observation.objects) == 1 and "." not in observation.method
+    return is_method or _function(observation, models) is not None
 
 
 def _function(observation: Observation, models: Models) -> Function | None:
-    """The function called, by its full name or by the last part of it."""
+    """The function called, by its full name or by the last part of it; None for a method of one object."""
+    if len(observation.objects) == 1 and "." not in observation.method:
+        return None
     for name in (observation.method, observation.method.rpartition(".")[2]):
         function = models.get(name)
         if isinstance(function, Function):
@@ -152,8 +155,10 @@ def _is_query(observation: Observation, models: Models) -> bool:
     """Whether the operation certainly leaves every state as it is; a rejected one does."""
     if observation.outcome == Outcome.REJECTED:
         return True
-    is_alone = len(observation.objects) == 1 and _function(observation, models) is None
-    return is_alone and observation.method in _model(models, observation.objects[0]).queries
+    function = _function(observation, models)
+    if function is not None:
+        return function.is_query
+    return observation.method in _model(models, observation.objects[0]).queries
 
 
 def _step(observation: Observation, call: Invocation, objects: tuple[str, ...], models: Models) -> Step:
@@ -214,12 +219,12 @@ def _judge(observation: Observation) -> Callable[[object], bool]:
     if observation.outcome == Outcome.UNKNOWN:
         return lambda answer: True
     if observation.outcome == Outcome.REJECTED:
-        names = ("", recorded)
+        names = ("", str(recorded).rpartition(".")[2])
         return lambda answer: isinstance(answer, Refused) and (recorded is UNSET or answer.name in names)
     if isinstance(recorded, UnsetType):
         return lambda answer: not isinstance(answer, Refused)
-    expected = freeze(recorded)
-    return lambda answer: not isinstance(answer, Refused) and (answer == expected or freeze(answer) == expected)
+    expected = Exact.of(freeze(recorded))
+    return lambda answer: not isinstance(answer, Refused) and is_same(answer, expected)
 
 
 def model_answer(part: Part, history: Sequence[Observation], place: int, joint: JointState, models: Models) -> object:

@@ -113,6 +113,14 @@ class AccessRules:
             ConfigurationError: a rule does not follow the grammar, or there are too many.
         """
         self._is_update = is_update
+        self.replace(rules)
+
+    def replace(self, rules: Mapping[ClientId, Sequence[str]]) -> None:
+        """Take other rules in the place of all those so far.
+
+        Raises:
+            ConfigurationError: as at the start; the rules so far stay.
+        """
         self._rules = {client: _parse_all(texts) for client, texts in rules.items()}
         self._answers: dict[ClientId, dict[tuple[ObjectId, str], bool]] = {client: {} for client in rules}
 

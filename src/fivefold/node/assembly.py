@@ -49,9 +49,15 @@ def access_rules(configuration: Configuration, registry: Registry) -> AccessRule
 
 
 def assemble_server(
-    configuration: Configuration, identity: Identity, registry: Registry, options: ServerOptions
+    configuration: Configuration,
+    identity: Identity,
+    registry: Registry,
+    options: ServerOptions,
+    rules: AccessRules | None = None,
 ) -> ServerNode:
     """A server ready to be started on the running event loop.
+
+    ``rules`` are those of the configuration unless they are given, by a caller who means to replace them later.
 
     Raises:
         ConfigurationError: the identity is not that of a server of the cluster, or an option cannot be used.
@@ -74,7 +80,7 @@ def assemble_server(
         configuration.quorums,
         keys,
         executor,
-        access_rules(configuration, registry),
+        rules or access_rules(configuration, registry),
         cached_objects_max=options.cached_objects_max,
     )
     transport = StreamTransport(Credentials(configuration, identity), tls=options.tls, listen_address=options.listen)

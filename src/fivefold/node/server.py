@@ -14,7 +14,7 @@ from fivefold.protocol.actions import Actions, Channel, ObjectRecord, Reply
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.server import Server
 from fivefold.storage import Storage
-from fivefold.transport import Connection, Link, Listener, Transport
+from fivefold.transport import Connection, Credentials, Link, Listener, Peer, StreamListener, Transport
 
 STAGED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Staged and not yet durable: above this the server answers BUSY to what would write more."""
@@ -113,6 +113,14 @@ class ServerNode:
         else:
             self._check_storage()
             self._perform(self.machine.receive_from_client(self._clock(), peer, connection.number, frame))
+
+    def follow(self, credentials: Credentials, is_member: Callable[[Peer], bool]) -> None:
+        """Identify callers by a changed cluster file from now on, and drop who is no member any more."""
+        assert isinstance(self._listener, StreamListener), "only a cluster with a file has one that changes"
+        self._listener.credentials = credentials
+        for connection in list(self._connections.values()):
+            if not is_member(connection.peer):
+                connection.close()
 
     # --- what the machine asks for ----------------------------------------------------------------------------
 

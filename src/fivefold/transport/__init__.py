@@ -2,6 +2,7 @@
 
 from fivefold.transport.contract import VERSION, Connection, Credentials, Link, Listener, Peer, Transport
 from fivefold.transport.frames import Framer
+from fivefold.transport.listeners import StreamListener
 from fivefold.transport.memory import MemoryNetwork, MemoryTransport
 from fivefold.transport.streams import StreamTransport, is_loopback
 
@@ -15,6 +16,7 @@ __all__ = [
     "MemoryNetwork",
     "MemoryTransport",
     "Peer",
+    "StreamListener",
     "StreamTransport",
     "Transport",
     "is_loopback",

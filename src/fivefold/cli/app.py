@@ -1,0 +1,49 @@
+"""The command line put together: the commands, and what their errors look like."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fivefold.cli import serve
+from fivefold.cli.exits import exit_code_of, say_error
+from fivefold.errors import FivefoldError
+from fivefold.node.server import VERSION
+
+app = typer.Typer(
+    name="fivefold",
+    epilog="Exit codes: 0 all went well, 1 your mistake, 2 wrong usage, 3 unavailable, 4 outcome unknown.",
+    no_args_is_help=True,
+    invoke_without_command=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def fivefold(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Byzantine-fault-tolerant replicated Python objects."""
+    if version:
+        print(VERSION)
+        raise typer.Exit
+
+
+app.command(epilog=serve.EXAMPLES)(serve.serve)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``fivefold`` with ``arguments`` (by default the process's) and leave the process with its exit code."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="fivefold")
+    except FivefoldError as error:
+        say_error(error)
+        sys.exit(exit_code_of(error))
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,151 @@
+"""``fivefold serve``: one server, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from fivefold.cluster import join_address, load_configuration, load_identity, split_address, watch_parent
+from fivefold.cluster.launcher import READY
+from fivefold.errors import ConfigurationError
+from fivefold.node import Reloader, ServerOptions, access_rules, assemble_server
+from fivefold.objects import Registry, TimeLimit
+from fivefold.objects.standard import standard_registry
+
+EXAMPLES: Final = """
+**Examples**
+
+`fivefold serve --identity server-0`
+
+`fivefold serve --identity /etc/fivefold/server-0 --data /var/lib/fivefold --objects bank --metrics 127.0.0.1:9100`
+
+`kill -HUP PID` makes it read the cluster file's clients again; it does so by itself within a second, too.
+"""
+
+TIME_LIMIT_MS: Final = 1000
+"""How long a method may run before it is stopped and reported as ObjectError; the same on all servers."""
+
+RELOAD_S: Final = 1.0
+"""How often the cluster file is looked at for changes."""
+
+log = logging.getLogger("fivefold.serve")
+
+
+def serve(
+    cluster: Annotated[Path, typer.Option(help="The cluster file.", envvar="FIVEFOLD_CLUSTER")] = Path("cluster.toml"),
+    identity: Annotated[Path, typer.Option(help="Directory of this server's identity.")] = Path("server-0"),
+    data: Annotated[Path | None, typer.Option(help="Where it stores. Default: IDENTITY with .data added.")] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Store nothing: for experiments.")] = False,
+    objects: Annotated[list[str] | None, typer.Option(help="Python module with your object types; repeatable.")] = None,
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT to listen on, if not the cluster file's.")] = None,
+    tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Without: loopback only, for experiments.")] = True,
+    cached_objects: Annotated[int, typer.Option(min=1, help="Objects kept in memory.")] = 100_000,
+    metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and /healthz.")] = None,
+    time_limit_ms: Annotated[int, typer.Option(min=1, help="How long one method may run.")] = TIME_LIMIT_MS,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
+    lie: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run one server until SIGTERM or Ctrl-C.
+
+    Prints `ready INDEX ADDRESS` once it listens, and logs to standard error.
+    """
+    _require_hash_seed()
+    from fivefold.cli.logs import set_up_logs
+
+    set_up_logs(as_json=log_json)
+    options = ServerOptions(
+        data=None if memory else data or identity.with_name(identity.name + ".data"),
+        listen=split_address(listen) if listen else None,
+        tls=tls,
+        cached_objects_max=cached_objects,
+        lie=lie,
+    )
+    metrics_address = split_address(metrics) if metrics else None
+    run(_serve(cluster, identity, load_objects(objects or [], TimeLimit(time_limit_ms)), options, metrics_address))
+
+
+def load_objects(modules: list[str], limit: TimeLimit | None = None) -> Registry:
+    """The ready-made types and those of ``modules``, which may lie in the current directory.
+
+    Raises:
+        ConfigurationError: a module cannot be imported, or holds what cannot be replicated.
+    """
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    registry = standard_registry(limit)
+    for module in modules:
+        registry.load(module)
+    return registry
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a program on uvloop, or on asyncio's own loop where uvloop is missing."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)
+
+
+def _require_hash_seed() -> None:
+    """Start again with PYTHONHASHSEED=0: otherwise sets iterate in other orders (PROTOCOL §6)."""
+    if not sys.flags.hash_randomization:
+        return
+    if os.environ.get("PYTHONHASHSEED") == "0":
+        raise ConfigurationError("Python ignores PYTHONHASHSEED=0, which servers need: start it without -E and -I")
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606
+
+
+async def _serve(
+    cluster: Path, identity_directory: Path, registry: Registry, options: ServerOptions, metrics: tuple[str, int] | None
+) -> None:
+    configuration, identity = load_configuration(cluster), load_identity(identity_directory)
+    rules = access_rules(configuration, registry)
+    node = assemble_server(configuration, identity, registry, options, rules)
+    stop = _stop_on_signals()
+    await node.start()
+    try:
+        address = configuration.servers[node.machine.index].address
+        if options.listen is not None:
+            address = join_address(*options.listen)
+        print(READY, node.machine.index, address, flush=True)
+        log.info("ready", extra={"server": node.machine.index, "address": address, "pid": os.getpid()})
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collector need not look at it again and again
+        await _until(stop, Reloader(cluster, configuration, identity, node, rules))
+    finally:
+        await node.close()
+        log.info("closed")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def parent_gone() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    watch_parent(parent_gone)
+    return stop
+
+
+async def _until(stop: asyncio.Event, reloader: Reloader) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(RELOAD_S):
+                await stop.wait()
+        except TimeoutError:
+            reloader.maybe_reload()

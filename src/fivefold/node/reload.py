@@ -1,0 +1,72 @@
+"""Follows the cluster file while a server runs: clients come, go and get other rights without a restart."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from fivefold.cluster import AccessRules, Configuration, Credentials, Identity, load_configuration
+from fivefold.errors import ConfigurationError
+from fivefold.node.server import ServerNode
+from fivefold.transport import Peer
+
+log = logging.getLogger("fivefold.server")
+
+
+class Reloader:
+    """Brings a running server up to date with its cluster file.
+
+    Only the list of clients may change. A file that cannot be used, or that changes anything else, is refused and
+    logged; the server goes on with what it knew.
+    """
+
+    def __init__(
+        self, path: Path, configuration: Configuration, identity: Identity, node: ServerNode, rules: AccessRules
+    ) -> None:
+        """Watch ``path``, from which ``configuration`` was read; ``rules`` are those that the node's machine asks."""
+        self._path = path
+        self._configuration = configuration
+        self._identity = identity
+        self._node = node
+        self._rules = rules
+        self._seen = self._mark()
+
+    def maybe_reload(self) -> bool:
+        """Reload if the file was written since the last time; whether the clients have changed."""
+        if self._mark() == self._seen:
+            return False
+        return self.reload()
+
+    def reload(self) -> bool:
+        """Read the file again; whether the clients have changed."""
+        self._seen = self._mark()
+        try:
+            new = load_configuration(self._path)
+            self._refuse_other_servers(new)
+        except ConfigurationError as error:
+            log.error("the changed cluster file is not used: %s", error)
+            return False
+        if new.clients == self._configuration.clients:
+            return False
+        self._configuration = new
+        self._rules.replace({client.id: client.rules for client in new.clients})
+        self._node.follow(Credentials(new, self._identity), self._is_member)
+        log.info("clients reloaded", extra={"clients": len(new.clients)})
+        return True
+
+    def _is_member(self, peer: Peer) -> bool:
+        return isinstance(peer, int) or any(client.id == peer for client in self._configuration.clients)
+
+    def _refuse_other_servers(self, new: Configuration) -> None:
+        old = self._configuration
+        if (new.cluster_id, new.quorums, new.servers) != (old.cluster_id, old.quorums, old.servers):
+            raise ConfigurationError(
+                f"{self._path} has other servers than at the start: only clients may change while a cluster exists"
+            )
+
+    def _mark(self) -> tuple[int, int]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return (0, 0)
+        return (status.st_mtime_ns, status.st_ino)

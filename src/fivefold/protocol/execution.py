@@ -24,23 +24,28 @@ class Result(Struct, frozen=True, gc=False):
 
 
 def execute(
-    executor: Executor, client: ClientId, operation: Operation, time: int, versions: Mapping[ObjectId, Version]
+    executor: Executor,
+    client: ClientId,
+    operation: Operation,
+    versions: Mapping[ObjectId, Version],
+    *,
+    is_query: bool,
+    time: int,
 ) -> Result:
     """Run the calls in order, each on what the one before it left.
 
     The ring that decides whether a call was applied before is that of the least object: all objects of an operation
-    record it together. ``time`` is the logical time of the candidate that the operation makes.
+    record it together. ``time`` is the logical time of the candidate that an update makes; queries are not recorded.
     """
     objects = operation.objects
     states = tuple([versions[name].state for name in objects])
+    if is_query:
+        return Result(tuple([executor.execute(objects, call, states).answer for call in operation.calls]), None)
     recorded = versions[objects[0] if len(objects) == 1 else min(objects)]
     answers: list[bytes] = []
     fresh: list[Outcome] = []
     has_changed = False
     for call in operation.calls:
-        if not executor.is_update(objects, call.method) and call.method != CANCEL:
-            answers.append(executor.execute(objects, call, states).answer)
-            continue
         key = ring_key(client, call.arguments if call.method == CANCEL else call.id)
         answer = find_answer(recorded, key)
         if answer is None and not can_tell(recorded, call.since):

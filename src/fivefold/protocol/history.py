@@ -150,13 +150,18 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ReplicaHistory)
 
 
-def encode_history(history: ReplicaHistory) -> bytes:
-    """Canonical bytes of a history that is not the initial one."""
-    return _encoder.encode(history)
+def encode_history(object_id: ObjectId, history: ReplicaHistory) -> bytes:
+    """Canonical bytes of an object's history that is not the initial one."""
+    data = _encoder.encode(history)
+    _remember(object_id, data, history)
+    return data
 
 
 MEMO_BYTES_MAX: Final = 2048
 """Histories longer than this are decoded anew every time: liars must not fill the memo with huge ones."""
+MEMO_ENTRIES_MAX: Final = 4096
+
+_memo: dict[tuple[ObjectId, bytes], ReplicaHistory] = {}  # a cache of a pure function: what it holds changes nothing
 
 
 def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
@@ -165,12 +170,18 @@ def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
     Raises:
         PeerViolation: bytes that no honest server would have written.
     """
-    return _decode_memo(object_id, data) if len(data) <= MEMO_BYTES_MAX else _decode(object_id, data)
+    history = _memo.get((object_id, data))
+    if history is None:
+        history = _decode(object_id, data)
+        _remember(object_id, data, history)
+    return history
 
 
-@lru_cache(maxsize=4096)
-def _decode_memo(object_id: ObjectId, data: bytes) -> ReplicaHistory:
-    return _decode(object_id, data)
+def _remember(object_id: ObjectId, data: bytes, history: ReplicaHistory) -> None:
+    if len(data) <= MEMO_BYTES_MAX:
+        if len(_memo) >= MEMO_ENTRIES_MAX:
+            _memo.clear()
+        _memo[(object_id, data)] = history
 
 
 def _decode(object_id: ObjectId, data: bytes) -> ReplicaHistory:

@@ -89,7 +89,7 @@ class Replica:
         return True
 
     def _set(self, entries: ReplicaHistory) -> None:
-        self.history = encode_history(entries)
+        self.history = encode_history(self.object_id, entries)
         self.authenticator = None
 
     def _forget(self, pruned: ReplicaHistory, now_ns: int) -> None:

@@ -12,18 +12,18 @@ from itertools import islice
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import NOTHING, Actions, Ask, Channel, ObjectRecord, Reply, Store
-from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, cull
-from fivefold.protocol.classify import Kind, Plan, Step, Views, plan_operation, plan_repair, set_up, views_of
+from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, admit
+from fivefold.protocol.authenticators import AuthenticatorKeys, cull
+from fivefold.protocol.classify import Kind, Step, views_of
 from fivefold.protocol.execution import execute
-from fivefold.protocol.history import NO_OPERATION, Candidate, LogicalTimestamp, client_of, decode_history, time_of
-from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX, SYNCS_MAX
+from fivefold.protocol.history import Candidate, LogicalTimestamp, client_of, time_of
+from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import (
     BUSY,
     DECLINED,
     FAIL,
     REQUEST,
     SUCCESS,
-    Request,
     SyncReply,
     SyncRequest,
     Vote,
@@ -35,72 +35,21 @@ from fivefold.protocol.messages import (
     split,
     sync_reply_frame,
 )
-from fivefold.protocol.operations import (
-    CANCEL,
-    REFUSED,
-    AccessPolicy,
-    ClientId,
-    Executor,
-    ObjectId,
-    Operation,
-    digest,
-    type_of,
-)
+from fivefold.protocol.operations import REFUSED, AccessPolicy, ClientId, Executor, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.replica import Replica, needs_version
-from fivefold.protocol.synchronise import Sync
-from fivefold.protocol.versions import Version, decode_version, encode_version, initial_version, version_digest
+from fivefold.protocol.synchronise import SyncTable
+from fivefold.protocol.versions import (
+    Version,
+    decode_version,
+    encode_version,
+    initial_version,
+    trusted_version,
+    version_digest,
+)
 
 EVICTION_LOOKAHEAD = 64
 """How many objects beyond the surplus are looked at for ones that may be dropped."""
-
-VersionKey = tuple[ObjectId, LogicalTimestamp]
-
-
-class Work:
-    """A request on its way through the server.
-
-    Attributes:
-        step: what it derives to; None if there is nothing to do but to show the histories.
-        is_query: an operation all of whose calls are queries.
-        fetched: versions that an object sync brought for it.
-    """
-
-    __slots__ = (
-        "channel",
-        "client",
-        "culled",
-        "fetched",
-        "is_query",
-        "number",
-        "operation",
-        "request",
-        "step",
-        "views",
-    )
-
-    def __init__(self, channel: Channel, client: ClientId, number: int, request: Request, culled: Culled, views: Views):
-        """Start with what the request itself says; step and operation are filled in by the server."""
-        self.channel, self.client, self.number = channel, client, number
-        self.request, self.culled, self.views = request, culled, views
-        self.operation: Operation | None = None
-        self.step: Step | None = None
-        self.is_query = False
-        self.fetched: dict[VersionKey, bytes] = {}
-
-
-class SyncWork:
-    """Another server's sync request, waiting for its object."""
-
-    __slots__ = ("channel", "request")
-
-    def __init__(self, channel: Channel, request: SyncRequest) -> None:
-        """Remember where the answer goes."""
-        self.channel, self.request = channel, request
-
-
-class Declined(Exception):
-    """The call itself cannot be; the text goes to the client. Raised and caught within this module."""
 
 
 class Server:
@@ -132,9 +81,7 @@ class Server:
         self._loading: dict[ObjectId, list[Work | SyncWork]] = {}
         self._numbers: dict[Channel, int] = {}
         self._parked = 0
-        self._syncs: dict[int, tuple[Sync, list[Work]]] = {}
-        self._sync_numbers: dict[VersionKey, int] = {}
-        self._sync_count = 0
+        self._syncs = SyncTable(self.index, quorums)
         self._sequence = self._durable = 0
         self._held: dict[int, list[Reply]] = {}
         self._held_count = 0
@@ -167,7 +114,7 @@ class Server:
         if self._held_count + self._parked >= PENDING_REQUESTS_MAX:
             return self._turn_away(work, BUSY, "overloaded")
         try:
-            self._admit(work, operation)
+            admit(self.quorums, self._executor, self._access, work, operation)
         except Declined as reason:
             return self._turn_away(work, DECLINED, str(reason))
         self._advance(now_ns, work)
@@ -219,73 +166,19 @@ class Server:
 
     def wake(self, now_ns: int) -> Actions:
         """Time has come to ask further servers for a version, or to give a sync up."""
-        for number, (sync, waiting) in list(self._syncs.items()):
-            if sync.deadline_ns <= now_ns:
-                self._end_sync(number)
-                self.counters["sync.timeout"] += 1
-                for work in waiting:
-                    self._send.append(_without_histories(work, BUSY, "the version could not be fetched in time"))
-            elif sync.wake_at_ns <= now_ns:
-                self._ask(sync.ask_further())
-                sync.wake_at_ns = now_ns + (sync.deadline_ns - now_ns) // 4 + 1
+        asks, given_up = self._syncs.wake(now_ns)
+        self._ask(asks)
+        for work in given_up:
+            self._parked -= 1
+            self.counters["sync.timeout"] += 1
+            self._send.append(_without_histories(work, BUSY, "the version could not be fetched in time"))
         return self._flush()
 
     # --- examining a request ----------------------------------------------------------------------------------
 
-    def _admit(self, work: Work, operation: Operation | None) -> None:
-        """Check rights and names, classify, set up. Raises Declined with the reason."""
-        if operation is None:
-            self._check_repair_rights(work)
-            plan = plan_repair(self.quorums, work.request.target, work.views)
-        else:
-            work.operation = operation
-            work.is_query = self._check_operation(work.client, operation)
-            plan = plan_operation(self.quorums, work.views)
-        if isinstance(plan, Plan):
-            operation_digest = digest(work.request.operation) if operation else NO_OPERATION
-            work.step = set_up(
-                plan, client=work.client, operation_digest=operation_digest, history_set_digest=work.culled.digest
-            )
-
-    def _check_operation(self, client: ClientId, operation: Operation) -> bool:
-        """Whether the calls are queries (all or none); Declined if one of them cannot be."""
-        kinds = set()
-        for call in operation.calls:
-            is_update = call.method == CANCEL or self._executor.is_update(operation.objects, call.method)
-            if is_update is None:
-                name = type_of(operation.objects[0])
-                if self._executor.initial(operation.objects[0]) is None:
-                    raise Declined(f"UnknownType: the servers know no object type {name!r}; load it with --objects")
-                raise Declined(f"UnknownMethod: {name} has no method {call.method!r}")
-            kinds.add(is_update)
-            for name in operation.objects:
-                is_allowed = (
-                    self._access.knows(client, name)
-                    if call.method == CANCEL
-                    else self._access.allows(client, name, call.method)
-                )
-                if not is_allowed:
-                    raise Declined(f"NotAllowed: your access rules do not cover {call.method!r} of {name!r}")
-        if len(kinds) > 1:
-            raise Declined("InvalidArguments: one operation carries either queries or updates, not both")
-        return kinds == {False}
-
-    def _check_repair_rights(self, work: Work) -> None:
-        """A client may repair what it has any right on, and what a candidate it must judge names (§7, Limits)."""
-        target = work.request.target
-        if not self._access.knows(work.client, target):
-            raise Declined(f"NotAllowed: your access rules do not cover {target!r}")
-        for each in work.request.sets:
-            name = each.object_id
-            is_named = any(candidate.covers(name) for candidate in work.views[target].repairable)
-            if not is_named and not self._access.knows(work.client, name):
-                raise Declined(f"NotAllowed: your access rules do not cover {name!r}")
-            if self._executor.initial(name) is None:
-                raise Declined(f"UnknownType: the servers know no object type {type_of(name)!r}")
-
     def _advance(self, now_ns: int, work: Work) -> None:
         """Take a request as far as it goes: a reply, or a wait after which this is called again."""
-        if self._is_loading(work, [each.object_id for each in work.request.sets]):
+        if self._is_loading(work, work.names):
             return
         step = work.step
         if step is None:
@@ -330,10 +223,11 @@ class Server:
         if work.operation is None:
             self._reply(work, SUCCESS, candidate=timestamp)
             return True
-        versions = [decode_version(replica.versions[timestamp]) for replica in replicas]
+        versions = [trusted_version(replica.versions[timestamp]) for replica in replicas]
         by_name = dict(zip(step.objects, versions, strict=True))
         # The version records its calls: all are found in its ring, none is run.
-        result = execute(self._executor, work.client, work.operation, time_of(timestamp), by_name)
+        time = time_of(timestamp)
+        result = execute(self._executor, work.client, work.operation, by_name, is_query=False, time=time)
         joint = _joint_digest(versions)
         self._reply(work, SUCCESS, answers=result.answers, candidate=timestamp, version_digest=joint)
         return True
@@ -352,14 +246,14 @@ class Server:
                 self._reply(work, FAIL)
                 return
             versions[name] = data
-        result = execute(self._executor, work.client, operation, 0, versions)
+        result = execute(self._executor, work.client, operation, versions, is_query=True, time=0)
         self._reply(work, FAIL, answers=result.answers)
 
     def _held_version(self, replica: Replica, timestamp: LogicalTimestamp) -> Version | None:
         """The version this server has at a timestamp; None for barriers and versions it does not hold."""
         data = replica.versions.get(timestamp)
         if data is not None:
-            return decode_version(data)
+            return trusted_version(data)
         state = None if needs_version(timestamp) or timestamp[8] else self._executor.initial(replica.object_id)
         return None if state is None else initial_version(state)
 
@@ -414,7 +308,7 @@ class Server:
         assert operation is not None, "METHOD is planned for operations only"
         by_name = dict(zip(step.objects, versions, strict=True))
         time = time_of(step.candidate.timestamp)
-        result = execute(self._executor, work.client, operation, time, by_name)
+        result = execute(self._executor, work.client, operation, by_name, is_query=work.is_query, time=time)
         digest_of_versions = b""
         if result.versions is not None:
             changed = dict(zip(operation.objects, result.versions, strict=True))
@@ -474,7 +368,7 @@ class Server:
         version_digest: bytes = b"",
     ) -> None:
         """Show the histories and their authenticators, but nothing that is not yet durable (§4.8)."""
-        replicas = [self._replicas[each.object_id] for each in work.request.sets]
+        replicas = [self._replicas[name] for name in work.names]
         histories = tuple([replica.history for replica in replicas])
         vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
         authenticators = [self._authenticator(replica) for replica in replicas if replica.history]
@@ -495,10 +389,7 @@ class Server:
 
     def _flush(self) -> Actions:
         """Hand over what the last input led to."""
-        wake_at_ns = None
-        if self._syncs:
-            wake_at_ns = min(min(sync.wake_at_ns, sync.deadline_ns) for sync, _ in self._syncs.values())
-        actions = Actions(tuple(self._store), tuple(self._send), tuple(self._load), wake_at_ns)
+        actions = Actions(tuple(self._store), tuple(self._send), tuple(self._load), self._syncs.wake_at_ns)
         self._store, self._send, self._load = [], [], []
         return actions
 
@@ -506,56 +397,30 @@ class Server:
 
     def _start_sync(self, now_ns: int, work: Work, key: VersionKey) -> None:
         """Wait for a version, together with everyone else who waits for it."""
-        self._parked += 1
-        if key in self._sync_numbers:
-            self._syncs[self._sync_numbers[key]][1].append(work)
-            return
-        if len(self._syncs) >= SYNCS_MAX:
-            self._parked -= 1
+        if self._syncs.is_full:
             self.counters["rejected.syncs-full"] += 1
             self._reply(work, BUSY)
             return
-        self._sync_count += 1
-        servers = self._likely_holders(work, key)
-        sync = Sync(now_ns, self._sync_count, key, servers=servers, needed=self.quorums.b + 1)
-        self._syncs[self._sync_count] = (sync, [work])
-        self._sync_numbers[key] = self._sync_count
-        self.counters["sync.started"] += 1
-        self._ask(sync.start(now_ns))
-
-    def _likely_holders(self, work: Work, key: VersionKey) -> tuple[int, ...]:
-        """Servers whose history in the request shows the timestamp, from the next one on; then all others (§5)."""
-        object_id, timestamp = key
-        others = [(self.index + step) % self.quorums.n for step in range(1, self.quorums.n)]
-        histories = next(each for each in work.culled.sets if each.object_id == object_id)
-        showing = set()
-        for server in others:
-            entries = decode_history(object_id, histories.of(server))
-            if any(entry.candidate.timestamp == timestamp for entry in entries):
-                showing.add(server)
-        return tuple(sorted(others, key=lambda server: server not in showing))
+        self._parked += 1
+        histories = next(each for each in work.culled.sets if each.object_id == key[0])
+        self._ask(self._syncs.wait(now_ns, work, key, histories))
 
     def _receive_sync(self, now_ns: int, server: int, reply: SyncReply) -> None:
         """Count one server's answer; go on with the work when the version is certain."""
-        if reply.number not in self._syncs:
+        asks, done = self._syncs.receive(server, reply)
+        self._ask(asks)
+        if done is None:
             return
-        sync, waiting = self._syncs[reply.number]
-        self._ask(sync.receive(server, reply))
-        if sync.version is None:
-            return
-        self._end_sync(reply.number)
+        sync, waiting = done
+        self._parked -= len(waiting)
         self.counters["sync.done"] += 1
+        assert sync.version is not None, "a sync ends here with a version"
         for work in waiting:
             work.fetched[sync.key] = sync.version
             self._advance(now_ns, work)
 
-    def _end_sync(self, number: int) -> None:
-        sync, waiting = self._syncs.pop(number)
-        self._parked -= len(waiting)
-        del self._sync_numbers[sync.key]
-
     def _ask(self, asks: list[tuple[int, bytes]]) -> None:
-        self._send.extend(Ask(server, frame) for server, frame in asks)
+        self._send.extend([Ask(server, frame) for server, frame in asks])
 
     def _serve_sync(self, work: SyncWork) -> None:
         """Give another server a version this one holds, old ones while they are kept."""

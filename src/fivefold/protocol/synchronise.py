@@ -6,10 +6,12 @@ that matches. On silence or mismatch further servers are asked.
 
 from __future__ import annotations
 
-from fivefold.protocol.history import LogicalTimestamp
-from fivefold.protocol.limits import SYNC_RETRY_NS, SYNC_TIMEOUT_NS
+from fivefold.protocol.admission import VersionKey, Work
+from fivefold.protocol.history import ObjectHistories, decode_history
+from fivefold.protocol.limits import SYNC_RETRY_NS, SYNC_TIMEOUT_NS, SYNCS_MAX
 from fivefold.protocol.messages import SyncReply, SyncRequest, sync_frame
-from fivefold.protocol.operations import ObjectId, digest
+from fivefold.protocol.operations import digest
+from fivefold.protocol.quorums import QuorumSystem
 
 
 class Sync:
@@ -28,7 +30,7 @@ class Sync:
         self,
         now_ns: int,
         number: int,
-        key: tuple[ObjectId, LogicalTimestamp],
+        key: VersionKey,
         *,
         servers: tuple[int, ...],
         needed: int,
@@ -74,3 +76,77 @@ class Sync:
     def ask_further(self) -> list[tuple[int, bytes]]:
         """Ask one server that has not been asked yet, for everything."""
         return [self._ask(self._queue.pop(0), is_whole=True)] if self._queue else []
+
+
+class SyncTable:
+    """The syncs under way at one server, and the requests that wait for each."""
+
+    def __init__(self, own_index: int, quorums: QuorumSystem) -> None:
+        """None under way."""
+        self._own_index = own_index
+        self._quorums = quorums
+        self._syncs: dict[int, tuple[Sync, list[Work]]] = {}
+        self._numbers: dict[VersionKey, int] = {}
+        self._count = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further sync may start."""
+        return len(self._syncs) >= SYNCS_MAX
+
+    @property
+    def wake_at_ns(self) -> int | None:
+        """When to call ``wake``."""
+        if not self._syncs:
+            return None
+        return min(min(sync.wake_at_ns, sync.deadline_ns) for sync, _ in self._syncs.values())
+
+    def wait(self, now_ns: int, work: Work, key: VersionKey, histories: ObjectHistories) -> list[tuple[int, bytes]]:
+        """Let the work wait for a version; what to ask whom if nobody waited for it before."""
+        if key in self._numbers:
+            self._syncs[self._numbers[key]][1].append(work)
+            return []
+        self._count += 1
+        sync = Sync(now_ns, self._count, key, servers=self._likely_holders(key, histories), needed=self._quorums.b + 1)
+        self._syncs[self._count] = (sync, [work])
+        self._numbers[key] = self._count
+        return sync.start(now_ns)
+
+    def _likely_holders(self, key: VersionKey, histories: ObjectHistories) -> tuple[int, ...]:
+        """Servers whose history in the request shows the timestamp, from the next one on; then all others (§5)."""
+        object_id, timestamp = key
+        others = [(self._own_index + step) % self._quorums.n for step in range(1, self._quorums.n)]
+        showing = set()
+        for server in others:
+            entries = decode_history(object_id, histories.of(server))
+            if any(entry.candidate.timestamp == timestamp for entry in entries):
+                showing.add(server)
+        return tuple(sorted(others, key=lambda server: server not in showing))
+
+    def receive(self, server: int, reply: SyncReply) -> tuple[list[tuple[int, bytes]], tuple[Sync, list[Work]] | None]:
+        """Count an answer: what to ask next, and the sync with its waiting work if that ended it."""
+        found = self._syncs.get(reply.number)
+        if found is None:
+            return [], None
+        asks = found[0].receive(server, reply)
+        if found[0].version is None:
+            return asks, None
+        self._end(reply.number)
+        return asks, found
+
+    def wake(self, now_ns: int) -> tuple[list[tuple[int, bytes]], list[Work]]:
+        """What to ask after a silence, and the work whose sync is given up."""
+        asks: list[tuple[int, bytes]] = []
+        given_up: list[Work] = []
+        for number, (sync, waiting) in list(self._syncs.items()):
+            if sync.deadline_ns <= now_ns:
+                self._end(number)
+                given_up.extend(waiting)
+            elif sync.wake_at_ns <= now_ns:
+                asks.extend(sync.ask_further())
+                sync.wake_at_ns = now_ns + SYNC_RETRY_NS
+        return asks, given_up
+
+    def _end(self, number: int) -> None:
+        sync, _ = self._syncs.pop(number)
+        del self._numbers[sync.key]

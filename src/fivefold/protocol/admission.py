@@ -1,0 +1,134 @@
+"""What a request means before any state is looked at: its rights, its names, and the step it derives to (PROTOCOL §4.1-2)."""
+
+from __future__ import annotations
+
+from fivefold.protocol.actions import Channel
+from fivefold.protocol.authenticators import Culled
+from fivefold.protocol.classify import Plan, Step, Views, plan_operation, plan_repair, set_up
+from fivefold.protocol.history import NO_OPERATION, LogicalTimestamp
+from fivefold.protocol.messages import Request, SyncRequest
+from fivefold.protocol.operations import (
+    CANCEL,
+    AccessPolicy,
+    ClientId,
+    Executor,
+    ObjectId,
+    Operation,
+    digest,
+    type_of,
+)
+from fivefold.protocol.quorums import QuorumSystem
+
+VersionKey = tuple[ObjectId, LogicalTimestamp]
+"""A version's object and timestamp."""
+
+
+class Work:
+    """A request on its way through the server.
+
+    Attributes:
+        names: its objects, in the order of the ids.
+        step: what it derives to; None if there is nothing to do but to show the histories.
+        is_query: an operation all of whose calls are queries.
+        fetched: versions that an object sync brought for it.
+    """
+
+    __slots__ = (
+        "channel",
+        "client",
+        "culled",
+        "fetched",
+        "is_query",
+        "names",
+        "number",
+        "operation",
+        "request",
+        "step",
+        "views",
+    )
+
+    def __init__(
+        self, channel: Channel, client: ClientId, number: int, request: Request, culled: Culled, views: Views
+    ) -> None:
+        """Start with what the request itself says; :func:`admit` fills in operation and step."""
+        self.channel, self.client, self.number = channel, client, number
+        self.request, self.culled, self.views = request, culled, views
+        self.names = list(views)
+        self.operation: Operation | None = None
+        self.step: Step | None = None
+        self.is_query = False
+        self.fetched: dict[VersionKey, bytes] = {}
+
+
+class SyncWork:
+    """Another server's sync request, waiting for its object."""
+
+    __slots__ = ("channel", "request")
+
+    def __init__(self, channel: Channel, request: SyncRequest) -> None:
+        """Remember where the answer goes."""
+        self.channel, self.request = channel, request
+
+
+class Declined(Exception):
+    """The call itself cannot be; the text goes to the client. Raised here, caught by the server."""
+
+
+def admit(
+    quorums: QuorumSystem, executor: Executor, access: AccessPolicy, work: Work, operation: Operation | None
+) -> None:
+    """Check rights and names, classify, set up.
+
+    Raises:
+        Declined: ``ErrorName: text`` for the caller.
+    """
+    if operation is None:
+        _check_repair(executor, access, work)
+        plan = plan_repair(quorums, work.request.target, work.views)
+    else:
+        work.operation = operation
+        work.is_query = _check_operation(executor, access, work.client, operation)
+        plan = plan_operation(quorums, work.views)
+    if isinstance(plan, Plan):
+        operation_digest = digest(work.request.operation) if operation else NO_OPERATION
+        work.step = set_up(
+            plan, client=work.client, operation_digest=operation_digest, history_set_digest=work.culled.digest
+        )
+
+
+def _check_operation(executor: Executor, access: AccessPolicy, client: ClientId, operation: Operation) -> bool:
+    """Whether the calls are queries (all or none)."""
+    kinds = set()
+    for call in operation.calls:
+        is_cancel = call.method == CANCEL
+        is_update = is_cancel or executor.is_update(operation.objects, call.method)
+        if is_update is None:
+            raise Declined(_unknown(executor, operation.objects, call.method))
+        kinds.add(is_update)
+        for name in operation.objects:
+            if not (access.knows(client, name) if is_cancel else access.allows(client, name, call.method)):
+                raise Declined(f"NotAllowed: your access rules do not cover {call.method!r} of {name!r}")
+    if len(kinds) > 1:
+        raise Declined("InvalidArguments: one operation carries either queries or updates, not both")
+    return False in kinds
+
+
+def _unknown(executor: Executor, objects: tuple[ObjectId, ...], method: str) -> str:
+    for name in objects:
+        if executor.initial(name) is None:
+            return f"UnknownType: the servers know no object type {type_of(name)!r}; load it with --objects"
+    named = ", ".join(map(type_of, objects))
+    return f"UnknownMethod: the servers know no method {method!r} of {named}; do they run another version of it?"
+
+
+def _check_repair(executor: Executor, access: AccessPolicy, work: Work) -> None:
+    """A client may repair what it has any right on, and what a candidate it must judge names (§7, Limits)."""
+    target = work.request.target
+    if not access.knows(work.client, target):
+        raise Declined(f"NotAllowed: your access rules do not cover {target!r}")
+    for name in work.names:
+        is_named = any(candidate.covers(name) for candidate in work.views[target].repairable)
+        if not is_named and not access.knows(work.client, name):
+            raise Declined(f"NotAllowed: your access rules do not cover {name!r}")
+        if executor.initial(name) is None:
+            raise Declined(f"UnknownType: the servers know no object type {type_of(name)!r}")

@@ -58,8 +58,7 @@ class Reloader:
         return isinstance(peer, int) or any(client.id == peer for client in self._configuration.clients)
 
     def _refuse_other_servers(self, new: Configuration) -> None:
-        old = self._configuration
-        if (new.cluster_id, new.quorums, new.servers) != (old.cluster_id, old.quorums, old.servers):
+        if _fixed(new) != _fixed(self._configuration):
             raise ConfigurationError(
                 f"{self._path} has other servers than at the start: only clients may change while a cluster exists"
             )
@@ -70,3 +69,9 @@ class Reloader:
         except OSError:
             return (0, 0)
         return (status.st_mtime_ns, status.st_ino)
+
+
+def _fixed(configuration: Configuration) -> tuple[object, ...]:
+    """What must stay the same while a cluster exists."""
+    quorums = configuration.quorums
+    return configuration.cluster_id, quorums.n, quorums.t, quorums.b, configuration.servers

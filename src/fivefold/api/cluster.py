@@ -42,11 +42,13 @@ class ClusterStatus(Struct, frozen=True):
         quorums: n, t, b and what follows from them.
         servers: what each server says about itself; None for those that did not answer.
         evidence: what speaks against which server.
+        failures: why a server is not connected, for each that is not.
     """
 
     quorums: QuorumSystem
     servers: tuple[ServerStatus | None, ...]
     evidence: tuple[Evidence, ...]
+    failures: dict[int, str]
 
 
 class Cluster:
@@ -121,7 +123,11 @@ class Cluster:
         def resolve(since: int) -> Awaitable[Any]:
             return self._resolve(operation, since, deadline_s)
 
-        return answer_of(self.registry, operation.objects, call.method, outcome, resolve)
+        try:
+            return answer_of(self.registry, operation.objects, call.method, outcome, resolve)
+        except Unavailable as error:
+            reasons = "; ".join(f"server {server}: {failure}" for server, failure in self._node.failures.items())
+            raise Unavailable(f"{error} ({reasons})" if reasons else str(error)) from None
 
     async def _resolve(self, lost: Operation, since: int, deadline_s: float) -> Any:  # noqa: ANN401
         """One update that finds the lost call in the ring, or makes sure that it never will be applied (§6)."""
@@ -141,7 +147,7 @@ class Cluster:
         """Ask every server about itself, and add what this client holds against them."""
         quorums = self._node.session.knowledge.quorums
         servers = await asyncio.gather(*(self._node.status(server, timeout) for server in range(quorums.n)))
-        return ClusterStatus(quorums, tuple(servers), self.evidence())
+        return ClusterStatus(quorums, tuple(servers), self.evidence(), self._node.failures)
 
     def evidence(self) -> tuple[Evidence, ...]:
         """What this client holds against which server."""
@@ -161,6 +167,7 @@ async def connect(
     objects: Iterable[str] = (),
     deadline: float = DEADLINE_S,
     connect_timeout: float = CONNECT_S,
+    needs_quorum: bool = True,
     tls: bool = True,
 ) -> AsyncIterator[Cluster]:
     """Connect to a cluster for the length of an ``async with`` block.
@@ -172,6 +179,7 @@ async def connect(
         objects: modules whose object types to load; types handed to ``Cluster.object`` are registered by themselves.
         deadline: seconds that a call may take.
         connect_timeout: seconds to wait for a quorum of servers.
+        needs_quorum: False connects to whoever is there within ``connect_timeout``, to find out what is wrong.
         tls: False for experiments on loopback only; the servers must do the same.
 
     Raises:
@@ -186,7 +194,7 @@ async def connect(
         registry.load(module)
     session = Session(configuration.quorums, random.SystemRandom())
     node = ClientNode(session, StreamTransport(credentials, tls=tls))
-    await node.start(connect_timeout)
+    await node.start(connect_timeout, needs_quorum=needs_quorum)
     try:
         yield Cluster(node, registry, deadline_s=deadline)
     finally:

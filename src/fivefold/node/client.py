@@ -35,8 +35,10 @@ class ClientNode:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
 
-    async def start(self, timeout_s: float) -> None:
+    async def start(self, timeout_s: float, *, needs_quorum: bool = True) -> None:
         """Connect to all servers; return once a quorum is connected.
+
+        Without ``needs_quorum``, for who wants to see what is wrong: once all are, or after the time with fewer.
 
         Raises:
             Unavailable: fewer servers than a quorum could be reached in time; says why for each of the others.
@@ -49,11 +51,13 @@ class ClientNode:
             link.start()
         try:
             async with asyncio.timeout(timeout_s):
-                while sum(link.is_up for link in self._links) < quorums.q:
+                while sum(link.is_up for link in self._links) < (quorums.q if needs_quorum else quorums.n):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            reasons = [f"server {link.server}: {link.failure or 'silent'}" for link in self._links if not link.is_up]
+            if not needs_quorum:
+                return
+            reasons = [f"server {server}: {failure}" for server, failure in self.failures.items()]
             up = sum(link.is_up for link in self._links)
             await self.close()
             raise Unavailable(
@@ -85,6 +89,11 @@ class ClientNode:
     def servers_up(self) -> list[bool]:
         """Which servers are connected."""
         return [link.is_up for link in self._links]
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Why a server is not connected, for each that is not."""
+        return {link.server: link.failure or "silent" for link in self._links if not link.is_up}
 
     # --- calls ------------------------------------------------------------------------------------------------
 

@@ -101,6 +101,8 @@ def _check_operation(executor: Executor, access: AccessPolicy, client: ClientId,
     kinds = set()
     for call in operation.calls:
         is_cancel = call.method == CANCEL
+        if is_cancel and any(executor.initial(name) is None for name in operation.objects):
+            raise Declined(_unknown(executor, operation.objects, call.method))
         is_update = is_cancel or executor.is_update(operation.objects, call.method)
         if is_update is None:
             raise Declined(_unknown(executor, operation.objects, call.method))

@@ -59,11 +59,6 @@ class AuthenticatorKeys:
         return f"AuthenticatorKeys(own_index={self.own_index})"
 
 
-def mac_for(authenticator: bytes, receiver: int) -> bytes:
-    """The MAC of an authenticator that ``receiver`` can check."""
-    return authenticator[receiver * MAC_BYTES : (receiver + 1) * MAC_BYTES]
-
-
 class Culled:
     """A request's history sets after culling.
 

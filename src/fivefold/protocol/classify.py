@@ -20,6 +20,7 @@ from fivefold.protocol.history import (
     ObjectHistories,
     Part,
     decode_history,
+    initial_entry,
     make_timestamp,
     time_of,
 )
@@ -56,19 +57,23 @@ class View:
         object_id = self.object_id = histories.object_id
         orders: dict[Candidate, int] = {}
         self.flags: dict[Candidate, int] = {}
-        self.latest = INITIAL_TIMESTAMP
+        latest = INITIAL_TIMESTAMP
         holders = histories.holders
-        for index, data in enumerate((b"", *histories.histories)):
+        initial = holders.count(0)
+        if initial:
+            orders[initial_entry(object_id).candidate] = initial
+        for index, data in enumerate(histories.histories, 1):
             count = holders.count(index)
-            if not count:
-                continue
             history = decode_history(object_id, data)
             for entry in history:
                 candidate = entry.candidate
                 orders[candidate] = orders.get(candidate, 0) + count
                 if entry.is_settled:
                     self.flags[candidate] = self.flags.get(candidate, 0) + count
-            self.latest = max(self.latest, history[-1].candidate.timestamp)
+            newest = history[-1].candidate.timestamp
+            if newest > latest:
+                latest = newest
+        self.latest = latest
         self.orders = orders
         found = [candidate for candidate, order in orders.items() if order >= quorums.r]
         if len(found) > 1:

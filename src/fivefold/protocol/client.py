@@ -76,15 +76,27 @@ class Round:
     """One request and its replies.
 
     Attributes:
-        votes: each server's vote with the bytes it came in and the authenticators behind it.
+        votes: each server's vote.
+        read: the distinct votes by the bytes they came in, each decoded once.
+        tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
         busy: servers that answered BUSY, which is no answer.
     """
 
     __slots__ = (
-        "authenticators", "body", "busy", "conditioned_time", "leader", "numbers", "objects", "purpose", "raw", "sent",
-        "started_ns", "votes",
-    )  # fmt: skip
+        "authenticators",
+        "body",
+        "busy",
+        "conditioned_time",
+        "numbers",
+        "objects",
+        "purpose",
+        "read",
+        "sent",
+        "started_ns",
+        "tails",
+        "votes",
+    )
 
     def __init__(
         self,
@@ -103,9 +115,9 @@ class Round:
         self.numbers: list[int] = []
         self.sent: dict[int, int] = {}
         self.busy: set[int] = set()
-        self.raw: dict[int, tuple[bytes, bytes]] = {}
         self.votes: dict[int, Vote] = {}
-        self.leader: Vote | None = None
+        self.read: dict[bytes, Vote] = {}
+        self.tails: dict[int, bytes] = {}
 
     def is_dead(self, q: int) -> bool:
         """Whether an update attempt can certainly never be accepted by r servers (see the module's docstring)."""
@@ -204,10 +216,11 @@ class Invocation:
         round_ = self._round = Round(now_ns, purpose, request, knowledge.authenticators(request.sets))
         order = knowledge.order(self.objects[0])
         servers = order[: knowledge.quorums.q]
-        trial = next((s for s in order[knowledge.quorums.q :] if knowledge.slow.get(s, now_ns + 1) <= now_ns), None)
-        if trial is not None:
-            knowledge.slow[trial] = now_ns + limits.TRIAL_AFTER_NS
-            servers = [*servers, trial]
+        if knowledge.slow:
+            trial = next((s for s in order[knowledge.quorums.q :] if knowledge.slow.get(s, now_ns + 1) <= now_ns), None)
+            if trial is not None:
+                knowledge.slow[trial] = now_ns + limits.TRIAL_AFTER_NS
+                servers = [*servers, trial]
         self._send(round_, servers)
         patience = 4 * knowledge.round_trip_ns
         self._sleep(now_ns + min(max(patience, limits.PROBE_AFTER_NS), limits.PROBE_AFTER_NS_MAX))
@@ -232,13 +245,14 @@ class Invocation:
         """A reply to a round of this invocation; ``PeerViolation`` if its vote cannot be read."""
         if round_ is not self._round or server in round_.votes:
             return
-        same = next((other for other, (data, _) in round_.raw.items() if data == vote_bytes), None)
-        vote = self._read(round_, vote_bytes) if same is None else round_.votes[same]
+        vote = round_.read.get(vote_bytes)
+        if vote is None:
+            vote = round_.read[vote_bytes] = self._read(round_, vote_bytes)
         if vote.status == BUSY:
             round_.busy.add(server)
         else:
-            round_.raw[server] = (vote_bytes, tail)
             round_.votes[server] = vote
+            round_.tails[server] = tail
         self._evaluate(now_ns)
 
     def _read(self, round_: Round, vote_bytes: bytes) -> Vote:
@@ -318,12 +332,15 @@ class Invocation:
         round_ = self._round
         assert round_ is not None, "replies are counted while a round is open"
         quorums = self._driver.knowledge.quorums
-        leader, group = _leading(round_)
-        if leader is not None and leader.status == DECLINED and len(group) > quorums.b:
-            self._end(Refused(leader.answers[0][1:].decode(errors="replace")))
+        answered = len(round_.votes)
+        if answered < quorums.q and answered + len(round_.busy) < len(round_.sent) and len(round_.read) == 1:
             return
-        if len(round_.votes) < quorums.q:
-            if len(round_.votes) + len(round_.busy) >= len(round_.sent) and len(round_.sent) < quorums.n:
+        reason = _declined(round_, quorums.b)
+        if reason is not None:
+            self._end(Refused(reason))
+            return
+        if answered < quorums.q:
+            if answered + len(round_.busy) >= len(round_.sent) and len(round_.sent) < quorums.n:
                 self._ask_further(now_ns, round_)
             return
         accepted = _accepted(round_)
@@ -394,10 +411,15 @@ class Invocation:
         knowledge = self._driver.knowledge
         self._driver.close_round(round_)
         self._round = None
-        for server, vote in round_.votes.items():
-            knowledge.slow.pop(server, None)
+        if knowledge.slow:
+            for server in round_.votes:
+                knowledge.slow.pop(server, None)
+        for vote in round_.read.values():
             if vote.status in (SUCCESS, FAIL):
-                knowledge.absorb(server, round_.objects, vote, round_.raw[server][1])
+                tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
+                knowledge.absorb(round_.objects, vote, tails)
+                if len(tails) == len(round_.votes) >= knowledge.quorums.q:
+                    knowledge.remember_fit(round_.objects, list(tails), vote)
         took = now_ns - round_.started_ns
         knowledge.round_trip_ns = (7 * knowledge.round_trip_ns + took) // 8 if knowledge.round_trip_ns else took
 
@@ -490,13 +512,12 @@ class Invocation:
                 knowledge.note_alone(holders[0])
 
 
-def _leading(round_: Round) -> tuple[Vote | None, list[int]]:
-    """The DECLINED vote that most servers gave, and who they are."""
-    declined = [(server, vote) for server, vote in round_.votes.items() if vote.status == DECLINED]
-    if not declined:
-        return None, []
-    group = max(([s for s, v in declined if v == vote] for _, vote in declined), key=len)
-    return round_.votes[group[0]], group
+def _declined(round_: Round, b: int) -> str | None:
+    """Why the servers decline the call, if b + 1 of them say the same."""
+    for vote in round_.read.values():
+        if vote.status == DECLINED and sum(each is vote for each in round_.votes.values()) > b:
+            return vote.answers[0][1:].decode(errors="replace")
+    return None
 
 
 def _accepted(round_: Round) -> list[int]:

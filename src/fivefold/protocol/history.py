@@ -122,8 +122,12 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def is_method(self) -> bool:
-        """Whether it was made by METHOD, not by COPY: LT.time = 1 + the greatest LT_co.time (§4 Pruning, S6)."""
-        return time_of(self.timestamp) == 1 + max(time_of(part.conditioned_on) for part in self.parts)
+        """Whether it was made by METHOD, not by COPY (§4 Pruning, S6): only a method's LT has an operation digest.
+
+        Not "LT.time = 1 + the greatest LT_co.time": a barrier derived without x can have x's time, and then the copy
+        of x has it too. tests/scenarios/test_pruning.py loses a completed update that way.
+        """
+        return self.timestamp[25:57] != NO_OPERATION
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
@@ -191,7 +195,7 @@ def _decode(object_id: ObjectId, data: bytes) -> ReplicaHistory:
         raise PeerViolation("history-too-large")
     try:
         history = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PeerViolation("history-malformed", str(error)) from None
     if not 0 < len(history) <= HISTORY_CANDIDATES_MAX or _encoder.encode(history) != data:
         raise PeerViolation("history-not-canonical")

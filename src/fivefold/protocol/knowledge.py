@@ -6,12 +6,11 @@ Cached histories help to classify, never to finish: whatever a client returns re
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from fivefold.errors import PeerViolation
-from fivefold.protocol.authenticators import MAC_BYTES, mac_for
+from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
 from fivefold.protocol.history import INITIAL_HISTORY, ObjectHistories, decode_history, make_histories, time_of
 from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
@@ -21,17 +20,23 @@ from fivefold.protocol.quorums import QuorumSystem
 
 
 class Known:
-    """The latest history and authenticator of every server for one object."""
+    """The latest history and authenticator of every server for one object.
 
-    __slots__ = ("authenticators", "histories")
+    Attributes:
+        fitted: the history set that the last round ended with, as long as nothing else was learnt.
+    """
+
+    __slots__ = ("authenticators", "fitted", "histories")
 
     def __init__(self, n: int) -> None:
         """All initial."""
         self.histories = [INITIAL_HISTORY] * n
         self.authenticators = [b""] * n
+        self.fitted: ObjectHistories | None = None
 
     def forget(self, server: int) -> None:
         """Treat the server's history as unknown."""
+        self.fitted = None
         self.histories[server] = INITIAL_HISTORY
         self.authenticators[server] = b""
 
@@ -75,6 +80,7 @@ class Knowledge:
         self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
         self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
         self._alone = [0] * quorums.n
+        self._is_anybody_doubted = False
 
     # --- histories --------------------------------------------------------------------------------------------
 
@@ -93,30 +99,34 @@ class Knowledge:
         """Whether any server ever told this client about the object."""
         return object_id in self._known
 
-    def absorb(self, server: int, objects: Iterable[ObjectId], vote: Vote, tail: bytes) -> bool:
-        """Take over a reply's histories and authenticators; False (and a strike) if they make no sense."""
-        objects = tuple(objects)
+    def absorb(self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes]) -> None:
+        """Take over what servers that cast the same vote show: its histories, and each one's own authenticators."""
         size = MAC_BYTES * self.quorums.n
-        if len(vote.histories) != len(objects) or len(tail) != size * sum(map(bool, vote.histories)):
-            self.strike(server, "malformed")
-            return False
+        expected = size * sum(map(bool, vote.histories))
+        for server, tail in tails.items():
+            if len(tail) != expected:
+                self.strike(server, "malformed")
+                tails = {s: t for s, t in tails.items() if len(t) == expected}
         offset = 0
         for object_id, history in zip(objects, vote.histories, strict=True):
             known = self.of(object_id)
-            if not history:
-                known.forget(server)
-                continue
-            try:
-                decode_history(object_id, history)
-            except PeerViolation:
-                self.strike(server, "malformed")
-                return False
-            known.histories[server] = history
-            known.authenticators[server] = tail[offset : offset + size]
-            offset += size
+            known.fitted = None
+            for server, tail in tails.items():
+                known.histories[server] = history
+                known.authenticators[server] = tail[offset : offset + size] if history else b""
+            if history:
+                offset += size
         for culled in vote.culled:
-            self._note_cull(culled, server)
-        return True
+            for server in tails:
+                self._note_cull(culled, server)
+
+    def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
+        """All servers of the last round, at least q, cast one vote: condition the next operation on just that."""
+        chosen = set(servers[: self.quorums.q])
+        for object_id, history in zip(objects, vote.histories, strict=True):
+            if history:
+                held = [history if server in chosen else INITIAL_HISTORY for server in range(self.quorums.n)]
+                self.of(object_id).fitted = make_histories(object_id, held)
 
     def trusted(self, object_id: ObjectId) -> ObjectHistories:
         """The history set to classify: everybody's but those of the excluded and, where enough remain, the suspected."""
@@ -128,6 +138,8 @@ class Knowledge:
         Leaving out what the other servers showed last saves them MACs to check; a server that knows better refuses.
         """
         known, q = self.of(object_id), self.quorums.q
+        if known.fitted is not None:
+            return known.fitted
         histories = known.histories
         best = max(set(histories), key=histories.count) if histories.count(histories[0]) < q else histories[0]
         if not best or histories.count(best) < q:
@@ -198,11 +210,12 @@ class Knowledge:
         return sorted(preference, key=self.rank)
 
     def _has_doubts(self) -> bool:
-        return any(self._culled_by) or any(self._strikes)
+        return self._is_anybody_doubted
 
     def strike(self, server: int, kind: str) -> None:
         """Count something that an honest server does not do, or does only by bad luck."""
         self._strikes[server][kind] += 1
+        self._is_anybody_doubted = True
 
     def is_excluded(self, server: int) -> bool:
         """More than b servers culled it: at least one of them is honest, so it is malevolent (§6)."""
@@ -222,6 +235,7 @@ class Knowledge:
     def _note_cull(self, culled: int, by: int) -> None:
         if 0 <= culled < self.quorums.n and culled != by:
             self._culled_by[culled].add(by)
+            self._is_anybody_doubted = True
 
     def evidence(self) -> list[Evidence]:
         """What speaks against whom, for the operator."""
@@ -241,4 +255,5 @@ class Knowledge:
 
 def column(authenticators: list[bytes], receiver: int) -> bytes:
     """The proof for one server: its MAC of each authenticator."""
-    return b"".join([mac_for(each, receiver) for each in authenticators])
+    start, end = receiver * MAC_BYTES, (receiver + 1) * MAC_BYTES
+    return b"".join([each[start:end] for each in authenticators])

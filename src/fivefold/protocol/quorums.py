@@ -23,7 +23,7 @@ class QuorumSystem:
         r: order from which a candidate is repairable.
     """
 
-    __slots__ = ("b", "n", "q", "r", "t")
+    __slots__ = ("_rotations", "b", "n", "q", "r", "t")
 
     def __init__(self, n: int, t: int, b: int, *, q: int | None = None, r: int | None = None) -> None:
         """Check the constraints; ``q`` and ``r`` default to the values of PROTOCOL §1.
@@ -43,6 +43,7 @@ class QuorumSystem:
         self.q = -(-(2 * n + 2 * b + 1) // 3) if q is None else q
         self.r = n - self.q + b + 1 if r is None else r
         self._check_constraints()
+        self._rotations = [tuple((first + step) % n for step in range(n)) for first in range(n)]
 
     def _check_constraints(self) -> None:
         n, t, b, q, r = self.n, self.t, self.b, self.q, self.r
@@ -64,7 +65,7 @@ class QuorumSystem:
         The first q are the object's *preferred quorum*; the rest are probed in this order.
         """
         first = int.from_bytes(digest(object_id.encode())[:8], "big") % self.n
-        return tuple((first + step) % self.n for step in range(self.n))
+        return self._rotations[first]
 
     def __repr__(self) -> str:
         """All five numbers."""

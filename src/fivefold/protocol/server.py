@@ -171,7 +171,7 @@ class Server:
         for work in given_up:
             self._parked -= 1
             self.counters["sync.timeout"] += 1
-            self._send.append(_without_histories(work, BUSY, "the version could not be fetched in time"))
+            self._put_off(work, "the version could not be fetched in time")
         return self._flush()
 
     # --- examining a request ----------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class Server:
                 self._fail_stale(work)
                 return
         if self.storage_failure is not None and not work.is_query:
-            self._reply(work, BUSY)
+            self._put_off(work, self.storage_failure)
             return
         versions = self._versions(now_ns, work, step, replicas)
         settled = self._newly_settled(work, step, replicas)
@@ -299,7 +299,7 @@ class Server:
         if step.kind is not Kind.METHOD:
             if not self._has_room(work, step):
                 self.counters["rejected.history-full"] += 1
-                self._reply(work, BUSY)
+                self._put_off(work, "the history is full of candidates that are not established")
                 return
             self._accept(now_ns, step, [encode_version(version) for version in versions], settled)
             self._reply(work, SUCCESS, candidate=step.candidate.timestamp)
@@ -375,6 +375,10 @@ class Server:
         reply = Reply(work.channel, reply_frame(work.number, vote, authenticators))
         self._release(reply, max([replica.sequence for replica in replicas]))
 
+    def _put_off(self, work: Work, reason: str) -> None:
+        """BUSY shows no histories, so it need not wait for the disk."""
+        self._send.append(_without_histories(work, BUSY, reason))
+
     def _authenticator(self, replica: Replica) -> bytes:
         if replica.authenticator is None:
             replica.authenticator = self.keys.make(replica.digest)
@@ -399,7 +403,7 @@ class Server:
         """Wait for a version, together with everyone else who waits for it."""
         if self._syncs.is_full:
             self.counters["rejected.syncs-full"] += 1
-            self._reply(work, BUSY)
+            self._put_off(work, "too many versions are being fetched")
             return
         self._parked += 1
         histories = next(each for each in work.culled.sets if each.object_id == key[0])

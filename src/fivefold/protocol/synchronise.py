@@ -24,7 +24,10 @@ class Sync:
         deadline_ns: when to give up.
     """
 
-    __slots__ = ("_copies", "_digests", "_needed", "_number", "_queue", "deadline_ns", "key", "version", "wake_at_ns")
+    __slots__ = (
+        "_asked_whole", "_copies", "_digests", "_needed", "_number", "_queue", "deadline_ns", "key", "version",
+        "wake_at_ns",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,7 +47,8 @@ class Sync:
         self._needed = needed
         self._queue = list(servers)
         self._digests: dict[int, bytes] = {}
-        self._copies: dict[bytes, bytes] = {}
+        self._copies: dict[int, tuple[bytes, bytes]] = {}
+        self._asked_whole: set[int] = set()
 
     def start(self, now_ns: int) -> list[tuple[int, bytes]]:
         """Ask the first servers: pairs of server and frame."""
@@ -54,6 +58,8 @@ class Sync:
 
     def _ask(self, server: int, *, is_whole: bool) -> tuple[int, bytes]:
         object_id, timestamp = self.key
+        if is_whole:
+            self._asked_whole.add(server)
         return server, sync_frame(SyncRequest(self._number, object_id, timestamp, is_whole))
 
     def receive(self, server: int, reply: SyncReply) -> list[tuple[int, bytes]]:
@@ -61,17 +67,19 @@ class Sync:
         if reply.version:
             if digest(reply.version) != reply.digest:
                 return self.ask_further()
-            self._copies[reply.digest] = reply.version
+            self._copies[server] = (reply.digest, reply.version)  # the last one of each server: a liar cannot fill the memory
         if not reply.digest:
             return self.ask_further()
         self._digests[server] = reply.digest
         agreeing = [each for each, found in self._digests.items() if found == reply.digest]
         if len(agreeing) < self._needed:
             return self.ask_further() if len(set(self._digests.values())) > 1 else []
-        if reply.digest in self._copies:
-            self.version = self._copies[reply.digest]
+        self.version = next((data for found, data in self._copies.values() if found == reply.digest), None)
+        if self.version is not None:
             return []
-        return [self._ask(agreeing[0], is_whole=True)]
+        # A liar may agree and keep the copy to itself: each server is asked for it once, then the next.
+        holders = [each for each in agreeing if each not in self._asked_whole]
+        return [self._ask(holders[0], is_whole=True)] if holders else self.ask_further()
 
     def ask_further(self) -> list[tuple[int, bytes]]:
         """Ask one server that has not been asked yet, for everything."""

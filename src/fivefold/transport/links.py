@@ -47,6 +47,7 @@ class StreamLink:
         self._refusal: str | None = None  # why we ourselves gave up on the peer
         self._ended: asyncio.Future[str] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def is_up(self) -> bool:
@@ -74,15 +75,19 @@ class StreamLink:
 
     async def close(self) -> None:
         """End the connection and stop connecting; no callback is called afterwards."""
+        self._is_closed = True
         self._up = None
+        wire = self._wire
+        if wire is not None:
+            wire.on_frame = _ignore
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._wire is not None and self._ended is not None:
-            self._wire.on_frame = _ignore
-            self._wire.close()
+        if wire is not None and wire.is_open and self._ended is not None:
+            wire.close()
             await asyncio.wait([self._ended], timeout=limits.CLOSE_TIMEOUT_S)
-            self._wire.abort()
+        if wire is not None:
+            wire.abort()
 
     # --- connecting ----------------------------------------------------------------------------------------------
     async def _keep_connected(self) -> None:
@@ -123,6 +128,9 @@ class StreamLink:
 
     def _made(self) -> None:
         assert self._wire is not None
+        if self._is_closed:
+            self._wire.abort()
+            return
         if not self._uses_tls:
             self._wire.send(encode_hello(self._credentials.certificate))
             return  # up when the answer is here
@@ -139,7 +147,7 @@ class StreamLink:
         elif certificate != self._credentials.certificate_of(self.server):
             self._refusal = f"whoever answers at the address of server {self.server} is not that server"
         if self._refusal is not None:
-            self._wire.abort()
+            self._wire.close()  # in order, so that the listener can tell the reason too
             return
         self._wire.trust(self._on_frame)
         self._up = self._wire
@@ -155,15 +163,13 @@ class StreamLink:
             self._on_down()
 
     def _describe(self, failure: Exception | None) -> str:
-        match failure:
-            case None:
-                return f"server {self.server} closed the connection"
-            case ssl.SSLCertVerificationError():
-                return f"server {self.server} shows another certificate than the cluster file's"
-            case ssl.SSLError() if "ALERT" in str(failure.reason):
-                return f"server {self.server} refuses this identity ({failure.reason}): its cluster file may be older"
-            case _:
-                return f"server {self.server}: {failure}"
+        if isinstance(failure, ssl.SSLCertVerificationError):
+            return f"server {self.server} shows another certificate than the cluster file's"
+        if self._up is not None and not self._up.has_received:
+            # In TLS 1.3 we are through before the server has looked at our certificate, and neither asyncio nor uvloop
+            # sends the alert with which it would tell us.
+            return f"server {self.server} hung up at once: the cluster file it uses may not have this identity"
+        return f"server {self.server}: {failure or 'the connection was closed'}"
 
 
 def _ignore(frame: bytes) -> None:

@@ -60,14 +60,10 @@ class StreamConnection:
         """Send what is queued, then end the connection."""
         self.wire.close()
 
-    def refuse(self, reason: str) -> None:
-        """Count the reason and end the connection."""
-        self._listener.counters[reason] += 1
-        self.wire.abort()
-
     def _refused(self) -> bool:
         if self.wire.is_open:
-            self.refuse("output_overflow")
+            self._listener.counters["output_overflow"] += 1
+            self.wire.abort()
         return False
 
     # --- identification ----------------------------------------------------------------------------------------
@@ -77,7 +73,7 @@ class StreamConnection:
         if self.wire.is_our_version():
             self._identify(self.wire.certificate() or b"")
         else:
-            self.refuse("other_version")
+            self._refuse("other_version")
 
     def _hear_hello(self, frame: bytes) -> None:
         is_our_version, certificate = decode_hello(frame)
@@ -86,21 +82,24 @@ class StreamConnection:
         if is_our_version:
             self._identify(certificate)
         else:
-            self._listener.counters["other_version"] += 1
-            self.wire.close()
+            self._refuse("other_version")
 
     def _identify(self, certificate: bytes) -> None:
         listener = self._listener
         peer = listener.credentials.identify(certificate)
         if peer is None:
-            self.refuse("unknown_peer")
+            self._refuse("unknown_peer")
         elif not listener.admit(peer):
-            self.refuse("too_many_connections")
+            self._refuse("too_many_connections")
         else:
             self._peer = peer
             self.wire.trust(partial(listener.on_frame, self))
             listener.opened(self)
             self._settle()
+
+    def _refuse(self, reason: str) -> None:
+        self._listener.counters[reason] += 1
+        self.wire.close()
 
     def _lost(self, failure: Exception | None) -> None:
         if isinstance(failure, PeerViolation):

@@ -223,7 +223,7 @@ class MemoryLink:
             if pipe is not None:
                 pipe.is_open = False
         self._connection = self._listener = self._inbound = self._outbound = None
-        self.failure = f"server {self.server} closed the connection"
+        self.failure = f"server {self.server}: the connection was closed"
         del listener.links[connection.number]
         listener.on_close(connection)
         self._on_down()

@@ -1,0 +1,462 @@
+"""TCP and TLS: who is let in, who is not, what is bounded."""
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+
+import pytest
+
+from fivefold.cluster import (
+    Credentials,
+    add_client,
+    create_cluster,
+    create_identity,
+    free_addresses,
+    load_configuration,
+    load_identity,
+)
+from fivefold.errors import ConfigurationError
+from fivefold.protocol.limits import FRAME_BYTES_MAX
+from fivefold.transport import StreamTransport, is_loopback, limits
+from fivefold.transport.hello import encode_hello
+from fivefold.transport.wire import Wire
+from tests.transport_rig import Rig, credentials_of, echo, identity_directory, small_cluster
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory):
+    return small_cluster(tmp_path_factory.mktemp("cluster"))
+
+
+@pytest.fixture
+async def tls(shared_cluster):
+    rig = Rig(shared_cluster, "tls")
+    yield rig
+    await rig.close()
+
+
+@pytest.fixture
+async def clear(shared_cluster):
+    rig = Rig(shared_cluster, "clear")
+    yield rig
+    await rig.close()
+
+
+class Stranger:
+    """A raw TCP client that does as it likes."""
+
+    def __init__(self, reader, writer):
+        self.reader = reader
+        self.writer = writer
+
+    def frame(self, frame):
+        self.writer.write(len(frame).to_bytes(4, "big") + frame)
+
+    async def answer(self):
+        return await self.reader.readexactly(int.from_bytes(await self.reader.readexactly(4), "big"))
+
+    async def hears_the_end(self):
+        """Whether the listener ends the connection."""
+        try:
+            async with asyncio.timeout(5):
+                while await self.reader.read(65536):
+                    pass
+        except ConnectionError:
+            pass
+        self.writer.close()
+        return True
+
+
+async def knock(rig, **options):
+    host, port = credentials_of(rig.cluster_file, 0).address_of(0)
+    return Stranger(*await asyncio.open_connection(host, port, **options))
+
+
+async def knock_as_admin(rig):
+    """A raw client in clear text that has said hello as admin."""
+    stranger = await knock(rig)
+    stranger.frame(encode_hello(credentials_of(rig.cluster_file, "admin").certificate))
+    await stranger.answer()
+    return stranger
+
+
+# --- identities ---------------------------------------------------------------------------------------------------
+async def test_tls_refuses_a_client_of_another_cluster(tls, tmp_path):
+    """A certificate that is not in the cluster file fails the handshake; the caller learns that it was refused."""
+    ear = await tls.listen(0)
+    other = create_cluster(tmp_path / "other", [server.address for server in tls.configuration.servers], t=1, b=0)
+    intruder = Intruder(tls.configuration, load_identity(tmp_path / "other" / "client-admin"))
+    line = tls.connect("admin", 0, StreamTransport(intruder))
+    await tls.until(lambda: "may not have this identity" in (line.link.failure or ""))
+    assert other.cluster_id != tls.configuration.cluster_id
+    assert ear.opened == []
+    assert ear.listener.counters["handshake_failed"] >= 1
+
+
+class Intruder(Credentials):
+    """Somebody who knows the cluster file and is not in it."""
+
+    def __init__(self, configuration, identity):
+        known = configuration.clients[0]
+        super().__init__(configuration, FakeIdentity(identity, known.certificate))
+        self._identity = identity
+
+    def identify(self, certificate):
+        return None
+
+
+class FakeIdentity:
+    def __init__(self, identity, certificate):
+        self.directory = identity.directory
+        self.certificate = certificate
+
+
+async def test_tls_refuses_a_client_without_certificate(tls):
+    """Both sides must show a certificate."""
+    ear = await tls.listen(0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    stranger = await knock(tls, ssl=context)
+    assert await stranger.hears_the_end()
+    await tls.until(lambda: ear.listener.counters["handshake_failed"] == 1)
+    assert ear.opened == []
+
+
+async def test_tls_refuses_version_1_2(tls):
+    """Nothing older than TLS 1.3 is spoken, even by a known client."""
+    ear = await tls.listen(0)
+    context = credentials_of(tls.cluster_file, "admin").link_context(0)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await knock(tls, ssl=context, server_hostname="")
+    await tls.until(lambda: ear.listener.counters["handshake_failed"] == 1)
+
+
+async def test_tls_refuses_another_protocol_version(tls):
+    """A peer that offers another version of the protocol is let go, and both sides can say why."""
+    ear = await tls.listen(0)
+    credentials = credentials_of(tls.cluster_file, "admin")
+    credentials.link_context(0).set_alpn_protocols(["fivefold/2"])
+    line = tls.connect("admin", 0, StreamTransport(credentials))
+    await tls.until(lambda: "another version" in (line.link.failure or ""))
+    await tls.until(lambda: ear.listener.counters["other_version"] >= 1)
+    assert (ear.opened, line.events) == ([], [])
+
+
+async def test_a_link_refuses_another_server(tls):
+    """Whoever answers at a server's address must show exactly that server's certificate."""
+    credentials = credentials_of(tls.cluster_file, 1)
+    impostor = StreamTransport(credentials, listen_address=credentials.address_of(0))
+    await tls.listen(1, transport=impostor)
+    line = tls.connect("admin", 0)
+    await tls.until(lambda: "another certificate" in (line.link.failure or ""))
+    assert line.events == []
+
+
+async def test_clear_text_compares_certificates_too(clear):
+    """Without TLS a wrong server or an unknown client is noticed as well, as long as nobody lies."""
+    credentials = credentials_of(clear.cluster_file, 1)
+    await clear.listen(1, transport=StreamTransport(credentials, tls=False, listen_address=credentials.address_of(0)))
+    line = clear.connect("admin", 0)
+    await clear.until(lambda: "is not that server" in (line.link.failure or ""))
+    stranger = await knock(clear)
+    stranger.frame(encode_hello(b"nobody's"))
+    assert await stranger.hears_the_end()
+    assert clear.ears[0].listener.counters["unknown_peer"] == 1
+
+
+async def test_clear_text_refuses_another_version(clear):
+    """The listener still says hello, so that the caller can tell its user which side is older."""
+    ear = await clear.listen(0)
+    stranger = await knock(clear)
+    stranger.frame(b"fivefold/2\0" + credentials_of(clear.cluster_file, "admin").certificate)
+    assert (await stranger.answer()).startswith(b"fivefold/1\0")
+    assert await stranger.hears_the_end()
+    assert ear.listener.counters == Counter(other_version=1)
+
+
+async def test_a_new_client_is_let_in_once_the_credentials_are_replaced(tmp_path):
+    """A listener takes a changed cluster file without a restart."""
+    cluster_file = small_cluster(tmp_path / "cluster")
+    rig = Rig(cluster_file, "tls")
+    ear = await rig.listen(0)
+    add_client(cluster_file, "late", ["*"])
+    line = rig.connect("late", 0)
+    await rig.until(lambda: ear.listener.counters["handshake_failed"] >= 1)
+    ear.listener.credentials = credentials_of(cluster_file, 0)
+    await rig.until(lambda: len(ear.opened) == 1)
+    assert line.link.is_up
+    await rig.close()
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [0, limits.HELLO_BYTES_MAX + 1, 2**32 - 1])
+async def test_strangers_send_small_frames_only(clear, size):
+    """Before it is known, a peer's frame over the small bound ends the connection at its length."""
+    ear = await clear.listen(0)
+    stranger = await knock(clear)
+    stranger.writer.write(size.to_bytes(4, "big"))
+    assert await stranger.hears_the_end()
+    assert ear.listener.counters == Counter(frame_size=1)
+
+
+async def test_known_peers_send_frames_up_to_the_limit(clear):
+    """A known peer's frame one byte over the protocol's limit ends the connection, counted by name."""
+    ear = await clear.listen(0)
+    stranger = await knock_as_admin(clear)
+    stranger.writer.write((FRAME_BYTES_MAX).to_bytes(4, "big") + b"x")
+    await clear.until(lambda: len(ear.opened) == 1)
+    stranger.writer.close()
+    await clear.until(lambda: len(ear.closed) == 1)
+    assert ear.listener.counters == Counter()
+    stranger = await knock_as_admin(clear)
+    stranger.writer.write((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
+    assert await stranger.hears_the_end()
+    assert ear.listener.counters == Counter(frame_size=1)
+
+
+async def test_a_silent_stranger_is_dropped(clear, monkeypatch):
+    """Who has not said who it is in time loses its connection."""
+    monkeypatch.setattr(limits, "HANDSHAKE_TIMEOUT_S", 0.05)
+    ear = await clear.listen(0)
+    assert await (await knock(clear)).hears_the_end()
+    assert ear.listener.counters == Counter(handshake_timeout=1)
+
+
+async def test_a_silent_stranger_is_dropped_with_tls(tls, monkeypatch):
+    """The same where a TLS handshake is awaited, and the listener goes on."""
+    monkeypatch.setattr(limits, "HANDSHAKE_TIMEOUT_S", 0.2)
+    ear = await tls.listen(0)
+    assert await (await knock(tls)).hears_the_end()
+    assert ear.listener.counters == Counter(handshake_timeout=1)
+    await tls.join("admin", 0)
+
+
+async def test_handshakes_of_one_host_are_bounded(clear, monkeypatch):
+    """One more connection without a name than allowed is closed at once."""
+    monkeypatch.setattr(limits, "HANDSHAKES_PER_HOST_MAX", 2)
+    ear = await clear.listen(0)
+    waiting = [await knock(clear) for _ in range(2)]
+    assert await (await knock(clear)).hears_the_end()
+    assert ear.listener.counters == Counter(too_many_handshakes=1)
+    for stranger in waiting:
+        stranger.writer.close()
+    await clear.until(lambda: not ear.listener._handshakes)
+    await clear.join("admin", 0)
+
+
+async def test_connections_of_one_peer_are_bounded(clear, monkeypatch):
+    """One connection more than allowed is refused; another peer still gets in, and so does the first after a close."""
+    monkeypatch.setattr(limits, "CONNECTIONS_PER_PEER_MAX", 2)
+    ear = await clear.listen(0)
+    lines = [await clear.join("admin", 0) for _ in range(2)]
+    assert await (await knock_as_admin(clear)).hears_the_end()
+    assert ear.listener.counters == Counter(too_many_connections=1)
+    await clear.join("guest", 0)
+    await lines[0].link.close()
+    await clear.until(lambda: len(ear.closed) == 1)
+    await clear.join("admin", 0)
+
+
+async def test_garbage_does_not_stop_a_listener(tls):
+    """Bytes that are no TLS at all are counted; others are served."""
+    ear = await tls.listen(0, echo)
+    for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"\x16\x03\x01\xff\xff" + bytes(2000)):
+        stranger = await knock(tls)
+        stranger.writer.write(garbage)
+        stranger.writer.write_eof()
+        assert await stranger.hears_the_end()
+    line = await tls.join("admin", 0)
+    line.link.send(b"still here")
+    await tls.until(lambda: line.frames == [b"still here"])
+    assert ear.listener.counters["handshake_failed"] == 3
+
+
+async def test_who_takes_no_answers_is_not_read_from(clear, monkeypatch):
+    """Requests wait in the peer's own buffers while its answers pile up, and are all answered once it reads."""
+    monkeypatch.setattr(limits, "OUTPUT_BYTES_HIGH", 100_000)
+    ear = await clear.listen(0, echo)
+    stranger = await knock_as_admin(clear)
+    count, size = 400, 50_000
+    for _ in range(count):
+        stranger.frame(bytes(size))
+    seen = -1
+    while seen != len(ear.frames):  # until nothing moves any more
+        seen = len(ear.frames)
+        await asyncio.sleep(0.2)
+    assert seen < count
+    assert len(ear.opened) == 1
+    assert ear.closed == []
+    for _ in range(count):
+        assert len(await stranger.answer()) == size
+    assert len(ear.frames) == count
+    stranger.writer.close()
+
+
+async def test_who_never_takes_answers_is_disconnected(clear, monkeypatch):
+    """Unsent bytes beyond the hard bound end the connection, also when they pile up over many turns."""
+    monkeypatch.setattr(limits, "OUTPUT_BYTES_MAX", 3_000_000)
+    ear = await clear.listen(0)
+    stranger = await knock_as_admin(clear)
+    await clear.until(lambda: len(ear.opened) == 1)
+    stranger.reader._transport.pause_reading()
+    sent = 0
+    while ear.opened[0].send(bytes(100_000)):
+        sent += 1
+        await asyncio.sleep(0)
+    await clear.until(lambda: len(ear.closed) == 1)
+    assert ear.listener.counters == Counter(output_overflow=1)
+    assert 30 <= sent < 300  # the rest is what the two kernels buffer
+    stranger.writer.close()
+
+
+def test_frames_of_one_turn_are_written_together():
+    """Any number of sends in one turn of the event loop cost one write."""
+
+    class Transport:
+        def __init__(self):
+            self.written = []
+
+        def set_write_buffer_limits(self, high):
+            pass
+
+        def get_extra_info(self, name):
+            return None
+
+        def write(self, data):
+            self.written.append(data)
+
+    async def main():
+        transport = Transport()
+        wire = Wire(
+            asyncio.get_running_loop(),
+            on_frame=lambda frame: None,
+            on_made=lambda: None,
+            on_lost=lambda failure: None,
+            pushes_back=False,
+        )
+        wire.connection_made(transport)
+        assert wire.send(b"abc")
+        assert wire.send_parts([b"d", b"ef"])
+        assert transport.written == []
+        await asyncio.sleep(0)
+        assert transport.written == [b"\0\0\0\3abc\0\0\0\3def"]
+        assert wire.send(b"g")
+        await asyncio.sleep(0)
+        assert transport.written[1:] == [b"\0\0\0\1g"]
+
+    asyncio.run(main())
+
+
+async def test_frames_after_a_close_are_not_handed_on(clear):
+    """A listener that closes on a bad frame does not see the good ones that came with it."""
+    ear = await clear.listen(0, lambda connection, frame: connection.close())
+    stranger = await knock_as_admin(clear)
+    stranger.writer.write(b"\0\0\0\1a\0\0\0\1b")
+    assert await stranger.hears_the_end()
+    assert [frame for _, frame in ear.frames] == [b"a"]
+
+
+# --- pauses, addresses --------------------------------------------------------------------------------------------
+async def test_attempts_are_made_with_growing_pauses(clear, monkeypatch):
+    """Each failure doubles the pause up to the longest; the jitter takes away half at most."""
+    pauses = []
+
+    async def note(seconds, sleep=asyncio.sleep):
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("fivefold.transport.links.asyncio.sleep", note)
+    line = clear.connect("admin", 2)
+    await clear.until(lambda: len(pauses) >= 10)
+    await line.link.close()
+    expected = [min(limits.BACKOFF_S_FIRST * 2**number, limits.BACKOFF_S_MAX) for number in range(1, 11)]
+    assert all(full / 2 <= pause <= full for pause, full in zip(pauses, expected, strict=False))
+    assert line.link.failure.startswith("server 2")
+
+
+async def test_the_kernel_watches_for_lost_peers(tls):
+    """Keepalive and a limit on unacknowledged data are set on both ends, and small packets leave at once."""
+    ear = await tls.listen(0)
+    line = await tls.join("admin", 0)
+    for wire in (ear.opened[0].wire, line.link._wire):
+        connected = wire._transport.get_extra_info("socket")
+        assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        user_timeout = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert user_timeout == limits.UNACKNOWLEDGED_MS_MAX
+
+
+async def test_closing_a_link_that_never_came_up_is_quick(tls, monkeypatch):
+    """Closing does not wait for a server that does not answer the handshake, and nothing is called afterwards."""
+    host, port = credentials_of(tls.cluster_file, 0).address_of(0)
+    silent = socket.create_server((host, port))  # the kernel accepts, nobody speaks
+    line = tls.connect("admin", 0)
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(0.5):
+        await line.link.close()
+    assert line.events == []
+    silent.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *[(host, True) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost")],
+        *[(host, False) for host in ("192.0.2.1", "0.0.0.0", "example.org", "::")],
+    ],
+)
+def test_loopback(host, expected):
+    """Only addresses of this very machine count as loopback; other names are not looked up."""
+    assert is_loopback(host) is expected
+
+
+async def test_clear_text_stays_on_this_machine(tmp_path):
+    """Without TLS neither a listener nor a link leaves the loopback interface."""
+    create_cluster(tmp_path, [f"192.0.2.{index}:7000" for index in range(1, 5)], t=1, b=0)
+    cluster_file = tmp_path / "cluster.toml"
+    rig = Rig(cluster_file, "clear")
+    with pytest.raises(ConfigurationError, match="use TLS or loopback"):
+        await rig.listen(0)
+    with pytest.raises(ConfigurationError, match="use TLS or loopback"):
+        rig.connect("admin", 1)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (("192.0.2.1", 7000), "is not an address of this machine"),
+        (("no such host", 7000), "cannot be resolved"),
+    ],
+)
+async def test_an_address_that_cannot_be_listened_on(tls, address, message):
+    """The error says what is wrong with the address."""
+    transport = StreamTransport(credentials_of(tls.cluster_file, 0), listen_address=address)
+    with pytest.raises(ConfigurationError, match=message):
+        await tls.listen(0, transport=transport)
+
+
+def test_an_identity_outside_the_cluster_has_no_credentials(tmp_path, shared_cluster):
+    """A member that is not in the cluster file is told so before it connects to anybody."""
+    stranger = create_identity(tmp_path / "stranger", name="stranger")
+    with pytest.raises(ConfigurationError, match="not in the cluster file"):
+        Credentials(load_configuration(shared_cluster), stranger)
+
+
+def test_credentials_show_no_secret(shared_cluster):
+    """The repr has the directory and the fingerprint only."""
+    credentials = credentials_of(shared_cluster, 2)
+    key = (identity_directory(shared_cluster, 2) / "signing-key.pem").read_text().splitlines()[1]
+    assert "own_index=2" in repr(credentials)
+    assert key not in repr(credentials)
+
+
+async def test_free_addresses_are_free():
+    """Each address can be listened on right away and appears once."""
+    addresses = free_addresses(6)
+    assert len(set(addresses)) == 6
+    for address in addresses:
+        host, _, port = address.partition(":")
+        (await asyncio.start_server(lambda reader, writer: None, host, int(port))).close()

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fivefold.cli import serve
+from fivefold.cli import call, check, describe, init, inspect, serve, status, up
+from fivefold.cli.client import client
 from fivefold.cli.exits import exit_code_of, say_error
 from fivefold.errors import FivefoldError
 from fivefold.node.server import VERSION
@@ -34,7 +35,15 @@ def fivefold(
         raise typer.Exit
 
 
+app.command(epilog=up.EXAMPLES)(up.up)
+app.command(epilog=call.EXAMPLES)(call.call)
+app.command(epilog=status.EXAMPLES)(status.status)
+app.command(name="objects", epilog=describe.EXAMPLES)(describe.objects_command)
+app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
+app.add_typer(client)
+app.command(epilog=check.EXAMPLES)(check.check)
+app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,12 +8,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from fivefold.cli.loop import run
 from fivefold.cluster import join_address, load_configuration, load_identity, split_address, watch_parent
 from fivefold.cluster.launcher import READY
 from fivefold.errors import ConfigurationError
@@ -85,17 +85,6 @@ def load_objects(modules: list[str], limit: TimeLimit | None = None) -> Registry
     for module in modules:
         registry.load(module)
     return registry
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a program on uvloop, or on asyncio's own loop where uvloop is missing."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
 
 
 def _require_hash_seed() -> None:

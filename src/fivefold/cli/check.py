@@ -1,0 +1,50 @@
+"""``fivefold check``: is a recorded history linearizable?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from fivefold.checker import Result, Verdict, check_file
+from fivefold.cli.exits import Exit
+from fivefold.cli.options import JsonOption
+from fivefold.cli.output import out, print_json
+
+EXAMPLES: Final = """
+**Examples**
+
+`fivefold check history.jsonl`
+
+`fivefold check history.jsonl --out violation.html`, and open the page
+
+Each line of the file is one operation as its caller saw it; `fivefold demo --keep` writes such a file.
+Exit code 0 if the history is linearizable, 5 if it is not or that could not be decided.
+"""
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A history: JSON lines.")],
+    picture: Annotated[
+        Path | None, typer.Option("--out", help="Where to draw a violation: .svg, or .html for a page.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a history for linearizability (strict serializability, for several objects)."""
+    result = check_file(file, picture)
+    if json:
+        print_json({"verdict": result.verdict, "message": result.message, "operations": result.operations_count})
+    else:
+        say_result(result)
+    if picture is not None and result.verdict is Verdict.VIOLATION and not json:
+        out.print(f"Picture: {picture}")
+    if result.verdict is not Verdict.LINEARIZABLE:
+        raise typer.Exit(Exit.FAILED)
+
+
+def say_result(result: Result) -> None:
+    """Print a verdict for people."""
+    style = {Verdict.LINEARIZABLE: "green", Verdict.VIOLATION: "bold red", Verdict.UNDECIDED: "yellow"}[result.verdict]
+    out.print(f"[{style}]{result.verdict.value}[/]: ", end="")
+    out.print(result.message, markup=False)

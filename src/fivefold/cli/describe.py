@@ -1,0 +1,62 @@
+"""``fivefold objects``: which types and functions there are, and how they are called."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+
+from fivefold.cli.options import ClusterOption, JsonOption, ObjectsOption, find_cluster_file, object_modules
+from fivefold.cli.output import out, print_json
+from fivefold.cli.serve import load_objects
+from fivefold.errors import ConfigurationError
+from fivefold.objects import MethodDescription, describe
+
+EXAMPLES: Final = """
+**Examples**
+
+`fivefold objects`
+
+`fivefold objects Counter`
+
+`fivefold objects --objects bank`
+"""
+
+
+def objects_command(
+    names: Annotated[list[str] | None, typer.Argument(help="Show these types only.")] = None,
+    objects: ObjectsOption = None,
+    cluster: ClusterOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show object types and functions: the ready-made ones, and those of your modules."""
+    description = describe(load_objects(_modules(objects, cluster)))
+    types = [each for each in description.types if not names or each.name in names]
+    functions = [each for each in description.functions if not names or each.name in names]
+    if json:
+        print_json({"types": types, "functions": functions})
+        return
+    for each in types:
+        out.print(f"[bold]{each.name}[/]  {each.summary}")
+        out.print(_methods_table(each.methods))
+    if functions:
+        out.print("[bold]Functions over several objects[/]")
+        out.print(_methods_table(functions))
+
+
+def _modules(objects: list[str] | None, cluster: ClusterOption) -> list[str]:
+    try:
+        return object_modules(find_cluster_file(cluster), objects)
+    except ConfigurationError:  # no cluster here: then what was named, and the ready-made types
+        return objects or []
+
+
+def _methods_table(methods: tuple[MethodDescription, ...] | list[MethodDescription]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for method in methods:
+        style = "cyan" if method.kind == "query" else "yellow"
+        warning = f"[red]uses {', '.join(method.suspects)}: may differ from server to server[/]"
+        name = f"{method.name}[dim]{method.signature.replace('[', chr(92) + '[')}[/]"
+        table.add_row(f"[{style}]{method.kind}[/]", name, warning if method.suspects else method.summary)
+    return table

@@ -1,0 +1,65 @@
+"""``fivefold init``: the files of a cluster of several hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from fivefold.cli.options import CLUSTER_FILE
+from fivefold.cli.output import out
+from fivefold.cluster import Configuration, client_directory, create_cluster, server_directory
+from fivefold.errors import ConfigurationError
+
+EXAMPLES: Final = """
+**Examples**
+
+Six servers, of which one may fail or lie:
+
+`fivefold init prod --server a.example:7000 --server b.example:7000 --server c.example:7000`
+`--server d.example:7000 --server e.example:7000 --server f.example:7000`
+
+Four servers, of which one may crash and none lies: `fivefold init prod -t 1 -b 0 --server …` (four times)
+"""
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Directory for the files.", metavar="DIR")],
+    server: Annotated[list[str], typer.Option(help="HOST:PORT of a server; once for each.", metavar="HOST:PORT")],
+    t: Annotated[int, typer.Option("-t", min=0, help="How many servers may fail.")] = 1,
+    b: Annotated[int | None, typer.Option("-b", min=0, help="How many of those may lie. Default: all.")] = None,
+) -> None:
+    """Make cluster file and identities for servers on several hosts.
+
+    Needs n ≥ 3t + 2b + 1 servers. Writes nothing if anything is wrong, and never over what is there.
+    """
+    configuration = create_cluster(directory, server, t=t, b=t if b is None else b)
+    _say_what_goes_where(directory, configuration)
+
+
+def _say_what_goes_where(directory: Path, configuration: Configuration) -> None:
+    quorums = configuration.quorums
+    out.print(
+        f"[green]{directory / CLUSTER_FILE}[/]: {quorums.n} servers, of which {quorums.t} may fail and {quorums.b} of "
+        f"these may lie. It is public: copy it to every server and every client."
+    )
+    out.print("Private, each to its own host and nowhere else:")
+    for entry in configuration.servers:
+        out.print(f"  [yellow]{server_directory(directory, entry.index)}[/]  to  {entry.host}, which then runs")
+        out.print(f"      fivefold serve --cluster {CLUSTER_FILE} --identity server-{entry.index}")
+    out.print(f"  [yellow]{client_directory(directory, 'admin')}[/]  stays with you: it may do everything")
+    out.print("Copy them over a channel that you trust, and then delete the servers' identities here.")
+
+
+def check_faults(faults: int, configuration: Configuration, where: Path) -> None:
+    """Refuse to reuse a cluster for another number of faults.
+
+    Raises:
+        ConfigurationError: the cluster was made for another number.
+    """
+    quorums = configuration.quorums
+    if (quorums.t, quorums.b) != (faults, faults):
+        raise ConfigurationError(
+            f"{where} holds a cluster for t={quorums.t}, b={quorums.b}: name another directory with --dir"
+        )

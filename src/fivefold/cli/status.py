@@ -1,0 +1,52 @@
+"""``fivefold status``: what each server says of itself, and what speaks against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from fivefold import ClusterStatus, connect
+from fivefold.cli.exits import Exit
+from fivefold.cli.loop import run
+from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find_cluster_file
+from fivefold.cli.output import err, out, print_json
+from fivefold.cli.servers import count_up, servers_table, status_builtins
+from fivefold.cluster import load_configuration
+
+EXAMPLES: Final = """
+**Examples**
+
+`fivefold status`
+
+`fivefold status --cluster prod/cluster.toml --identity monitor --json | jq .up`
+
+Exit code 0 if a quorum of servers answers and can store, 3 if fewer do.
+"""
+
+
+def status(
+    cluster: ClusterOption = None,
+    identity: IdentityOption = None,
+    json: JsonOption = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for answers.")] = 2.0,
+    tls: Annotated[bool, typer.Option("--tls/--no-tls", hidden=True)] = True,
+) -> None:
+    """Ask every server about itself."""
+    file = find_cluster_file(cluster)
+    addresses = [server.address for server in load_configuration(file).servers]
+    found = run(_status(file, identity, timeout, tls))
+    if json:
+        print_json(status_builtins(found, addresses))
+    else:
+        out.print(servers_table(found, addresses))
+    working, needed = count_up(found), found.quorums.q
+    if working < needed:
+        err.print(f"fivefold: only {working} of the {needed} servers that calls need are up: start the others")
+        raise typer.Exit(Exit.UNAVAILABLE)
+
+
+async def _status(file: Path, identity: str | None, timeout_s: float, tls: bool) -> ClusterStatus:
+    async with connect(file, identity=identity, connect_timeout=timeout_s, needs_quorum=False, tls=tls) as cluster:
+        return await cluster.status(timeout=timeout_s)

@@ -1,0 +1,129 @@
+"""``fivefold up``: a local cluster in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Group
+from rich.live import Live
+
+from fivefold import Cluster, connect
+from fivefold.cli.init import check_faults
+from fivefold.cli.loop import run
+from fivefold.cli.options import CLUSTER_FILE, LOCAL_DIRECTORY, ObjectsOption, note_local
+from fivefold.cli.output import out
+from fivefold.cli.serve import load_objects
+from fivefold.cli.servers import servers_table
+from fivefold.cluster import (
+    Configuration,
+    LocalCluster,
+    create_cluster,
+    free_addresses,
+    load_configuration,
+    serve_command,
+    server_directory,
+)
+from fivefold.errors import ConfigurationError
+
+EXAMPLES: Final = f"""
+**Examples**
+
+`fivefold up`: six servers, of which one may fail or lie, in `{LOCAL_DIRECTORY}`
+
+`fivefold up --faults 2 --dir big --objects bank`: eleven servers that run your classes
+
+`fivefold up --memory`: nothing is stored, for experiments
+
+Ctrl-C stops all servers; the same command starts them again with what they had on disk.
+"""
+
+REFRESH_S: Final = 1.0
+
+
+def up(
+    directory: Annotated[Path, typer.Option("--dir", help="Made if missing, used again if there.")] = LOCAL_DIRECTORY,
+    faults: Annotated[int | None, typer.Option(min=1, help="t = b = FAULTS, n = 5 FAULTS + 1.  [default: 1]")] = None,
+    objects: ObjectsOption = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Store nothing: a stop forgets everything.")] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65000, help="First port. Default: any that are free.")] = None,
+) -> None:
+    """Run a cluster on this machine until Ctrl-C, and show its servers."""
+    modules = list(objects or [])
+    load_objects(modules)  # a mistake in a module is told once, here, and not by every server
+    configuration = _prepare(directory, faults, port)
+    cluster_file = directory / CLUSTER_FILE
+    note_local(cluster_file, modules)
+
+    def command(index: int) -> Sequence[str]:
+        identity = server_directory(directory, index)
+        data = identity.with_name(identity.name + ".data")
+        return serve_command(cluster_file, identity=identity, data=data, memory=memory, objects=modules)
+
+    run(_up(LocalCluster(configuration.quorums.n, command, directory / "logs"), configuration, cluster_file))
+
+
+def _prepare(directory: Path, faults: int | None, port: int | None) -> Configuration:
+    file = directory / CLUSTER_FILE
+    if file.exists():
+        configuration = load_configuration(file)
+        if faults is not None:
+            check_faults(faults, configuration, directory)
+        if port is not None and configuration.servers[0].port != port:
+            raise ConfigurationError(f"{directory} holds a cluster with other ports: name another directory with --dir")
+        return configuration
+    f = faults or 1
+    n = 5 * f + 1
+    addresses = [f"127.0.0.1:{port + i}" for i in range(n)] if port is not None else free_addresses(n)
+    return create_cluster(directory, addresses, t=f, b=f)
+
+
+async def _up(servers: LocalCluster, configuration: Configuration, cluster_file: Path) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    out.print(f"starting {configuration.quorums.n} servers …")
+    starting = asyncio.create_task(asyncio.to_thread(servers.start))
+    try:
+        await asyncio.wait([starting, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+        await starting
+        _say_how_to_connect(cluster_file)
+        async with connect(cluster_file, identity="admin") as cluster:
+            await _show(servers, configuration, cluster, stop)
+    finally:
+        out.print("stopping the servers …")
+        await asyncio.to_thread(servers.stop)
+
+
+def _say_how_to_connect(cluster_file: Path) -> None:
+    here = "" if cluster_file.parent == LOCAL_DIRECTORY else f" --cluster {cluster_file}"
+    out.print(f"\n[bold]ready[/], cluster file [green]{cluster_file}[/]. In another terminal:")
+    out.print(f"    fivefold call{here} Counter hits increment")
+    out.print(f"    fivefold status{here}")
+    out.print("in Python:")
+    out.print(f'    async with fivefold.connect("{os.path.abspath(cluster_file)}") as cluster: …', markup=False)
+    out.print("Ctrl-C stops the servers.\n")
+
+
+async def _show(servers: LocalCluster, configuration: Configuration, cluster: Cluster, stop: asyncio.Event) -> None:
+    """Show the table until told to stop; without a terminal there is nobody to show it to."""
+    if not out.is_terminal:
+        await stop.wait()
+        return
+    addresses = [server.address for server in configuration.servers]
+    with Live(console=out, auto_refresh=False, transient=False) as live:
+        while not stop.is_set():
+            table = servers_table(
+                await cluster.status(timeout=REFRESH_S), addresses, [server.pid for server in servers.servers]
+            )
+            live.update(Group(table), refresh=True)
+            try:
+                async with asyncio.timeout(REFRESH_S):
+                    await stop.wait()
+            except TimeoutError:
+                continue

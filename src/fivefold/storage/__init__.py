@@ -1,13 +1,15 @@
 """Where a server keeps its objects: the contract, a durable store, and one in memory for tests and experiments."""
 
-from fivefold.storage.contract import Loaded, OnDurable, Storage
-from fivefold.storage.guard import open_data
+from fivefold.storage.contract import Loaded, OnDurable, Storage, size_of
+from fivefold.storage.guard import DATABASE_NAME, RECORD_NAME, open_data
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.memory import MemoryStorage
 from fivefold.storage.schema import DamagedRecord
 from fivefold.storage.sqlite import SqliteStorage
 
 __all__ = [
+    "DATABASE_NAME",
+    "RECORD_NAME",
     "DamagedRecord",
     "Inspector",
     "Loaded",
@@ -16,4 +18,5 @@ __all__ = [
     "SqliteStorage",
     "Storage",
     "open_data",
+    "size_of",
 ]

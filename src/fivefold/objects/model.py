@@ -98,9 +98,12 @@ class ObjectMeta(msgspec.StructMeta):
         """
         if options:
             raise ConfigurationError(f"{name}: an Object takes no class options, remove {', '.join(sorted(options))}")
+        for reserved in _RESERVED:
+            if reserved in namespace:
+                raise ConfigurationError(f"{name}.{reserved} cannot be replaced: states are made by decoding")
         given = dict(namespace)
         for field, default in given.items():
-            if isinstance(default, (list, dict, set)) and not _is_dunder(field):
+            if isinstance(default, (list, dict, set, msgspec.Struct)) and not _is_dunder(field):
                 # Each object gets its own copy, of the default as it is now.
                 factory = functools.partial(copy.deepcopy, copy.deepcopy(default))
                 namespace[field] = msgspec.field(default_factory=factory)
@@ -162,8 +165,6 @@ def _check_names(cls: type, given: dict[str, Any]) -> None:
     for name in (*given, *annotations):
         where = f"{cls.__name__}.{name}"
         if _is_dunder(name):
-            if name in _RESERVED:
-                raise ConfigurationError(f"{where} cannot be replaced: states are made by decoding, give defaults")
             continue
         if name in fields:
             if name.startswith("_"):
@@ -194,7 +195,7 @@ def _methods_of(cls: type) -> dict[str, FunctionType]:
     methods: dict[str, FunctionType] = {}
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():
-            if isinstance(value, (staticmethod, classmethod)) and kind_of(value) is not None:
+            if isinstance(value, (staticmethod, classmethod)) and kind_of(value.__func__) is not None:
                 raise ConfigurationError(f"{cls.__name__}.{name} needs the object: a query or update is a plain method")
             if name in methods and kind_of(value) != kind_of(methods[name]):
                 kind = kind_of(methods[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
@@ -142,7 +143,8 @@ class Registry:
                 self._functions[method.name] = method
         else:
             raise ConfigurationError(f"{thing!r} is no Object class, no marked function and no Rejected class")
-        for member in vars(importlib.import_module(thing.__module__)).values():
+        module = sys.modules.get(thing.__module__)
+        for member in [] if module is None else list(vars(module).values()):
             if isinstance(member, type) and issubclass(member, Rejected):
                 self._register_one(member)
 

@@ -37,6 +37,7 @@ IDLE_POLLS_MAX: Final = 64
 _set_async_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exception.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _set_async_exception.restype = ctypes.c_int
+_NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back an exception that is still to be raised
 
 
 class Overrun(BaseException):
@@ -147,7 +148,7 @@ def _settle(guard: _Guard) -> None:
     """
     while guard.is_deciding:
         time.sleep(0)
-    _set_async_exception(guard.thread, None)
+    _set_async_exception(guard.thread, _NOTHING)
     guard.may_have_fired = False
     if guard.fired_at == guard.serial:
         raise Overrun

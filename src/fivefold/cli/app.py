@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fivefold.cli import call, check, describe, init, inspect, serve, status, up
+from fivefold.cli import call, check, demo, describe, init, inspect, serve, status, up
 from fivefold.cli.client import client
 from fivefold.cli.exits import exit_code_of, say_error
 from fivefold.errors import FivefoldError
@@ -35,6 +35,7 @@ def fivefold(
         raise typer.Exit
 
 
+app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=up.EXAMPLES)(up.up)
 app.command(epilog=call.EXAMPLES)(call.call)
 app.command(epilog=status.EXAMPLES)(status.status)

@@ -14,7 +14,7 @@ from fivefold.errors import (
     Unavailable,
 )
 from fivefold.objects import Registry
-from fivefold.protocol.client import Answered, Disagreed, Outcome, Refused, TimedOut
+from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, ObjectId
 
 

@@ -41,12 +41,7 @@ class Remote(Generic[T]):
         Raises:
             InvalidArguments: the key is empty, too long or contains control characters.
         """
-        if not isinstance(cls, type) or not issubclass(cls, Object):
-            raise InvalidArguments(f"the first argument must be a subclass of fivefold.Object: got {cls!r}")
-        if not isinstance(key, str) or not key or not key.isprintable():
-            raise InvalidArguments(f"an object's key is a non-empty string of printable characters: got {key!r}")
-        if len(f"{cls.__name__}/{key}".encode()) > OBJECT_ID_BYTES_MAX:
-            raise InvalidArguments(f"the object's id is over {OBJECT_ID_BYTES_MAX} bytes: choose a shorter key")
+        _check(cls, key)
         self._invoker = invoker
         self._cls = cls
         self._key = key
@@ -74,6 +69,15 @@ class Remote(Generic[T]):
     def __repr__(self) -> str:
         """Type and key."""
         return f"Remote({self._cls.__name__}, {self._key!r})"
+
+
+def _check(cls: object, key: object) -> None:
+    if not isinstance(cls, type) or not issubclass(cls, Object):
+        raise InvalidArguments(f"the first argument must be a subclass of fivefold.Object: got {cls!r}")
+    if not isinstance(key, str) or not key or not key.isprintable():
+        raise InvalidArguments(f"an object's key is a non-empty string of printable characters: got {key!r}")
+    if len(f"{cls.__name__}/{key}".encode()) > OBJECT_ID_BYTES_MAX:
+        raise InvalidArguments(f"the object's id is over {OBJECT_ID_BYTES_MAX} bytes: choose a shorter key")
 
 
 def id_of(remote: Remote[Any]) -> ObjectId:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from fivefold.errors import PeerViolation, Unavailable
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
-from fivefold.protocol.client import Outcome
 from fivefold.protocol.operations import Operation
-from fivefold.protocol.session import ClientActions, Session
+from fivefold.protocol.outcomes import ClientActions, Outcome
+from fivefold.protocol.session import Session
 from fivefold.transport import Link, Transport
 
 

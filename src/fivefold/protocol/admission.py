@@ -1,10 +1,10 @@
-"""What a request means before any state is looked at: its rights, its names, and the step it derives to (PROTOCOL §4.1-2)."""
+"""What a request means before any state is looked at: rights, names, and the step it derives to (PROTOCOL §4.1-2)."""
 
 from __future__ import annotations
 
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.authenticators import Culled
-from fivefold.protocol.classify import Plan, Step, Views, plan_operation, plan_repair, set_up
+from fivefold.protocol.classify import Views, plan_operation, plan_repair, set_up
 from fivefold.protocol.history import NO_OPERATION, LogicalTimestamp
 from fivefold.protocol.messages import Request, SyncRequest
 from fivefold.protocol.operations import (
@@ -18,6 +18,7 @@ from fivefold.protocol.operations import (
     type_of,
 )
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.steps import Plan, Step
 
 VersionKey = tuple[ObjectId, LogicalTimestamp]
 """A version's object and timestamp."""

@@ -1,7 +1,7 @@
 """Authenticators: lists of MACs over replica histories, one for each server (Q/U §3.4, PROTOCOL §2 and §4.1).
 
-Servers do not show each other their histories; clients carry them. The MAC that server s made for server s' proves to s'
-alone that s signed that history for that object. Keys are directional, so nothing can be reflected.
+Servers do not show each other their histories; clients carry them. The MAC that server s made for server s' proves to
+s' alone that s signed that history for that object. Keys are directional, so nothing can be reflected.
 """
 
 from __future__ import annotations
@@ -70,12 +70,14 @@ class Culled:
 
     __slots__ = ("digest", "servers", "sets")
 
-    def __init__(self, target: ObjectId, sets: tuple[ObjectHistories, ...], servers: tuple[int, ...], digests: bytes):
+    def __init__(
+        self, target: ObjectId, sets: tuple[ObjectHistories, ...], servers: tuple[int, ...], digests: bytes
+    ) -> None:
         """Compute the digest; ``digests`` are those of the distinct histories of ``sets`` in order."""
         self.sets = sets
         self.servers = servers
         heads = [_named(each.object_id) + each.holders for each in sets]
-        # Two requests that differ in their target alone can copy different candidates: the target belongs in the digest.
+        # Two requests that differ in their target alone can copy different candidates: it belongs in the digest.
         self.digest = digest(b"".join([_named(target), len(sets).to_bytes(2, "big"), *heads, digests]))
 
 

@@ -8,9 +8,6 @@ special case of several: every rule below is one of S1-S6, with the paper's rule
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
-
-from msgspec import Struct
 
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
@@ -26,16 +23,7 @@ from fivefold.protocol.history import (
 )
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
-
-
-class Kind(Enum):
-    """The five kinds of step."""
-
-    METHOD = "METHOD"
-    INLINE_METHOD = "INLINE_METHOD"
-    COPY = "COPY"
-    INLINE_BARRIER = "INLINE_BARRIER"
-    BARRIER = "BARRIER"
+from fivefold.protocol.steps import Kind, Missing, Plan, Step
 
 
 class View:
@@ -101,30 +89,6 @@ def classify(quorums: QuorumSystem, view: View) -> Kind | None:
     if barrier is not None and barrier.timestamp == view.latest:
         return Kind.COPY if view.orders[barrier] >= quorums.q else Kind.INLINE_BARRIER
     return Kind.BARRIER
-
-
-class Plan(Struct, frozen=True, gc=False):
-    """A step before its timestamp is made.
-
-    Attributes:
-        kind: which kind of step.
-        parts: what the candidate will say of each object it covers, in the order of the ids.
-        latests: for each part, the greatest timestamp of that object's view.
-        repaired: the existing candidate that an inline kind repairs; None for the others.
-        settles: whether ``repaired`` is repaired as settled, so that the server flags it (S2).
-    """
-
-    kind: Kind
-    parts: tuple[Part, ...]
-    latests: tuple[LogicalTimestamp, ...]
-    repaired: Candidate | None = None
-    settles: bool = False
-
-
-class Missing(Struct, frozen=True, gc=False):
-    """The request lacks history sets of these objects: it is refused, and the client adds them (S5)."""
-
-    objects: tuple[ObjectId, ...]
 
 
 Views = Mapping[ObjectId, View]
@@ -249,24 +213,6 @@ def is_settled(quorums: QuorumSystem, candidate: Candidate, at: ObjectId, views:
         if name != at and any(c.part(name).base_or_conditioned_on == candidate.timestamp for c in view.repairable):
             return True
     return False
-
-
-class Step(Struct, frozen=True, gc=False):
-    """What a server does, derived from a request: nobody can ask for it by name (PROTOCOL §4).
-
-    Attributes:
-        kind: which kind of step.
-        candidate: the candidate to accept; for a query the one that an update would have made.
-        objects: the objects in whose histories it is accepted: all of its own, but for the repair of a settled one.
-        bounds: for each of them, the currency bound: a server whose latest is greater refuses.
-        settled: a multi-object candidate that is repaired as settled, to be flagged (S2).
-    """
-
-    kind: Kind
-    candidate: Candidate
-    objects: tuple[ObjectId, ...]
-    bounds: tuple[LogicalTimestamp, ...]
-    settled: Candidate | None = None
 
 
 def set_up(plan: Plan, *, client: ClientId, operation_digest: bytes, history_set_digest: bytes) -> Step:

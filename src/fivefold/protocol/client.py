@@ -12,116 +12,22 @@ ever hold its candidate, and nobody will repair it. Only attempts that are not c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from random import Random
-from typing import Protocol
-
-from msgspec import Struct
+from typing import Final, Protocol
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
-from fivefold.protocol.classify import Kind, Missing, classify, plan_operation, plan_repair, views_of
-from fivefold.protocol.history import INITIAL_HISTORY, ObjectHistories, decode_history, make_histories
+from fivefold.protocol.classify import classify, plan_operation, plan_repair, views_of
+from fivefold.protocol.history import INITIAL_HISTORY, decode_history, make_histories
 from fivefold.protocol.knowledge import Knowledge, column
-from fivefold.protocol.messages import BUSY, DECLINED, FAIL, SUCCESS, Request, Vote, decode_vote, encode, request_frame
+from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, Request, Vote, decode_vote, encode, request_frame
 from fivefold.protocol.operations import Call, ObjectId, Operation
+from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
+from fivefold.protocol.rounds import Purpose, Round, accepted_by, agreement, declined_reason, histories_of, result_of
+from fivefold.protocol.steps import Kind, Missing
 
-
-INLINE_REPAIRS_AT_ONCE = 3
+INLINE_REPAIRS_AT_ONCE: Final = 3
 """Inline repairs of one call without a back-off."""
-
-
-class Answered(Struct, frozen=True):
-    """The call came to its end: one answer for each of its calls (tags of :mod:`operations`)."""
-
-    answers: tuple[bytes, ...]
-
-
-class Refused(Struct, frozen=True):
-    """The servers declined the call: ``ErrorName: text``."""
-
-    reason: str
-
-
-class TimedOut(Struct, frozen=True):
-    """The deadline came first.
-
-    Attributes:
-        since: None if nothing can have been changed; otherwise the logical time to resolve from.
-        answered: how many servers answered the last round.
-    """
-
-    since: int | None
-    answered: int
-
-
-class Disagreed(Struct, frozen=True):
-    """Honest servers computed different results: the method is not deterministic."""
-
-    method: str
-
-
-Outcome = Answered | Refused | TimedOut | Disagreed
-
-
-class Purpose(Enum):
-    """What a round is for."""
-
-    OPERATION = "operation"
-    REPAIR = "repair"
-    REFRESH = "refresh"
-
-
-class Round:
-    """One request and its replies.
-
-    Attributes:
-        votes: each server's vote.
-        read: the distinct votes by the bytes they came in, each decoded once.
-        tails: the authenticators behind each server's vote.
-        sent: how many frames of the round went to each server.
-        busy: servers that answered BUSY, which is no answer.
-    """
-
-    __slots__ = (
-        "authenticators",
-        "body",
-        "busy",
-        "conditioned_time",
-        "numbers",
-        "objects",
-        "purpose",
-        "read",
-        "sent",
-        "started_ns",
-        "tails",
-        "votes",
-    )
-
-    def __init__(
-        self,
-        now_ns: int,
-        purpose: Purpose,
-        request: Request,
-        authenticators: list[bytes],
-    ) -> None:
-        """Encode the request once for all servers."""
-        self.purpose = purpose
-        self.started_ns = now_ns
-        self.body = encode(request)
-        self.objects = [each.object_id for each in request.sets]
-        self.authenticators = authenticators
-        self.conditioned_time = 0
-        self.numbers: list[int] = []
-        self.sent: dict[int, int] = {}
-        self.busy: set[int] = set()
-        self.votes: dict[int, Vote] = {}
-        self.read: dict[bytes, Vote] = {}
-        self.tails: dict[int, bytes] = {}
-
-    def is_dead(self, q: int) -> bool:
-        """Whether an update attempt can certainly never be accepted by r servers (see the module's docstring)."""
-        return sum(vote.status == FAIL and self.sent[server] == 1 for server, vote in self.votes.items()) >= q
 
 
 class Driver(Protocol):
@@ -157,8 +63,24 @@ class Invocation:
     """
 
     __slots__ = (
-        "_attempts", "_backoffs", "alarm_ns", "_driver", "_evidence", "_pause_until_ns", "_round", "_since", "_target",
-        "deadline_ns", "is_fixed", "is_over", "is_query", "objects", "operation", "repairs", "ticket", "wake_at_ns",
+        "_attempts",
+        "_backoffs",
+        "_driver",
+        "_evidence",
+        "_pause_until_ns",
+        "_round",
+        "_since",
+        "_target",
+        "alarm_ns",
+        "deadline_ns",
+        "is_fixed",
+        "is_over",
+        "is_query",
+        "objects",
+        "operation",
+        "repairs",
+        "ticket",
+        "wake_at_ns",
     )  # fmt: skip
 
     def __init__(
@@ -335,7 +257,7 @@ class Invocation:
         answered = len(round_.votes)
         if answered < quorums.q and answered + len(round_.busy) < len(round_.sent) and len(round_.read) == 1:
             return
-        reason = _declined(round_, quorums.b)
+        reason = declined_reason(round_, quorums.b)
         if reason is not None:
             self._end(Refused(reason))
             return
@@ -343,7 +265,7 @@ class Invocation:
             if answered + len(round_.busy) >= len(round_.sent) and len(round_.sent) < quorums.n:
                 self._ask_further(now_ns, round_)
             return
-        accepted = _accepted(round_)
+        accepted = accepted_by(round_)
         if len(accepted) >= quorums.q and self._complete(now_ns, round_, accepted):
             return
         if round_.purpose is Purpose.OPERATION and self.is_query and self._complete_optimistically(now_ns, round_):
@@ -361,13 +283,13 @@ class Invocation:
         self._conclude(now_ns, round_)
 
     def _complete(self, now_ns: int, round_: Round, accepted: list[int]) -> bool:
-        """q servers accepted one candidate: the round is done once b + 1 of them agree on the answer as well."""
+        """Q servers accepted one candidate: the round is done once b + 1 of them agree on the answer as well."""
         if round_.purpose is not Purpose.OPERATION:
             self._close(now_ns, round_)
             self._act(now_ns)
             return True
         quorums = self._driver.knowledge.quorums
-        agreed = _agreement([(server, _result(round_.votes[server])) for server in accepted])
+        agreed = agreement([(server, result_of(round_.votes[server])) for server in accepted])
         if len(agreed[0]) <= quorums.b:
             return False
         if len(agreed) > 1 and len(agreed[1]) > quorums.b:
@@ -383,7 +305,7 @@ class Invocation:
     def _complete_optimistically(self, now_ns: int, round_: Round) -> bool:
         """A query is done too if this round's own histories classify METHOD and b + 1 servers there agree (§6)."""
         quorums = self._driver.knowledge.quorums
-        sets = _histories_of(round_, quorums.n)
+        sets = histories_of(round_, quorums.n)
         if any(classify(quorums, view) is not Kind.METHOD for view in views_of(quorums, sets).values()):
             return False
         plan = plan_operation(quorums, views_of(quorums, sets))
@@ -396,7 +318,7 @@ class Invocation:
                 current.append((server, (vote.answers, b"")))
         if not current:
             return False
-        agreed = _agreement(current)
+        agreed = agreement(current)
         if len(agreed[0]) <= quorums.b:
             return False
         for server, _ in current:
@@ -425,9 +347,9 @@ class Invocation:
 
     def _bury(self, round_: Round) -> None:
         """Remember an update attempt that is not certainly dead: it may still be applied."""
-        if round_.purpose is Purpose.OPERATION and not self.is_query and round_.sent:
-            if not round_.is_dead(self._driver.knowledge.quorums.q) and self._since is None:
-                self._since = round_.conditioned_time
+        is_attempt = round_.purpose is Purpose.OPERATION and not self.is_query
+        if is_attempt and self._since is None and not round_.is_dead(self._driver.knowledge.quorums.q):
+            self._since = round_.conditioned_time
 
     # --- acting on what was learnt ----------------------------------------------------------------------------
 
@@ -510,44 +432,3 @@ class Invocation:
             holders = [server for server, candidate in enumerate(newest) if candidate == latest]
             if len(holders) == 1 and self._backoffs > 1:
                 knowledge.note_alone(holders[0])
-
-
-def _declined(round_: Round, b: int) -> str | None:
-    """Why the servers decline the call, if b + 1 of them say the same."""
-    for vote in round_.read.values():
-        if vote.status == DECLINED and sum(each is vote for each in round_.votes.values()) > b:
-            return vote.answers[0][1:].decode(errors="replace")
-    return None
-
-
-def _accepted(round_: Round) -> list[int]:
-    """The servers that answered SUCCESS on the candidate that most did."""
-    groups: dict[bytes, list[int]] = {}
-    for server, vote in round_.votes.items():
-        if vote.status == SUCCESS:
-            groups.setdefault(vote.candidate, []).append(server)
-    return max(groups.values(), key=len) if groups else []
-
-
-def _result(vote: Vote) -> tuple[tuple[bytes, ...], bytes]:
-    return vote.answers, vote.version_digest
-
-
-def _agreement(results: list[tuple[int, tuple[tuple[bytes, ...], bytes]]]) -> list[list[int]]:
-    """Servers grouped by equal results, the largest group first."""
-    groups: dict[tuple[tuple[bytes, ...], bytes], list[int]] = {}
-    for server, result in results:
-        groups.setdefault(result, []).append(server)
-    return sorted(groups.values(), key=len, reverse=True)
-
-
-def _histories_of(round_: Round, n: int) -> list[ObjectHistories]:
-    """The history sets made of this round's replies alone."""
-    sets = []
-    for position, name in enumerate(round_.objects):
-        histories = [INITIAL_HISTORY] * n
-        for server, vote in round_.votes.items():
-            if position < len(vote.histories):
-                histories[server] = vote.histories[position]
-        sets.append(make_histories(name, histories))
-    return sets

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, NewType
 
 import msgspec
@@ -217,7 +218,7 @@ def _check_entry(object_id: ObjectId, entry: Entry) -> None:
     if not 1 <= len(candidate.parts) <= objects_max:
         raise PeerViolation("candidate-objects")
     names = candidate.objects
-    if object_id not in names or any(left >= right for left, right in zip(names, names[1:], strict=False)):
+    if object_id not in names or any(left >= right for left, right in pairwise(names)):
         raise PeerViolation("candidate-objects")
     for part in candidate.parts:
         for other in (part.conditioned_on, part.conditioned_on if part.base is None else part.base):

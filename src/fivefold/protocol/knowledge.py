@@ -129,7 +129,7 @@ class Knowledge:
                 self.of(object_id).fitted = make_histories(object_id, held)
 
     def trusted(self, object_id: ObjectId) -> ObjectHistories:
-        """The history set to classify: everybody's but those of the excluded and, where enough remain, the suspected."""
+        """The history set to classify: all but those of the excluded and, where enough remain, of the suspected."""
         return self._without(object_id, self._doubtful(self.of(object_id)))
 
     def fitting(self, object_id: ObjectId) -> ObjectHistories:

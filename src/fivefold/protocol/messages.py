@@ -2,17 +2,18 @@
 
 ::
 
-    REQUEST       u8 kind | u64 number | u32 body length | body | proof (16 bytes for each history that is not initial)
-    REPLY         u8 kind | u64 number | u32 vote length | vote | authenticators (16·n bytes for each history that is not initial)
+    REQUEST       u8 kind | u64 number | u32 body length | body | proof
+    REPLY         u8 kind | u64 number | u32 vote length | vote | authenticators
     SYNC          u8 kind | SyncRequest
     SYNC_REPLY    u8 kind | SyncReply
 
-Bodies are canonical MessagePack: what the encoder would not have written is refused.
+A proof has 16 bytes for each history that is not initial, an authenticator 16·n. Bodies are canonical MessagePack: what the encoder would not have written is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, TypeVar
 
 import msgspec
@@ -36,8 +37,8 @@ class Request(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         target: the object a repair is about; of an operation, the least of its objects.
-        sets: one history set for each object, in the order of the ids: those of the operation, or the target of a repair
-            and the objects it is judged by.
+        sets: one history set for each object, in the order of the ids: those of the operation, or the target of a
+            repair and the objects it is judged by.
         operation: canonical bytes of an Operation, or nothing for a repair.
     """
 
@@ -149,7 +150,7 @@ def decode_request(body: bytes, n: int) -> Request:
     objects_max = limits.OPERATION_OBJECTS_MAX if request.operation else limits.REPAIR_OBJECTS_MAX
     if not 1 <= len(objects) <= objects_max:
         raise PeerViolation("request-objects")
-    if any(left >= right for left, right in zip(objects, objects[1:], strict=False)) or request.target not in objects:
+    if any(left >= right for left, right in pairwise(objects)) or request.target not in objects:
         raise PeerViolation("request-objects")
     for each in request.sets:
         if len(each.object_id.encode()) > limits.OBJECT_ID_BYTES_MAX:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fivefold.protocol.actions import ObjectRecord, Write
-from fivefold.protocol.classify import Kind
 from fivefold.protocol.history import (
     INITIAL_HISTORY,
     INITIAL_TIMESTAMP,
@@ -18,6 +17,7 @@ from fivefold.protocol.history import (
 )
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS
 from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.steps import Kind
 
 
 class Replica:

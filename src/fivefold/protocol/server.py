@@ -14,7 +14,7 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import NOTHING, Actions, Ask, Channel, ObjectRecord, Reply, Store
 from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, admit
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
-from fivefold.protocol.classify import Kind, Step, views_of
+from fivefold.protocol.classify import views_of
 from fivefold.protocol.execution import execute
 from fivefold.protocol.history import Candidate, LogicalTimestamp, client_of, time_of
 from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
@@ -38,6 +38,7 @@ from fivefold.protocol.messages import (
 from fivefold.protocol.operations import REFUSED, AccessPolicy, ClientId, Executor, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.replica import Replica, needs_version
+from fivefold.protocol.steps import Kind, Step
 from fivefold.protocol.synchronise import SyncTable
 from fivefold.protocol.versions import (
     Version,
@@ -100,7 +101,7 @@ class Server:
         """A frame from a client, named by its connection."""
         try:
             number, body, proof = split(frame, REQUEST)
-            # Numbers only grow on one connection: a frame is worked on once, so FAIL means "never accepted" (client.py).
+            # Numbers only grow on one connection: a frame is worked on once, so FAIL means "not accepted" (client.py).
             if number <= self._numbers.get(channel, 0):
                 raise PeerViolation("replayed")
             self._numbers[channel] = number
@@ -277,7 +278,7 @@ class Server:
         return found
 
     def _newly_settled(self, work: Work, step: Step, replicas: list[Replica]) -> list[Candidate]:
-        """S2: multi-object candidates that accepting this step proves established, and that are not flagged here yet."""
+        """S2: multi-object candidates that accepting this step proves established, not flagged here yet."""
         if step.candidate.timestamp[8] or work.is_query:
             return []
         settled = [] if step.settled is None else [step.settled]

@@ -9,36 +9,16 @@ from collections import deque
 from heapq import heappop, heappush
 from random import Random
 
-from msgspec import Struct
-
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask
-from fivefold.protocol.client import Invocation, Outcome, Round
+from fivefold.protocol.client import Invocation
 from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, split
 from fivefold.protocol.operations import ObjectId, Operation
+from fivefold.protocol.outcomes import ClientActions, Finished, Outcome
 from fivefold.protocol.quorums import QuorumSystem
-
-
-class Finished(Struct, frozen=True, gc=False):
-    """One call has ended.
-
-    Attributes:
-        ticket: the number that ``call`` returned.
-        outcome: what became of it.
-    """
-
-    ticket: int
-    outcome: Outcome
-
-
-class ClientActions(Struct, frozen=True, gc=False):
-    """What the driver does after an input: deliver ``send``, hand over ``finished``, arm the one timer."""
-
-    send: tuple[Ask, ...]
-    finished: tuple[Finished, ...]
-    wake_at_ns: int | None
+from fivefold.protocol.rounds import Round
 
 
 class QueueFull(Exception):

@@ -67,7 +67,10 @@ class Sync:
         if reply.version:
             if digest(reply.version) != reply.digest:
                 return self.ask_further()
-            self._copies[server] = (reply.digest, reply.version)  # the last one of each server: a liar cannot fill the memory
+            self._copies[server] = (
+                reply.digest,
+                reply.version,
+            )  # the last one of each server: a liar cannot fill the memory
         if not reply.digest:
             return self.ask_further()
         self._digests[server] = reply.digest

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply, Store, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys, Culled
-from fivefold.protocol.classify import Kind, Missing, Step, plan_operation, plan_repair, set_up, views_of
+from fivefold.protocol.classify import plan_operation, plan_repair, set_up, views_of
 from fivefold.protocol.history import NO_OPERATION, ReplicaHistory, decode_history, history_digest, make_histories
 from fivefold.protocol.knowledge import column
 from fivefold.protocol.messages import REPLY, Request, Vote, decode_vote, encode, request_frame, split
 from fivefold.protocol.operations import AccessPolicy, Call, ClientId, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
+from fivefold.protocol.steps import Kind, Missing, Plan, Step
 
 
 class Everyone:
@@ -188,6 +189,7 @@ class Letter:
     def step(self) -> Step | Missing | None:
         """What every honest server derives from the letter, unless it culls."""
         views = views_of(self.rack.quorums, self.sets)
+        plan: Plan | Missing | None
         if self.request.operation:
             plan = plan_operation(self.rack.quorums, views)
         else:

@@ -1,0 +1,60 @@
+"""What becomes of calls, and what a session asks its driver to do."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from fivefold.protocol.actions import Ask
+
+
+class Answered(Struct, frozen=True):
+    """The call came to its end: one answer for each of its calls (tags of :mod:`operations`)."""
+
+    answers: tuple[bytes, ...]
+
+
+class Refused(Struct, frozen=True):
+    """The servers declined the call: ``ErrorName: text``."""
+
+    reason: str
+
+
+class TimedOut(Struct, frozen=True):
+    """The deadline came first.
+
+    Attributes:
+        since: None if nothing can have been changed; otherwise the logical time to resolve from.
+        answered: how many servers answered the last round.
+    """
+
+    since: int | None
+    answered: int
+
+
+class Disagreed(Struct, frozen=True):
+    """Honest servers computed different results: the method is not deterministic."""
+
+    method: str
+
+
+Outcome = Answered | Refused | TimedOut | Disagreed
+
+
+class Finished(Struct, frozen=True, gc=False):
+    """One call has ended.
+
+    Attributes:
+        ticket: the number that ``call`` returned.
+        outcome: what became of it.
+    """
+
+    ticket: int
+    outcome: Outcome
+
+
+class ClientActions(Struct, frozen=True, gc=False):
+    """What the driver does after an input: deliver ``send``, hand over ``finished``, arm the one timer."""
+
+    send: tuple[Ask, ...]
+    finished: tuple[Finished, ...]
+    wake_at_ns: int | None

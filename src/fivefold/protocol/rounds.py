@@ -1,0 +1,114 @@
+"""Rounds: one request to several servers, and how its replies are counted (PROTOCOL §6).
+
+Agreement on the candidate and agreement on the answer are counted separately: otherwise one lying answer would force a
+repair for every operation.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from fivefold.protocol.history import INITIAL_HISTORY, ObjectHistories, make_histories
+from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, Request, Vote, encode
+
+
+class Purpose(Enum):
+    """What a round is for."""
+
+    OPERATION = "operation"
+    REPAIR = "repair"
+    REFRESH = "refresh"
+
+
+class Round:
+    """One request and its replies.
+
+    Attributes:
+        votes: each server's vote.
+        read: the distinct votes by the bytes they came in, each decoded once.
+        tails: the authenticators behind each server's vote.
+        sent: how many frames of the round went to each server.
+        busy: servers that answered BUSY, which is no answer.
+    """
+
+    __slots__ = (
+        "authenticators",
+        "body",
+        "busy",
+        "conditioned_time",
+        "numbers",
+        "objects",
+        "purpose",
+        "read",
+        "sent",
+        "started_ns",
+        "tails",
+        "votes",
+    )
+
+    def __init__(
+        self,
+        now_ns: int,
+        purpose: Purpose,
+        request: Request,
+        authenticators: list[bytes],
+    ) -> None:
+        """Encode the request once for all servers."""
+        self.purpose = purpose
+        self.started_ns = now_ns
+        self.body = encode(request)
+        self.objects = [each.object_id for each in request.sets]
+        self.authenticators = authenticators
+        self.conditioned_time = 0
+        self.numbers: list[int] = []
+        self.sent: dict[int, int] = {}
+        self.busy: set[int] = set()
+        self.votes: dict[int, Vote] = {}
+        self.read: dict[bytes, Vote] = {}
+        self.tails: dict[int, bytes] = {}
+
+    def is_dead(self, q: int) -> bool:
+        """Whether an update attempt can certainly never be accepted by r servers (see the module's docstring)."""
+        return sum(vote.status == FAIL and self.sent[server] == 1 for server, vote in self.votes.items()) >= q
+
+
+def declined_reason(round_: Round, b: int) -> str | None:
+    """Why the servers decline the call, if b + 1 of them say the same."""
+    for vote in round_.read.values():
+        if vote.status == DECLINED and sum(each is vote for each in round_.votes.values()) > b:
+            return vote.answers[0][1:].decode(errors="replace")
+    return None
+
+
+def accepted_by(round_: Round) -> list[int]:
+    """The servers that answered SUCCESS on the candidate that most did."""
+    groups: dict[bytes, list[int]] = {}
+    for server, vote in round_.votes.items():
+        if vote.status == SUCCESS:
+            groups.setdefault(vote.candidate, []).append(server)
+    return max(groups.values(), key=len) if groups else []
+
+
+def result_of(vote: Vote) -> tuple[tuple[bytes, ...], bytes]:
+    """What servers must agree on beside the candidate: answers, and the digest of what was made."""
+    return vote.answers, vote.version_digest
+
+
+def agreement(results: list[tuple[int, tuple[tuple[bytes, ...], bytes]]]) -> list[list[int]]:
+    """Servers grouped by equal results, the largest group first."""
+    groups: dict[tuple[tuple[bytes, ...], bytes], list[int]] = {}
+    for server, result in results:
+        groups.setdefault(result, []).append(server)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def histories_of(round_: Round, n: int) -> list[ObjectHistories]:
+    """The history sets made of this round's replies alone."""
+    sets = []
+    for position, name in enumerate(round_.objects):
+        histories = [INITIAL_HISTORY] * n
+        for server, vote in round_.votes.items():
+            if position < len(vote.histories):
+                histories[server] = vote.histories[position]
+        sets.append(make_histories(name, histories))
+    return sets

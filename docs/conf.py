@@ -1,6 +1,14 @@
 """Sphinx configuration: `sphinx-build -W -b html docs build/docs`."""
 
+import os
+import subprocess
+import sys
 from importlib.metadata import version as version_of
+
+import typer
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
 project = "Fivefold"
 author = "The Fivefold authors"
@@ -23,3 +31,42 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = f"Fivefold {release}"
 html_show_sphinx = False
+
+
+class CommandHelp(SphinxDirective):
+    """``{command-help}``: what every command of ``fivefold`` prints for ``--help``, a section each."""
+
+    def run(self) -> list[nodes.Node]:
+        """Walk the tree of commands."""
+        from fivefold.cli.app import app
+
+        return [section for path in _paths(typer.main.get_command(app), ()) for section in [_section(path)]]
+
+
+def _paths(command: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [path]
+    return [found for name, each in inner.items() for found in _paths(each, (*path, name))]
+
+
+def _section(path: tuple[str, ...]) -> nodes.section:
+    name = " ".join(("fivefold", *path))
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "fivefold", *path, "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    text = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    section = nodes.section(ids=[name.replace(" ", "-")])
+    section += nodes.title(text=name)
+    section += nodes.literal_block(text, text, language="text")
+    return section
+
+
+def setup(app: Sphinx) -> None:
+    """Register the directive."""
+    app.add_directive("command-help", CommandHelp)

@@ -18,7 +18,19 @@ FUNCTION_LINES_MAX = 60
 LEFT_OVER = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 
 PROTOCOL_MAY_IMPORT = {
-    *("__future__", "abc", "base64", "bisect", "collections", "copy", "dataclasses", "enum", "functools", "hashlib"),
+    *(
+        "__future__",
+        "abc",
+        "base64",
+        "bisect",
+        "collections",
+        "copy",
+        "dataclasses",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+    ),
     *("hmac", "itertools", "math", "operator", "random", "re", "string", "struct", "types", "typing"),
     *("fivefold", "msgspec", "typing_extensions"),
 }

@@ -143,7 +143,7 @@ class Cluster:
 
     # --- for the operator -------------------------------------------------------------------------------------
 
-    async def status(self, *, timeout: float = 2.0) -> ClusterStatus:
+    async def status(self, *, timeout: float = 2.0) -> ClusterStatus:  # noqa: ASYNC109 (a duration, not a scope)
         """Ask every server about itself, and add what this client holds against them."""
         quorums = self._node.session.knowledge.quorums
         servers = await asyncio.gather(*(self._node.status(server, timeout) for server in range(quorums.n)))

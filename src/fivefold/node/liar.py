@@ -1,4 +1,4 @@
-"""Servers that lie, for the demo and for tests only: the machine is the honest one, its keys or its executor are not."""
+"""Servers that lie, for the demo and for tests only: an honest machine with dishonest keys or a dishonest executor."""
 
 from __future__ import annotations
 

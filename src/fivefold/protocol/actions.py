@@ -1,8 +1,8 @@
 """What a machine asks its driver to do, and in which order.
 
 The driver carries out an :class:`Actions` from its first field to its last: stage ``store``, then deliver ``send``,
-then fetch ``load``, then arm the one timer. A machine puts a frame into ``send`` only when everything it promises is already
-durable: it hears of that through its ``durable`` input.
+then fetch ``load``, then arm the one timer. A machine puts a frame into ``send`` only when everything it promises is
+already durable: it hears of that through its ``durable`` input.
 """
 
 from __future__ import annotations

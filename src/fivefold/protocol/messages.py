@@ -7,7 +7,8 @@
     SYNC          u8 kind | SyncRequest
     SYNC_REPLY    u8 kind | SyncReply
 
-A proof has 16 bytes for each history that is not initial, an authenticator 16·n. Bodies are canonical MessagePack: what the encoder would not have written is refused.
+A proof has 16 bytes for each history that is not initial, an authenticator 16·n. Bodies are canonical MessagePack:
+what the encoder would not have written is refused.
 """
 
 from __future__ import annotations

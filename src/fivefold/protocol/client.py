@@ -67,6 +67,7 @@ class Invocation:
         "_backoffs",
         "_driver",
         "_evidence",
+        "_is_rested",
         "_pause_until_ns",
         "_round",
         "_since",
@@ -111,6 +112,7 @@ class Invocation:
         self._attempts = 0
         self._backoffs = 0
         self._pause_until_ns = 0
+        self._is_rested = False
         self._since: int | None = None
 
     # --- rounds -----------------------------------------------------------------------------------------------
@@ -213,6 +215,7 @@ class Invocation:
         if self._pause_until_ns:
             if now_ns >= self._pause_until_ns:
                 self._pause_until_ns = 0
+                self._is_rested = True
                 self._act(now_ns)
             return
         round_ = self._round
@@ -364,6 +367,10 @@ class Invocation:
     def _act(self, now_ns: int, *, has_failed: bool = False) -> None:
         """Classify what is known and send the next request, after a back-off where others may be at work."""
         knowledge, quorums = self._driver.knowledge, self._driver.knowledge.quorums
+        if has_failed and self._is_rested:
+            # What was known before the pause is old: under contention the first attempt after it only brings it up to
+            # date. Pausing again for that would starve whoever pauses longer than others take between two updates.
+            self._is_rested = has_failed = False
         target = self._to_repair()
         if target is None:
             self._evidence = ()

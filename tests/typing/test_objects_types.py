@@ -44,9 +44,10 @@ Shelf().add("x", 2)
 swap(Shelf(), Account())
 """
 
+VALUE = "bool | int | float | str | bytes | list[...] | dict[str, ...] | None"
 EXPECTED = [
     'note: Revealed type is "def (prefix: str =) -> int"',
-    'note: Revealed type is "def (self: Shelf, title: str, *, copies: int =) -> list[bool | int | float | str | bytes | list[...] | dict[str, ...] | None]"',
+    f'note: Revealed type is "def (self: Shelf, title: str, *, copies: int =) -> list[{VALUE}]"',
     'note: Revealed type is "def (one: Shelf, other: Shelf)"',
     'note: Revealed type is "def (source: Account, target: Account, amount: int)"',
     'note: Revealed type is "str"',

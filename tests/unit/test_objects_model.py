@@ -1,6 +1,7 @@
 """What may be an Object, and what is refused when the class is created."""
 
 import datetime as dt
+import enum
 from typing import Any, ClassVar
 
 import msgspec
@@ -124,8 +125,37 @@ class Loose(msgspec.Struct, eq=False):
     value: int = 0
 
 
+class Odd(msgspec.Struct):  # noqa: PLW1641
+    value: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError
+
+
+class Busy(msgspec.Struct):
+    value: int = 0
+
+    def __post_init__(self) -> None:
+        raise KeyError
+
+
+class Guess(enum.Enum):
+    ONE = 1
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Guess":
+        raise KeyError
+
+
 @pytest.mark.parametrize(
-    ("declared", "problem"), [(Tree, "Tree contains itself"), (Loose, "Loose must be a Struct with eq=True")]
+    ("declared", "problem"),
+    [
+        (Tree, "Tree contains itself"),
+        (Loose, "Loose must be a Struct with eq=True"),
+        (Odd, "no __eq__ of its own"),
+        (Busy, "Busy has a __post_init__"),
+        (Guess, "Guess has a _missing_"),
+    ],
 )
 def test_structs_that_are_not_canonical_are_refused(declared: type, problem: str) -> None:
     """A nested Struct must be comparable and of bounded depth."""
@@ -196,3 +226,9 @@ def test_objects_do_not_share_state() -> None:
     one = Map()
     one.put("a", 1)
     assert Map().size() == 0
+
+
+def test_classes_have_no_state() -> None:
+    """Setting a class attribute would be state that is lost with the process: it is refused."""
+    with pytest.raises(AttributeError, match=r"Counter\.total cannot be set on the class"):
+        Counter.total = 1  # type: ignore[attr-defined]

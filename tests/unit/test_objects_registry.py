@@ -1,5 +1,6 @@
 """The registry: registration, execution as a server does it, arguments and answers as a client sees them."""
 
+import asyncio
 import sys
 import types
 from pathlib import Path
@@ -87,6 +88,10 @@ class Sample(Object):
     @update
     def leave(self) -> None:
         sys.exit(3)
+
+    @update
+    def cancel(self) -> None:
+        raise asyncio.CancelledError
 
     @update
     def exhaust(self) -> None:
@@ -270,7 +275,9 @@ def test_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         loaded.decode_answer(ids("Shop/a"), "sell", executed.answer)
 
 
-@pytest.mark.parametrize(("module", "problem"), [("no.such", "cannot be imported"), ("json", "holds no Object class")])
+@pytest.mark.parametrize(
+    ("module", "problem"), [("no.such", "cannot be imported: ModuleNotFoundError"), ("json", "holds no Object class")]
+)
 def test_load_refuses(module: str, problem: str) -> None:
     """A module that is missing or has nothing to offer is a mistake in the configuration."""
     with pytest.raises(ConfigurationError, match=problem):
@@ -402,6 +409,7 @@ def test_unknown_rejection() -> None:
         ("leak", (), "Sample.leak: its answer does not fit its annotation: encoding objects of type object"),
         ("recurse", (), "RecursionError: the method calls itself too deep"),
         ("leave", (), "SystemExit: 3"),
+        ("cancel", (), "CancelledError"),
         ("exhaust", (), "MemoryError"),
         ("shout", (), "BadStr"),
     ],
@@ -587,6 +595,25 @@ def test_answer_of_another_version() -> None:
     """An answer that does not fit the client's annotation says that the versions differ."""
     with pytest.raises(ObjectError, match="do the servers run another version"):
         registry.decode_answer(ids("Counter/a"), "get", VALUE + b"\xa1x")
+
+
+def test_unreadable_rejection() -> None:
+    """A rejection that is not one, as only another version would write it, is still an error."""
+    with pytest.raises(ObjectError, match="in a way this version cannot read"):
+        registry.decode_answer(SAMPLE, "refuse", REJECTED + b"\x01")
+
+
+def test_rejections_of_base_classes_are_known() -> None:
+    """A subclass in another module brings the Rejected classes of its base's module."""
+
+    class Purse(Account):
+        pass
+
+    purse = Registry(Purse)
+    call = Call(b"i" * 16, 0, "withdraw", purse.encode_arguments(ids("Purse/a"), "withdraw", (1,)))
+    executed = purse.execute(ids("Purse/a"), call, (encode([0]),))
+    with pytest.raises(Overdrawn):
+        purse.decode_answer(ids("Purse/a"), "withdraw", executed.answer)
 
 
 def test_unknown_refusal() -> None:

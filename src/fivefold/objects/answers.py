@@ -64,14 +64,16 @@ def decode_rejection(data: bytes, classes: Mapping[str, type[Rejected]]) -> Reje
     """The exception the method raised, of its own class if that is known here.
 
     The class's ``__init__`` does not run: it ran at the servers, and what it left is what travels.
+
+    Raises:
+        BadValue: the bytes are no rejection.
     """
     name, args, attributes = _rejection.decode_trusted(data)
-    known = classes.get(name)
-    if known is None:
-        error = Rejected(f"{name}: {', '.join(map(str, args))}" if args else name)
-    else:
-        error = known.__new__(known, *args)
+    try:
+        error = Exception.__new__(classes[name], *args)
         error.args = tuple(args)
+    except KeyError:
+        error = Rejected(f"{name}: {', '.join(map(str, args))}" if args else name)
     vars(error).update(attributes)
     return error
 

@@ -114,8 +114,16 @@ class ObjectMeta(msgspec.StructMeta):
         if bases != (msgspec.Struct,):
             _check_names(cls, given)
             _check_defaults(cls)
-            cls.__fivefold_methods__ = _methods_of(cls)
+            type.__setattr__(cls, "__fivefold_methods__", _methods_of(cls))
         return cls
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        """Refuse what would be state that is shared by all objects of a server, and by no two servers."""
+        if not _is_dunder(name):
+            raise AttributeError(
+                f"{cls.__name__}.{name} cannot be set on the class: state belongs to one object, use self"
+            )
+        super().__setattr__(name, value)
 
     __fivefold_methods__: dict[str, FunctionType]
 

@@ -113,8 +113,10 @@ class Registry:
         """
         try:
             loaded = importlib.import_module(module)
-        except ImportError as error:
-            raise ConfigurationError(f"module {module} cannot be imported: {error}") from error
+        except FivefoldError:
+            raise
+        except Exception as error:  # whatever the module's own code raises
+            raise ConfigurationError(f"module {module} cannot be imported: {describe_failure(error)}") from error
         if not any(True for _ in _members(loaded)):
             raise ConfigurationError(f"module {module} holds no Object class and no function marked @query or @update")
         self.register(loaded)
@@ -143,10 +145,10 @@ class Registry:
                 self._functions[method.name] = method
         else:
             raise ConfigurationError(f"{thing!r} is no Object class, no marked function and no Rejected class")
-        module = sys.modules.get(thing.__module__)
-        for member in [] if module is None else list(vars(module).values()):
-            if isinstance(member, type) and issubclass(member, Rejected):
-                self._register_one(member)
+        for owner in thing.__mro__ if isinstance(thing, type) else (thing,):
+            for member in list(vars(sys.modules.get(owner.__module__, object)).values()):
+                if isinstance(member, type) and issubclass(member, Rejected):
+                    self._register_one(member)
 
     def _is_known(self, known: object, thing: object, name: str) -> bool:
         if known is None:
@@ -195,7 +197,9 @@ class Registry:
             return Executed(encode_rejection(error), None)
         except Overrun:
             return _failed(f"TimeLimit: ran longer than {self.limit.limit_ms if self.limit else 0} ms")
-        except (Exception, SystemExit, GeneratorExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return _failed(describe_failure(error))
         return _encode_results(types, method, value, copies)
 
@@ -299,12 +303,18 @@ class Registry:
                 text = f"the answer does not fit its annotation, do the servers run another version? {error}"
                 raise ObjectError(f"{found.title}: {text}") from None
         if tag == REJECTED:
-            raise decode_rejection(content, self._rejections)
+            raise self._decode_rejection(method, content)
         if tag == FAILED:
             raise ObjectError(f"{method} failed, nothing was changed: {content.decode(errors='replace')}")
         if tag == REFUSED:
             raise decode_refusal(content)
         raise AssertionError(f"the client must have handled an answer with tag {tag!r}")
+
+    def _decode_rejection(self, method: str, content: bytes) -> FivefoldError:
+        try:
+            return decode_rejection(content, self._rejections)
+        except BadValue as error:
+            return ObjectError(f"{method} was rejected in a way this version cannot read: {error}")
 
 
 def _members(module: ModuleType) -> Iterator[object]:

@@ -166,19 +166,10 @@ class _Traits:
     def visit(self, info: inspect.Type, inside: tuple[type, ...]) -> None:
         self.has_float |= isinstance(info, inspect.FloatType)
         match info:
-            case inspect.AnyType():
-                pass
-            case _ if isinstance(info, _SCALARS):
-                pass
-            case inspect.LiteralType() | inspect.EnumType():
-                pass
             case inspect.ListType() | inspect.VarTupleType():
                 self.visit(info.item_type, inside)
-            case inspect.TupleType():
-                for item in info.item_types:
-                    self.visit(item, inside)
-            case inspect.UnionType():
-                for item in info.types:
+            case inspect.TupleType(item_types=items) | inspect.UnionType(types=items):
+                for item in items:
                     self.visit(item, inside)
             case inspect.SetType() | inspect.FrozenSetType():
                 self.has_set = True
@@ -189,12 +180,13 @@ class _Traits:
                 self.visit(info.value_type, inside)
             case inspect.StructType():
                 self._visit_struct(info, inside)
+            case inspect.EnumType() if "_missing_" in vars(info.cls):
+                raise BadType(f"{info.cls.__name__} has a _missing_, which would run outside of methods: remove it")
+            case _ if not isinstance(info, (*_SCALARS, inspect.AnyType, inspect.LiteralType, inspect.EnumType)):
+                name = _name_of(info)
+                raise BadType(f"{name} is not supported: use int, str, bytes, bool, float, list, dict, set or a Struct")
             case _:
-                name = getattr(info, "cls", None) or type(info).__name__.removesuffix("Type").lower()
-                shown = name.__name__ if isinstance(name, type) else name
-                raise BadType(
-                    f"{shown} is not supported: use int, str, bytes, bool, float, list, dict, set or a Struct"
-                )
+                pass
 
     def _visit_struct(self, info: inspect.StructType, inside: tuple[type, ...]) -> None:
         name = info.cls.__name__
@@ -203,8 +195,10 @@ class _Traits:
         if hasattr(info.cls, "__fivefold_methods__"):
             raise BadType(f"{name} is an Object, which cannot be a value: store its key instead")
         config = info.cls.__struct_config__
-        if not config.eq or config.omit_defaults:
-            raise BadType(f"{name} must be a Struct with eq=True and omit_defaults=False")
+        if not config.eq or config.omit_defaults or info.cls.__eq__ is not msgspec.Struct.__eq__:
+            raise BadType(f"{name} must be a Struct with eq=True, omit_defaults=False and no __eq__ of its own")
+        if hasattr(info.cls, "__post_init__"):
+            raise BadType(f"{name} has a __post_init__, which would run outside of methods: check values there")
         for field in info.fields:
             self.visit(field.type, (*inside, info.cls))
 
@@ -217,10 +211,14 @@ class _Traits:
         elif isinstance(info, _SORTABLE) or _is_uniform_literal(info):
             return
         if not items:
-            name = type(info).__name__.removesuffix("Type").lower()
-            raise BadType(f"{what} {name} cannot be put in order: use int, str or bytes")
+            raise BadType(f"{what} {_name_of(info)} cannot be put in order: use int, str or bytes")
         for item in items:
             self._require_sortable(item, what)
+
+
+def _name_of(info: inspect.Type) -> str:
+    cls = getattr(info, "cls", None)
+    return cls.__name__ if isinstance(cls, type) else type(info).__name__.removesuffix("Type").lower()
 
 
 def _is_uniform_literal(info: inspect.Type) -> bool:

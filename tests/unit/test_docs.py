@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.doc_blocks import PAGES, ROOT, Block, blocks, command_lines
+from tests.planted import BUGS
 
 PYTHON = list(blocks("python"))
 WAYS = {"alone", "pytest", "up", "compile"}
@@ -120,6 +121,13 @@ def test_the_table_of_paper_sections_covers_the_protocol() -> None:
     table = page[page.index("## Paper section") : page.index("## Glossary")]
     modules = {path.name for path in (ROOT / "src" / "fivefold" / "protocol").glob("[a-z]*.py")}
     assert sorted(modules - set(re.findall(r"`([a-z_]+\.py)`", table))) == []
+
+
+def test_every_planted_bug_has_its_rule_on_the_page() -> None:
+    """The page *how to change one rule* has a line for each planted bug, and names no other."""
+    page = (ROOT / "docs" / "internals" / "changing-a-rule.md").read_text(encoding="utf-8")
+    named = {cells[4].strip().strip("`") for row in page.splitlines() if len(cells := row.split("|")) == 7}
+    assert named - {"planted bug", "---"} == set(BUGS)
 
 
 def test_the_test_line_of_the_readme_is_one_line() -> None:

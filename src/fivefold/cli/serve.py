@@ -17,7 +17,7 @@ from fivefold.cli.loop import run
 from fivefold.cluster import join_address, load_configuration, load_identity, split_address, watch_parent
 from fivefold.cluster.launcher import READY
 from fivefold.errors import ConfigurationError
-from fivefold.node import Reloader, ServerOptions, access_rules, assemble_server
+from fivefold.node import MetricsServer, Reloader, ServerOptions, access_rules, assemble_server
 from fivefold.objects import Registry, TimeLimit
 from fivefold.objects.standard import standard_registry
 
@@ -103,8 +103,11 @@ async def _serve(
     rules = access_rules(configuration, registry)
     node = assemble_server(configuration, identity, registry, options, rules)
     stop = _stop_on_signals()
+    pages = MetricsServer(node)
     await node.start()
     try:
+        if metrics is not None:
+            await pages.start(*metrics)
         address = configuration.servers[node.machine.index].address
         if options.listen is not None:
             address = join_address(*options.listen)
@@ -114,6 +117,7 @@ async def _serve(
         gc.freeze()  # what is here now stays: the collector need not look at it again and again
         await _until(stop, Reloader(cluster, configuration, identity, node, rules))
     finally:
+        await pages.close()
         await node.close()
         log.info("closed")
 

@@ -2,8 +2,18 @@
 
 from fivefold.node.assembly import ServerOptions, access_rules, assemble_server
 from fivefold.node.client import ClientNode
+from fivefold.node.metrics import MetricsServer
 from fivefold.node.reload import Reloader
 from fivefold.node.server import ServerNode
 from fivefold.node.status import ServerStatus
 
-__all__ = ["ClientNode", "Reloader", "ServerNode", "ServerOptions", "ServerStatus", "access_rules", "assemble_server"]
+__all__ = [
+    "ClientNode",
+    "MetricsServer",
+    "Reloader",
+    "ServerNode",
+    "ServerOptions",
+    "ServerStatus",
+    "access_rules",
+    "assemble_server",
+]

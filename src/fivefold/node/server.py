@@ -6,7 +6,7 @@ import asyncio
 import logging
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from fivefold.node.status import STATUS, ServerStatus, status_reply_frame
@@ -173,6 +173,11 @@ class ServerNode:
                 log.error("storage fails, promising nothing: %s", failure)
 
     # --- for the operator -------------------------------------------------------------------------------------
+
+    @property
+    def refused_connections(self) -> Mapping[str, int]:
+        """Refused connections by reason."""
+        return self._listener.counters if self._listener is not None else {}
 
     def status(self) -> ServerStatus:
         """The server as it sees itself."""

@@ -24,13 +24,19 @@ from fivefold.cli.words import CallWords, Reference, parse_call
 EXAMPLES: Final = """
 **Examples**
 
+One object, TYPE KEY METHOD [ARGUMENT…] or TYPE/KEY METHOD [ARGUMENT…]:
+
 `fivefold call Counter hits increment`
 
 `fivefold call Counter/hits increment by=5`
 
 `fivefold call Map colours put sky '{"rgb": [135, 206, 235]}'`
 
-`fivefold call --objects bank bank.move Account/alice Account/bob amount=5`
+Several objects, FUNCTION OBJECT… [ARGUMENT…], all of them or none:
+
+`fivefold call transfer Account/alice Account/bob amount=5`
+
+`fivefold call --objects bank bank.move alice bob 5`
 
 Arguments are JSON, by position or as name=JSON; text needs no quotation marks. A word that begins with - goes after --.
 
@@ -40,10 +46,7 @@ Exit codes: 0 answered, 1 refused (wrong arguments, no right, the object said no
 
 
 def call(
-    words: Annotated[
-        list[str],
-        typer.Argument(metavar="TYPE KEY METHOD [ARGUMENT…] | FUNCTION OBJECT… [ARGUMENT…]", show_default=False),
-    ],
+    words: Annotated[list[str], typer.Argument(metavar="WORDS", help="TYPE KEY METHOD [ARGUMENT…], see below.")],
     cluster: ClusterOption = None,
     identity: IdentityOption = None,
     objects: ObjectsOption = None,

@@ -36,7 +36,7 @@ Exit code 0 only if work went on throughout, the liar was caught, the history is
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(min=4, max=600, help="How long the clients work.")] = 14.0,
+    seconds: Annotated[float, typer.Option(min=4, max=600, help="How long the clients work.")] = 12.0,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files.")] = False,
     json: JsonOption = False,
 ) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fivefold.checker import Result, Verdict
 from fivefold.cli.demo.recorder import Latencies, Recorder
-from fivefold.cli.demo.story import LIAR, Ending
+from fivefold.cli.demo.story import LIAR, B, Ending
 from fivefold.cli.output import out, seconds_text
 from fivefold.cli.servers import evidence_text
 from fivefold.protocol.knowledge import Evidence

@@ -19,8 +19,8 @@ ACCOUNTS: Final = ("alice", "bob", "carol", "dave")
 FUNDS: Final = 1000
 """What each account holds at first."""
 
-TASKS_PER_CLIENT: Final = 3
-PAUSE_S: Final = 0.004
+TASKS_PER_CLIENT: Final = 2
+PAUSE_S: Final = 0.006
 """Between two calls of one task: the clients share two cores with the servers."""
 
 

@@ -1,0 +1,493 @@
+"""Planted bugs: each leaves out one rule of PROTOCOL.md, so that a test can show that the rule is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from fivefold.protocol import (
+    admission,
+    authenticators,
+    classify,
+    client,
+    execution,
+    history,
+    knowledge,
+    messages,
+    quorums,
+    replica,
+    server,
+    synchronise,
+)
+from fivefold.protocol.authenticators import Culled
+from fivefold.protocol.history import Candidate, Part, history_digest
+from fivefold.protocol.steps import Kind, Plan
+from fivefold.simulation import rack as rack_module
+from tests import protocol_rig
+
+Patch = tuple[object, str, Any]
+"""Where, which attribute, what instead."""
+
+BUGS: dict[str, Callable[[], list[Patch]]] = {}
+"""The planted bugs by name; each makes its patches anew."""
+
+
+def bug(make: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
+    """Register a bug under its function's name."""
+    BUGS[make.__name__] = make
+    return make
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Run the body with the bug in place."""
+    with pytest.MonkeyPatch.context() as patch:
+        for where, attribute, instead in BUGS[name]():
+            assert hasattr(where, attribute), f"the bug {name} patches nothing: {where} has no {attribute}"
+            patch.setattr(where, attribute, instead)
+        patch.setattr(protocol_rig, "is_lenient", True)
+        yield
+
+
+# --- §1 -----------------------------------------------------------------------------------------------------------
+
+
+@bug
+def quorums_of_any_size() -> list[Patch]:
+    """The constraints (2)-(4) are not checked."""
+    return [(quorums.QuorumSystem, "_check_constraints", lambda self: None)]
+
+
+# --- §4 -----------------------------------------------------------------------------------------------------------
+
+
+@bug
+def macs_unchecked() -> list[Patch]:
+    """§4.1: every history is believed."""
+
+    def cull(keys: Any, quorums: Any, target: Any, sets: Any, proof: bytes) -> Culled:
+        return Culled(target, sets, (), b"".join(history_digest(s.object_id, h) for s in sets for h in s.histories))
+
+    return [(server, "cull", cull)]
+
+
+@bug
+def macs_not_bound_to_the_object() -> list[Patch]:
+    """§2: authenticators are over the history alone, not over the object's id."""
+
+    def unbound(object_id: Any, data: bytes) -> bytes:
+        return history.digest(data)
+
+    return [(module, "history_digest", unbound) for module in (history, authenticators, replica, rack_module)]
+
+
+@bug
+def one_key_for_both_directions() -> list[Patch]:
+    """§2: k(s→s') = k(s'→s), so what one server made for another can be shown as the other's own."""
+    honest = rack_module.pair_key
+    return [(rack_module, "pair_key", lambda a, b, seed=b"": honest(min(a, b), max(a, b), seed))]
+
+
+@bug
+def times_unbounded() -> list[Patch]:
+    """§4.1: histories with absurd times are not culled."""
+    return [(authenticators, "_absurd", lambda quorums, histories: set())]
+
+
+@bug
+def digest_without_culling() -> list[Patch]:
+    """§4.1: the history-set digest is over the histories sent, not over those that are left."""
+    honest = authenticators.cull
+
+    def cull(keys: Any, quorums: Any, target: Any, sets: Any, proof: bytes) -> Culled:
+        found = honest(keys, quorums, target, sets, proof)
+        sent = b"".join(history_digest(s.object_id, h) for s in sets for h in s.histories)
+        forged = Culled(target, sets, found.servers, sent)
+        found.digest = forged.digest
+        return found
+
+    return [(server, "cull", cull)]
+
+
+@bug
+def digest_of_the_targets_set_alone() -> list[Patch]:
+    """S1: the digest leaves out evidence objects and their flags."""
+    honest = Culled.__init__
+
+    def init(self: Culled, target: Any, sets: Any, servers: Any, digests: bytes) -> None:
+        honest(self, target, sets, servers, digests)
+        only = [each for each in sets if each.object_id == target]
+        self.digest = history.digest(b"".join(history_digest(target, h) for each in only for h in each.histories))
+
+    return [(Culled, "__init__", init)]
+
+
+@bug
+def digest_without_the_target() -> list[Patch]:
+    """S1: two repairs that differ in their target alone get one timestamp."""
+    honest = Culled.__init__
+
+    def init(self: Culled, target: Any, sets: Any, servers: Any, digests: bytes) -> None:
+        honest(self, "", sets, servers, digests)
+
+    return [(Culled, "__init__", init)]
+
+
+@bug
+def repeated_requests_executed() -> list[Patch]:
+    """§4.3: a candidate already accepted is not recognised."""
+    return [(server.Server, "_answer_again", lambda self, work, step, replicas: False)]
+
+
+@bug
+def currency_unchecked() -> list[Patch]:
+    """§4.4: a server builds on older versions than its latest."""
+    honest = server.set_up if hasattr(server, "set_up") else admission.set_up
+
+    def set_up(*args: Any, **named: Any) -> Any:
+        step = honest(*args, **named)
+        return msgspec.structs.replace(step, bounds=(b"\xff" * 89,) * len(step.bounds))
+
+    return [(admission, "set_up", set_up)]
+
+
+@bug
+def not_checked_again_after_a_wait() -> list[Patch]:
+    """§4.7: a request that waited for a version is not examined again."""
+
+    def receive(self: Any, now_ns: int, index: int, reply: Any) -> None:
+        asks, done = self._syncs.receive(index, reply)
+        self._ask(asks)
+        if done is None:
+            return
+        sync, waiting = done
+        self._parked -= len(waiting)
+        for work in waiting:
+            work.fetched[sync.key] = sync.version
+            work.step = msgspec.structs.replace(work.step, bounds=(b"\xff" * 89,) * len(work.step.bounds))
+            self._advance(now_ns, work)
+
+    return [(server.Server, "_receive_sync", receive)]
+
+
+@bug
+def repairing_clients_operation_run() -> list[Patch]:
+    """§4.2: an operation sent with histories that call for a repair is run all the same."""
+
+    def plan(quorums: Any, views: Any) -> Plan:
+        parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
+        return Plan(Kind.METHOD, parts, tuple(view.latest for view in views.values()))
+
+    return [(module, "plan_operation", plan) for module in (admission, rack_module)]
+
+
+@bug
+def no_optimistic_answers() -> list[Patch]:
+    """§4.4: a stale query is refused without an answer."""
+    return [(server.Server, "_fail_stale", lambda self, work: self._reply(work, server.FAIL))]
+
+
+@bug
+def rejections_written() -> list[Patch]:
+    """§4.6: what a method rejected makes a version all the same."""
+    honest = execution.execute
+
+    def execute(executor: Any, client_id: Any, operation: Any, versions: Any, *, is_query: bool, time: int) -> Any:
+        result = honest(executor, client_id, operation, versions, is_query=is_query, time=time)
+        if result.versions is None and not is_query:
+            return msgspec.structs.replace(result, versions=tuple(versions[name] for name in operation.objects))
+        return result
+
+    return [(server, "execute", execute)]
+
+
+@bug
+def replies_before_durable() -> list[Patch]:
+    """§4.8: replies leave at once."""
+    return [(server.Server, "_release", lambda self, reply, sequence: self._send.append(reply))]
+
+
+@bug
+def only_success_waits() -> list[Patch]:
+    """§4.8: only the reply to the accepting request waits; others show what is not yet durable."""
+    honest = server.Server._release
+
+    def release(self: Any, reply: Any, sequence: int) -> None:
+        status = messages.decode_vote(messages.split(reply.frame, messages.REPLY)[1]).status
+        honest(self, reply, sequence if status == messages.SUCCESS else 0)
+
+    return [(server.Server, "_release", release)]
+
+
+def _pruned_by(rule: Callable[[Kind, Candidate], bool], *, keeps_bound: bool = True) -> list[Patch]:
+    def prune(object_id: Any, entries: Any, kind: Kind, candidate: Candidate) -> Any:
+        if not rule(kind, candidate):
+            return entries
+        bound = candidate.part(object_id).conditioned_on
+        kept = [e for e in entries if e.candidate.timestamp > bound or (keeps_bound and e.candidate.timestamp == bound)]
+        return tuple(kept)
+
+    return [(replica, "prune", prune)]
+
+
+@bug
+def conditioned_on_pruned() -> list[Patch]:
+    """§4 Pruning: LT_co itself goes as well."""
+    return _pruned_by(lambda kind, c: kind in (Kind.METHOD, Kind.INLINE_METHOD) and c.is_method, keeps_bound=False)
+
+
+@bug
+def inline_copies_prune() -> list[Patch]:
+    """§4 Pruning: every INLINE_METHOD prunes, of a copy as of a method."""
+    return _pruned_by(lambda kind, c: kind in (Kind.METHOD, Kind.INLINE_METHOD))
+
+
+@bug
+def copies_prune() -> list[Patch]:
+    """§4 Pruning: COPY prunes."""
+    return _pruned_by(lambda kind, c: kind in (Kind.METHOD, Kind.COPY))
+
+
+@bug
+def methods_told_by_their_time() -> list[Patch]:
+    """§4 Pruning: a method candidate is taken to be one with LT.time = 1 + the greatest LT_co.time."""
+
+    def is_method(self: Candidate) -> bool:
+        return history.time_of(self.timestamp) == 1 + max(history.time_of(part.conditioned_on) for part in self.parts)
+
+    return [(Candidate, "is_method", property(is_method))]
+
+
+# --- §5 -----------------------------------------------------------------------------------------------------------
+
+
+@bug
+def first_sync_answer_taken() -> list[Patch]:
+    """§5: one server's word is enough for a version."""
+    honest = synchronise.Sync.__init__
+
+    def init(self: Any, now_ns: int, number: int, key: Any, *, servers: Any, needed: int) -> None:
+        honest(self, now_ns, number, key, servers=servers, needed=1)
+
+    return [(synchronise.Sync, "__init__", init)]
+
+
+@bug
+def sync_copy_unchecked() -> list[Patch]:
+    """§5: a copy need not match its digest."""
+    return [(synchronise, "digest", lambda data: Anything())]
+
+
+class Anything(bytes):
+    """Equal to everything."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = bytes.__hash__
+
+
+# --- §6 -----------------------------------------------------------------------------------------------------------
+
+
+@bug
+def ring_forgotten() -> list[Patch]:
+    """§6: an operation whose id is in the ring is applied again."""
+    return [(execution, "find_answer", lambda version, key: None)]
+
+
+@bug
+def ring_always_trusted() -> list[Patch]:
+    """§6: an id that is not in the ring counts as never applied, however much has passed."""
+    return [(execution, "can_tell", lambda version, since: True)]
+
+
+@bug
+def answers_counted_with_candidates() -> list[Patch]:
+    """§6: q equal votes are needed, so that one lying answer spoils a round."""
+
+    def accepted(round_: Any) -> list[int]:
+        groups: dict[Any, list[int]] = {}
+        for index, vote in round_.votes.items():
+            if vote.status == messages.SUCCESS:
+                groups.setdefault((vote.candidate, vote.answers), []).append(index)
+        return max(groups.values(), key=len) if groups else []
+
+    return [(client, "accepted_by", accepted)]
+
+
+@bug
+def any_answer_believed() -> list[Patch]:
+    """§6: the first answer is returned, not the one that b + 1 servers agree on."""
+    honest = client.agreement
+    return [(client, "agreement", lambda results: [[server for server, _ in results]] if results else honest(results))]
+
+
+@bug
+def nobody_else_asked() -> list[Patch]:
+    """§6: a client does not turn to further servers."""
+    return [(client.Invocation, "_ask_further", lambda self, now_ns, round_: self._sleep(now_ns + 50_000_000))]
+
+
+@bug
+def culls_not_remembered() -> list[Patch]:
+    """§6: reported culls are ignored."""
+    return [(knowledge.Knowledge, "_note_cull", lambda self, culled, by: None)]
+
+
+@bug
+def cached_histories_finish() -> list[Patch]:
+    """§6: silent servers' cached histories count towards a query's result."""
+
+    def histories_of(round_: Any, n: int) -> Any:
+        return [round_.known[name] for name in round_.objects]
+
+    return [(client, "histories_of", histories_of)]
+
+
+@bug
+def versions_not_compared() -> list[Patch]:
+    """§6 Determinism: clients do not compare the digests of versions."""
+    return [(client, "result_of", lambda vote: (vote.answers, b""))]
+
+
+# --- §7 -----------------------------------------------------------------------------------------------------------
+
+
+@bug
+def never_flagged() -> list[Patch]:
+    """S2: no settled flags."""
+    return [(server.Server, "_newly_settled", lambda self, work, step, replicas: [])]
+
+
+@bug
+def flags_only_in_memory() -> list[Patch]:
+    """S2: flags are set, but not in the transaction of what set them."""
+    honest = server.Server._accept
+
+    def accept(self: Any, now_ns: int, step: Any, versions: Any, settled: Any) -> None:
+        honest(self, now_ns, step, versions, [])
+        for each in settled:
+            for name in each.objects:
+                self._replicas[name].flag_settled(each)
+
+    return [(server.Server, "_accept", accept)]
+
+
+@bug
+def b_flags_enough() -> list[Patch]:
+    """S2: max(1, b) flags prove a candidate settled."""
+    honest = classify.is_settled
+
+    def is_settled(quorums: Any, candidate: Candidate, at: Any, views: Any) -> bool:
+        return views[at].flags.get(candidate, 0) >= max(1, quorums.b) or honest(quorums, candidate, at, views)
+
+    return [(classify, "is_settled", is_settled)]
+
+
+@bug
+def no_bases() -> list[Patch]:
+    """S1: what a copy rests on is taken to be what it is conditioned on."""
+    return [(Part, "base_or_conditioned_on", property(lambda part: part.conditioned_on))]
+
+
+@bug
+def barriers_may_differ() -> list[Patch]:
+    """S5: each object judged by may show a barrier of its own."""
+
+    def shows(quorums: Any, view: Any, barrier: Candidate) -> bool:
+        found = view.barrier
+        return found is not None and view.latest == found.timestamp and view.order(found) >= quorums.q
+
+    return [(classify, "_shows_barrier", shows)]
+
+
+@bug
+def later_copies_count() -> list[Patch]:
+    """S5: "leaving out those that cover the target" is left out."""
+
+    def is_agreed(candidate: Candidate, target: Any, views: Any) -> bool:
+        return all(views[name].repairable[0] == candidate for name in candidate.objects if name != target)
+
+    return [(classify, "_is_agreed", is_agreed)]
+
+
+@bug
+def joint_barriers_finished_alone() -> list[Patch]:
+    """S4: INLINE_BARRIER finishes a joint barrier on one object."""
+    honest = classify.plan_repair
+
+    def plan(quorums: Any, target: Any, views: Any) -> Any:
+        view = views[target]
+        if classify.classify(quorums, view) is Kind.INLINE_BARRIER:
+            part = view.barrier.part(target)
+            return Plan(Kind.INLINE_BARRIER, (part,), (view.latest,), repaired=view.barrier)
+        return honest(quorums, target, views)
+
+    return [(module, "plan_repair", plan) for module in (admission, client, rack_module)]
+
+
+@bug
+def joint_barriers_finished_alone_and_less_evidence() -> list[Patch]:
+    """S4 and S2: besides, only the newest candidate of another object counts as evidence, as in the C++ model."""
+
+    def is_settled(quorums: Any, candidate: Candidate, at: Any, views: Any) -> bool:
+        if not candidate.is_multi or views[at].flags.get(candidate, 0) >= quorums.b + 1:
+            return True
+        others = [views[name] for name in candidate.objects if name in views]
+        if any(view.order(candidate) >= quorums.q for view in others):
+            return True
+        newest = [(view.object_id, view.repairable[0]) for view in others if view.object_id != at]
+        return any(each.part(name).base_or_conditioned_on == candidate.timestamp for name, each in newest)
+
+    return [(classify, "is_settled", is_settled), *joint_barriers_finished_alone()]
+
+
+@bug
+def inline_alone() -> list[Patch]:
+    """S3: INLINE_METHOD of an unsettled candidate covers the target alone."""
+
+    def plan(quorums: Any, target: Any, views: Any) -> Plan:
+        candidate = views[target].repairable[0]
+        return Plan(Kind.INLINE_METHOD, (candidate.part(target),), (views[target].latest,), repaired=candidate)
+
+    return [(classify, "_plan_inline_method", plan)]
+
+
+@bug
+def copies_without_agreement() -> list[Patch]:
+    """S5: a copy takes the newest candidate, agreed or not."""
+    return [(classify, "_is_agreed", lambda candidate, target, views: True)]
+
+
+@bug
+def copies_alone() -> list[Patch]:
+    """S5: a copy of an unsettled candidate covers the target alone."""
+
+    def plan(quorums: Any, target: Any, views: Any) -> Plan:
+        return classify._plan_copy_alone(quorums, target, views[target].repairable[0], views)
+
+    return [(classify, "_plan_copy", plan)]
+
+
+@bug
+def kept_by_default() -> list[Patch]:
+    """S5: a candidate without evidence is kept, not passed over."""
+
+    def is_agreed(candidate: Candidate, target: Any, views: Any) -> bool:
+        for name in candidate.objects:
+            if name == target:
+                continue
+            newest = next((c for c in views[name].repairable if c == candidate or not c.covers(target)), None)
+            if newest != candidate and not (newest is not None and newest.timestamp > candidate.timestamp):
+                return False
+        return True
+
+    return [(classify, "_is_agreed", is_agreed)]

@@ -9,14 +9,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from fivefold.cluster import AccessRules, Configuration, Credentials, Identity, derive_mac_keys
-from fivefold.errors import ConfigurationError
+from fivefold.errors import ConfigurationError, DataDirectoryError
 from fivefold.node.liar import CorruptKeys, LyingExecutor, check_lie
 from fivefold.node.server import ServerNode
 from fivefold.objects import Registry
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.operations import Executor, ObjectId
 from fivefold.protocol.server import Server
-from fivefold.storage import MemoryStorage, Storage, open_data
+from fivefold.storage import RECORD_NAME, MemoryStorage, Storage, open_data
 from fivefold.transport import StreamTransport
 
 
@@ -87,9 +87,19 @@ def assemble_server(
 
     def open_storage(on_durable: Callable[[int], None]) -> Storage:
         if options.data is None:
+            _refuse_to_forget(identity)
             return MemoryStorage(on_durable)
         loop = asyncio.get_running_loop()
         cluster, own = configuration.cluster_id.hex(), identity.fingerprint
         return open_data(options.data, identity.directory, cluster, own, loop, on_durable, fresh_allowed=True)
 
     return ServerNode(machine, transport, open_storage, storage_name="sqlite" if options.data else "memory")
+
+
+def _refuse_to_forget(identity: Identity) -> None:
+    """A server that has stored data and now starts without would answer with forgotten history (PROTOCOL §9)."""
+    if (identity.directory / RECORD_NAME).exists():
+        raise DataDirectoryError(
+            f"the server of {identity.directory} has stored data: start it with them, or make another cluster to keep "
+            "things in memory"
+        )

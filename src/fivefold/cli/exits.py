@@ -38,4 +38,4 @@ def exit_code_of(error: FivefoldError) -> Exit:
 
 def say_error(error: FivefoldError) -> None:
     """Print an error for people: its kind and its sentence."""
-    print(f"fivefold: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"fivefold: {type(error).__name__}: {str(error).strip()}", file=sys.stderr)

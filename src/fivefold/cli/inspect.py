@@ -12,8 +12,7 @@ from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
 from fivefold.cli.output import bytes_text, err, out, print_json
 from fivefold.errors import DataDirectoryError
-from fivefold.storage import Inspector
-from fivefold.storage.guard import DATABASE_NAME
+from fivefold.storage import DATABASE_NAME, Inspector
 
 EXAMPLES: Final = """
 **Examples**

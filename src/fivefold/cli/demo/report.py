@@ -67,9 +67,9 @@ def _liar_was_caught(ending: Ending) -> Claim:
         return Claim("the liar was caught", False, f"honest servers were accused: {wrong}")
     if not found:
         return Claim("the liar was caught", False, "nobody proved anything")
-    return Claim(
-        "the liar was caught", True, f"server {LIAR}, by {', '.join(names)}: {evidence_text(_strongest(found))}"
-    )
+    why = evidence_text(_strongest(found)).partition("; ")[2]
+    detail = f"server {LIAR}, left out by {', '.join(names)}: {why}, and at most b = {B} of those who found it lie"
+    return Claim("the liar was caught", True, detail)
 
 
 def _strongest(found: Sequence[Evidence]) -> Evidence:

@@ -27,6 +27,8 @@ LIAR: Final = 4
 """The server that lies."""
 
 CLIENTS: Final = ("ada", "grace", "edsger", "barbara")
+WARM_UP_S: Final = 1.0
+"""Work before the first chapter: everybody meets every object for the first time, which is no measure of anything."""
 _TICK_S: Final = 0.1
 
 # Shares of the time: all well, one killed, back again, wrong answers, wrong MACs.
@@ -96,6 +98,7 @@ class Story:
         self._display.say(
             f"{len(CLIENTS)} clients work, {len(self._workers)} calls at a time, some on the same objects"
         )
+        await asyncio.sleep(WARM_UP_S)
         await self._chapter("all servers are well", SHARES[0], lambda: None)
         self._display.lights[KILLED] = Light.KILLED
         await self._chapter(f"server {KILLED} is killed", SHARES[1], lambda: self._servers.kill(KILLED))

@@ -16,23 +16,28 @@ from fivefold.node.server import VERSION
 
 app = typer.Typer(
     name="fivefold",
-    epilog="Exit codes: 0 all went well, 1 your mistake, 2 wrong usage, 3 unavailable, 4 outcome unknown.",
+    epilog="Exit codes: 0 all went well, 1 your mistake, 2 wrong usage, 3 too few servers, 4 outcome unknown, "
+    "5 a check failed.",
     no_args_is_help=True,
-    invoke_without_command=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-@app.callback()
-def fivefold(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
-) -> None:
-    """Byzantine-fault-tolerant replicated Python objects."""
-    if version:
+def _say_version(is_wanted: bool) -> None:
+    if is_wanted:
         print(VERSION)
         raise typer.Exit
+
+
+@app.callback()
+def fivefold(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Byzantine-fault-tolerant replicated Python objects."""
 
 
 app.command(epilog=demo.EXAMPLES)(demo.demo)

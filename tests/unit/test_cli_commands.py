@@ -1,0 +1,299 @@
+"""Commands that need no running servers: what they print, and what bad input gets."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from fivefold.checker import Observation, Outcome, write_history
+from fivefold.cli import main
+from fivefold.cli.exits import Exit
+from fivefold.cli.options import find_cluster_file, note_local, object_modules
+from fivefold.errors import ConfigurationError
+from fivefold.storage import SqliteStorage
+
+SIX = [word for port in range(7000, 7006) for word in ("--server", f"127.0.0.1:{port}")]
+
+
+class Result:
+    """What a command did."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Runs ``fivefold`` with words in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> Result:
+        with pytest.raises(SystemExit) as left:
+            main(words)
+        captured = capsys.readouterr()
+        return Result(int(left.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+COMMANDS = ["demo", "up", "call", "status", "objects", "init", "serve", "check", "inspect"]
+
+
+@pytest.mark.parametrize(
+    "words", [*([name] for name in COMMANDS), *(["client", name] for name in ("add", "list", "remove"))], ids=" ".join
+)
+def test_every_command_has_help_with_examples(run, words: list[str]) -> None:
+    """``--help`` says what a command does and shows how it is used."""
+    result = run(*words, "--help")
+    assert result.code == Exit.OK
+    assert "Example" in result.out
+    assert f"fivefold {' '.join(words)}" in result.out
+
+
+def test_the_list_of_commands(run) -> None:
+    """``fivefold --help`` lists all commands, and the exit codes."""
+    result = run("--help")
+    assert all(name in result.out for name in [*COMMANDS, "client"])
+    assert "Exit codes" in result.out
+
+
+def test_wrong_usage(run) -> None:
+    """What cannot be understood is exit code 2, with a pointer to the help."""
+    result = run("call")
+    assert result.code == Exit.USAGE
+    assert "Missing argument" in result.err
+
+
+def test_version(run) -> None:
+    """``--version`` prints the version alone."""
+    result = run("--version")
+    assert (result.code, result.out.count("\n")) == (Exit.OK, 1)
+
+
+# --- init -----------------------------------------------------------------------------------------------------------
+def test_init_makes_files(run) -> None:
+    """Cluster file, server identities and the admin's, private ones with mode 0600; says what goes where."""
+    result = run("init", "prod", *SIX)
+    assert result.code == Exit.OK
+    assert sorted(path.name for path in Path("prod").iterdir()) == [
+        "client-admin",
+        "cluster.toml",
+        *(f"server-{i}" for i in range(6)),
+    ]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in Path("prod/server-0").iterdir()} == {0o600}
+    assert "fivefold serve --cluster cluster.toml --identity server-5" in result.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (SIX[:-2], "t=1, b=1 need at least 6 servers: got 5"),
+        ([*SIX, "-t", "2", "-b", "0"], "t=2, b=0 need at least 7 servers: got 6"),
+        ([*SIX, "-b", "2"], "b"),
+        ([*SIX[:-1], "127.0.0.1:7000"], "an address is given twice"),
+        ([*SIX[:-1], "nowhere"], "is no address: write host:port"),
+        ([*SIX[:-1], "host:0"], "has no valid port"),
+    ],
+)
+def test_init_refuses(run, words: list[str], says: str) -> None:
+    """Too small an n, bad addresses: one sentence that says what to do, and no file is made."""
+    result = run("init", "prod", *words)
+    assert result.code == Exit.MISTAKE
+    assert says in result.err
+    assert result.err.startswith("fivefold: ConfigurationError: ")
+    assert not Path("prod").exists()
+
+
+def test_init_overwrites_nothing(run) -> None:
+    """A second init in the same place is refused."""
+    run("init", "prod", *SIX)
+    before = Path("prod/cluster.toml").read_text()
+    result = run("init", "prod", *SIX)
+    assert (result.code, Path("prod/cluster.toml").read_text()) == (Exit.MISTAKE, before)
+    assert "exists already" in result.err
+
+
+# --- client ---------------------------------------------------------------------------------------------------------
+def test_clients_come_and_go(run) -> None:
+    """What ``client add`` enters, ``client list`` shows and ``client remove`` takes out."""
+    run("init", ".", *SIX)
+    assert run("client", "add", "shop", "--allow", "Counter:increment", "--allow", "Map/x").code == Exit.OK
+    listed = json.loads(run("client", "list", "--json").out)
+    assert [(each["name"], each["allow"]) for each in listed] == [
+        ("admin", ["*"]),
+        ("shop", ["Counter:increment", "Map/x"]),
+    ]
+    assert stat.S_IMODE(Path("client-shop").stat().st_mode) == 0o700
+    assert run("client", "remove", "shop").code == Exit.OK
+    assert len(json.loads(run("client", "list", "--json").out)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "says"),
+    [
+        ("admin", "*", "a client is named 'admin' already"),
+        ("a b", "*", "cannot name a client"),
+        ("shop", "Counter:@nope", "names a class of methods other than @query and @update"),
+        ("shop", "", "names no type"),
+    ],
+)
+def test_client_add_refuses(run, name: str, rule: str, says: str) -> None:
+    """Two clients of one name, bad names and bad rules: nothing is changed."""
+    run("init", ".", *SIX)
+    before = Path("cluster.toml").read_text()
+    result = run("client", "add", name, "--allow", rule)
+    assert result.code == Exit.MISTAKE
+    assert says in result.err
+    assert Path("cluster.toml").read_text() == before
+
+
+def test_client_remove_refuses_strangers(run) -> None:
+    """Who is not there cannot be removed; the message says who is."""
+    run("init", ".", *SIX)
+    result = run("client", "remove", "nobody")
+    assert result.code == Exit.MISTAKE
+    assert "no client is named 'nobody' (known: admin)" in result.err
+
+
+# --- which cluster, who, what ---------------------------------------------------------------------------------------
+def test_no_cluster_file(run) -> None:
+    """Without a cluster file the message says how to come by one."""
+    result = run("status")
+    assert result.code == Exit.MISTAKE
+    assert "name one with --cluster, or make one with `fivefold up`" in result.err
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda: Path("client-admin").chmod(0o755), "run chmod 700 client-admin"),
+        (lambda: Path("client-admin/signing-key.pem").chmod(0o644), "run chmod 600 client-admin/signing-key.pem"),
+        (lambda: Path("client-admin/exchange-key.pem").unlink(), "exchange-key.pem is missing"),
+        (lambda: Path("client-admin/certificate.pem").write_text("x"), "holds no valid certificate"),
+        (lambda: Path("cluster.toml").write_text("x"), "not valid TOML"),
+        (lambda: Path("cluster.toml").write_text("format = 2"), "not a cluster file"),
+    ],
+)
+def test_unusable_files(run, break_it, says: str) -> None:
+    """An identity that others may read or that is damaged, or a damaged cluster file, is refused before connecting."""
+    run("init", ".", *SIX)
+    break_it()
+    result = run("call", "Counter", "hits", "get")
+    assert result.code == Exit.MISTAKE
+    assert says in result.err
+
+
+def test_no_servers(run) -> None:
+    """Without servers a call is unavailable: exit code 3, and the reason for each server."""
+    run("init", ".", *SIX)
+    result = run("call", "Counter", "hits", "get", "--deadline", "0.3")
+    assert result.code == Exit.UNAVAILABLE
+    assert "only 0 of the 5 servers needed could be reached" in result.err
+
+
+def test_status_of_no_servers(run) -> None:
+    """``status`` shows what is wrong although no server answers, and leaves with exit code 3."""
+    run("init", ".", *SIX)
+    result = run("status", "--json", "--timeout", "0.3")
+    assert result.code == Exit.UNAVAILABLE
+    assert json.loads(result.out)["up"] == 0
+    assert "only 0 of the 5 servers that calls need are up" in result.err
+
+
+def test_a_cluster_file_in_the_usual_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here first, then where ``fivefold up`` keeps its own; a directory stands for the file in it."""
+    monkeypatch.chdir(tmp_path)
+    local = Path("fivefold-cluster/cluster.toml")
+    local.parent.mkdir()
+    local.touch()
+    assert find_cluster_file(None) == local
+    Path("cluster.toml").touch()
+    assert find_cluster_file(None) == Path("cluster.toml")
+    assert find_cluster_file(local.parent) == local
+
+
+def test_modules_are_remembered(tmp_path: Path) -> None:
+    """Calls use the modules that ``fivefold up`` was given, unless they are given others."""
+    file = tmp_path / "cluster.toml"
+    assert object_modules(file, None) == []
+    note_local(file, ["bank"])
+    assert object_modules(file, None) == ["bank"]
+    assert object_modules(file, ["shop"]) == ["shop"]
+    (tmp_path / "local.json").write_text("{")
+    with pytest.raises(ConfigurationError, match="delete it, and use --objects"):
+        object_modules(file, None)
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+def test_objects_shows_signatures(run) -> None:
+    """``objects`` shows how methods are called."""
+    result = run("objects", "Counter")
+    assert result.code == Exit.OK
+    assert "increment(by: int = 1) -> int" in result.out
+
+
+def test_objects_as_json(run) -> None:
+    """Every ready-made type and function is in the JSON."""
+    found = json.loads(run("objects", "--json").out)
+    assert {"Account", "Counter", "Lock", "Map", "Queue", "Register"} <= {each["name"] for each in found["types"]}
+    assert "transfers.transfer" in {each["name"] for each in found["functions"]}
+
+
+def test_objects_of_a_module_that_is_not_there(run) -> None:
+    """A module that cannot be imported is named."""
+    result = run("objects", "--objects", "nowhere")
+    assert result.code == Exit.MISTAKE
+    assert "module nowhere cannot be imported" in result.err
+
+
+def observation(process: str, answer: int, start: int) -> Observation:
+    return Observation(
+        process=process,
+        method="increment",
+        objects=("Counter/hits",),
+        invoke_ns=start,
+        return_ns=start + 1,
+        outcome=Outcome.OK,
+        answer=answer,
+    )
+
+
+def test_check_of_a_good_history(run) -> None:
+    """A linearizable history is exit code 0."""
+    write_history("good.jsonl", [observation("a", 1, 0), observation("b", 2, 10)])
+    result = run("check", "good.jsonl")
+    assert (result.code, result.out.partition(":")[0]) == (Exit.OK, "linearizable")
+
+
+def test_check_of_a_bad_history(run) -> None:
+    """A lost update is exit code 5, and drawn on request."""
+    write_history("bad.jsonl", [observation("a", 1, 0), observation("b", 1, 10)])
+    result = run("check", "bad.jsonl", "--out", "bad.html", "--json")
+    assert result.code == Exit.FAILED
+    assert json.loads(result.out)["verdict"] == "violation"
+    assert Path("bad.html").exists()
+
+
+@pytest.mark.parametrize("content", [None, "x\n"])
+def test_check_of_no_history(run, content: str | None) -> None:
+    """What is no history is the caller's mistake, not a violation."""
+    if content is not None:
+        Path("history.jsonl").write_text(content)
+    assert run("check", "history.jsonl").code == Exit.MISTAKE
+
+
+def test_inspect(run) -> None:
+    """A data directory's content is shown, and its checksums are verified."""
+    Path("data").mkdir()
+    SqliteStorage.create(Path("data/objects.sqlite"), "cluster", "fingerprint")
+    assert json.loads(run("inspect", "data", "--json").out)["objects"] == 0
+    assert run("inspect", "data", "--check").code == Exit.OK
+    assert run("inspect", "data", "--ids").out == ""
+
+
+def test_inspect_of_something_else(run) -> None:
+    """A directory without a database, or a file that is none, is refused."""
+    Path("junk").write_text("not a database" * 100)
+    assert run("inspect", ".").code == Exit.MISTAKE
+    assert "name the data directory of a server" in run("inspect", "junk").err

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Measuring Fivefold: `fivefold bench`, its load, its floor, its baseline by agreement, its pictures."""

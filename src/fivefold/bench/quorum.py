@@ -1,0 +1,159 @@
+"""Fivefold itself as the system under test, through its public API; and what its messages are made of."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from fivefold.api import Cluster, Remote
+from fivefold.bench.system import Driven, Opened
+from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
+from fivefold.errors import PeerViolation
+from fivefold.node import ClientNode
+from fivefold.objects import Counter, standard_registry
+from fivefold.objects.register import Register
+from fivefold.protocol.authenticators import MAC_BYTES
+from fivefold.protocol.messages import REPLY, REQUEST, split
+from fivefold.protocol.session import Session
+from fivefold.transport import Link, StreamTransport, Transport
+
+CONNECT_S: Final = 20.0
+
+
+class QuorumOperations:
+    """Updates and queries of counters, or of registers if there is a payload."""
+
+    def __init__(self, cluster: Cluster, payload_bytes: int, prefix: str) -> None:
+        """Objects are named ``PREFIX-NUMBER``."""
+        self._cluster = cluster
+        self._payload = random.Random(payload_bytes).randbytes(payload_bytes)
+        self._type: type[Counter | Register] = Register if payload_bytes else Counter
+        self._prefix = prefix
+        self._remotes: dict[int, Remote[Any]] = {}
+
+    def _remote(self, key: int) -> Remote[Any]:
+        remote = self._remotes.get(key)
+        if remote is None:
+            remote = self._remotes[key] = self._cluster.object(self._type, f"{self._prefix}-{key}")
+        return remote
+
+    async def update(self, key: int) -> None:
+        """Write the payload, or count up by one."""
+        if self._payload:
+            await self._remote(key).write(self._payload)
+        else:
+            await self._remote(key).increment()
+
+    async def query(self, key: int) -> None:
+        """Read the value."""
+        await (self._remote(key).read() if self._payload else self._remote(key).get())
+
+
+@asynccontextmanager
+async def open_quorum(options: dict[str, Any]) -> Opened:
+    """Connect to a cluster.
+
+    Options: ``cluster`` file, ``identity`` (a client's name) or none, ``tls``, ``payload_bytes``, ``prefix`` of the
+    objects' keys, ``deadline_s`` of a call, and ``is_counted``: whether to look into every frame, which costs time.
+    """
+    file = Path(options["cluster"])
+    configuration = load_configuration(file)
+    transport: Transport = _transport(configuration, file, options)
+    counting = Counting(transport) if options.get("is_counted") else None
+    session = Session(configuration.quorums, random.SystemRandom())
+    node = ClientNode(session, counting or transport)
+    await node.start(CONNECT_S, needs_quorum=configuration.quorums.t > 0)
+    try:
+        cluster = Cluster(node, standard_registry(), deadline_s=options.get("deadline_s", 10.0))
+        operations = QuorumOperations(cluster, options["payload_bytes"], options["prefix"])
+        yield Driven(operations, counting.counters) if counting else Driven(operations)
+    finally:
+        await node.close()
+
+
+def _transport(configuration: Configuration, file: Path, options: dict[str, Any]) -> StreamTransport:
+    identity = load_identity(find_identity(file, options.get("identity")))
+    return StreamTransport(Credentials(configuration, identity), tls=options["tls"])
+
+
+class Counting:
+    """A transport that counts what passes through its links.
+
+    MACs are those that travel: each one in a request is checked by a server, each one in a reply was made by it. (For a
+    query the reply repeats the MACs made when the history was last changed.)
+    """
+
+    def __init__(self, inner: Transport) -> None:
+        """Wrap a client's transport."""
+        self._inner = inner
+        self._counters = dict.fromkeys(("messages", "bytes_sent", "bytes_received", "macs_sent", "macs_received"), 0)
+        self.listen = inner.listen
+
+    async def counters(self) -> dict[str, int]:
+        """What has passed so far; bytes are those of frames with their length, without TLS and TCP."""
+        return dict(self._counters)
+
+    def link(
+        self, server: int, *, on_frame: Callable[[bytes], None], on_up: Callable[[], None], on_down: Callable[[], None]
+    ) -> Link:
+        """A link of the inner transport that counts."""
+
+        def receive(frame: bytes) -> None:
+            self._count(frame, REPLY, "received")
+            on_frame(frame)
+
+        return _CountingLink(self._inner.link(server, on_frame=receive, on_up=on_up, on_down=on_down), self._count)
+
+    def _count(self, frame: bytes, kind: int, direction: str) -> None:
+        self._counters["messages"] += 1
+        self._counters[f"bytes_{direction}"] += 4 + len(frame)
+        try:
+            tail = split(frame, kind)[2]
+        except PeerViolation:
+            return  # a status message
+        self._counters[f"macs_{direction}"] += len(tail) // MAC_BYTES
+
+
+class _CountingLink:
+    """A link that counts what is sent."""
+
+    def __init__(self, inner: Link, count: Callable[[bytes, int, str], None]) -> None:
+        self._inner = inner
+        self._count = count
+
+    @property
+    def server(self) -> int:
+        return self._inner.server
+
+    @property
+    def is_up(self) -> bool:
+        return self._inner.is_up
+
+    @property
+    def failure(self) -> str | None:
+        return self._inner.failure
+
+    @property
+    def dropped(self) -> int:
+        return self._inner.dropped
+
+    @dropped.setter
+    def dropped(self, count: int) -> None:
+        self._inner.dropped = count
+
+    def start(self) -> None:
+        self._inner.start()
+
+    def send(self, frame: bytes) -> bool:
+        self._count(frame, REQUEST, "sent")
+        return self._inner.send(frame)
+
+    def send_parts(self, parts: Sequence[bytes]) -> bool:
+        self._count(b"".join(parts), REQUEST, "sent")
+        return self._inner.send_parts(parts)
+
+    async def close(self) -> None:
+        await self._inner.close()

@@ -37,7 +37,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return call
 
 
-COMMANDS = ["demo", "up", "call", "status", "objects", "init", "serve", "check", "inspect"]
+COMMANDS = ["demo", "up", "call", "status", "objects", "init", "serve", "check", "inspect", "example"]
 
 
 @pytest.mark.parametrize(
@@ -297,3 +297,12 @@ def test_inspect_of_something_else(run) -> None:
     Path("junk").write_text("not a database" * 100)
     assert run("inspect", ".").code == Exit.MISTAKE
     assert "name the data directory of a server" in run("inspect", "junk").err
+
+
+def test_the_example_is_the_papers(run) -> None:
+    """``example`` prints the paper's table: ♠ is gone for good in the end."""
+    rows = json.loads(run("example", "--json").out)
+    assert rows[-1]["result"] == "returns ♦"
+    result = run("example")
+    assert result.code == Exit.OK
+    assert "INLINE_METHOD" in result.out

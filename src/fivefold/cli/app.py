@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fivefold.cli import call, check, demo, describe, init, inspect, serve, status, up
+from fivefold.cli import call, check, demo, describe, example, init, inspect, serve, status, up
 from fivefold.cli.client import client
 from fivefold.cli.exits import exit_code_of, say_error
 from fivefold.errors import FivefoldError
@@ -50,6 +50,7 @@ app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(client)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
+app.command(epilog=example.EXAMPLES)(example.example)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,8 +19,11 @@ from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.messages import REPLY, REQUEST, split
 from fivefold.protocol.session import Session
 from fivefold.transport import Link, StreamTransport, Transport
+from fivefold.transport.frames import HEADER_BYTES
 
 CONNECT_S: Final = 20.0
+
+_COUNTED: Final = ("messages", "bytes", "bytes_sent", "bytes_received", "macs_checked", "macs_made")
 
 
 class QuorumOperations:
@@ -89,7 +92,7 @@ class Counting:
     def __init__(self, inner: Transport) -> None:
         """Wrap a client's transport."""
         self._inner = inner
-        self._counters = dict.fromkeys(("messages", "bytes_sent", "bytes_received", "macs_sent", "macs_received"), 0)
+        self._counters = dict.fromkeys(_COUNTED, 0)
         self.listen = inner.listen
 
     async def counters(self) -> dict[str, int]:
@@ -109,12 +112,13 @@ class Counting:
 
     def _count(self, frame: bytes, kind: int, direction: str) -> None:
         self._counters["messages"] += 1
-        self._counters[f"bytes_{direction}"] += 4 + len(frame)
+        self._counters["bytes"] += HEADER_BYTES + len(frame)
+        self._counters[f"bytes_{direction}"] += HEADER_BYTES + len(frame)
         try:
             tail = split(frame, kind)[2]
         except PeerViolation:
             return  # a status message
-        self._counters[f"macs_{direction}"] += len(tail) // MAC_BYTES
+        self._counters["macs_checked" if kind == REQUEST else "macs_made"] += len(tail) // MAC_BYTES
 
 
 class _CountingLink:

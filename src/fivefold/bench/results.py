@@ -140,7 +140,8 @@ class Results(Struct, frozen=True, kw_only=True):
         seconds: length of one measurement, and of the warm-up before it.
         points: what was measured.
         numbers: single numbers that are no points, by name.
-        events: what was done to the system when, for timelines.
+        events: what was done to the system when, for timelines: (seconds, ``POINT: what``).
+        notes: anything else worth knowing.
     """
 
     figure: str
@@ -151,6 +152,7 @@ class Results(Struct, frozen=True, kw_only=True):
     points: list[Point]
     numbers: dict[str, float] = {}
     events: list[tuple[float, str]] = []
+    notes: dict[str, str] = {}
     format: int = FORMAT
 
 

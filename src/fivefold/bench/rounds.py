@@ -26,12 +26,16 @@ class Contender(Struct, frozen=True, kw_only=True):
     """A system in a comparison.
 
     Attributes:
+        key: of its measurements: one system may contend with several loads.
         name: under which the client processes have opened it.
+        label: for people.
         workload: its load.
         pids: its servers' process ids by name; asked for before each measurement.
     """
 
+    key: int
     name: str
+    label: str
     workload: Workload
     pids: Callable[[], Mapping[str, int]] = dict
 
@@ -39,11 +43,11 @@ class Contender(Struct, frozen=True, kw_only=True):
 class Observer(Protocol):
     """Whoever wants to see a measurement while it runs."""
 
-    def progress(self, name: str, elapsed_s: float, operations: int) -> None:
+    def progress(self, label: str, elapsed_s: float, operations: int) -> None:
         """So far."""
         ...
 
-    def measured(self, name: str, round_: int, result: Measurement) -> None:
+    def measured(self, label: str, round_: int, result: Measurement) -> None:
         """One measurement is done."""
         ...
 
@@ -51,10 +55,10 @@ class Observer(Protocol):
 class Nobody:
     """Does not look."""
 
-    def progress(self, name: str, elapsed_s: float, operations: int) -> None:
+    def progress(self, label: str, elapsed_s: float, operations: int) -> None:
         """Not looked at."""
 
-    def measured(self, name: str, round_: int, result: Measurement) -> None:
+    def measured(self, label: str, round_: int, result: Measurement) -> None:
         """Not looked at."""
 
 
@@ -120,7 +124,7 @@ class Run:
                 worker.look()
             elapsed_s = (time.monotonic_ns() - self._segment.start_ns) / 1e9
             operations = sum(worker.operations for worker in self._workers)
-            self._observer.progress(self._contender.name, elapsed_s, operations)
+            self._observer.progress(self._contender.label, elapsed_s, operations)
 
 
 def by_turns(
@@ -129,17 +133,17 @@ def by_turns(
     segment: Segment,
     rounds: int,
     observer: Observer | None = None,
-) -> dict[str, list[Measurement]]:
+) -> dict[int, list[Measurement]]:
     """Measure every contender once a round.
 
     The order turns around in every second round, so that none is always the first after another. A warm-up is part of
     each segment; the first round has nothing special.
     """
-    found: dict[str, list[Measurement]] = {contender.name: [] for contender in contenders}
+    found: dict[int, list[Measurement]] = {contender.key: [] for contender in contenders}
     for round_ in range(rounds):
         for contender in contenders if round_ % 2 == 0 else reversed(contenders):
             result = Run(workers, contender, segment, observer).run()
-            found[contender.name].append(result)
+            found[contender.key].append(result)
             if observer is not None:
-                observer.measured(contender.name, round_, result)
+                observer.measured(contender.label, round_, result)
     return found

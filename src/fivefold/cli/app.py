@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fivefold.bench.command import bench
 from fivefold.cli import call, check, demo, describe, example, init, inspect, serve, status, up
 from fivefold.cli.client import client
 from fivefold.cli.exits import exit_code_of, say_error
@@ -51,6 +52,8 @@ app.add_typer(client)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=example.EXAMPLES)(example.example)
+
+app.add_typer(bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

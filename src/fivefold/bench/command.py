@@ -1,0 +1,127 @@
+"""``fivefold bench``: measure, and draw what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from fivefold.errors import ConfigurationError
+from fivefold.protocol.quorums import QuorumSystem
+
+RUN_EXAMPLES: Final = """
+**Examples**
+
+`fivefold bench run`: six servers in memory, 1 and 64 updates in flight, beside the floor
+
+`fivefold bench run --durable --payload 1000 --updates 0.5 --skew zipf --out mixed.json`
+
+`fivefold bench run --rate 500 --seconds 20 --faults 2`: an open loop on eleven servers
+
+`fivefold bench run --cluster prod/cluster.toml --identity monitor --in-flight 8 --no-floor`
+"""
+
+PLOT_EXAMPLES: Final = """
+**Example**
+
+`fivefold bench plot mixed.json --out pictures`
+"""
+
+bench: Final = typer.Typer(
+    name="bench", help="Measure a cluster, beside the floor and a baseline.", no_args_is_help=True
+)
+
+Skews = ("spread", "uniform", "zipf", "hot")
+
+
+@bench.command(epilog=RUN_EXAMPLES)
+def run(
+    cluster: Annotated[Path | None, typer.Option(help="Use this cluster instead of starting one.")] = None,
+    identity: Annotated[str | None, typer.Option(help="With --cluster: the client to be.")] = None,
+    faults: Annotated[int, typer.Option(min=0, help="t = b = FAULTS, n = 5 FAULTS + 1, unless these are given.")] = 1,
+    n: Annotated[int | None, typer.Option("--n", help="Servers.")] = None,
+    t: Annotated[int | None, typer.Option("--t", help="Faulty servers tolerated.")] = None,
+    b: Annotated[int | None, typer.Option("--b", help="Malevolent servers among these.")] = None,
+    durable: Annotated[bool, typer.Option("--durable/--memory", help="Store on disk, or nothing.")] = False,
+    directory: Annotated[Path | None, typer.Option("--dir", help="Where the servers' files go meanwhile.")] = None,
+    tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Without: loopback only.")] = True,
+    in_flight: Annotated[
+        list[int] | None, typer.Option(min=1, help="Closed loop; repeatable.  [default: 1, 64]")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Open loop: operations a second in all.")] = None,
+    clients: Annotated[int, typer.Option(min=1, max=32, help="Client processes.")] = 1,
+    updates: Annotated[float, typer.Option(min=0, max=1, help="Share of updates; the rest are queries.")] = 1.0,
+    objects: Annotated[int, typer.Option(min=1, help="How many objects.")] = 1000,
+    skew: Annotated[str, typer.Option(help=f"Which object is next: {', '.join(Skews)}.")] = "spread",
+    payload: Annotated[int, typer.Option(min=0, help="Bytes that an update writes; 0: a counter counts up.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 3.0,
+    warm_up: Annotated[float, typer.Option(min=0, help="Seconds before each.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements of each system.")] = 5,
+    floor: Annotated[bool, typer.Option("--floor/--no-floor", help="Measure bare echoes, too.")] = True,
+    agreement: Annotated[bool, typer.Option("--agreement", help="Measure the BFT baseline (PBFT), too.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Result file, for `fivefold bench plot`.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result file, and nothing else.")] = False,
+) -> None:
+    """Put load on a cluster; say how fast it was, and at what cost.
+
+    Everything runs on this machine unless --cluster is given: with more servers than processors the figures say what
+    the machine does, not what the protocol does. The columns of processor time do.
+    """
+    from typing import cast
+
+    import msgspec
+    from rich.console import Console
+
+    from fivefold.bench import program
+    from fivefold.bench.comparison import Timing
+    from fivefold.bench.workload import Skew
+
+    if skew not in Skews:
+        raise ConfigurationError(f"--skew is one of {', '.join(Skews)}: got {skew!r}")
+    loads = program.loads_of(
+        in_flight or (1, 64),
+        rate,
+        updates=updates,
+        objects=objects,
+        skew=cast("Skew", skew),
+        payload_bytes=payload,
+    )
+    plan = program.Plan(
+        loads=loads,
+        quorums=_quorums(faults, n, t, b),
+        clients=clients,
+        tls=tls,
+        durable=durable,
+        timing=Timing(seconds=seconds, warm_up_s=warm_up, rounds=rounds),
+        has_floor=floor,
+        has_agreement=agreement,
+        cluster=None if cluster is None else (cluster, identity),
+        directory=directory,
+        out=out,
+    )
+    console = Console(stderr=json)
+    results = program.run(plan, console, is_quiet=json)
+    if json:
+        print(msgspec.json.encode(results).decode())
+    else:
+        program.show(results, console)
+
+
+@bench.command(epilog=PLOT_EXAMPLES)
+def plot(
+    files: Annotated[list[Path], typer.Argument(help="Result files.")],
+    out: Annotated[Path, typer.Option(help="Directory for the pictures.")] = Path(),
+) -> None:
+    """Draw result files as SVG pictures."""
+    from fivefold.bench.figures import draw
+
+    for file in files:
+        for picture in draw(file, out):
+            print(picture)
+
+
+def _quorums(faults: int, n: int | None, t: int | None, b: int | None) -> QuorumSystem:
+    t = t if t is not None else b if b is not None else faults
+    b = b if b is not None else min(t, faults)
+    return QuorumSystem(3 * t + 2 * b + 1 if n is None else n, t, b)

@@ -1,0 +1,128 @@
+"""A comparison: systems opened in the same client processes and measured by turns, then counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fivefold.bench.beds import QUORUM, Bed
+from fivefold.bench.load import Segment
+from fivefold.bench.results import Measurement, Point
+from fivefold.bench.rounds import Contender, Observer, Run, by_turns
+from fivefold.bench.workers import Worker
+from fivefold.bench.workload import Seat, Workload
+
+COUNTED_S: Final = 0.5
+"""Length of the stretch in which messages are counted: counting costs time, so it is never timed."""
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """How long and how often to measure.
+
+    Attributes:
+        seconds: of one measurement.
+        warm_up_s: before each.
+        rounds: measurements of each system.
+    """
+
+    seconds: float = 3.0
+    warm_up_s: float = 1.0
+    rounds: int = 5
+
+    def segment(self, workload: Workload, slice_s: float = 0.0) -> Segment:
+        """One measurement of this length."""
+        return Segment(workload=workload, seconds=self.seconds, warm_up_s=self.warm_up_s, slice_s=slice_s)
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A system with a load, and where it goes in the figure."""
+
+    name: str
+    x: float
+    bed: Bed
+    workload: Workload
+
+
+class Comparison:
+    """Client processes and what they are connected to; a context manager that ends them.
+
+    Attributes:
+        workers: the client processes.
+    """
+
+    def __init__(self, clients: int = 1, *, python_path: Path | None = None) -> None:
+        """Start the client processes; ``python_path`` is where they find further openers."""
+        environment = {} if python_path is None else {"PYTHONPATH": _joined(python_path)}
+        self.workers = [Worker(Seat(client, clients), environment) for client in range(clients)]
+        self._names: dict[int, str] = {}
+
+    def __enter__(self) -> Comparison:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.close()
+
+    def open(self, bed: Bed, **more: Any) -> str:  # noqa: ANN401 - options are JSON
+        """Connect all client processes to a system, once; returns the name to call it by."""
+        key = id(bed)
+        if more or key not in self._names:
+            name = f"{bed.setting.system}-{len(self._names)}{'-counted' if more else ''}"
+            for worker in self.workers:
+                bed.open_in(worker, name, **more)
+            if more:
+                return name
+            self._names[key] = name
+        return self._names[key]
+
+    def measure(self, entries: Sequence[Entry], timing: Timing, observer: Observer | None = None) -> list[Point]:
+        """Measure all entries by turns; the points come in the order of the entries."""
+        contenders = []
+        for index, entry in enumerate(entries):
+            opened = self.open(entry.bed)
+            label = f"{entry.name} ({entry.x:g})" if entry.x else entry.name
+            contenders.append(
+                Contender(key=index, name=opened, label=label, workload=entry.workload, pids=partial(_pids, entry.bed))
+            )
+        found = by_turns(self.workers, contenders, timing.segment(Workload()), timing.rounds, observer)
+        return [
+            Point(name=e.name, x=e.x, setting=e.bed.setting, workload=e.workload, rounds=found[index])
+            for index, e in enumerate(entries)
+        ]
+
+    def count(self, entry: Entry) -> dict[str, float]:
+        """Messages, bytes and MACs per operation of Fivefold: on fresh objects, after each has been written once."""
+        assert entry.bed.opener == QUORUM, "the other systems count by themselves"
+        name = self.open(entry.bed, is_counted=True, prefix=f"{entry.bed.options['prefix']}-counted")
+        contender = Contender(key=0, name=name, label="counting", workload=entry.workload)
+        segment = Timing(seconds=COUNTED_S, warm_up_s=0.0).segment(entry.workload)
+        Run(self.workers, contender, segment).run()
+        return Run(self.workers, contender, segment).run().per_operation
+
+
+def frame_sizes(per_operation: dict[str, float], q: int) -> tuple[int, int]:
+    """Mean bytes of a request and of an answer, to give the floor's frames the same sizes; 4 of each are the length."""
+    return (
+        max(8, round(per_operation["bytes_sent"] / q) - 4),
+        max(8, round(per_operation["bytes_received"] / q) - 4),
+    )
+
+
+def with_counts(point: Point, per_operation: dict[str, float]) -> Point:
+    """The point with what was counted in each of its rounds."""
+    rounds: list[Measurement] = [replace(each, per_operation=per_operation) for each in point.rounds]
+    return replace(point, rounds=rounds)
+
+
+def _pids(bed: Bed) -> dict[str, int]:
+    return bed.pids
+
+
+def _joined(path: Path) -> str:
+    return os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH", ""))))

@@ -167,8 +167,8 @@ class Invocation:
 
     def receive(self, now_ns: int, server: int, round_: Round, vote_bytes: bytes, tail: bytes) -> None:
         """A reply to a round of this invocation; ``PeerViolation`` if its vote cannot be read."""
-        if round_ is not self._round or server in round_.votes:
-            return
+        if round_ is not self._round or server in round_.votes or server not in round_.sent:
+            return  # a liar may answer what it was never asked: numbers can be guessed
         vote = round_.read.get(vote_bytes)
         if vote is None:
             vote = round_.read[vote_bytes] = self._read(round_, vote_bytes)
@@ -262,7 +262,9 @@ class Invocation:
             return
         reason = declined_reason(round_, quorums.b)
         if reason is not None:
-            self._end(Refused(reason))
+            # An earlier attempt may have been accepted before the rules changed: then the outcome is unknown.
+            is_certain = self._since is None
+            self._end(Refused(reason) if is_certain else TimedOut(self._since, len(round_.votes)))
             return
         if answered < quorums.q:
             if answered + len(round_.busy) >= len(round_.sent) and len(round_.sent) < quorums.n:
@@ -374,9 +376,10 @@ class Invocation:
         target = self._to_repair()
         if target is None:
             self._evidence = ()
-            # The first new attempt goes out at once; from then on somebody else keeps getting in between.
+            # The first new attempt goes out at once; from then on somebody else keeps getting in between. Somebody
+            # makes progress then, so the pause stays short: a longer one would only starve this call.
             if has_failed and self._attempts > 1:
-                self._back_off(now_ns)
+                self._back_off(now_ns, doublings_max=limits.RETRY_DOUBLINGS_MAX)
             else:
                 self._send_operation(now_ns)
             return
@@ -391,7 +394,7 @@ class Invocation:
         # No back-off before an inline repair, which disturbs nobody; unless it does not help.
         is_inline = plan is not None and plan.kind in (Kind.INLINE_METHOD, Kind.INLINE_BARRIER)
         if has_failed and not (is_inline and self.repairs < INLINE_REPAIRS_AT_ONCE):
-            self._back_off(now_ns)
+            self._back_off(now_ns, doublings_max=limits.REPAIR_DOUBLINGS_MAX)
         elif plan is None:
             self._refresh(now_ns, target)
         else:
@@ -409,7 +412,11 @@ class Invocation:
 
     def _extend(self, now_ns: int, plan: Missing) -> None:
         """A candidate to be judged names objects the request lacks: add them, and learn their histories first (S5)."""
-        self._evidence = tuple(sorted({*self._evidence, *plan.objects}))[: limits.REPAIR_OBJECTS_MAX]
+        wanted = {*self._evidence, *plan.objects}
+        if len(wanted) > limits.REPAIR_OBJECTS_MAX:
+            # Under contention a long repair meets ever new partners; what it met before is not needed any more.
+            wanted = set(plan.objects)
+        self._evidence = tuple(sorted(wanted))
         unknown = [name for name in self._evidence if not self._driver.knowledge.is_known(name)]
         if unknown:
             self._refresh(now_ns, *unknown)
@@ -422,11 +429,12 @@ class Invocation:
         sets = tuple([make_histories(name, nothing) for name in sorted({self._target, *objects})])
         self._open(now_ns, Purpose.REFRESH, Request(self._target, sets, b""))
 
-    def _back_off(self, now_ns: int) -> None:
-        """Pause for a random, exponentially growing time, then act on what is known."""
-        ceiling = min(limits.BACKOFF_NS << min(self._backoffs, 16), limits.BACKOFF_NS_MAX)
+    def _back_off(self, now_ns: int, *, doublings_max: int) -> None:
+        """Pause for a random, exponentially growing multiple of the round trip, then act on what is known."""
+        shortest = max(self._driver.knowledge.round_trip_ns // 2, limits.BACKOFF_NS)
+        pause = min(shortest << min(self._backoffs, doublings_max), limits.BACKOFF_NS_MAX)
         self._backoffs += 1
-        self._pause_until_ns = now_ns + int(ceiling * (0.5 + self._driver.random.random()))
+        self._pause_until_ns = now_ns + int(pause * (0.5 + self._driver.random.random()))
         self._sleep(self._pause_until_ns)
 
     def _note_inventors(self) -> None:

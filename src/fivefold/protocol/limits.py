@@ -100,8 +100,14 @@ PROBE_AFTER_NS_MAX: Final = 2_000_000_000
 TRIAL_AFTER_NS: Final = 1_000_000_000
 """A server that was silent is sent a request beside the others' this often, to see whether it is back."""
 
-BACKOFF_NS: Final = 1_000_000
-"""First back-off under contention; doubles, with a random factor from 0.5 to 1.5 (PROTOCOL §6)."""
+BACKOFF_NS: Final = 500_000
+"""Shortest back-off under contention; half a round trip if that is longer. Doubles, times 0.5 to 1.5 (PROTOCOL §6)."""
 
 BACKOFF_NS_MAX: Final = 200_000_000
-"""... up to this."""
+"""Longest back-off before its random factor."""
+
+RETRY_DOUBLINGS_MAX: Final = 3
+"""Doublings before a new attempt where others made progress."""
+
+REPAIR_DOUBLINGS_MAX: Final = 7
+"""Doublings before a barrier or copy, where nobody can have made progress."""

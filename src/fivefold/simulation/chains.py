@@ -1,0 +1,131 @@
+"""The established candidates of every object as chains, and what they must never do (PROTOCOL §2, §7).
+
+A naive twin of the protocol's own reasoning: it counts who durably accepted what, knowing who lies, and follows LT_co.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, LogicalTimestamp, is_barrier, short
+from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.quorums import QuorumSystem
+
+
+class Violation(Exception):
+    """An invariant of the protocol does not hold."""
+
+
+class Chain:
+    """One object's established history.
+
+    Attributes:
+        object_id: the object.
+        tip: the newest established version.
+        members: every version from the initial one to the tip, with its place.
+        acceptors: for each candidate that a benign server accepted, which of them did, as a bit mask.
+        candidates: each candidate by its timestamp.
+        open: multi-object candidates above the tip, of which the chain has not decided.
+    """
+
+    __slots__ = ("acceptors", "candidates", "members", "object_id", "open", "tip")
+
+    def __init__(self, object_id: ObjectId) -> None:
+        """Only the initial version."""
+        self.object_id = object_id
+        self.tip: LogicalTimestamp = INITIAL_TIMESTAMP
+        self.members: dict[bytes, int] = {INITIAL_TIMESTAMP: 0}
+        self.acceptors: dict[bytes, int] = {}
+        self.candidates: dict[bytes, Candidate] = {}
+        self.open: dict[bytes, Candidate] = {}
+
+    def extend(self, established: Candidate) -> list[LogicalTimestamp]:
+        """Take an established version in; the chain's new members, oldest first.
+
+        Raises:
+            Violation: it is not on one line with those established before.
+        """
+        timestamp = established.timestamp
+        path: list[LogicalTimestamp] = []
+        while timestamp > self.tip:
+            path.append(timestamp)
+            if timestamp not in self.candidates:
+                raise Violation(f"{short(timestamp)} of {self.object_id} is built upon, and no benign server accepted it")
+            timestamp = self.candidates[timestamp].part(self.object_id).conditioned_on
+        if timestamp not in self.members or (path and timestamp != self.tip):
+            raise Violation(
+                f"fork of {self.object_id}: {short(established.timestamp)} is established, but it does not descend from "
+                f"the established {short(self.tip)}"
+            )
+        path.reverse()
+        for place, member in enumerate(path, len(self.members)):
+            self.members[member] = place
+        if path:
+            self.tip = path[-1]
+        return path
+
+
+class Decision(Struct):
+    """What became of a multi-object candidate: the objects whose chains hold it, and those that passed it by."""
+
+    taken: set[ObjectId]
+    passed: set[ObjectId]
+
+
+class Chains:
+    """All objects' chains, and the all-or-nothing of candidates over several objects.
+
+    Attributes:
+        by_object: the chains.
+        quorums: thresholds.
+        liars: how many servers of this run lie: they may claim to have accepted anything.
+    """
+
+    def __init__(self, quorums: QuorumSystem, liars: int) -> None:
+        """Nothing but initial versions."""
+        self.quorums, self.liars = quorums, liars
+        self.by_object: dict[ObjectId, Chain] = {}
+        self._decisions: dict[bytes, Decision] = {}
+
+    def of(self, object_id: ObjectId) -> Chain:
+        """One object's chain."""
+        chain = self.by_object.get(object_id)
+        if chain is None:
+            chain = self.by_object[object_id] = Chain(object_id)
+        return chain
+
+    def accept(self, server: int, object_id: ObjectId, candidate: Candidate) -> None:
+        """A benign server has durably accepted a candidate.
+
+        Raises:
+            Violation: a fork, a split multi-object candidate, or one timestamp for two candidates.
+        """
+        chain, timestamp = self.of(object_id), candidate.timestamp
+        known = chain.candidates.setdefault(timestamp, candidate)
+        if known != candidate:
+            raise Violation(f"{short(timestamp)} of {object_id} names two candidates")
+        is_version = not is_barrier(timestamp)
+        if timestamp not in chain.acceptors and candidate.is_multi and is_version:
+            if timestamp > chain.tip:
+                chain.open[timestamp] = candidate
+            else:
+                self._decide(chain, candidate)
+        acceptors = chain.acceptors[timestamp] = chain.acceptors.get(timestamp, 0) | 1 << server
+        if is_version and acceptors.bit_count() + self.liars >= self.quorums.q:
+            self._establish(chain, candidate)
+
+    def _establish(self, chain: Chain, candidate: Candidate) -> None:
+        if not chain.extend(candidate):
+            return
+        for timestamp in [each for each in chain.open if each <= chain.tip]:
+            self._decide(chain, chain.open.pop(timestamp))
+
+    def _decide(self, chain: Chain, candidate: Candidate) -> None:
+        """The chain has grown past a multi-object candidate: all its objects must decide alike."""
+        decision = self._decisions.setdefault(candidate.timestamp, Decision(set(), set()))
+        (decision.taken if candidate.timestamp in chain.members else decision.passed).add(chain.object_id)
+        if decision.taken and decision.passed:
+            raise Violation(
+                f"{short(candidate.timestamp)} over {', '.join(candidate.objects)} is split: "
+                f"{', '.join(sorted(decision.taken))} took it, {', '.join(sorted(decision.passed))} passed it by"
+            )

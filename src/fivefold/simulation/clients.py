@@ -1,0 +1,235 @@
+"""A correct client of a simulation: the production session, its planned calls, and the history it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+from msgspec import UNSET
+
+from fivefold.checker import Observation
+from fivefold.checker import Outcome as Seen
+from fivefold.protocol.outcomes import Answered, Disagreed, Refused, TimedOut
+from fivefold.protocol.operations import (
+    CANCEL,
+    CANCELLED,
+    FORGOTTEN,
+    REJECTED,
+    VALUE,
+    Call,
+    ClientId,
+    ObjectId,
+    Operation,
+)
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.outcomes import ClientActions, Finished
+from fivefold.protocol.session import Session
+from fivefold.simulation.network import Connection
+from fivefold.simulation.plan import MILLISECOND, SECOND, PlannedCall
+from fivefold.simulation.rack import client_id
+from fivefold.simulation.servers import ServerHost
+from fivefold.simulation.workload import decode_answer, decode_arguments
+from fivefold.simulation.world import World
+
+RESOLVE_PATIENCE_NS = 3 * SECOND
+RECONNECT_NS = 20 * MILLISECOND
+
+
+class Task:
+    """One planned call on its way.
+
+    Attributes:
+        call_id: its id, the same for all its attempts.
+        since: once its outcome is unknown, the logical time to resolve from.
+    """
+
+    __slots__ = ("call", "call_id", "invoke_ns", "since")
+
+    def __init__(self, call: PlannedCall, call_id: bytes, invoke_ns: int) -> None:
+        """Called now."""
+        self.call, self.call_id, self.invoke_ns = call, call_id, invoke_ns
+        self.since: int | None = None
+
+
+class ClientHost:
+    """One client identity.
+
+    Attributes:
+        index: of the client in the plan.
+        machine: its number on the network.
+        id: its identity.
+        session: the production machine; a new one after the client died.
+        history: operations that have ended, as their caller saw them.
+        tasks: operations under way, by ticket.
+        unfinished: all that were called and have not ended, by their number in the plan.
+        failure: what no client may ever see, if it has happened.
+        on_end: hears every task that ended, with what was observed; the invariants listen here.
+    """
+
+    def __init__(self, world: World, servers: list[ServerHost], quorums: QuorumSystem, index: int) -> None:
+        """Connect to all servers."""
+        self.world, self.index, self.machine = world, index, quorums.n + index
+        self.id: ClientId = client_id(f"c{index}")
+        self.history: list[Observation] = []
+        self.tasks: dict[int, Task] = {}
+        self.unfinished: dict[int, Task] = {}
+        self.failure: str | None = None
+        self.on_end: Callable[[ClientHost, Task, Observation], None] | None = None
+        self._servers, self._quorums = servers, quorums
+        self._random = world.stream(f"client/{index}")
+        self._connections: dict[int, Connection] = {}
+        self._alarm_ns: int | None = None
+        self._lives = 0
+        self.session = self._new_session()
+        for server in servers:
+            self._connect(server, self._lives)
+
+    def _new_session(self) -> Session:
+        return Session(self._quorums, Random(self._random.getrandbits(64)))
+
+    # --- connections ------------------------------------------------------------------------------------------
+
+    def _connect(self, server: ServerHost, life: int) -> None:
+        """Open a connection, or try again a while later."""
+        if life != self._lives:
+            return
+        if server.is_up:
+            self._connections[server.index] = server.accept(self.machine, self.id, self._receive)
+            self.perform(self.session.connected(self.world.now_ns, server.index))
+        else:
+            self.world.after(RECONNECT_NS, partial(self._connect, server, life))
+
+    def lose(self, server: ServerHost) -> None:
+        """The connection to a server has broken; the client notices, and tries to connect anew."""
+        connection = self._connections.pop(server.index, None)
+        if connection is None:
+            return
+        server.close(connection)
+        self.perform(self.session.disconnected(self.world.now_ns, server.index))
+        self.world.after(RECONNECT_NS, partial(self._connect, server, self._lives))
+
+    def _receive(self, connection: Connection, frame: bytes) -> None:
+        self.perform(self.session.receive(self.world.now_ns, connection.callee, frame))
+
+    # --- running the session ----------------------------------------------------------------------------------
+
+    def perform(self, actions: ClientActions) -> None:
+        """Carry actions out."""
+        for ask in actions.send:
+            connection = self._connections.get(ask.server)
+            if connection is not None:
+                self._servers[ask.server].network.call(connection, ask.frame)
+        for finished in actions.finished:
+            self._finish(finished)
+        if actions.wake_at_ns is not None and (self._alarm_ns is None or actions.wake_at_ns < self._alarm_ns):
+            self._set_alarm(actions.wake_at_ns)
+
+    def _set_alarm(self, at_ns: int) -> None:
+        self._alarm_ns = at_ns
+        life = self._lives
+
+        def ring() -> None:
+            if life == self._lives and self._alarm_ns == at_ns:
+                self._alarm_ns = None
+                self.perform(self.session.wake(self.world.now_ns))
+
+        self.world.at(at_ns, ring)
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    def start(self, call: PlannedCall) -> None:
+        """Make a planned call."""
+        task = Task(call, self._random.randbytes(16), self.world.now_ns)
+        self.unfinished[call.number] = task
+        operation = _operation(call.objects, Call(task.call_id, 0, call.method, call.arguments))
+        self._begin(task, operation, is_query=call.is_query, patience_ns=call.patience_ns)
+
+    def _resolve(self, task: Task, life: int) -> None:
+        """Find out what became of a call, or cancel it for good."""
+        if life != self._lives:
+            return
+        assert task.since is not None, "only calls of unknown outcome are resolved"
+        self.world.counters["operation.resolve"] += 1
+        cancel = Call(self._random.randbytes(16), task.since, CANCEL, task.call_id)
+        operation = _operation(task.call.objects, cancel)
+        self._begin(task, operation, is_query=False, patience_ns=RESOLVE_PATIENCE_NS, is_fixed=True)
+
+    def _begin(
+        self, task: Task, operation: Operation, *, is_query: bool, patience_ns: int, is_fixed: bool = False
+    ) -> None:
+        now_ns = self.world.now_ns
+        ticket, actions = self.session.call(
+            now_ns, operation, is_query=is_query, deadline_ns=now_ns + patience_ns, is_fixed=is_fixed
+        )
+        self.tasks[ticket] = task
+        self.perform(actions)
+
+    def _finish(self, finished: Finished) -> None:
+        task = self.tasks.pop(finished.ticket)
+        match finished.outcome:
+            case Answered(answers=answers):
+                self._answered(task, answers[0])
+            case TimedOut(since=since):
+                if task.since is None and since is None:
+                    self._end(task, Seen.FAILED)
+                    return
+                self.world.counters["operation.unknown"] += 1
+                task.since = since if task.since is None else task.since
+                self.world.after(MILLISECOND, partial(self._resolve, task, self._lives))
+            case Refused(reason=reason):
+                self.failure = f"{task.call.method} was refused: {reason}"
+            case Disagreed(method=method):
+                self.failure = f"honest servers seem to disagree about {method}"
+
+    def _answered(self, task: Task, answer: bytes) -> None:
+        tag, value = answer[:1], answer[1:]
+        if tag == VALUE:
+            self._end(task, Seen.OK, decode_answer(value))
+        elif tag == REJECTED:
+            self._end(task, Seen.REJECTED, "TooSmall")
+        elif tag == CANCELLED:
+            self._end(task, Seen.CANCELLED)
+        elif tag == FORGOTTEN:
+            self._end(task, Seen.UNKNOWN)
+        else:
+            self.failure = f"{task.call.method} answered {answer!r}"
+
+    def _end(self, task: Task, outcome: Seen, answer: object = UNSET) -> None:
+        call = task.call
+        seen = Observation(
+            process=f"c{self.index}.{call.number}",
+            method=call.method,
+            objects=call.objects,
+            arguments=decode_arguments(call.arguments),
+            invoke_ns=task.invoke_ns,
+            return_ns=None if outcome is Seen.UNKNOWN else self.world.now_ns,
+            outcome=outcome,
+            answer=answer,
+        )
+        self.world.counters[f"operation.{outcome}"] += 1
+        self.world.note(str(seen))
+        del self.unfinished[call.number]
+        self.history.append(seen)
+        if self.on_end is not None:
+            self.on_end(self, task, seen)
+
+    # --- faults -----------------------------------------------------------------------------------------------
+
+    def die(self) -> None:
+        """The process is killed; another one with the same identity starts at once and knows nothing."""
+        self._lives += 1
+        self._alarm_ns = None
+        for index, connection in self._connections.items():
+            self._servers[index].close(connection)
+        self._connections = {}
+        self.tasks = {}
+        self.session = self._new_session()
+        for task in list(self.unfinished.values()):
+            self._end(task, Seen.UNKNOWN)
+        for server in self._servers:
+            self._connect(server, self._lives)
+
+
+def _operation(objects: tuple[str, ...], call: Call) -> Operation:
+    return Operation(tuple(map(ObjectId, objects)), (call,))

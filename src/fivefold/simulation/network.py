@@ -1,0 +1,109 @@
+"""The simulated network: connections between machines, and what happens to frames on the way.
+
+Machines are numbered: servers 0…n-1, then clients. A connection has a channel number that is never used again. A frame
+is lost if the connection is closed before it arrives, by loss, or by a partition, which can be one-way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from fivefold.protocol.actions import Channel
+from fivefold.simulation.plan import Weather
+from fivefold.simulation.world import World
+
+Deliver = Callable[["Connection", bytes], None]
+
+
+class Connection:
+    """One connection; ``caller`` opened it.
+
+    Attributes:
+        channel: its number, unique in the run.
+        caller: machine that opened it.
+        callee: machine it was opened to.
+        is_open: whether frames still arrive.
+    """
+
+    __slots__ = ("_arrivals", "callee", "caller", "channel", "is_open", "on_call", "on_reply")
+
+    def __init__(self, channel: int, caller: int, callee: int, on_call: Deliver, on_reply: Deliver) -> None:
+        """``on_call`` hears frames to the callee, ``on_reply`` those back to the caller."""
+        self.channel = Channel(channel)
+        self.caller, self.callee = caller, callee
+        self.on_call, self.on_reply = on_call, on_reply
+        self.is_open = True
+        self._arrivals = [0, 0]
+
+    def arrival_after(self, direction: int, time_ns: int) -> int:
+        """When a frame that would arrive at ``time_ns`` does, behind those already on their way."""
+        time_ns = max(time_ns, self._arrivals[direction] + 1)
+        self._arrivals[direction] = time_ns
+        return time_ns
+
+
+class Network:
+    """Carries frames.
+
+    Attributes:
+        blocked: ordered pairs of machines between which nothing arrives.
+        weather: what happens to frames at random.
+    """
+
+    def __init__(self, world: World, weather: Weather) -> None:
+        """No connection yet."""
+        self.world, self.weather = world, weather
+        self.blocked: set[tuple[int, int]] = set()
+        self._channels = 0
+        self._streams: dict[tuple[int, int], Random] = {}
+
+    def connect(self, caller: int, callee: int, on_call: Deliver, on_reply: Deliver) -> Connection:
+        """Open a connection."""
+        self._channels += 1
+        return Connection(self._channels, caller, callee, on_call, on_reply)
+
+    def call(self, connection: Connection, frame: bytes) -> None:
+        """Send a frame to the callee."""
+        self._send(connection, 0, connection.caller, connection.callee, frame)
+
+    def reply(self, connection: Connection, frame: bytes) -> None:
+        """Send a frame back to the caller."""
+        self._send(connection, 1, connection.callee, connection.caller, frame)
+
+    def _send(self, connection: Connection, direction: int, sender: int, receiver: int, frame: bytes) -> None:
+        weather, counters = self.weather, self.world.counters
+        random = self._stream(sender, receiver)
+        if (sender, receiver) in self.blocked:
+            counters["frame.partitioned"] += 1
+            return
+        if weather.loss and random.random() < weather.loss:
+            counters["frame.lost"] += 1
+            return
+        self._schedule(connection, direction, random, frame)
+        if weather.repetition and random.random() < weather.repetition:
+            counters["frame.repeated"] += 1
+            self._schedule(connection, direction, random, frame)
+
+    def _schedule(self, connection: Connection, direction: int, random: Random, frame: bytes) -> None:
+        weather = self.weather
+        share = random.random()
+        # The fourth power: most frames are quick, a few take the whole spread.
+        time_ns = self.world.now_ns + weather.delay_ns + int(weather.delay_spread_ns * share * share * share * share)
+        if weather.reordering and random.random() < weather.reordering:
+            self.world.counters["frame.reordered"] += 1
+        else:
+            time_ns = connection.arrival_after(direction, time_ns)
+
+        def arrive() -> None:
+            if connection.is_open:
+                self.world.record(frame)
+                (connection.on_reply if direction else connection.on_call)(connection, frame)
+
+        self.world.at(time_ns, arrive)
+
+    def _stream(self, sender: int, receiver: int) -> Random:
+        stream = self._streams.get((sender, receiver))
+        if stream is None:
+            stream = self._streams[sender, receiver] = self.world.stream(f"network/{sender}/{receiver}")
+        return stream

@@ -1,0 +1,118 @@
+"""A run, written down before it starts: cluster, weather, faults and operations.
+
+Everything that a seed decides is drawn into one frozen value, so that a failing run can be shrunk by leaving parts out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+MILLISECOND: Final = 1_000_000
+"""In nanoseconds."""
+SECOND: Final = 1000 * MILLISECOND
+"""In nanoseconds."""
+
+
+class Weather(Struct, frozen=True):
+    """What happens to messages and disks all the time.
+
+    Attributes:
+        loss: share of frames lost.
+        repetition: share of frames delivered twice.
+        reordering: share of frames that later ones on the same connection may overtake.
+        delay_ns: least time a frame takes.
+        delay_spread_ns: most time on top of it; small values are the more likely ones.
+        commit_ns: time of one group commit.
+        load_ns: time to read one object.
+    """
+
+    loss: float = 0.0
+    repetition: float = 0.0
+    reordering: float = 0.0
+    delay_ns: int = 100_000
+    delay_spread_ns: int = 200_000
+    commit_ns: int = 500_000
+    load_ns: int = 200_000
+
+
+class Fault(Struct, frozen=True):
+    """One thing that goes wrong.
+
+    Attributes:
+        kind: a name of :mod:`fivefold.simulation.faults`.
+        at_ns: when it begins.
+        lasts_ns: for how long.
+        targets: indices of servers, or of clients for faults of clients.
+    """
+
+    kind: str
+    at_ns: int
+    lasts_ns: int
+    targets: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """As in ``crash of 3 at 120 ms for 50 ms``."""
+        who = ", ".join(map(str, self.targets))
+        return f"{self.kind} of {who} at {self.at_ns / 1e6:g} ms for {self.lasts_ns / 1e6:g} ms"
+
+
+class PlannedCall(Struct, frozen=True):
+    """One operation of a correct client.
+
+    Attributes:
+        number: its place in the plan; unique.
+        client: index of the client.
+        at_ns: when it is called.
+        objects: ids, in parameter order.
+        method: a method of the workload's executor.
+        arguments: encoded map of parameters.
+        is_query: whether it only reads.
+        patience_ns: from the call to its deadline.
+    """
+
+    number: int
+    client: int
+    at_ns: int
+    objects: tuple[str, ...]
+    method: str
+    arguments: bytes
+    is_query: bool
+    patience_ns: int
+
+
+class Plan(Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        seed: of all streams of randomness.
+        profile: what it was drawn by.
+        n: servers.
+        t: faulty servers tolerated.
+        b: malevolent servers tolerated.
+        clients: correct clients.
+        liars: malevolent servers, with the names of their strategies.
+        villains: strategies of malevolent clients.
+        weather: see :class:`Weather`.
+        faults: what goes wrong when.
+        calls: what the correct clients do.
+        safety_ns: length of the first phase; then everything is healed but the liars.
+        dead: servers that stay down in the second phase too.
+        cached_objects_max: how many objects a server keeps in memory.
+    """
+
+    seed: int
+    profile: str
+    n: int
+    t: int
+    b: int
+    clients: int
+    liars: tuple[tuple[int, str], ...] = ()
+    villains: tuple[str, ...] = ()
+    weather: Weather = Weather()
+    faults: tuple[Fault, ...] = ()
+    calls: tuple[PlannedCall, ...] = ()
+    safety_ns: int = 2 * SECOND
+    dead: tuple[int, ...] = ()
+    cached_objects_max: int = 1000

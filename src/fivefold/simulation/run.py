@@ -1,0 +1,214 @@
+"""One run of one plan: safety while everything goes wrong, then liveness once it is healed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from msgspec import Struct
+
+from fivefold.checker import Observation, Verdict, check
+from fivefold.protocol.actions import Write
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.simulation.chains import Violation
+from fivefold.simulation.clients import ClientHost, Task
+from fivefold.simulation.disk import Disk
+from fivefold.simulation.faults import Stage, heal, schedule
+from fivefold.simulation.network import Network
+from fivefold.simulation.plan import SECOND, Plan, PlannedCall, Weather
+from fivefold.simulation.servers import ServerHost
+from fivefold.simulation.watch import Watch
+from fivefold.simulation.workload import MODELS, Toys, encode_arguments
+from fivefold.simulation.world import World
+
+LIVENESS_NS = 120 * SECOND
+"""Virtual time after healing by which every operation of a correct client must have ended."""
+
+PROBE_NS = 20 * SECOND
+"""Virtual time that one last query and update of every object may take, one client at work at a time."""
+
+CHECK_STEPS_MAX = 300_000
+"""Steps of the history checker; histories that need more are counted as undecided."""
+
+
+class Report(Struct, frozen=True):
+    """What came of a run.
+
+    Attributes:
+        plan: what was run.
+        failure: one sentence on what went wrong; None if nothing did.
+        digest: of everything that happened.
+        operations_count: operations of correct clients that ended.
+        simulated_ns: virtual time that passed.
+        counters: faults, repairs, rejections and outcomes by kind.
+        trace: lines for people, if they were asked for.
+        history: what the callers saw.
+    """
+
+    plan: Plan
+    failure: str | None
+    digest: str
+    operations_count: int
+    simulated_ns: int
+    counters: dict[str, int]
+    trace: tuple[str, ...]
+    history: tuple[Observation, ...]
+
+
+class Run:
+    """A cluster, its clients and its weather, put together from a plan."""
+
+    def __init__(self, plan: Plan, *, is_traced: bool = False) -> None:
+        """Put everything in its place at time 0."""
+        self.plan = plan
+        self.world = World(plan.seed, is_traced=is_traced)
+        self.network = Network(self.world, plan.weather)
+        self.quorums = QuorumSystem(plan.n, plan.t, plan.b)
+        self.watch = Watch(self.quorums, len(plan.liars))
+        self.servers = [self._server(index) for index in range(plan.n)]
+        for server in self.servers:
+            server.peers = self.servers
+        # One client more than planned: it comes last, alone.
+        self.clients = [ClientHost(self.world, self.servers, self.quorums, i) for i in range(plan.clients + 1)]
+        for client in self.clients:
+            client.on_end = self._ended
+        self.stage = Stage(self.world, self.network, self.servers, self.clients, plan.n + len(self.clients))
+
+    def _server(self, index: int) -> ServerHost:
+        plan, world = self.plan, self.world
+        disk = Disk(
+            world, world.stream(f"disk/{index}"), commit_ns=plan.weather.commit_ns, load_ns=plan.weather.load_ns
+        )
+        host = ServerHost(
+            world,
+            self.network,
+            disk,
+            index=index,
+            quorums=self.quorums,
+            executor=Toys(),
+            cached_objects_max=plan.cached_objects_max,
+        )
+
+        def committed(writes: tuple[Write, ...]) -> None:
+            self.watch.committed(index, disk, writes)
+
+        disk.on_commit = committed
+        host.on_reply = lambda frame: self.watch.replied(index, host.machine, frame)
+        return host
+
+    # --- the two phases ---------------------------------------------------------------------------------------
+
+    def run(self) -> Report:
+        """Run both phases and check the history."""
+        failure: str | None = None
+        try:
+            self._safety()
+            self._liveness()
+            self._check()
+        except Violation as violation:
+            failure = str(violation)
+            self.world.note(f"VIOLATION {failure}")
+        return self._report(failure)
+
+    def _safety(self) -> None:
+        plan, world = self.plan, self.world
+        for fault in plan.faults:
+            schedule(self.stage, fault, plan.safety_ns)
+        for call in plan.calls:
+            world.at(call.at_ns, partial(self._start, call))
+        world.run(plan.safety_ns)
+
+    def _start(self, call: PlannedCall) -> None:
+        self.world.note(f"c{call.client} calls {call.method}{call.objects} as {call.number}")
+        self.clients[call.client].start(call)
+
+    def _liveness(self) -> None:
+        """Heal; every call of a correct client must end, and then every object must serve a client that is alone."""
+        world = self.world
+        world.note("HEALED")
+        weather = self.plan.weather
+        self.network.weather = Weather(0, 0, 0, weather.delay_ns, weather.delay_spread_ns, weather.commit_ns)
+        heal(self.stage, self.plan.dead)
+        self._wait(LIVENESS_NS, "after everything was healed")
+        names = sorted({name for call in self.plan.calls for name in call.objects})
+        last = self.clients[-1]
+        number = 1 + max((call.number for call in self.plan.calls), default=0)
+        for step, name in enumerate(names):
+            method, arguments = ("increment", {"by": 1}) if name.startswith("Counter") else ("set", {"value": 1})
+            for offset, (each, values) in enumerate(((method, arguments), ("get", {}))):
+                call = PlannedCall(
+                    number=number + 2 * step + offset,
+                    client=last.index,
+                    at_ns=world.now_ns,
+                    objects=(name,),
+                    method=each,
+                    arguments=encode_arguments(values),
+                    is_query=each == "get",
+                    patience_ns=PROBE_NS,
+                )
+                self._start(call)
+                self._wait(PROBE_NS, "for a client that is alone")
+                if last.history[-1].outcome != "ok":
+                    raise Violation(f"not live: {last.history[-1]} for a client that is alone")
+
+    def _wait(self, time_ns: int, when: str) -> None:
+        until_ns = self.world.now_ns + time_ns
+
+        def is_done() -> bool:
+            return not any(client.unfinished for client in self.clients)
+
+        if not is_done():
+            self.world.run(until_ns, is_done)
+        self._look_for_failures()
+        for client in self.clients:
+            for task in client.unfinished.values():
+                raise Violation(
+                    f"not live: {task.call.method} of {', '.join(task.call.objects)} by c{client.index} had not ended "
+                    f"{time_ns / SECOND:g} s {when}"
+                )
+
+    # --- checks -----------------------------------------------------------------------------------------------
+
+    def _ended(self, client: ClientHost, task: Task, seen: Observation) -> None:
+        self.watch.ended(client.id, task.call_id, seen, is_query=task.call.is_query)
+
+    def _look_for_failures(self) -> None:
+        for client in self.clients:
+            if client.failure is not None:
+                raise Violation(client.failure)
+
+    def _check(self) -> None:
+        history = self._history()
+        result = check(history, MODELS, steps_count_max=CHECK_STEPS_MAX)
+        if result.verdict is Verdict.VIOLATION:
+            raise Violation(f"not linearizable: {result.message}")
+        if result.verdict is Verdict.UNDECIDED:
+            self.world.counters["check.undecided"] += 1
+
+    def _history(self) -> tuple[Observation, ...]:
+        return tuple(sorted((seen for client in self.clients for seen in client.history), key=_when))
+
+    def _report(self, failure: str | None) -> Report:
+        counters = self.world.counters.copy()
+        for server in self.servers:
+            counters.update({f"server.{name}": count for name, count in server.counters.items()})
+        history = self._history()
+        return Report(
+            plan=self.plan,
+            failure=failure,
+            digest=self.world.digest,
+            operations_count=len(history),
+            simulated_ns=self.world.now_ns,
+            counters=dict(sorted(counters.items())),
+            trace=tuple(self.world.trace or ()),
+            history=history,
+        )
+
+
+def _when(seen: Observation) -> tuple[int, str]:
+    return seen.invoke_ns, seen.process
+
+
+def run_plan(plan: Plan, *, is_traced: bool = False) -> Report:
+    """Run a plan from beginning to end."""
+    return Run(plan, is_traced=is_traced).run()
+

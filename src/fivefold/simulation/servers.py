@@ -1,0 +1,199 @@
+"""A server of a simulation: the production machine between a simulated disk and the simulated network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply
+from fivefold.protocol.authenticators import AuthenticatorKeys
+from fivefold.protocol.operations import ClientId, Executor, ObjectId
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.server import Server
+from fivefold.simulation.disk import Disk
+from fivefold.simulation.network import Connection, Network
+from fivefold.simulation.rack import Everyone, rack_keys
+from fivefold.simulation.world import World
+
+Input = Callable[[Server], Actions]
+
+
+@lru_cache(maxsize=256)
+def keys_of(index: int, n: int) -> AuthenticatorKeys:
+    """One server's keys; the same in all runs, since nobody here attacks BLAKE2b."""
+    return rack_keys(index, n)
+
+
+class ServerHost:
+    """One server: its machine while it runs, its disk always.
+
+    Attributes:
+        index: of the server in the cluster.
+        machine: the production state machine; a new one after every start.
+        disk: what survives a crash.
+        is_up: whether it runs.
+        is_paused: whether it runs but does nothing: inputs wait.
+        counters: the machine's, over all its starts.
+        peers: hosts of all servers, by index; set by the run.
+        on_reply: looks at every frame that leaves to a client or another server; the invariants listen here.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        disk: Disk,
+        *,
+        index: int,
+        quorums: QuorumSystem,
+        executor: Executor,
+        cached_objects_max: int = 1000,
+    ) -> None:
+        """Start it."""
+        self.world, self.network, self.disk, self.index = world, network, disk, index
+        self.keys = keys_of(index, quorums.n)
+        self.is_up, self.is_paused = True, False
+        self.peers: list[ServerHost] = []
+        self.on_reply: Callable[[bytes], None] | None = None
+        self._quorums, self._executor, self._cached_objects_max = quorums, executor, cached_objects_max
+        self._connections: dict[Channel, tuple[Connection, ClientId | None]] = {}
+        self._calls: dict[int, Connection] = {}
+        self._backlog: list[Input] = []
+        self._boots = 0
+        self._alarm_ns: int | None = None
+        self.counters: Counter[str] = Counter()
+        self.machine = self._boot()
+        disk.on_durable = self._durable
+
+    def _boot(self) -> Server:
+        maximum = self._cached_objects_max
+        machine = Server(self._quorums, self.keys, self._executor, Everyone(), cached_objects_max=maximum)
+        machine.counters = self.counters
+        return machine
+
+    # --- connections ------------------------------------------------------------------------------------------
+
+    def accept(self, caller: int, client: ClientId | None, on_reply: Callable[[Connection, bytes], None]) -> Connection:
+        """A new connection from a client, or from another server if ``client`` is None."""
+        connection = self.network.connect(caller, self.index, self._receive, on_reply)
+        self._connections[connection.channel] = (connection, client)
+        return connection
+
+    def close(self, connection: Connection) -> None:
+        """The connection is gone."""
+        connection.is_open = False
+        if self._connections.pop(connection.channel, None) is not None and self.is_up:
+            self.machine.closed(connection.channel)
+
+    def _receive(self, connection: Connection, frame: bytes) -> None:
+        client = self._connections[connection.channel][1]
+        now, channel = self.world, connection.channel
+        if client is None:
+            caller = connection.caller
+            self._input(lambda machine: machine.receive_from_server(now.now_ns, caller, channel, frame))
+        else:
+            self._input(lambda machine: machine.receive_from_client(now.now_ns, client, channel, frame))
+
+    def _receive_answer(self, connection: Connection, frame: bytes) -> None:
+        """Another server's answer to an ask of ours."""
+        callee = connection.callee
+        self._input(lambda machine: machine.receive_from_server(self.world.now_ns, callee, Channel(0), frame))
+
+    def _call(self, server: int, frame: bytes) -> None:
+        """Ask another server, over one connection that is opened when needed."""
+        peer = self.peers[server]
+        connection = self._calls.get(server)
+        if connection is None or not connection.is_open:
+            if not peer.is_up:
+                return
+            connection = self._calls[server] = peer.accept(self.index, None, self._receive_answer)
+        self.network.call(connection, frame)
+
+    # --- running the machine ----------------------------------------------------------------------------------
+
+    def _input(self, give: Input) -> None:
+        """Give the machine an input, now or when the pause is over."""
+        if self.is_paused:
+            self._backlog.append(give)
+        elif self.is_up:
+            self.machine.storage_failure = self.disk.failure
+            self.perform(give(self.machine))
+
+    def perform(self, actions: Actions) -> None:
+        """Carry actions out, in the order of their fields."""
+        for store in actions.store:
+            self.disk.stage(store.sequence, store.writes)
+        for message in actions.send:
+            if isinstance(message, Reply):
+                self.send(message)
+            else:
+                self.ask(message)
+        for name in actions.load:
+            self.disk.load(name, partial(self._loaded, ObjectId(name), self._boots))
+        if actions.wake_at_ns is not None and (self._alarm_ns is None or actions.wake_at_ns < self._alarm_ns):
+            self._set_alarm(actions.wake_at_ns)
+
+    def send(self, reply: Reply) -> None:
+        """Send a reply back over the connection that the request came on."""
+        if self.on_reply is not None:
+            self.on_reply(reply.frame)
+        found = self._connections.get(reply.channel)
+        if found is not None:
+            self.network.reply(found[0], reply.frame)
+
+    def ask(self, ask: Ask) -> None:
+        """Send a frame to another server."""
+        self._call(ask.server, ask.frame)
+
+    def _loaded(self, object_id: ObjectId, boot: int, record: ObjectRecord | None) -> None:
+        if boot == self._boots:
+            self._input(lambda machine: machine.loaded(self.world.now_ns, object_id, record))
+
+    def _durable(self, sequence: int) -> None:
+        self._input(lambda machine: machine.durable(self.world.now_ns, sequence))
+
+    def _set_alarm(self, at_ns: int) -> None:
+        self._alarm_ns = at_ns
+        boot = self._boots
+
+        def ring() -> None:
+            if boot == self._boots and self._alarm_ns == at_ns:
+                self._alarm_ns = None
+                self._input(lambda machine: machine.wake(self.world.now_ns))
+
+        self.world.at(at_ns, ring)
+
+    # --- faults -----------------------------------------------------------------------------------------------
+
+    def crash(self) -> None:
+        """Stop at once: what is not durable is lost, and every connection breaks."""
+        if not self.is_up:
+            return
+        self.is_up, self.is_paused = False, False
+        self._boots += 1
+        self._alarm_ns = None
+        self._backlog = []
+        self.disk.crash()
+        for connection, _ in self._connections.values():
+            connection.is_open = False
+        for connection in self._calls.values():
+            self.peers[connection.callee].close(connection)
+        self._connections, self._calls = {}, {}
+
+    def restart(self) -> None:
+        """Start again from the disk."""
+        if not self.is_up:
+            self.machine = self._boot()
+            self.is_up = True
+
+    def pause(self) -> None:
+        """Do nothing for a while, and forget nothing (a stopped process)."""
+        self.is_paused = self.is_up
+
+    def resume(self) -> None:
+        """Go on, with everything that has come in since."""
+        self.is_paused = False
+        waiting, self._backlog = self._backlog, []
+        for give in waiting:
+            self._input(give)

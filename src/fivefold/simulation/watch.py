@@ -1,0 +1,152 @@
+"""Invariants, checked after every step of a benign server and every end of a call (issue 3, item 5)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from fivefold.checker import Observation
+from fivefold.checker import Outcome as Seen
+from fivefold.protocol.actions import Write
+from fivefold.protocol.history import (
+    INITIAL_HISTORY,
+    INITIAL_TIMESTAMP,
+    Entry,
+    LogicalTimestamp,
+    ReplicaHistory,
+    decode_history,
+    short,
+)
+from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_CANDIDATES_MAX, KEPT_VERSIONS, PENDING_REQUESTS_MAX
+from fivefold.protocol.messages import REPLY, decode_vote, split
+from fivefold.protocol.operations import ClientId, ObjectId
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.server import Server
+from fivefold.protocol.versions import decode_version, ring_key
+from fivefold.simulation.chains import Chains, Violation
+from fivefold.simulation.disk import Disk
+
+REMEMBERED = 64
+"""Signed histories remembered per server and object: what malevolent clients may replay."""
+
+
+class Watch:
+    """Knows everything: what every benign server has on its disk, who lies, what every client was told.
+
+    Attributes:
+        chains: established candidates.
+        signed: for each (server, object), its durable histories, the latest last: what it may have signed.
+    """
+
+    def __init__(self, quorums: QuorumSystem, liars: int) -> None:
+        """Nothing has happened."""
+        self.chains = Chains(quorums, liars)
+        self.signed: dict[tuple[int, ObjectId], deque[bytes]] = {}
+        self._shown: set[tuple[int, bytes]] = set()
+        self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
+        self._made_by: dict[tuple[ObjectId, bytes], list[LogicalTimestamp]] = {}
+
+    # --- what a disk has committed ----------------------------------------------------------------------------
+
+    def committed(self, server: int, disk: Disk, writes: Sequence[Write]) -> None:
+        """A benign server's transaction is durable.
+
+        Raises:
+            Violation: an invariant does not hold.
+        """
+        for write in writes:
+            object_id = ObjectId(write.object_id)
+            for timestamp, version in write.put:
+                self._note_version(object_id, LogicalTimestamp(timestamp), version)
+            self._note_history(server, object_id, write.history)
+            history = decode_history(object_id, write.history)
+            kept = len(disk.records[write.object_id][1])
+            if kept > len(history) + KEPT_VERSIONS or len(history) > HISTORY_CANDIDATES_MAX:
+                raise Violation(f"server {server} keeps {kept} versions and {len(history)} candidates of {object_id}")
+            missing = _first_missing(history, disk.records[write.object_id][1])
+            if missing is not None:
+                raise Violation(f"server {server} accepted {short(missing)} of {object_id} and has no version for it")
+
+    def _note_history(self, server: int, object_id: ObjectId, data: bytes) -> None:
+        past = self.signed.setdefault((server, object_id), deque([INITIAL_HISTORY], maxlen=REMEMBERED))
+        before, after = decode_history(object_id, past[-1]), decode_history(object_id, data)
+        past.append(data)
+        self._shown.add((server, data))
+        for entry in _appended(before, after, server):
+            self.chains.accept(server, object_id, entry.candidate)
+
+    def _note_version(self, object_id: ObjectId, timestamp: LogicalTimestamp, data: bytes) -> None:
+        known = self._versions.get((object_id, timestamp))
+        if known is None:
+            self._versions[object_id, timestamp] = data
+            for outcome in decode_version(data).outcomes:
+                self._made_by.setdefault((object_id, outcome.key), []).append(timestamp)
+        elif known != data:
+            raise Violation(f"{short(timestamp)} of {object_id} names two versions")
+
+    # --- what a server says -----------------------------------------------------------------------------------
+
+    def replied(self, server: int, machine: Server, frame: bytes) -> None:
+        """A benign server sends a frame: everything it promises must be durable.
+
+        Raises:
+            Violation: it shows a history that is not durable, or its queues are beyond their bounds.
+        """
+        if len(frame) > FRAME_BYTES_MAX or pending_of(machine) > PENDING_REQUESTS_MAX:
+            raise Violation(f"server {server} is beyond its bounds: {len(frame)} bytes, {pending_of(machine)} requests")
+        if frame[0] != REPLY:
+            return
+        for history in decode_vote(split(frame, REPLY)[1]).histories:
+            if history and (server, history) not in self._shown:
+                raise Violation(f"server {server} shows a history that is not durable")
+
+    # --- what a client was told -------------------------------------------------------------------------------
+
+    def ended(self, client: ClientId, call_id: bytes, seen: Observation, *, is_query: bool) -> None:
+        """A call has ended with what ``seen`` says.
+
+        Raises:
+            Violation: an update that completed is not established, or one that did not is, or one was applied twice.
+        """
+        if is_query or seen.outcome is Seen.UNKNOWN:
+            return
+        key = ring_key(client, call_id)
+        for name in map(ObjectId, seen.objects):
+            chain = self.chains.of(name)
+            made = [
+                timestamp
+                for timestamp in self._made_by.get((name, key), ())
+                if timestamp in chain.members and chain.candidates[timestamp].is_method
+            ]
+            if len(made) > 1:
+                raise Violation(f"{seen} was applied to {name} twice")
+            # A cancellation is recorded under the key of what it cancels.
+            if bool(made) != (seen.outcome in (Seen.OK, Seen.CANCELLED)):
+                raise Violation(f"{seen}: {'it changed' if made else 'it is not established on'} {name}")
+
+
+def pending_of(machine: Server) -> int:
+    """Requests that a machine holds back or has parked."""
+    return machine._held_count + machine._parked
+
+
+def _appended(before: ReplicaHistory, after: ReplicaHistory, server: int) -> Sequence[Entry]:
+    """What a history has gained; everything else it had is kept in order or was pruned from its beginning."""
+    old = {entry.candidate: entry.is_settled for entry in before}
+    kept = [entry for entry in after if entry.candidate in old]
+    gained = after[len(kept) :]
+    is_prefix_pruned = [entry.candidate for entry in kept] == [entry.candidate for entry in before[len(before) - len(kept) :]]
+    if not is_prefix_pruned or any(entry.candidate in old for entry in gained):
+        raise Violation(f"server {server}'s history did not just grow or lose its beginning")
+    if any(old[entry.candidate] and not entry.is_settled for entry in kept):
+        raise Violation(f"server {server} took back a settled flag")
+    return gained
+
+
+def _first_missing(history: ReplicaHistory, versions: dict[bytes, bytes]) -> LogicalTimestamp | None:
+    """The first version of a history that the disk does not hold, if there is one."""
+    for entry in history:
+        timestamp = entry.candidate.timestamp
+        if not timestamp[8] and timestamp != INITIAL_TIMESTAMP and timestamp not in versions:
+            return timestamp
+    return None

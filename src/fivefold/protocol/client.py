@@ -291,7 +291,9 @@ class Invocation:
         """Q servers accepted one candidate: the round is done once b + 1 of them agree on the answer as well."""
         if round_.purpose is not Purpose.OPERATION:
             self._close(now_ns, round_)
-            self._act(now_ns)
+            self._note_inventors()
+            # Barrier, copy, METHOD: after more repairs than that somebody keeps coming up with something newer.
+            self._act(now_ns, has_failed=self.repairs > INLINE_REPAIRS_AT_ONCE)
             return True
         quorums = self._driver.knowledge.quorums
         agreed = agreement([(server, result_of(round_.votes[server])) for server in accepted])
@@ -445,5 +447,5 @@ class Invocation:
             newest = [decode_history(name, history)[-1].candidate for history in known.histories]
             latest = max(newest, key=lambda candidate: candidate.timestamp)
             holders = [server for server, candidate in enumerate(newest) if candidate == latest]
-            if len(holders) == 1 and self._backoffs > 1:
+            if len(holders) == 1 and (self._backoffs > 1 or self.repairs > INLINE_REPAIRS_AT_ONCE):
                 knowledge.note_alone(holders[0])

@@ -175,15 +175,20 @@ class Knowledge:
         ]
 
     def _doubtful(self, known: Known) -> set[int]:
-        """Servers whose histories are left out: excluded ones always, doubted ones only while q others remain."""
+        """Servers whose histories are left out: excluded ones always, doubted ones only while q others come first.
+
+        Whoever is asked must be believed, or a repair that every server confirms seems never to succeed: one lying
+        report of culls would have the client leave out a server it asks and count the old history of one it does not.
+        """
         if not self._has_doubts():
             return set()
-        doubtful = {server for server in range(self.quorums.n) if self.is_excluded(server)}
-        for server in range(self.quorums.n):
-            is_doubted = self._culled_by[server] or self.is_suspected(server)
-            told = sum(bool(history) for s, history in enumerate(known.histories) if s not in doubtful and s != server)
-            if is_doubted and known.histories[server] and told >= self.quorums.q:
-                doubtful.add(server)
+        servers = range(self.quorums.n)
+        doubtful = {server for server in servers if self.is_excluded(server)}
+        trusted = [server for server in servers if self.rank(server) == 0]
+        if len(trusted) >= self.quorums.q:
+            told = sum(bool(known.histories[server]) for server in trusted)
+            if told >= self.quorums.q:
+                doubtful.update(server for server in servers if self._culled_by[server] or self.is_suspected(server))
         return doubtful
 
     def _without(self, object_id: ObjectId, servers: set[int]) -> ObjectHistories:

@@ -1,0 +1,76 @@
+"""Bugs of the protocol machines that simulation, or reading for it, has found: each as small as it gets."""
+
+from __future__ import annotations
+
+from random import Random
+
+from fivefold.protocol.actions import Ask
+from fivefold.protocol.messages import DECLINED, FAIL, REQUEST, Vote, encode, reply_frame, split
+from fivefold.protocol.operations import REFUSED, ObjectId, Operation
+from fivefold.protocol.outcomes import Refused, TimedOut
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.session import Session
+from fivefold.protocol.steps import Missing
+from fivefold.simulation.rack import one_call
+
+A = ObjectId("Counter/a")
+DEADLINE_NS = 1_000_000_000
+
+
+def session(n: int = 6) -> Session:
+    return Session(QuorumSystem(n, 1, 1 if n >= 6 else 0), Random(1))
+
+
+def increment(*objects: ObjectId) -> Operation:
+    return one_call(objects or (A,), "increment", b"\x80", b"i" * 16)
+
+
+def reply(ask: Ask, status: int, *answers: bytes) -> bytes:
+    """A server's reply to a request of one object, without MACs since its history is initial."""
+    number, _, _ = split(ask.frame, REQUEST)
+    histories = ("",) if status == FAIL else ()
+    vote = Vote(status, b"", answers, b"", tuple(each.encode() for each in histories), ())
+    return reply_frame(number, encode(vote), ())
+
+
+def test_a_vote_of_a_server_that_was_not_asked_is_ignored() -> None:
+    """Found by reading: a liar guesses the number of a request that went to others; the client raised KeyError."""
+    client = session()
+    _, actions = client.call(0, increment(), is_query=False, deadline_ns=DEADLINE_NS)
+    asked = {ask.server for ask in actions.send}
+    uninvited = next(server for server in range(6) if server not in asked)
+    client.receive(1, uninvited, reply(actions.send[0], FAIL))
+    later = [client.receive(2, ask.server, reply(ask, FAIL)) for ask in actions.send]
+    assert [len(each.send) for each in later] == [0, 0, 0, 0, 5], "the round ends with the last of those asked"
+
+
+def test_a_refusal_does_not_hide_an_earlier_attempt_that_may_be_applied() -> None:
+    """Found by reading: the first attempt's replies are lost, then the access rules change: not "nothing changed"."""
+    client = session(4)
+    _, first = client.call(0, increment(), is_query=False, deadline_ns=DEADLINE_NS)
+    invocation = next(iter(client._running.values()))
+    for ask in first.send[:2]:
+        client.receive(1, ask.server, reply(ask, FAIL))
+    invocation._since = 0  # as after a round in which the others were asked twice
+    last = client.receive(2, first.send[2].server, reply(first.send[2], DECLINED, REFUSED + b"NotAllowed: no"))
+    assert last.finished[0].outcome == TimedOut(0, 3)
+
+
+def test_a_refusal_of_the_first_attempt_is_a_refusal() -> None:
+    """If no earlier attempt may be alive, the caller hears why its call was declined."""
+    client = session(4)
+    _, first = client.call(0, increment(), is_query=False, deadline_ns=DEADLINE_NS)
+    for ask in first.send:
+        last = client.receive(2, ask.server, reply(ask, DECLINED, REFUSED + b"NotAllowed: no"))
+    assert last.finished[0].outcome == Refused("NotAllowed: no")
+
+
+def test_a_repair_that_meets_ever_new_partners_stays_within_its_limit() -> None:
+    """Found by reading: evidence gathered over many rounds was cut at 64 objects, and the client recursed for ever."""
+    client = session()
+    names = [ObjectId(f"Counter/{number:03}") for number in range(76)]
+    client.call(0, increment(names[0]), is_query=False, deadline_ns=DEADLINE_NS)
+    invocation = next(iter(client._running.values()))
+    invocation._evidence = tuple(names[:60])
+    invocation._extend(1, Missing(tuple(names[60:76])))
+    assert invocation._evidence == tuple(names[60:76])

@@ -9,7 +9,7 @@ import pytest
 from fivefold.checker import Observation, Outcome, write_history
 from fivefold.cli import main
 from fivefold.cli.exits import Exit
-from fivefold.cli.options import find_cluster_file, note_local, object_modules
+from fivefold.cli.options import Local, find_cluster_file, note_local, object_modules
 from fivefold.errors import ConfigurationError
 from fivefold.storage import SqliteStorage
 
@@ -217,7 +217,7 @@ def test_modules_are_remembered(tmp_path: Path) -> None:
     """Calls use the modules that ``fivefold up`` was given, unless they are given others."""
     file = tmp_path / "cluster.toml"
     assert object_modules(file, None) == []
-    note_local(file, ["bank"])
+    note_local(file, Local(("bank",), str(tmp_path)))
     assert object_modules(file, None) == ["bank"]
     assert object_modules(file, ["shop"]) == ["shop"]
     (tmp_path / "local.json").write_text("{")

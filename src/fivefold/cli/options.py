@@ -66,26 +66,32 @@ def find_cluster_file(given: Path | None) -> Path:
 
 
 def object_modules(cluster_file: Path, given: Sequence[str] | None) -> list[str]:
-    """The modules with object types: those given, else those that ``fivefold up`` was given.
+    """The modules with object types, made importable: those given, else those that ``fivefold up`` was given.
 
     Raises:
         ConfigurationError: the note of ``fivefold up`` cannot be read.
     """
-    if given:
-        return list(given)
-    file = cluster_file.parent / LOCAL_FILE
-    if not file.exists():
-        return []
-    try:
-        local = msgspec.json.decode(file.read_bytes(), type=Local)
-    except (OSError, msgspec.DecodeError, UnicodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read ({error}): delete it, and use --objects") from error
+    local = local_modules(cluster_file, given)
     if local.objects and local.directory not in sys.path:
         sys.path.append(local.directory)
     return list(local.objects)
 
 
-def note_local(cluster_file: Path, objects: Sequence[str]) -> None:
+def local_modules(cluster_file: Path, given: Sequence[str] | None) -> Local:
+    """The modules given, which are found here; else those noted, with the place where they were found.
+
+    Raises:
+        ConfigurationError: the note cannot be read.
+    """
+    file = cluster_file.parent / LOCAL_FILE
+    if given or not file.exists():
+        return Local(tuple(given or ()), os.getcwd())
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Local)
+    except (OSError, msgspec.DecodeError, UnicodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read ({error}): delete it, and use --objects") from error
+
+
+def note_local(cluster_file: Path, local: Local) -> None:
     """Note the modules for later calls."""
-    local = Local(tuple(objects), os.getcwd())
     (cluster_file.parent / LOCAL_FILE).write_bytes(msgspec.json.encode(local) + b"\n")

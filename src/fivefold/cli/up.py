@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,7 +17,7 @@ from rich.live import Live
 from fivefold import Cluster, connect
 from fivefold.cli.init import check_faults
 from fivefold.cli.loop import run
-from fivefold.cli.options import CLUSTER_FILE, LOCAL_DIRECTORY, ObjectsOption, note_local
+from fivefold.cli.options import CLUSTER_FILE, LOCAL_DIRECTORY, Local, ObjectsOption, local_modules, note_local
 from fivefold.cli.output import out
 from fivefold.cli.serve import load_objects
 from fivefold.cli.servers import servers_table
@@ -54,18 +55,25 @@ def up(
     port: Annotated[int | None, typer.Option(min=1, max=65000, help="First port. Default: any that are free.")] = None,
 ) -> None:
     """Run a cluster on this machine until Ctrl-C, and show its servers."""
-    modules = list(objects or [])
-    load_objects(modules)  # a mistake in a module is told once, here, and not by every server
-    configuration = _prepare(directory, faults, port)
     cluster_file = directory / CLUSTER_FILE
-    note_local(cluster_file, modules)
+    local = local_modules(cluster_file, objects)
+    _make_importable(local.directory)
+    load_objects(list(local.objects))  # a mistake in a module is told once, here, and not by every server
+    configuration = _prepare(directory, faults, port)
 
     def command(index: int) -> Sequence[str]:
         identity = server_directory(directory, index)
         data = identity.with_name(identity.name + ".data")
-        return serve_command(cluster_file, identity=identity, data=data, memory=memory, objects=modules)
+        return serve_command(cluster_file, identity=identity, data=data, memory=memory, objects=local.objects)
 
-    run(_up(LocalCluster(configuration.quorums.n, command, directory / "logs"), configuration, cluster_file))
+    servers = LocalCluster(configuration.quorums.n, command, directory / "logs")
+    run(_up(servers, configuration, cluster_file, local))
+
+
+def _make_importable(directory: str) -> None:
+    """Have this process and the servers that it starts find modules in a directory."""
+    sys.path.append(directory)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), directory]))
 
 
 def _prepare(directory: Path, faults: int | None, port: int | None) -> Configuration:
@@ -83,7 +91,7 @@ def _prepare(directory: Path, faults: int | None, port: int | None) -> Configura
     return create_cluster(directory, addresses, t=f, b=f)
 
 
-async def _up(servers: LocalCluster, configuration: Configuration, cluster_file: Path) -> None:
+async def _up(servers: LocalCluster, configuration: Configuration, cluster_file: Path, local: Local) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
@@ -92,6 +100,7 @@ async def _up(servers: LocalCluster, configuration: Configuration, cluster_file:
     try:
         await asyncio.wait([starting, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         await starting
+        note_local(cluster_file, local)
         _say_how_to_connect(cluster_file)
         async with connect(cluster_file, identity="admin") as cluster:
             await _show(servers, configuration, cluster, stop)

@@ -29,7 +29,8 @@ class Reloader:
         self._identity = identity
         self._node = node
         self._rules = rules
-        self._seen = self._mark()
+        # Nothing yet: a client may have been added after `configuration` was read, while the server was starting.
+        self._seen = (0, 0)
 
     def maybe_reload(self) -> bool:
         """Reload if the file was written since the last time; whether the clients have changed."""

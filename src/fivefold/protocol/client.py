@@ -48,6 +48,10 @@ class Driver(Protocol):
         """Replies of the round are of no interest any more."""
         ...
 
+    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> bool:
+        """The invocation's deadline has come; whether it is to go on, until its new deadline."""
+        ...
+
     def finish(self, invocation: Invocation, outcome: Outcome) -> None:
         """The invocation has ended."""
         ...
@@ -82,7 +86,7 @@ class Invocation:
         "repairs",
         "ticket",
         "wake_at_ns",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
@@ -210,7 +214,7 @@ class Invocation:
     def wake(self, now_ns: int) -> None:
         """Time has come: the deadline, the end of a back-off, or silence."""
         if now_ns >= self.deadline_ns:
-            self._time_out()
+            self._time_out(now_ns)
             return
         if self._pause_until_ns:
             if now_ns >= self._pause_until_ns:
@@ -237,11 +241,15 @@ class Invocation:
         waited = max(now_ns - round_.started_ns, limits.PROBE_AFTER_NS)
         self._sleep(now_ns + min(waited, limits.PROBE_AFTER_NS_MAX))
 
-    def _time_out(self) -> None:
+    def _time_out(self, now_ns: int) -> None:
         round_ = self._round
         if round_ is not None:
             self._bury(round_)
-        self._end(TimedOut(self._since, len(round_.votes) if round_ else 0))
+        outcome = TimedOut(self._since, len(round_.votes) if round_ else 0)
+        if self._driver.expire(self, now_ns, outcome):
+            self._sleep(now_ns + limits.PROBE_AFTER_NS)
+        else:
+            self._end(outcome)
 
     def _end(self, outcome: Outcome) -> None:
         if self._round is not None:
@@ -261,6 +269,12 @@ class Invocation:
         if answered < quorums.q and answered + len(round_.busy) < len(round_.sent) and len(round_.read) == 1:
             return
         reason = declined_reason(round_, quorums.b)
+        if reason is not None and round_.purpose is Purpose.REFRESH and self._evidence:
+            # §7, Limits: a client without rights on an object sees its histories only through a repair of another one
+            # whose candidate names it. Without them that repair is at most a barrier.
+            self._close(now_ns, round_)
+            self._repair(now_ns)
+            return
         if reason is not None:
             # An earlier attempt may have been accepted before the rules changed: then the outcome is unknown.
             is_certain = self._since is None
@@ -400,8 +414,7 @@ class Invocation:
         elif plan is None:
             self._refresh(now_ns, target)
         else:
-            self.repairs += 1
-            self._open(now_ns, Purpose.REPAIR, Request(target, sets, b""))
+            self._repair(now_ns)
 
     def _to_repair(self) -> ObjectId | None:
         """The first object of the operation that does not classify as METHOD."""
@@ -430,6 +443,13 @@ class Invocation:
         nothing = [INITIAL_HISTORY] * self._driver.knowledge.quorums.n
         sets = tuple([make_histories(name, nothing) for name in sorted({self._target, *objects})])
         self._open(now_ns, Purpose.REFRESH, Request(self._target, sets, b""))
+
+    def _repair(self, now_ns: int) -> None:
+        """Send the repair that the known histories of the target and of the evidence call for."""
+        knowledge = self._driver.knowledge
+        sets = tuple([knowledge.trusted(name) for name in sorted({self._target, *self._evidence})])
+        self.repairs += 1
+        self._open(now_ns, Purpose.REPAIR, Request(self._target, sets, b""))
 
     def _back_off(self, now_ns: int, *, doublings_max: int) -> None:
         """Pause for a random, exponentially growing multiple of the round trip, then act on what is known."""

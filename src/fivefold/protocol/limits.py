@@ -33,8 +33,8 @@ OPERATION_OBJECTS_MAX: Final = 16
 REPAIR_OBJECTS_MAX: Final = 64
 """Objects of one repair: fewer than four different object sets of 16 can be met (PROTOCOL §7, Limits)."""
 
-CALLS_MAX: Final = 64
-"""Calls that one operation may carry (combining)."""
+CALLS_MAX: Final = 16
+"""Calls that one operation may carry (combining): a quarter of the ring, so that one batch makes nobody forgotten."""
 
 # --- histories ------------------------------------------------------------------------------------------------
 HISTORY_CANDIDATES_MAX: Final = 2048

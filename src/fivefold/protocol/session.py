@@ -1,11 +1,10 @@
 """One client as a state machine: its calls, what it knows, and which reply belongs to which call (PROTOCOL §6).
 
-Calls on one object queue up; calls on different objects run side by side.
+Calls on one object queue up and travel together; calls on different objects run side by side.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from heapq import heappop, heappush
 from random import Random
 
@@ -15,8 +14,9 @@ from fivefold.protocol.client import Invocation
 from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, split
-from fivefold.protocol.operations import ObjectId, Operation
-from fivefold.protocol.outcomes import ClientActions, Finished, Outcome
+from fivefold.protocol.operations import Operation
+from fivefold.protocol.outcomes import Answered, ClientActions, Disagreed, Finished, Outcome, Refused, TimedOut
+from fivefold.protocol.queues import Batch, Pending, Queues
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.rounds import Round
 
@@ -34,16 +34,17 @@ class Session:
         messages_sent: requests sent so far, for benchmarks and tests.
     """
 
-    def __init__(self, quorums: QuorumSystem, random: Random) -> None:
+    def __init__(self, quorums: QuorumSystem, random: Random, *, is_combining: bool = True) -> None:
         """Start without knowing anything."""
         self.knowledge = Knowledge(quorums)
         self.random = random
         self.messages_sent = 0
         self._tickets = 0
         self._numbers = 0
+        self._queues = Queues(is_combining=is_combining)
+        self._waiting: dict[int, Pending] = {}
         self._running: dict[int, Invocation] = {}
-        self._waiting: dict[int, Invocation] = {}
-        self._queues: dict[ObjectId, deque[Invocation]] = {}
+        self._batches: dict[int, Batch] = {}
         self._rounds: dict[int, tuple[Invocation, Round]] = {}
         self._alarms: list[tuple[int, int]] = []
         self._send: list[Ask] = []
@@ -58,10 +59,10 @@ class Session:
 
         Args:
             now_ns: the time.
-            operation: what to do; its objects are distinct.
-            is_query: whether all its calls are queries.
+            operation: one call on distinct objects.
+            is_query: whether it is a query.
             deadline_ns: when to give up.
-            is_fixed: whether the calls' ``since`` must stay as it is (a resolve).
+            is_fixed: whether the call's ``since`` must stay as it is (a resolve).
 
         Returns:
             The call's ticket, and what to do now.
@@ -72,22 +73,13 @@ class Session:
         if len(self._waiting) >= QUEUED_CALLS_MAX:
             raise QueueFull
         self._tickets += 1
-        invocation = Invocation(
-            self, self._tickets, operation, is_query=is_query, deadline_ns=deadline_ns, is_fixed=is_fixed
-        )
-        is_free = True
-        for name in invocation.objects:
-            queue = self._queues.get(name)
-            if queue is None:
-                queue = self._queues[name] = deque()
-            is_free = is_free and not queue
-            queue.append(invocation)
-        if is_free:
-            self._run(now_ns, invocation)
+        pending = Pending(self._tickets, operation, is_query=is_query, deadline_ns=deadline_ns, is_fixed=is_fixed)
+        if self._queues.enter(pending):
+            self._run(now_ns, Batch([pending]))
         else:
-            self._waiting[invocation.ticket] = invocation
-            heappush(self._alarms, (deadline_ns, invocation.ticket))
-        return self._tickets, self._flush()
+            self._waiting[pending.ticket] = pending
+            heappush(self._alarms, (deadline_ns, pending.ticket))
+        return pending.ticket, self._flush()
 
     def receive(self, now_ns: int, server: int, frame: bytes) -> ClientActions:
         """A frame from a server, named by its connection."""
@@ -125,19 +117,27 @@ class Session:
         """Time has come for whoever asked to be woken by now."""
         while self._alarms and self._alarms[0][0] <= now_ns:
             _, ticket = heappop(self._alarms)
-            invocation = self._running.get(ticket) or self._waiting.get(ticket)
-            if invocation is not None and invocation.wake_at_ns <= now_ns:
-                invocation.wake(now_ns)
-                self._after(now_ns, invocation)
+            invocation = self._running.get(ticket)
+            if invocation is not None:
+                if invocation.wake_at_ns <= now_ns:
+                    invocation.wake(now_ns)
+                    self._after(now_ns, invocation)
+            elif ticket in self._waiting and self._waiting[ticket].deadline_ns <= now_ns:
+                self._give_up(self._waiting[ticket])
         return self._flush()
 
     def abandon(self, now_ns: int, ticket: int) -> ClientActions:
         """The caller is not interested any more: end the call as if its deadline had come."""
-        invocation = self._running.get(ticket) or self._waiting.get(ticket)
-        if invocation is not None:
-            invocation.deadline_ns = now_ns
-            invocation.wake(now_ns)
-            self._after(now_ns, invocation)
+        if ticket in self._waiting:
+            self._give_up(self._waiting[ticket])
+            return self._flush()
+        for batch in self._batches.values():
+            if ticket in batch.open:
+                invocation = self._running[batch.number]
+                batch.calls[batch.open[ticket]].deadline_ns = invocation.deadline_ns = now_ns
+                invocation.wake(now_ns)
+                self._after(now_ns, invocation)
+                break
         return self._flush()
 
     # --- what invocations ask for -----------------------------------------------------------------------------
@@ -159,15 +159,51 @@ class Session:
         for number in round_.numbers:
             self._rounds.pop(number, None)
 
+    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> bool:
+        """A deadline has come: end the calls whose it was; whether others want the operation to go on."""
+        batch = self._batches[invocation.ticket]
+        self._finished.extend([Finished(ticket, outcome) for ticket in batch.expire(now_ns)])
+        if batch.open:
+            invocation.deadline_ns = batch.deadline_ns
+        return bool(batch.open)
+
     def finish(self, invocation: Invocation, outcome: Outcome) -> None:
-        """The call has ended."""
-        self._finished.append(Finished(invocation.ticket, outcome))
+        """The operation has ended: each call that is still waited for gets its part of the outcome."""
+        batch = self._batches[invocation.ticket]
+        match outcome:
+            case Answered(answers=answers):
+                parts = [Finished(ticket, Answered((answers[at],))) for ticket, at in batch.open.items()]
+            case Disagreed():
+                named = [(ticket, batch.calls[at].operation.method) for ticket, at in batch.open.items()]
+                parts = [Finished(ticket, Disagreed(method)) for ticket, method in named]
+            case Refused() if len(batch.calls) > 1:
+                # One of them may be at fault, the others are not: each tries again by itself.
+                again = [batch.calls[at] for at in batch.open.values()]
+                self._queues.put_back(again)
+                self._waiting.update((pending.ticket, pending) for pending in again)
+                for pending in again:
+                    heappush(self._alarms, (pending.deadline_ns, pending.ticket))
+                parts = []
+            case _:
+                parts = [Finished(ticket, outcome) for ticket in batch.open]
+        self._finished.extend(parts)
 
     # --- queues -----------------------------------------------------------------------------------------------
 
-    def _run(self, now_ns: int, invocation: Invocation) -> None:
-        self._waiting.pop(invocation.ticket, None)
-        self._running[invocation.ticket] = invocation
+    def _run(self, now_ns: int, batch: Batch) -> None:
+        for pending in batch.calls:
+            self._waiting.pop(pending.ticket, None)
+        first = batch.calls[0]
+        invocation = Invocation(
+            self,
+            batch.number,
+            batch.operation,
+            is_query=first.is_query,
+            deadline_ns=first.deadline_ns if len(batch.calls) == 1 else batch.deadline_ns,
+            is_fixed=first.is_fixed,
+        )
+        self._running[batch.number] = invocation
+        self._batches[batch.number] = batch
         invocation.start(now_ns)
         self._after(now_ns, invocation)
 
@@ -178,19 +214,17 @@ class Session:
                 invocation.alarm_ns = invocation.wake_at_ns
                 heappush(self._alarms, (invocation.wake_at_ns, invocation.ticket))
             return
-        self._running.pop(invocation.ticket, None)
-        self._waiting.pop(invocation.ticket, None)
-        ready: list[Invocation] = []
-        for name in invocation.objects:
-            queue = self._queues[name]
-            queue.remove(invocation)
-            if not queue:
-                del self._queues[name]
-            else:
-                ready.append(queue[0])
-        for waiting in ready:
-            if waiting.ticket in self._waiting and all(self._queues[name][0] is waiting for name in waiting.objects):
-                self._run(now_ns, waiting)
+        if self._running.pop(invocation.ticket, None) is None:
+            return
+        del self._batches[invocation.ticket]
+        for batch in self._queues.release(invocation.objects):
+            self._run(now_ns, batch)
+
+    def _give_up(self, pending: Pending) -> None:
+        """A call's deadline came while it waited: nothing was sent for it."""
+        self._queues.leave(pending)
+        del self._waiting[pending.ticket]
+        self._finished.append(Finished(pending.ticket, TimedOut(None, 0)))
 
     def _flush(self) -> ClientActions:
         wake_at_ns = self._alarms[0][0] if self._alarms else None

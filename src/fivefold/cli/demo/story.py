@@ -27,6 +27,8 @@ LIAR: Final = 4
 """The server that lies."""
 
 CLIENTS: Final = ("ada", "grace", "edsger", "barbara")
+DEADLINE_S: Final = 20.0
+"""Of each call: a busy machine is no reason for the demo to fail."""
 WARM_UP_S: Final = 1.0
 """Work before the first chapter: everybody meets every object for the first time, which is no measure of anything."""
 _TICK_S: Final = 0.1
@@ -70,7 +72,10 @@ class Story:
         self._display.lights[:] = [Light.UP] * N
         async with AsyncExitStack() as stack:
             clusters = {
-                name: await stack.enter_async_context(connect(self._cluster_file, identity=name)) for name in CLIENTS
+                name: await stack.enter_async_context(
+                    connect(self._cluster_file, identity=name, deadline=DEADLINE_S, connect_timeout=DEADLINE_S)
+                )
+                for name in CLIENTS
             }
             evidence = await self._play_with(clusters)
         return Ending(evidence, await self._last_reading())

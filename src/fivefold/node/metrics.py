@@ -38,7 +38,7 @@ class NodeCollector(Collector):
         events = CounterMetricFamily(
             "fivefold_events", "Steps accepted, messages rejected, object syncs.", None, ["event"]
         )
-        for event, count in status.counters.items():
+        for event, count in sorted(self._node.machine.counters.items()):
             events.add_metric([event], count)
         refused = CounterMetricFamily("fivefold_refused_connections", "Connections refused.", None, ["reason"])
         for reason, count in sorted(self._node.refused_connections.items()):

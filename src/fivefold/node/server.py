@@ -182,6 +182,7 @@ class ServerNode:
     def status(self) -> ServerStatus:
         """The server as it sees itself."""
         self._check_storage()
+        refused = {f"refused.{reason}": count for reason, count in self.refused_connections.items()}
         return ServerStatus(
             index=self.machine.index,
             version=VERSION,
@@ -191,7 +192,7 @@ class ServerNode:
             cached_objects=self.machine.cached_objects,
             transactions=(self._staged, self._durable),
             connections=len(self._connections),
-            counters=dict(sorted(self.machine.counters.items())),
+            counters=dict(sorted({**self.machine.counters, **refused}.items())),
             memory_bytes=_resident_bytes(),
         )
 

@@ -27,7 +27,8 @@ class ServerStatus(Struct, frozen=True):
         cached_objects: objects in its memory.
         transactions: transactions staged and durable since it started.
         connections: identified connections open now.
-        counters: what happened how often: steps accepted, messages rejected by reason, object syncs.
+        counters: what happened how often: steps accepted, messages rejected and connections refused by reason, object
+            syncs.
         memory_bytes: resident memory of its process.
     """
 

@@ -1,0 +1,190 @@
+"""Deliberately naive twins of the protocol's clever functions: explicit sets, one server after the other, no caches."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, LogicalTimestamp, Part
+from fivefold.protocol.operations import ObjectId
+
+Shown = list[tuple[Candidate, bool]]
+"""One server's history: candidates and their settled flags."""
+
+Sets = dict[ObjectId, list[Shown]]
+"""What a request shows: for each object, every server's history."""
+
+
+def initial(name: ObjectId) -> Candidate:
+    return Candidate(INITIAL_TIMESTAMP, (Part(name, INITIAL_TIMESTAMP, None),))
+
+
+# --- quorums ----------------------------------------------------------------------------------------------------------
+
+
+def are_quorums_sound(n: int, t: int, b: int, q: int, r: int) -> bool:
+    """The constraints of PROTOCOL §1 as statements about sets, tried one by one."""
+    servers = set(range(n))
+    quorums = [set(each) for each in combinations(servers, q)]
+    repairable = [set(each) for each in combinations(servers, r)]
+    malevolent = [set(each) for each in combinations(servers, b)]
+    faulty = [set(each) for each in combinations(servers, t)]
+    # (2) Whoever is faulty, some quorum has none of them.
+    if not all(any(not quorum & failed for quorum in quorums) for failed in faulty):
+        return False
+    some = quorums[0]  # by symmetry
+    for liars in malevolent:
+        # (3) What the benign members of one quorum accepted is shown by r members of every other one, liars or not.
+        if not all(len((some & other) - liars) >= r for other in quorums):
+            return False
+        # (4) A repairable set and a quorum share a server that does not lie.
+        if not all((some & each) - liars for each in repairable):
+            return False
+    return True
+
+
+# --- one object -------------------------------------------------------------------------------------------------------
+
+
+def order(candidate: Candidate, shown: list[Shown]) -> int:
+    """In how many histories the candidate is."""
+    return sum(candidate in [each for each, _ in history] for history in shown)
+
+
+def flags(candidate: Candidate, shown: list[Shown]) -> int:
+    """How many histories flag the candidate as settled."""
+    return sum((candidate, True) in history for history in shown)
+
+
+def latest(shown: list[Shown]) -> LogicalTimestamp:
+    """The greatest timestamp anybody shows."""
+    return max(candidate.timestamp for history in shown for candidate, _ in history)
+
+
+def at_least(shown: list[Shown], r: int, *, barriers: bool) -> list[Candidate]:
+    """Candidates of order ≥ r, newest first."""
+    known = {candidate for history in shown for candidate, _ in history}
+    found = [c for c in known if bool(c.timestamp[8]) is barriers and order(c, shown) >= r]
+    return sorted(found, key=lambda candidate: candidate.timestamp, reverse=True)
+
+
+def kind_of(shown: list[Shown], q: int, r: int) -> str | None:
+    """The table of PROTOCOL §3, read from top to bottom."""
+    objects, barriers = at_least(shown, r, barriers=False), at_least(shown, r, barriers=True)
+    if not objects:
+        return None
+    newest = latest(shown)
+    if objects[0].timestamp == newest and order(objects[0], shown) >= q:
+        return "METHOD"
+    if objects[0].timestamp == newest:
+        return "INLINE_METHOD"
+    if barriers and barriers[0].timestamp == newest and order(barriers[0], shown) >= q:
+        return "COPY"
+    if barriers and barriers[0].timestamp == newest:
+        return "INLINE_BARRIER"
+    return "BARRIER"
+
+
+# --- several objects: deriveS of shared/multi-object/sim.cpp, with the evidence of PROTOCOL S2 ---------------------
+
+Derived = tuple[str, tuple[tuple[ObjectId, LogicalTimestamp, LogicalTimestamp], ...], bool]
+"""Kind; object, LT_co and base of each part; whether it repairs a settled multi-object candidate."""
+
+
+def derive(sets: Sets, target: ObjectId, *, q: int, r: int, b: int) -> Derived | tuple[ObjectId, ...] | None:
+    """The repair that a request calls for, or the objects it lacks, or None."""
+    newest_object = {}
+    for name, shown in sets.items():
+        found = at_least(shown, r, barriers=False)
+        if not found:
+            return None
+        newest_object[name] = found[0]
+
+    def base(candidate: Candidate, name: ObjectId) -> LogicalTimestamp:
+        part = next(each for each in candidate.parts if each.object_id == name)
+        return part.conditioned_on if part.base is None else part.base
+
+    def settled(candidate: Candidate, at: ObjectId) -> bool:
+        if len(candidate.parts) == 1:
+            return True
+        if flags(candidate, sets[at]) >= b + 1:
+            return True
+        objects = [part.object_id for part in candidate.parts if part.object_id in sets]
+        if any(order(candidate, sets[name]) >= q for name in objects):
+            return True
+        for name in objects:
+            if name != at and any(
+                base(c, name) == candidate.timestamp for c in at_least(sets[name], r, barriers=False)
+            ):
+                return True
+        return False
+
+    def barrier() -> Derived:
+        parts = tuple((name, newest_object[name].timestamp, newest_object[name].timestamp) for name in sorted(sets))
+        return "BARRIER", parts, False
+
+    def whole(
+        candidate: Candidate, *names: ObjectId
+    ) -> tuple[tuple[ObjectId, LogicalTimestamp, LogicalTimestamp], ...]:
+        chosen = [part for part in candidate.parts if not names or part.object_id in names]
+        return tuple((part.object_id, part.conditioned_on, base(candidate, part.object_id)) for part in chosen)
+
+    kind = kind_of(sets[target], q, r)
+    if kind == "METHOD":
+        return None
+    if kind == "INLINE_METHOD":
+        m = newest_object[target]
+        if settled(m, target):
+            return "INLINE_METHOD", whole(m, target), len(m.parts) > 1
+        objects = tuple(part.object_id for part in m.parts)
+        if any(name not in sets for name in objects):
+            return objects
+        if all(latest(sets[name]) == m.timestamp and order(m, sets[name]) >= r for name in objects):
+            return "INLINE_METHOD", whole(m), False
+        return barrier()
+    if kind == "COPY":
+        (b_latest, *_) = at_least(sets[target], r, barriers=True)
+        for m in at_least(sets[target], r, barriers=False):
+            objects = tuple(part.object_id for part in m.parts)
+            if settled(m, target):
+                proven = len(m.parts) > 1 or order(m, sets[target]) >= q
+                return "COPY", ((target, m.timestamp, m.timestamp if proven else base(m, target)),), False
+            if any(name not in sets for name in objects):
+                return objects
+            frozen = [latest(sets[o]) == b_latest.timestamp and order(b_latest, sets[o]) >= q for o in objects]
+            if not all(frozen):
+                return barrier()
+            agreed = True
+            for name in objects:
+                if name != target:
+                    left = at_least(sets[name], r, barriers=False)
+                    left = [c for c in left if c == m or target not in [part.object_id for part in c.parts]]
+                    agreed = agreed and left[:1] == [m]
+            if agreed:
+                return "COPY", tuple((name, m.timestamp, base(m, name)) for name in objects), False
+        return None
+    if kind == "INLINE_BARRIER":
+        (b_latest, *_) = at_least(sets[target], r, barriers=True)
+        if len(b_latest.parts) == 1:
+            return "INLINE_BARRIER", whole(b_latest), False
+    return barrier()
+
+
+# --- the ring ---------------------------------------------------------------------------------------------------------
+
+
+class NaiveRing:
+    """The last 64 calls as a list, and the time of the newest one that fell out."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[bytes, int, bytes]] = []
+        self.horizon = 0
+        self.number = 0
+
+    def record(self, key: bytes, time: int, answer: bytes) -> None:
+        self.calls.append((key, time, answer))
+        self.number += 1
+        if len(self.calls) > 64:
+            _, self.horizon, _ = self.calls.pop(0)
+
+    def find(self, key: bytes) -> bytes | None:
+        return next((answer for found, _, answer in self.calls if found == key), None)

@@ -36,6 +36,9 @@ from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, VALUE, Call,
 _READY_MADE: Final = "fivefold.objects."
 """Module prefix of what gives way to a type or function of the same name: whoever writes a Counter means theirs."""
 
+FOUND_MAX: Final = 4096
+"""Look-ups of a method for certain objects that are remembered."""
+
 _NO_ARGUMENTS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -82,6 +85,7 @@ class Registry:
     def __init__(self, *things: object, limit: TimeLimit | None = None) -> None:
         self.limit = limit
         self._types: dict[str, ObjectType] = {}
+        self._found: dict[tuple[tuple[ObjectId, ...], str], tuple[list[ObjectType], Method]] = {}
         self._functions: dict[str, Method] = {}
         self._rejections: dict[str, type[Rejected]] = {}
         self.register(*things)
@@ -98,6 +102,7 @@ class Registry:
             ConfigurationError: two different things of one name, something that cannot be registered, or a type or
                 function that cannot be replicated.
         """
+        self._found.clear()
         for thing in things:
             if isinstance(thing, ModuleType):
                 for member in _members(thing):
@@ -209,6 +214,15 @@ class Registry:
         Raises:
             UnknownType, UnknownMethod, InvalidArguments: in this order.
         """
+        found = self._found.get((objects, name))
+        if found is None:
+            found = self._look_up(objects, name)
+            if len(self._found) >= FOUND_MAX:
+                self._found.clear()
+            self._found[(objects, name)] = found
+        return found
+
+    def _look_up(self, objects: tuple[ObjectId, ...], name: str) -> tuple[list[ObjectType], Method]:
         types = [self._type_of(object_id) for object_id in objects]
         if len(types) == 1 and (method := types[0].methods.get(name)) is not None:
             return types, method

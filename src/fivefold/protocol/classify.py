@@ -100,8 +100,8 @@ def plan_operation(quorums: QuorumSystem, views: Views) -> Plan | None:
     for view in views.values():
         if classify(quorums, view) is not Kind.METHOD:
             return None
-    parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
-    return Plan(Kind.METHOD, parts, tuple(view.latest for view in views.values()))
+    parts = tuple([Part(name, view.repairable[0].timestamp, None) for name, view in views.items()])
+    return Plan(Kind.METHOD, parts, tuple([view.latest for view in views.values()]))
 
 
 def plan_repair(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | Missing | None:

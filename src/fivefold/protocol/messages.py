@@ -167,7 +167,7 @@ def decode_operation(request: Request) -> Operation:
         PeerViolation: not canonical, over a limit, or about other objects than the request's sets.
     """
     operation = _decode(_operation_decoder, request.operation, "operation")
-    if tuple(sorted(operation.objects)) != tuple(each.object_id for each in request.sets):
+    if sorted(operation.objects) != [each.object_id for each in request.sets]:
         raise PeerViolation("operation-objects")
     if request.target != request.sets[0].object_id:
         raise PeerViolation("operation-target")

@@ -61,11 +61,18 @@ class Replica:
 
     def holds(self, candidate: Candidate) -> bool:
         """Whether the candidate is in the history."""
-        return any(entry.candidate == candidate for entry in self.entries)
+        timestamp = candidate.timestamp
+        for entry in self.entries:
+            if entry.candidate.timestamp == timestamp and entry.candidate == candidate:
+                return True
+        return False
 
     def entry_at(self, timestamp: LogicalTimestamp) -> Entry | None:
         """The history's entry with this timestamp, if there is one."""
-        return next((entry for entry in self.entries if entry.candidate.timestamp == timestamp), None)
+        for entry in self.entries:
+            if entry.candidate.timestamp == timestamp:
+                return entry
+        return None
 
     def accept(self, kind: Kind, candidate: Candidate, version: bytes | None, now_ns: int) -> None:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""

@@ -360,9 +360,9 @@ class Invocation:
         for vote in round_.read.values():
             if vote.status in (SUCCESS, FAIL):
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
-                knowledge.absorb(round_.objects, vote, tails)
-                if len(tails) == len(round_.votes) >= knowledge.quorums.q:
-                    knowledge.remember_fit(round_.objects, list(tails), vote)
+                believed = knowledge.absorb(round_.objects, vote, tails)
+                if len(believed) == len(round_.votes) >= knowledge.quorums.q:
+                    knowledge.remember_fit(round_.objects, believed, vote)
         took = now_ns - round_.started_ns
         knowledge.round_trip_ns = (7 * knowledge.round_trip_ns + took) // 8 if knowledge.round_trip_ns else took
 

@@ -99,8 +99,12 @@ class Knowledge:
         """Whether any server ever told this client about the object."""
         return object_id in self._known
 
-    def absorb(self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes]) -> None:
-        """Take over what servers that cast the same vote show: its histories, and each one's own authenticators."""
+    def absorb(self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes]) -> list[int]:
+        """Take over what servers that cast the same vote show: its histories, and each one's own authenticators.
+
+        Returns:
+            The servers whose authenticators have the right length; the others get a strike.
+        """
         size = MAC_BYTES * self.quorums.n
         expected = size * sum(map(bool, vote.histories))
         for server, tail in tails.items():
@@ -119,10 +123,14 @@ class Knowledge:
         for culled in vote.culled:
             for server in tails:
                 self._note_cull(culled, server)
+        return list(tails)
 
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
         """All servers of the last round, at least q, cast one vote: condition the next operation on just that."""
-        chosen = set(servers[: self.quorums.q])
+        chosen = {server for server in servers if not self._is_doubted(server)}
+        if len(chosen) < self.quorums.q:
+            return
+        chosen = set(sorted(chosen, key=servers.index)[: self.quorums.q])
         for object_id, history in zip(objects, vote.histories, strict=True):
             if history:
                 held = [history if server in chosen else INITIAL_HISTORY for server in range(self.quorums.n)]
@@ -140,16 +148,16 @@ class Knowledge:
         known, q = self.of(object_id), self.quorums.q
         if known.fitted is not None:
             return known.fitted
-        histories = known.histories
+        doubtful = self._doubtful(known)
+        histories = [INITIAL_HISTORY if s in doubtful else each for s, each in enumerate(known.histories)]
         best = max(set(histories), key=histories.count) if histories.count(histories[0]) < q else histories[0]
         if not best or histories.count(best) < q:
             return self.trusted(object_id)
         newest = decode_history(object_id, best)[-1].candidate.timestamp
-        doubtful = self._doubtful(known)
         if any(
             decode_history(object_id, other)[-1].candidate.timestamp > newest
-            for server, other in enumerate(histories)
-            if other and other is not best and other != best and server not in doubtful
+            for other in histories
+            if other and other is not best and other != best
         ):
             return self.trusted(object_id)
         holders = [server for server, history in enumerate(histories) if history == best]
@@ -188,7 +196,7 @@ class Knowledge:
         if len(trusted) >= self.quorums.q:
             told = sum(bool(known.histories[server]) for server in trusted)
             if told >= self.quorums.q:
-                doubtful.update(server for server in servers if self._culled_by[server] or self.is_suspected(server))
+                doubtful.update(server for server in servers if self._is_doubted(server))
         return doubtful
 
     def _without(self, object_id: ObjectId, servers: set[int]) -> ObjectHistories:
@@ -205,7 +213,7 @@ class Knowledge:
             return 3
         if server in self.slow:
             return 2
-        return 1 if self._culled_by[server] or self.is_suspected(server) else 0
+        return 1 if self._is_doubted(server) else 0
 
     def order(self, object_id: ObjectId) -> list[int]:
         """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
@@ -225,6 +233,9 @@ class Knowledge:
     def is_excluded(self, server: int) -> bool:
         """More than b servers culled it: at least one of them is honest, so it is malevolent (§6)."""
         return len(self._culled_by[server]) > self.quorums.b
+
+    def _is_doubted(self, server: int) -> bool:
+        return bool(self._culled_by[server]) or self.is_suspected(server)
 
     def is_suspected(self, server: int) -> bool:
         """Whether it stood alone too often; suspicion is not proof, and it is still asked if others are silent."""

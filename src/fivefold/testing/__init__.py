@@ -1,4 +1,4 @@
-"""For users' own test suites: a whole cluster in one process, and pytest fixtures that start one."""
+"""For users' own test suites: a whole cluster in one process, and the pytest fixture ``fivefold_cluster``."""
 
 from fivefold.testing.cluster import LocalCluster, local_cluster
 

@@ -282,31 +282,3 @@ class Replica:
     def _flush(self) -> list[Send]:
         sends, self._send = self._send, []
         return sends
-
-
-class Ballot:
-    """The replies to one request, as its client counts them.
-
-    An update is done at 2f + 1 equal replies, or f + 1 that are not tentative; a query at 2f + 1 equal replies.
-    """
-
-    __slots__ = ("_f", "_is_query", "_replies")
-
-    def __init__(self, f: int, *, is_query: bool) -> None:
-        """No replies yet."""
-        self._f = f
-        self._is_query = is_query
-        self._replies: dict[int, AgreementReply] = {}
-
-    def count(self, replica: int, reply: AgreementReply) -> tuple[bytes, ...] | None:
-        """Take a reply; the answers if the request is done with it."""
-        self._replies[replica] = reply
-        equal = [each for each in self._replies.values() if each.answers == reply.answers]
-        final = sum(not each.is_tentative for each in equal)
-        is_done = len(equal) > 2 * self._f or (not self._is_query and final > self._f)
-        return reply.answers if is_done else None
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether all replicas have answered a query differently: it must be ordered like an update."""
-        return self._is_query and len(self._replies) == 3 * self._f + 1

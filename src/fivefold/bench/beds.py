@@ -32,7 +32,7 @@ Command: TypeAlias = Callable[[int], Sequence[str]]
 
 QUORUM: Final = "fivefold.bench.quorum:open_quorum"
 FLOOR: Final = "fivefold.bench.echo:open_floor"
-AGREEMENT: Final = "fivefold.bench.agreement_node:open_agreement"
+AGREEMENT: Final = "fivefold.bench.agreement_client:open_agreement"
 
 
 class Bed(Struct, frozen=True, kw_only=True):
@@ -162,6 +162,12 @@ class Beds:
             opener=AGREEMENT,
             options={"directory": str(directory), "tls": tls, "payload_bytes": payload_bytes, "prefix": prefix},
         )
+
+    def peer(self, setting: Setting, command: Command, opener: str, options: dict[str, Any]) -> Bed:
+        """Another system: ``command`` starts each of its n servers and prints ``ready INDEX NAME``."""
+        self._count += 1
+        cluster = self._start(setting.n, command, self.directory / f"bed-{self._count}")
+        return Bed(setting=setting, cluster=cluster, opener=opener, options=options)
 
     def _prepare(self, quorums: QuorumSystem) -> Path:
         """A directory with a cluster file and an identity for every client process."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from fivefold.errors import ConfigurationError
 from fivefold.protocol.quorums import QuorumSystem
+
+if TYPE_CHECKING:
+    from fivefold.bench.program import Plan
 
 RUN_EXAMPLES: Final = """
 **Examples**
@@ -32,8 +34,6 @@ bench: Final = typer.Typer(
     name="bench", help="Measure a cluster, beside the floor and a baseline.", no_args_is_help=True
 )
 
-Skews = ("spread", "uniform", "zipf", "hot")
-
 
 @bench.command(epilog=RUN_EXAMPLES)
 def run(
@@ -53,7 +53,7 @@ def run(
     clients: Annotated[int, typer.Option(min=1, max=32, help="Client processes.")] = 1,
     updates: Annotated[float, typer.Option(min=0, max=1, help="Share of updates; the rest are queries.")] = 1.0,
     objects: Annotated[int, typer.Option(min=1, help="How many objects.")] = 1000,
-    skew: Annotated[str, typer.Option(help=f"Which object is next: {', '.join(Skews)}.")] = "spread",
+    skew: Annotated[str, typer.Option(help="Which object is next: spread, uniform, zipf, hot.")] = "spread",
     payload: Annotated[int, typer.Option(min=0, help="Bytes that an update writes; 0: a counter counts up.")] = 0,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 3.0,
     warm_up: Annotated[float, typer.Option(min=0, help="Seconds before each.")] = 1.0,
@@ -68,26 +68,11 @@ def run(
     Everything runs on this machine unless --cluster is given: with more servers than processors the figures say what
     the machine does, not what the protocol does. The columns of processor time do.
     """
-    from typing import cast
-
-    import msgspec
-    from rich.console import Console
-
-    from fivefold.bench import program
     from fivefold.bench.comparison import Timing
-    from fivefold.bench.workload import Skew
+    from fivefold.bench.program import Plan, loads_of
 
-    if skew not in Skews:
-        raise ConfigurationError(f"--skew is one of {', '.join(Skews)}: got {skew!r}")
-    loads = program.loads_of(
-        in_flight or (1, 64),
-        rate,
-        updates=updates,
-        objects=objects,
-        skew=cast("Skew", skew),
-        payload_bytes=payload,
-    )
-    plan = program.Plan(
+    loads = loads_of(in_flight or (1, 64), rate, updates, objects, skew, payload)
+    plan = Plan(
         loads=loads,
         quorums=_quorums(faults, n, t, b),
         clients=clients,
@@ -100,9 +85,18 @@ def run(
         directory=directory,
         out=out,
     )
-    console = Console(stderr=json)
-    results = program.run(plan, console, is_quiet=json)
-    if json:
+    _carry_out(plan, as_json=json)
+
+
+def _carry_out(plan: Plan, *, as_json: bool) -> None:
+    import msgspec
+    from rich.console import Console
+
+    from fivefold.bench import program
+
+    console = Console(stderr=as_json)
+    results = program.run(plan, console, is_quiet=as_json)
+    if as_json:
         print(msgspec.json.encode(results).decode())
     else:
         program.show(results, console)

@@ -56,9 +56,9 @@ class Comparison:
         workers: the client processes.
     """
 
-    def __init__(self, clients: int = 1, *, python_path: Path | None = None) -> None:
-        """Start the client processes; ``python_path`` is where they find further openers."""
-        environment = {} if python_path is None else {"PYTHONPATH": _joined(python_path)}
+    def __init__(self, clients: int = 1, *, python_path: Sequence[Path] = ()) -> None:
+        """Start the client processes; ``python_path`` is where they find more modules."""
+        environment = {"PYTHONPATH": os.pathsep.join([*map(str, python_path), os.environ.get("PYTHONPATH", "")])}
         self.workers = [Worker(Seat(client, clients), environment) for client in range(clients)]
         self._names: dict[int, str] = {}
 
@@ -122,7 +122,3 @@ def with_counts(point: Point, per_operation: dict[str, float]) -> Point:
 
 def _pids(bed: Bed) -> dict[str, int]:
     return bed.pids
-
-
-def _joined(path: Path) -> str:
-    return os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH", ""))))

@@ -67,12 +67,15 @@ def _scalability(results: Results) -> Pictures:
 
 
 def _run(results: Results) -> Pictures:
-    """Latency by percentile, and rates."""
-    curves = [svg.Curve(point.name, _percentiles(point)) for point in results.points]
-    chart = svg.line_chart(
-        results.title, curves, x_label="percentile", y_label="latency, ms", is_log_y=True, is_log_x=False
-    )
-    return {"latency": chart, **_bars(results)}
+    """Latency by percentile for each load, and rates."""
+    pictures = _bars(results)
+    for x in sorted({point.x for point in results.points}):
+        curves = [svg.Curve(point.name, _percentiles(point)) for point in results.points if point.x == x]
+        title = f"{results.title}, {svg.number_text(x)} {results.x_label}"
+        pictures[f"latency-{x:g}"] = svg.line_chart(
+            title, curves, x_label="percentile", y_label="latency, ms", is_log_y=True
+        )
+    return pictures
 
 
 def _percentiles(point: Point) -> list[svg.Mark]:

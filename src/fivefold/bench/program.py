@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import cast, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 from rich.console import Console
 
 from fivefold.bench.beds import Bed, Beds
@@ -16,6 +18,7 @@ from fivefold.bench.report import Live, counts_table, table
 from fivefold.bench.results import Results, save
 from fivefold.bench.workload import Skew, Workload
 from fivefold.cluster import load_configuration
+from fivefold.errors import ConfigurationError
 from fivefold.protocol.quorums import QuorumSystem
 
 
@@ -50,16 +53,17 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def loads_of(
-    in_flight: Sequence[int], rate: float | None, *, updates: float, objects: int, skew: Skew, payload_bytes: int
+    in_flight: Sequence[int], rate: float | None, updates: float, objects: int, skew: str, payload_bytes: int
 ) -> list[Workload]:
-    """One workload for each number in flight, or one at a rate."""
-    kinds = [None] if rate is not None else list(in_flight)
-    return [
-        Workload(
-            in_flight=each or 1, rate=rate, updates=updates, objects=objects, skew=skew, payload_bytes=payload_bytes
-        )
-        for each in kinds
-    ]
+    """One workload for each number in flight, or one at a rate; see :class:`Workload`.
+
+    Raises:
+        ConfigurationError: an unknown skew.
+    """
+    if skew not in get_args(Skew):
+        raise ConfigurationError(f"--skew is one of {', '.join(get_args(Skew))}: got {skew!r}")
+    base = Workload(rate=rate, updates=updates, objects=objects, skew=cast("Skew", skew), payload_bytes=payload_bytes)
+    return [replace(base, in_flight=each) for each in in_flight] if rate is None else [base]
 
 
 def run(plan: Plan, console: Console, *, is_quiet: bool = False) -> Results:

@@ -66,8 +66,8 @@ def table(results: Results, floor: dict[float, Point]) -> Table:
     headings = [results.x_label, "op/s", "±%", "p50 ms", "p99 ms", "µs CPU", "capacity"]
     headings += ["of floor", "× p50"] if floor else []
     shown = Table(
-        caption="medians; µs CPU: of the busiest server for each operation; capacity: operations a second that it could "
-        "carry alone; of floor: share of the bare echo's rate; × p50: times its median"
+        caption="medians; µs CPU: of the busiest server for each operation; capacity: operations a second that it "
+        "could carry alone; of floor: share of the bare echo's rate; × p50: times its median"
     )
     shown.add_column("", no_wrap=True)
     for heading in headings:

@@ -10,8 +10,8 @@ from typing import Final
 from msgspec import Struct
 
 WIDTH: Final = 720
-HEIGHT: Final = 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 24, 46, 64
+HEIGHT: Final = 430
+_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 24, 46, 74
 
 COLOURS: Final = ("#1f6fb2", "#c9541b", "#2f855a", "#7a4fb5", "#b08900", "#5f6b7a", "#c23b75", "#1b9aaa")
 """Told apart by most readers with colour vision deficiencies, at least as light and dark."""
@@ -159,7 +159,7 @@ def _frame(title: str, x_label: str, y_label: str, up: Scale) -> list[str]:
         parts.append(_line(_LEFT, y, WIDTH - _RIGHT, y, "class='grid'"))
         parts.append(_text(_LEFT - 8, y + 4, number_text(tick), "class='tick'", "end"))
     parts.append(_line(_LEFT, HEIGHT - _BOTTOM, WIDTH - _RIGHT, HEIGHT - _BOTTOM, "class='axis'"))
-    parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 28, x_label, "", "middle"))
+    parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 36, x_label, "", "middle"))
     middle = (_TOP + HEIGHT - _BOTTOM) / 2
     parts.append(_text(18, middle, y_label, f"transform='rotate(-90 18 {middle:.0f})'", "middle"))
     return parts
@@ -179,11 +179,14 @@ def _curve(curve: Curve, colour: str, across: Callable[[float], float], up: Scal
 
 def _legend(names: Sequence[str]) -> list[str]:
     parts = []
-    x = float(_LEFT)
+    x, y = float(_LEFT), HEIGHT - 24
     for index, name in enumerate(names):
-        parts.append(_box(x, HEIGHT - 17, 12, 9, COLOURS[index % len(COLOURS)]))
-        parts.append(_text(x + 17, HEIGHT - 9, name, "class='tick'"))
-        x += 17 + 6.4 * len(name) + 16
+        width = 17 + 6.4 * len(name) + 14
+        if x + width > WIDTH and x > _LEFT:
+            x, y = float(_LEFT), y + 15
+        parts.append(_box(x, y, 12, 9, COLOURS[index % len(COLOURS)]))
+        parts.append(_text(x + 17, y + 8, name, "class='tick'"))
+        x += width
     return parts
 
 

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import IO, Any, Final
 
 import msgspec
@@ -107,7 +108,8 @@ class Worker:
             self.kill()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # what it was told last may still be in the buffer
+                    stream.close()
 
     def _tell(self, command: Command) -> None:
         assert self._process.stdin is not None

@@ -1,0 +1,118 @@
+"""``fivefold bench`` with real processes: tiny runs that show that everything is measured and drawn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fivefold.bench.beds import Beds
+from fivefold.bench.comparison import Comparison, Entry, Timing
+from fivefold.bench.figures import draw
+from fivefold.bench.load import Segment
+from fivefold.bench.results import load
+from fivefold.bench.rounds import Contender, Deed, Run
+from fivefold.bench.workload import Workload
+from fivefold.errors import Unavailable
+from fivefold.protocol.quorums import QuorumSystem
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+def fivefold(*arguments: str) -> str:
+    command = [sys.executable, "-m", "fivefold", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_measures_fivefold_the_floor_and_the_baseline(tmp_path: Path) -> None:
+    """One command gives rates, ratios, costs and counts of all systems, and pictures of them."""
+    out = tmp_path / "run.json"
+    brief = ("--seconds", "0.3", "--warm-up", "0.1", "--rounds", "1", "--in-flight", "4")
+    fivefold("bench", "run", *brief, "--agreement", "--out", str(out))
+    results = load(out)
+    points = {point.name: point.rounds[0] for point in results.points}
+    assert set(points) == {"Fivefold", "floor", "agreement, batched", "agreement"}
+    assert all(point.rate > 0 and point.errors == {} for point in points.values())
+    assert points["Fivefold"].per_operation["messages"] == 10.0
+    assert points["agreement"].per_operation["messages"] > 20
+    assert {f"server-{index}" for index in range(6)} | {"client-0"} == set(points["Fivefold"].cpu_us)
+    pictures = fivefold("bench", "plot", str(out), "--out", str(tmp_path / "pictures")).split()
+    assert len(pictures) == 3
+    assert all(Path(picture).read_text(encoding="utf-8").startswith("<svg") for picture in pictures)
+
+
+@pytest.mark.long
+@pytest.mark.ci
+def test_a_mixed_durable_open_loop_prints_json() -> None:
+    """Queries and updates at a rate, with a payload, on disk, in clear: the result is JSON on standard output."""
+    line = "--durable --no-tls --rate 60 --updates 0.5 --skew zipf --objects 10 --payload 300 --clients 2 --json"
+    printed = fivefold("bench", "run", *line.split(), "--seconds", "0.5", "--warm-up", "0.2", "--rounds", "1")
+    results = msgspec.json.decode(printed)
+    assert results["points"][0]["setting"]["durability"] == "disk"
+    assert results["points"][0]["setting"]["clients"] == 2
+    assert results["points"][0]["rounds"][0]["rate"] > 20
+    assert results["origin"]["command"]
+
+
+@pytest.mark.long
+@pytest.mark.ci
+def test_an_existing_cluster_is_measured_from_outside(tmp_path: Path) -> None:
+    """With --cluster nothing is started, and the servers' processor time stays unknown."""
+    with Beds(tmp_path) as beds:
+        cluster = beds.fivefold(QuorumSystem(6, 1, 1)).options["cluster"]
+        brief = ("--seconds", "0.3", "--rounds", "1", "--in-flight", "2", "--no-floor", "--json")
+        results = msgspec.json.decode(fivefold("bench", "run", "--cluster", cluster, "--identity", "admin", *brief))
+    assert results["points"][0]["rounds"][0]["rate"] > 0
+    assert set(results["points"][0]["rounds"][0]["cpu_us"]) == {"client-0"}
+
+
+@pytest.mark.long
+@pytest.mark.ci
+def test_a_server_killed_meanwhile_shows_in_the_timeline(tmp_path: Path) -> None:
+    """The work goes on with one server less, and the picture shows when it went."""
+    workload = Workload(in_flight=2)
+    with Beds(tmp_path) as beds, Comparison() as comparison:
+        bed = beds.fivefold(QuorumSystem(6, 1, 1))
+        assert bed.cluster is not None
+        cluster = bed.cluster
+        contender = Contender(key=0, name=comparison.open(bed), label="", workload=workload, pids=lambda: bed.pids)
+        segment = Segment(workload=workload, seconds=1.0, slice_s=0.25)
+        result = Run(comparison.workers, contender, segment).run([Deed(0.3, lambda: cluster.kill(0))])
+    assert len(result.slices) == 4
+    assert result.slices[-1].rate > 0
+    assert result.errors == {}
+
+
+@pytest.mark.long
+@pytest.mark.ci
+def test_a_client_process_may_be_killed_if_that_was_said(tmp_path: Path) -> None:
+    """The others' figures count; otherwise a lost client process is an error."""
+    workload = Workload(in_flight=2)
+    with Beds(tmp_path, clients=2) as beds, Comparison(2) as comparison:
+        bed = beds.fivefold(QuorumSystem(6, 1, 1))
+        contender = Contender(key=0, name=comparison.open(bed), label="", workload=workload)
+        segment = Segment(workload=workload, seconds=0.5)
+        victim = comparison.workers[1]
+        result = Run(comparison.workers, contender, segment).run([Deed(0.1, victim.kill)], may_lose=[victim])
+        assert result.rate > 0
+        with pytest.raises(Unavailable, match="client process 1 has ended"):
+            Run(comparison.workers, contender, segment).run()
+
+
+def test_systems_are_measured_by_turns(tmp_path: Path) -> None:
+    """Every entry gets one measurement a round, and they come back in the order of the entries."""
+    with Beds(tmp_path) as beds, Comparison() as comparison:
+        floor = beds.floor(2, tls=False, request_bytes=100, answer_bytes=50)
+        entries = [Entry(name="floor", x=x, bed=floor, workload=Workload(in_flight=x)) for x in (1, 8)]
+        points = comparison.measure(entries, Timing(seconds=0.2, warm_up_s=0.05, rounds=2))
+    assert [(point.x, len(point.rounds)) for point in points] == [(1, 2), (8, 2)]
+    assert all(measured.rate > 100 for point in points for measured in point.rounds)
+
+
+def test_pictures_of_every_stored_result_can_be_drawn(tmp_path: Path) -> None:
+    """The result files in the repository are of the present format."""
+    for file in sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*.json")):
+        assert draw(file, tmp_path)

@@ -1,0 +1,104 @@
+"""A disk that is full under one server, and under all of them: no promises are made, none is broken, and it passes."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fivefold import Cluster, Counter
+from tests.integration.rig import PATIENCE_S, Load, Site, client, running, until, verify
+
+pytestmark = pytest.mark.integration
+
+DISK_BYTES = 4 * 1024 * 1024
+VICTIM = 1
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[Path]:
+    """A file system of its own at a path; skips where it cannot be mounted."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    path.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "fivefold-test", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all room that is left; returns the file to remove."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 1):
+            try:
+                while file.write(b"x" * size):
+                    pass
+            except OSError:
+                continue
+    return ballast
+
+
+async def failures(cluster: Cluster) -> list[str | None]:
+    servers = (await cluster.status(timeout=PATIENCE_S)).servers
+    return [server.storage_failure if server is not None else "silent" for server in servers]
+
+
+async def test_one_full_disk(tmp_path: Path) -> None:
+    """The others carry on; the server says in its status that its disk is full, and works again once there is room."""
+    site = Site(tmp_path / "cluster")
+    with small_disk(site.data(VICTIM)) as disk, running(site):
+        async with client(site) as cluster:
+            async with Load(cluster, [f"k{number}" for number in range(6)]) as load:
+                await load.progress_everywhere()
+                ballast = fill(disk)
+
+                async def says_so() -> bool:
+                    said = await failures(cluster)
+                    return said[VICTIM] is not None and "full, free some space" in said[VICTIM]
+
+                await until(says_so, "the server says that its disk is full")
+                await load.progress_everywhere(3)
+                assert [index for index, failure in enumerate(await failures(cluster)) if failure] == [VICTIM]
+                ballast.unlink()
+
+                async def works_again() -> bool:
+                    return await failures(cluster) == [None] * 6
+
+                await until(works_again, "the server works again")
+                await site.kill((VICTIM + 1) % 6)  # now every quorum needs it
+                await load.progress_everywhere(3)
+            await verify(cluster, load.record)
+
+
+async def test_every_disk_is_full(tmp_path: Path) -> None:
+    """With all disks full updates are not acknowledged, reads go on; with room again all that was acknowledged is there."""
+    site = Site(tmp_path / "cluster")
+    with ExitStack() as stack:
+        disks = [stack.enter_context(small_disk(site.data(index))) for index in range(site.n)]
+        stack.enter_context(running(site))
+        async with client(site) as cluster:
+            reader = cluster.object(Counter, "quiet")
+            assert await reader.increment() == 1
+            async with Load(cluster, ["a", "b"], deadline=2.0) as load:
+                await load.progress_everywhere(3)
+                ballast = [fill(disk) for disk in disks]
+
+                async def all_say_so() -> bool:
+                    return None not in await failures(cluster)
+
+                await until(all_say_so, "all servers say that their disks are full")
+                assert await reader.get() == 1
+                for file in ballast:
+                    file.unlink()
+                await load.progress_everywhere(3)
+            await site.kill_all()
+            await site.start_all()
+            await verify(cluster, load.record)

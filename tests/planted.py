@@ -343,13 +343,54 @@ def culls_not_remembered() -> list[Patch]:
 
 
 @bug
-def cached_histories_finish() -> list[Patch]:
-    """§6: silent servers' cached histories count towards a query's result."""
+def inventors_forgiven() -> list[Patch]:
+    """§6: whose newest candidate always stands alone is asked and believed like anybody else."""
+    return [(client.Invocation, "_note_inventors", lambda self: None)]
 
-    def histories_of(round_: Any, n: int) -> Any:
-        return [round_.known[name] for name in round_.objects]
 
-    return [(client, "histories_of", histories_of)]
+@bug
+def cut_authenticators_passed_on() -> list[Patch]:
+    """A vote like the others' is taken over with whatever stands behind it."""
+    honest = knowledge.Knowledge.absorb
+
+    def absorb(self: Any, objects: Any, vote: Any, tails: Any) -> list[int]:
+        honest(self, objects, vote, tails)
+        return list(tails)
+
+    return [(knowledge.Knowledge, "absorb", absorb)]
+
+
+@bug
+def doubted_only_while_told() -> list[Patch]:
+    """§6: a doubted history is left out although its server is among those asked (a bug that this repository had)."""
+
+    def doubtful(self: Any, known: Any) -> set[int]:
+        found = {server for server in range(self.quorums.n) if self.is_excluded(server)}
+        for index in range(self.quorums.n):
+            told = sum(bool(h) for other, h in enumerate(known.histories) if other not in found and other != index)
+            if self._is_doubted(index) and known.histories[index] and told >= self.quorums.q:
+                found.add(index)
+        return found
+
+    return [(knowledge.Knowledge, "_doubtful", doubtful)]
+
+
+@bug
+def partners_need_rights() -> list[Patch]:
+    """§7 Limits: a repair needs rights on every object, named by a candidate or not."""
+
+    def check(executor: Any, access: Any, work: Any) -> None:
+        for name in work.names:
+            if not access.knows(work.client, name):
+                raise admission.Declined("NotAllowed: no")
+
+    return [(admission, "_check_repair", check)]
+
+
+@bug
+def any_client_may_freeze_anything() -> list[Patch]:
+    """§7 Limits: a repair needs no rights."""
+    return [(admission, "_check_repair", lambda executor, access, work: None)]
 
 
 @bug

@@ -324,7 +324,7 @@ class Load:
 
 
 async def verify(cluster: Cluster, *records: Record) -> dict[str, int]:
-    """Read every object at the end: nothing acknowledged is lost, nothing is applied twice, the history is linearizable.
+    """Read every object at the end: nothing acknowledged is lost, nothing applied twice, the history linearizable.
 
     Returns:
         The final value of each counter.

@@ -126,13 +126,15 @@ def test_a_program_without_an_event_loop(site: Site, key: str) -> None:
 def test_a_blocking_program_without_servers(tmp_path: Path) -> None:
     """Nobody listens: Unavailable in one sentence that says what to do."""
     site = Site(tmp_path / "cluster")
-    with pytest.raises(Unavailable, match=r"only 0 of the 5 servers needed could be reached: start them"):
-        with connect_blocking(site.file, connect_timeout=0.3):
-            pass
+    with (
+        pytest.raises(Unavailable, match=r"only 0 of the 5 servers needed could be reached: start them"),
+        connect_blocking(site.file, connect_timeout=0.3),
+    ):
+        pass
 
 
 async def test_a_fault_free_update_is_one_round_trip_to_a_quorum(tmp_path: Path, key: str) -> None:
-    """An update on a cached history: exactly q requests and q replies, and nothing between servers, by proxies' count."""
+    """An update on a cached history: q requests, q replies, nothing between servers, by proxies' count."""
     listening = free_addresses(6)
     real = [split_address(address) for address in listening]
     site = Site(tmp_path / "cluster", memory=True, arguments=lambda index: ["--no-tls", "--listen", listening[index]])

@@ -1,4 +1,4 @@
-"""Servers that are killed, restarted, paused, all at once too: work goes on or resumes, nothing acknowledged is lost."""
+"""Servers that are killed, restarted, paused, all at once too: work goes on, nothing acknowledged is lost."""
 
 import asyncio
 
@@ -101,7 +101,7 @@ async def test_a_paused_server_is_used_again(site: Site, key: str) -> None:
 
 
 async def test_too_few_servers_make_calls_fail_by_their_deadline(site: Site, key: str) -> None:
-    """With t + 1 servers down a query is Unavailable, an update unknown; both end, and calls succeed once they are back."""
+    """With t + 1 servers down a query is Unavailable, an update unknown; calls succeed once they are back."""
     async with client(site) as cluster:
         counter = cluster.object(Counter, key)
         await counter.increment()

@@ -79,7 +79,7 @@ async def test_one_full_disk(tmp_path: Path) -> None:
 
 
 async def test_every_disk_is_full(tmp_path: Path) -> None:
-    """With all disks full updates are not acknowledged, reads go on; with room again all that was acknowledged is there."""
+    """With all disks full reads go on; with room again updates do, and nothing acknowledged is lost."""
     site = Site(tmp_path / "cluster")
     with ExitStack() as stack:
         disks = [stack.enter_context(small_disk(site.data(index))) for index in range(site.n)]

@@ -27,7 +27,7 @@ def preferring(cluster: Cluster, server: int, count: int) -> list[str]:
 
 
 async def test_wrong_macs_exclude_their_server(tmp_path: Path) -> None:
-    """A server whose histories no other accepts is culled by more than b servers: proof; it is excluded, results right."""
+    """Culled by more than b servers, a server whose histories no other accepts is excluded; results right."""
     with running(liar_site(tmp_path / "cluster", "macs")) as site:
         async with client(site) as cluster:
             async with Load(cluster, preferring(cluster, LIAR, 4)) as load:

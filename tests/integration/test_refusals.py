@@ -1,4 +1,4 @@
-"""What servers refuse: strangers, forbidden calls, garbage, wrong data directories. Named, counted, and nothing changes."""
+"""What servers refuse: strangers, forbidden calls, garbage, wrong data directories. Named and counted."""
 
 import asyncio
 import shutil
@@ -67,7 +67,7 @@ async def test_a_client_that_is_not_in_the_cluster_file(site: Site, tmp_path: Pa
 
 
 async def test_a_client_with_restricted_rules(site: Site, key: str) -> None:
-    """A client may do what its rules cover; everything else is NotAllowed, names call and object, and changes nothing."""
+    """A client may do what its rules cover; everything else is NotAllowed and changes nothing."""
     name = site.add_client(f"reader-{key[:8]}", f"Counter/{key}:@query")
     async with client(site) as admin, client(site, name) as reader:
         assert await admin.object(Counter, key).increment() == 1
@@ -153,6 +153,14 @@ def request_to_target(site: Site, key: str) -> bytes:
     return actions.send[0].frame
 
 
+def not_canonical(frame: bytes) -> bytes:
+    """The body's array of three written with a 16-bit length."""
+    body = frame[13:]
+    assert body[0] == 0x93
+    longer = b"\xdc\x00\x03" + body[1:]
+    return frame[:9] + len(longer).to_bytes(4, "big") + longer
+
+
 @pytest.mark.parametrize(
     ("reason", "garbage"),
     [
@@ -161,7 +169,7 @@ def request_to_target(site: Site, key: str) -> bytes:
         ("frame-malformed", lambda frame: b"\x03" + frame[1:]),  # a client that plays a server
         ("frame-truncated", lambda frame: frame[:20]),
         ("request-malformed", lambda frame: frame[:13] + b"\xc1" * (len(frame) - 13)),
-        ("request-not-canonical", lambda frame: not_canonical(frame)),
+        ("request-not-canonical", not_canonical),
     ],
 )
 async def test_frames_that_are_no_requests(site: Site, key: str, reason: str, garbage) -> None:
@@ -177,16 +185,8 @@ async def test_frames_that_are_no_requests(site: Site, key: str, reason: str, ga
         await until(lambda: len(replies) == 1, "the answer to a good frame")
 
 
-def not_canonical(frame: bytes) -> bytes:
-    """The body's array of three written with a 16-bit length."""
-    body = frame[13:]
-    assert body[0] == 0x93
-    longer = b"\xdc\x00\x03" + body[1:]
-    return frame[:9] + len(longer).to_bytes(4, "big") + longer
-
-
 async def test_replayed_frames_are_worked_on_once(site: Site, key: str) -> None:
-    """The same frame again on one connection, and an older number, are rejected as replayed; on a new one it is answered again."""
+    """A frame again on one connection is rejected as replayed; on a new one it gets its answer again."""
     frame = request_to_target(site, key)
     async with client(site) as cluster:
         before = await count_of(cluster, "rejected.replayed")

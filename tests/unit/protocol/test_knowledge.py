@@ -1,0 +1,170 @@
+"""What a client knows, and whom it asks first (PROTOCOL §6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from fivefold.protocol import knowledge as module
+from fivefold.protocol.history import Entry, encode_history
+from fivefold.protocol.knowledge import Knowledge, column
+from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX
+from fivefold.protocol.messages import Vote
+from fivefold.protocol.quorums import QuorumSystem
+from tests.protocol_rig import A, B, candidate
+
+SIX = QuorumSystem(6, 1, 1)
+
+
+def history(time: int, name: str = A) -> bytes:
+    return encode_history(name, (Entry(candidate(time, name), False),))
+
+
+def vote(*histories: bytes, culled: tuple = ()) -> Vote:
+    return Vote(1, b"", (), b"", histories, culled)
+
+
+def tails(*servers: int, count: int = 1) -> dict[int, bytes]:
+    return {server: bytes([server]) * 96 * count for server in servers}
+
+
+def told(times: dict[int, int]) -> Knowledge:
+    """Each server showed a history of this time."""
+    found = Knowledge(SIX)
+    for server, time in times.items():
+        found.absorb([A], vote(history(time)), tails(server))
+    return found
+
+
+def test_nothing_is_known_at_first() -> None:
+    """The first operation is conditioned on nothing, and asks the preferred quorum."""
+    found = Knowledge(SIX)
+    assert not found.is_known(A)
+    assert found.fitting(A).histories == ()
+    assert found.order(A) == list(SIX.preference(A))
+    assert found.evidence() == []
+
+
+def test_histories_and_authenticators_are_taken_over() -> None:
+    """Object by object, each server's own."""
+    found = Knowledge(SIX)
+    found.absorb([A, B], vote(history(1), history(1, B)), tails(2, count=2))
+    assert found.of(A).histories[2] == history(1)
+    assert found.authenticators([found.trusted(A), found.trusted(B)]) == [b"\x02" * 96, b"\x02" * 96]
+
+
+def test_an_initial_history_needs_no_authenticator() -> None:
+    """A vote that shows nothing of one object brings authenticators for the others alone."""
+    found = Knowledge(SIX)
+    assert found.absorb([A, B], vote(b"", history(1, B)), tails(2)) == [2]
+    assert found.of(B).authenticators[2] == b"\x02" * 96
+
+
+@pytest.mark.parametrize("length", [0, 95, 97, 192])
+def test_authenticators_of_another_length_are_a_strike(length: int) -> None:
+    """And nothing of that reply is kept."""
+    found = Knowledge(SIX)
+    assert found.absorb([A], vote(history(1)), {2: bytes(length)}) == []
+    assert found.of(A).histories[2] == b""
+    assert found.evidence()[0].strikes == {"malformed": 1}
+
+
+def test_the_column_of_a_server_is_its_mac_of_each_authenticator() -> None:
+    """16 bytes of each, at its own place."""
+    first, second = bytes(range(96)), bytes(range(96, 192))
+    assert column([first, second], 1) == first[16:32] + second[16:32]
+
+
+def test_q_equal_histories_fit() -> None:
+    """The sixth server's, equal too, is left out: it would cost a MAC at every server."""
+    found = told(dict.fromkeys(range(6), 3))
+    assert sum(map(bool, found.fitting(A).holders)) == 5
+
+
+def test_an_older_history_is_left_out_a_newer_one_is_not() -> None:
+    """What lags behind says nothing; what is ahead calls for a repair."""
+    older = told({0: 3, 1: 3, 2: 3, 3: 3, 4: 3, 5: 2})
+    assert older.fitting(A).holders == bytes([1, 1, 1, 1, 1, 0])
+    newer = told({0: 3, 1: 3, 2: 3, 3: 3, 4: 3, 5: 4})
+    assert newer.fitting(A).holders == bytes([1, 1, 1, 1, 1, 2])
+
+
+def test_the_conditioned_time_is_that_of_the_newest_version() -> None:
+    """0 if nothing is known; the object candidate's otherwise."""
+    assert Knowledge(SIX).conditioned_time(Knowledge(SIX).fitting(A)) == 0
+    found = told(dict.fromkeys(range(6), 3))
+    assert found.conditioned_time(found.fitting(A)) == 3
+
+
+def test_the_objects_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for two, using the first again makes the second go when a third comes."""
+    monkeypatch.setattr(module, "KNOWN_OBJECTS_MAX", 2)
+    found = Knowledge(SIX)
+    for name in ("Reg/1", "Reg/2", "Reg/1", "Reg/3"):
+        found.of(name)
+    assert [found.is_known(f"Reg/{number}") for number in (1, 2, 3)] == [True, False, True]
+
+
+@pytest.mark.parametrize(("reporters", "is_excluded"), [((1,), False), ((1, 2), True), ((1, 2, 3), True)])
+def test_more_than_b_reports_exclude(reporters: tuple, is_excluded: bool) -> None:
+    """B servers may lie about culling; b + 1 may not."""
+    found = Knowledge(SIX)
+    for reporter in reporters:
+        found.absorb([A], vote(b"", culled=(0,)), {reporter: b""})
+    assert found.is_excluded(0) is is_excluded
+    assert found.rank(0) == (4 if is_excluded else 1)
+    assert found.evidence()[0].culled_by == reporters
+
+
+def test_one_server_reports_once() -> None:
+    """The same server's reports, however many, are one; nobody reports itself or a server that is not there."""
+    found = Knowledge(SIX)
+    for _ in range(5):
+        found.absorb([A], vote(b"", culled=(0, 1, 6, -1, 99)), {1: b""})
+    assert [(each.server, each.culled_by) for each in found.evidence()] == [(0, (1,))]
+
+
+@pytest.mark.parametrize(("strikes", "is_suspected"), [(STRIKES_MAX - 1, False), (STRIKES_MAX, True)])
+def test_strikes_make_a_suspect(strikes: int, is_suspected: bool) -> None:
+    """A suspect is asked last, and not excluded."""
+    found = Knowledge(SIX)
+    for _ in range(strikes):
+        found.strike(0, "malformed")
+    assert (found.is_suspected(0), found.is_excluded(0)) == (is_suspected, False)
+    assert (found.order(A)[-1] == 0) is (is_suspected or SIX.preference(A)[-1] == 0)
+
+
+@pytest.mark.parametrize(("times", "strikes"), [(ALONE_MAX - 1, 0), (ALONE_MAX, 1), (2 * ALONE_MAX, 2)])
+def test_standing_alone_is_forgiven_for_a_while(times: int, strikes: int) -> None:
+    """Under contention that is bad luck; so often it is a strike."""
+    found = Knowledge(SIX)
+    for _ in range(times):
+        found.note_alone(3)
+    assert sum(sum(each.strikes.values()) for each in found.evidence()) == strikes
+
+
+def test_servers_are_asked_in_the_order_of_their_ranks() -> None:
+    """Excluded after down after slow after suspected after good; among equals the preferred order."""
+    found = Knowledge(SIX)
+    good, suspect, slow, down, excluded, last = SIX.preference(A)
+    for _ in range(STRIKES_MAX):
+        found.strike(suspect, "malformed")
+    found.slow[slow] = 0
+    found.down.add(down)
+    for reporter in (good, last):
+        found.absorb([A], vote(b"", culled=(excluded,)), {reporter: b""})
+    assert found.order(A) == [good, last, suspect, slow, down, excluded]
+
+
+def test_a_doubted_history_is_left_out_while_q_others_are_asked_first() -> None:
+    """PROTOCOL §6: what was reported culled is dropped from the next OHS."""
+    found = told(dict.fromkeys(range(6), 3))
+    found.absorb([A], vote(history(3), culled=(5,)), tails(1))
+    assert found.trusted(A).holders == bytes([1, 1, 1, 1, 1, 0])
+    assert found.fitting(A).holders == bytes([1, 1, 1, 1, 1, 0])
+
+
+def test_a_doubted_server_that_must_be_asked_is_believed() -> None:
+    """Two servers are doubted: one of them is among the first five asked, so neither history is left out."""
+    found = told(dict.fromkeys(range(6), 3))
+    found.absorb([A], vote(history(3), culled=(4, 5)), tails(1))
+    assert found.trusted(A).holders == bytes([1, 1, 1, 1, 1, 1])

@@ -1,0 +1,132 @@
+"""One object at one server: accepting, pruning, keeping and forgetting versions (PROTOCOL §4.7, S2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from fivefold.protocol.actions import ObjectRecord
+from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, initial_entry, make_timestamp, short
+from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS
+from fivefold.protocol.replica import Replica, needs_version, prune
+from fivefold.protocol.steps import Kind
+from tests.protocol_rig import A, B, candidate
+
+ZERO = initial_entry(A)
+
+
+def chain(length: int) -> list[Candidate]:
+    """Method candidates, each on the one before."""
+    made: list[Candidate] = []
+    for time in range(1, length + 1):
+        made.append(candidate(time, (A, made[-1].timestamp if made else INITIAL_TIMESTAMP)))
+    return made
+
+
+def accepted(replica: Replica, candidates: list[Candidate], now_ns: int = 0) -> None:
+    for number, each in enumerate(candidates):
+        replica.accept(Kind.METHOD, each, b"version %d" % number, now_ns)
+
+
+def shown(replica: Replica) -> list[str]:
+    return [short(entry.candidate.timestamp) for entry in replica.entries]
+
+
+def test_a_new_object_is_initial() -> None:
+    """Nothing stored, {0} shown, no authenticator needed."""
+    replica = Replica(A, None)
+    assert (replica.history, replica.latest, shown(replica)) == (b"", INITIAL_TIMESTAMP, ["0"])
+
+
+def test_accepting_changes_history_and_versions_together() -> None:
+    """The write carries the new history and the new version; the authenticator is made anew."""
+    replica = Replica(A, None)
+    replica.authenticator = b"old"
+    (one,) = chain(1)
+    accepted(replica, [one])
+    write = replica.written(7)
+    assert (write.object_id, write.history) == (A, replica.history)
+    assert (write.put, write.delete) == (((one.timestamp, b"version 0"),), ())
+    assert (replica.sequence, replica.authenticator, replica.written(8).put) == (7, None, ())
+    assert replica.holds(one)
+    assert replica.entry_at(one.timestamp).candidate == one
+    assert replica.entry_at(b"other") is None
+
+
+@pytest.mark.parametrize("count", [KEPT_VERSIONS, KEPT_VERSIONS + 1, KEPT_VERSIONS + 2, KEPT_VERSIONS + 3])
+def test_a_few_versions_outlive_their_candidates(count: int) -> None:
+    """KEPT_VERSIONS pruned ones are kept beside the two of the history; the oldest goes first, and from the store."""
+    replica = Replica(A, None)
+    made = chain(count)
+    accepted(replica, made)
+    kept = min(count, KEPT_VERSIONS + 2)
+    assert list(replica.versions) == [each.timestamp for each in made[-kept:]]
+    assert len(replica.written(1).delete) == count - kept
+
+
+@pytest.mark.parametrize(("age_ns", "is_kept"), [(KEPT_VERSIONS_AGE_NS, True), (KEPT_VERSIONS_AGE_NS + 1, False)])
+def test_pruned_versions_grow_old(age_ns: int, is_kept: bool) -> None:
+    """A pruned version goes with the first write after its time."""
+    replica = Replica(A, None)
+    made = chain(4)
+    accepted(replica, made[:3])
+    replica.accept(Kind.METHOD, made[3], b"v", age_ns)
+    assert (made[0].timestamp in replica.versions) is is_kept
+
+
+def test_leftovers_of_the_disk_are_kept_as_before() -> None:
+    """After a load, versions that no candidate names count as pruned."""
+    replica = Replica(A, None)
+    made = chain(KEPT_VERSIONS + 3)
+    accepted(replica, made)
+    loaded = Replica(A, ObjectRecord(replica.history, tuple(sorted(replica.versions.items()))))
+    loaded.adopt_leftovers(0)
+    following = candidate(99, (A, made[-1].timestamp))
+    loaded.accept(Kind.METHOD, following, b"next", 0)
+    assert len(loaded.versions) == KEPT_VERSIONS + 2
+    assert loaded.written(1).delete == (made[1].timestamp,)
+
+
+def test_a_flag_is_set_once_and_only_on_what_is_held() -> None:
+    """Setting it again, or on a candidate that is not there, changes nothing."""
+    replica = Replica(A, None)
+    both = candidate(1, A, B)
+    replica.accept(Kind.METHOD, both, b"v", 0)
+    before = replica.history
+    assert replica.flag_settled(both)
+    assert replica.history != before
+    assert not replica.flag_settled(both)
+    assert not replica.flag_settled(candidate(2, A, B))
+
+
+COPY = Candidate(
+    make_timestamp(4, is_barrier=False, client=b"c" * 16, operation_digest=bytes(32), history_set_digest=b"h" * 32),
+    (Part(A, candidate(2, A).timestamp, None),),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "new", "left"),
+    [
+        (Kind.METHOD, candidate(4, (A, candidate(2, A).timestamp)), ["2", "3b"]),
+        (Kind.INLINE_METHOD, candidate(4, (A, candidate(2, A).timestamp)), ["2", "3b"]),
+        (Kind.INLINE_METHOD, COPY, ["0", "1", "2", "3b"]),
+        (Kind.COPY, COPY, ["0", "1", "2", "3b"]),
+        (Kind.BARRIER, candidate(4, A, is_barrier=True), ["0", "1", "2", "3b"]),
+        (Kind.INLINE_BARRIER, candidate(4, A, is_barrier=True), ["0", "1", "2", "3b"]),
+    ],
+)
+def test_pruning_by_kind(kind: Kind, new: Candidate, left: list[str]) -> None:
+    """Only methods prune, by METHOD or INLINE_METHOD; what they are conditioned on stays."""
+    replica = Replica(A, None)
+    for each in (candidate(1, A), candidate(2, A)):
+        replica.accept(Kind.COPY, each, b"v", 0)
+    replica.accept(Kind.BARRIER, candidate(3, A, is_barrier=True), None, 0)
+    entries = (ZERO, *replica.entries[1:]) if replica.entries[0] == ZERO else replica.entries
+    assert [short(entry.candidate.timestamp) for entry in prune(A, entries, kind, new)] == left
+
+
+def test_barriers_and_the_initial_version_are_not_stored() -> None:
+    """Everything else must be there when it is built upon."""
+    assert not needs_version(INITIAL_TIMESTAMP)
+    assert not needs_version(candidate(1, A, is_barrier=True).timestamp)
+    assert needs_version(candidate(1, A).timestamp)

@@ -1,0 +1,122 @@
+"""One object sync by hand: whom to ask, whom to believe, when to stop (PROTOCOL §5)."""
+
+from __future__ import annotations
+
+from fivefold.protocol.messages import SyncReply, SyncRequest, decode_sync
+from fivefold.protocol.operations import digest
+from fivefold.protocol.synchronise import Sync
+from tests.protocol_rig import A, candidate
+
+KEY = (A, candidate(1, A).timestamp)
+GOOD, EVIL = b"the version", b"another one"
+
+
+def sync(*servers: int, needed: int = 2) -> Sync:
+    return Sync(0, 9, KEY, servers=servers, needed=needed)
+
+
+def asked(asks: list[tuple[int, bytes]]) -> list[tuple[int, bool]]:
+    """Whom, and whether for the whole version."""
+    found = []
+    for server, frame in asks:
+        request = decode_sync(frame)
+        assert isinstance(request, SyncRequest)
+        assert (request.number, request.object_id, request.timestamp) == (9, *KEY)
+        found.append((server, request.is_whole))
+    return found
+
+
+def whole(data: bytes) -> SyncReply:
+    return SyncReply(9, digest(data), data)
+
+
+def only_digest(data: bytes) -> SyncReply:
+    return SyncReply(9, digest(data), b"")
+
+
+NOTHING = SyncReply(9, b"", b"")
+
+
+def test_the_first_is_asked_for_everything_the_others_for_digests() -> None:
+    """B + 1 servers at first, likely holders first."""
+    assert asked(sync(3, 1, 2).start(0)) == [(3, True), (1, False)]
+
+
+def test_b_1_equal_digests_and_a_copy_end_it() -> None:
+    """Neither the copy alone nor the digests alone do."""
+    one = sync(3, 1, 2)
+    one.start(0)
+    assert one.receive(3, whole(GOOD)) == []
+    assert one.version is None
+    assert one.receive(1, only_digest(GOOD)) == []
+    assert one.version == GOOD
+
+
+def test_one_server_says_it_twice_and_is_counted_once() -> None:
+    """A liar cannot be its own witness."""
+    one = sync(3, 1, 2)
+    one.start(0)
+    for _ in range(3):
+        one.receive(3, whole(EVIL))
+    assert one.version is None
+
+
+def test_disagreement_asks_further() -> None:
+    """Two digests differ: the next server is asked for everything, and decides."""
+    one = sync(3, 1, 2)
+    one.start(0)
+    one.receive(3, whole(EVIL))
+    assert asked(one.receive(1, only_digest(GOOD))) == [(2, True)]
+    one.receive(2, whole(GOOD))
+    assert one.version == GOOD
+
+
+def test_a_copy_that_does_not_match_its_digest_is_no_answer() -> None:
+    """The next server is asked."""
+    one = sync(3, 1, 2)
+    one.start(0)
+    assert asked(one.receive(3, SyncReply(9, digest(GOOD), EVIL))) == [(2, True)]
+
+
+def test_a_server_that_holds_nothing_is_passed_by() -> None:
+    """Empty digest: the next server is asked."""
+    one = sync(3, 1, 2)
+    one.start(0)
+    assert asked(one.receive(3, NOTHING)) == [(2, True)]
+
+
+def test_a_withheld_copy_is_asked_of_the_next() -> None:
+    """The first gave a digest instead of the copy it was asked for: the second is asked for it, not the first again."""
+    one = sync(3, 1, 2)
+    one.start(0)
+    one.receive(3, only_digest(GOOD))
+    assert asked(one.receive(1, only_digest(GOOD))) == [(1, True)]
+    assert asked(one.receive(1, only_digest(GOOD))) == [(2, True)]
+    assert one.receive(3, only_digest(GOOD)) == []
+    one.receive(2, whole(GOOD))
+    assert one.version == GOOD
+
+
+def test_a_copy_given_for_another_digest_is_not_taken() -> None:
+    """A liar sends a copy, then changes its mind about the digest: its copy does not become the version."""
+    one = sync(3, 1, 2)
+    one.start(0)
+    one.receive(3, whole(EVIL))
+    one.receive(3, only_digest(GOOD))
+    assert asked(one.receive(1, only_digest(GOOD))) == [(1, True)]
+    assert one.version is None
+
+
+def test_when_nobody_is_left_nobody_is_asked() -> None:
+    """The sync then waits for its deadline."""
+    one = sync(3, 1)
+    one.start(0)
+    assert one.ask_further() == []
+
+
+def test_without_liars_one_answer_is_enough() -> None:
+    """B = 0: the first copy that matches is the version."""
+    one = sync(3, 1, needed=1)
+    assert asked(one.start(0)) == [(3, True)]
+    one.receive(3, whole(GOOD))
+    assert one.version == GOOD

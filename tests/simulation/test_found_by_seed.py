@@ -74,3 +74,38 @@ def test_a_repair_that_meets_ever_new_partners_stays_within_its_limit() -> None:
     invocation._evidence = tuple(names[:60])
     invocation._extend(1, Missing(tuple(names[60:76])))
     assert invocation._evidence == tuple(names[60:76])
+
+
+def combined(deadlines_ns: tuple[int, int]) -> tuple[Session, int]:
+    """A session whose second and third call travel together and pause after two attempts that are certainly dead."""
+    client = session(4)
+    _, first = client.call(0, increment(), is_query=False, deadline_ns=DEADLINE_NS)
+    for number, deadline_ns in enumerate(deadlines_ns):
+        client.call(0, one_call((A,), "increment", b"\x80", bytes([number]) * 16), is_query=False, deadline_ns=deadline_ns)
+    for ask in first.send:
+        sent = client.receive(1, ask.server, reply(ask, DECLINED, REFUSED + b"NotAllowed: no")).send
+    for now_ns in (2, 3):
+        for ask in sent:
+            actions = client.receive(now_ns, ask.server, reply(ask, FAIL))
+        sent = actions.send
+    assert not sent, "the call pauses"
+    assert actions.wake_at_ns is not None
+    return client, actions.wake_at_ns
+
+
+def test_a_call_given_up_while_others_go_on_with_it_is_of_unknown_outcome() -> None:
+    """Swarm seed 126: all attempts so far were dead, so the caller heard "nothing changed"; the next one applied it."""
+    client, pause_until_ns = combined((100_000, DEADLINE_NS))
+    assert pause_until_ns == 100_000
+    actions = client.wake(100_000)
+    assert [(each.ticket, each.outcome) for each in actions.finished] == [(2, TimedOut(0, 0))]
+
+
+def test_a_deadline_during_a_pause_does_not_end_the_pause_for_good() -> None:
+    """Swarm seed 25: one of two combined calls ran out of time during a pause; the other was never heard of again."""
+    client, _ = combined((100_000, DEADLINE_NS))
+    actions = client.wake(100_000)
+    while actions.wake_at_ns is not None and not actions.send:
+        actions = client.wake(actions.wake_at_ns)
+    assert actions.send, "the operation is sent again after the pause"
+    assert client._running

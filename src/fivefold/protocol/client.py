@@ -48,8 +48,12 @@ class Driver(Protocol):
         """Replies of the round are of no interest any more."""
         ...
 
-    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> bool:
-        """The invocation's deadline has come; whether it is to go on, until its new deadline."""
+    def is_awaited(self, invocation: Invocation, now_ns: int) -> bool:
+        """Whether a call of the invocation has a deadline that is still to come."""
+        ...
+
+    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> None:
+        """Deadlines have come: the calls whose they are end; the invocation may have a new deadline."""
         ...
 
     def finish(self, invocation: Invocation, outcome: Outcome) -> None:
@@ -245,11 +249,23 @@ class Invocation:
         round_ = self._round
         if round_ is not None:
             self._bury(round_)
+        goes_on = self._driver.is_awaited(self, now_ns)
+        if goes_on and self._since is None and not self.is_query:
+            # The operation goes on, and the calls given up here with it: they may well be applied.
+            self._since = self._conditioned_time()
         outcome = TimedOut(self._since, len(round_.votes) if round_ else 0)
-        if self._driver.expire(self, now_ns, outcome):
-            self._sleep(now_ns + limits.PROBE_AFTER_NS)
+        self._driver.expire(self, now_ns, outcome)
+        if goes_on:
+            self._sleep(max(self._pause_until_ns, now_ns + limits.PROBE_AFTER_NS))
         else:
             self._end(outcome)
+
+    def _conditioned_time(self) -> int:
+        """Logical time of the version that the next attempt builds upon, or a later one."""
+        if self._round is not None and self._round.purpose is Purpose.OPERATION:
+            return self._round.conditioned_time
+        knowledge = self._driver.knowledge
+        return knowledge.conditioned_time(knowledge.fitting(self.objects[0]))
 
     def _end(self, outcome: Outcome) -> None:
         if self._round is not None:

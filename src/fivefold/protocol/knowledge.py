@@ -168,7 +168,8 @@ class Knowledge:
 
     def conditioned_time(self, histories: ObjectHistories) -> int:
         """Logical time of the version that an operation conditioned on the set builds upon; 0 if there is none."""
-        if len(histories.histories) == 1:
+        # With fewer than r holders it may be an invention; then the attempt is not accepted, but later ones may be.
+        if len(histories.histories) == 1 and sum(map(bool, histories.holders)) >= self.quorums.r:
             return time_of(decode_history(histories.object_id, histories.histories[0])[-1].candidate.timestamp)
         repairable = View(self.quorums, histories).repairable
         return time_of(repairable[0].timestamp) if repairable else 0

@@ -72,6 +72,10 @@ class Batch:
         """The earliest deadline among those who still wait."""
         return min([self.calls[position].deadline_ns for position in self.open.values()])
 
+    def is_awaited(self, now_ns: int) -> bool:
+        """Whether the deadline of one of those who wait is still to come."""
+        return any(self.calls[position].deadline_ns > now_ns for position in self.open.values())
+
     def expire(self, now_ns: int) -> list[int]:
         """The tickets whose deadline has come; they wait no more."""
         expired = [ticket for ticket, position in self.open.items() if self.calls[position].deadline_ns <= now_ns]

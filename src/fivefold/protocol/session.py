@@ -159,13 +159,16 @@ class Session:
         for number in round_.numbers:
             self._rounds.pop(number, None)
 
-    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> bool:
-        """A deadline has come: end the calls whose it was; whether others want the operation to go on."""
+    def is_awaited(self, invocation: Invocation, now_ns: int) -> bool:
+        """Whether somebody who waits for the operation still has time."""
+        return self._batches[invocation.ticket].is_awaited(now_ns)
+
+    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> None:
+        """A deadline has come: end the calls whose it was."""
         batch = self._batches[invocation.ticket]
         self._finished.extend([Finished(ticket, outcome) for ticket in batch.expire(now_ns)])
         if batch.open:
             invocation.deadline_ns = batch.deadline_ns
-        return bool(batch.open)
 
     def finish(self, invocation: Invocation, outcome: Outcome) -> None:
         """The operation has ended: each call that is still waited for gets its part of the outcome."""

@@ -109,3 +109,15 @@ def test_a_deadline_during_a_pause_does_not_end_the_pause_for_good() -> None:
         actions = client.wake(actions.wake_at_ns)
     assert actions.send, "the operation is sent again after the pause"
     assert client._running
+
+
+def test_calls_behind_one_that_was_given_up_start() -> None:
+    """Swarm seed 113: a call over b and c waited for c and ran out of time; the call on b behind it never started."""
+    client = session(4)
+    b, c = ObjectId("Counter/b"), ObjectId("Counter/c")
+    client.call(0, increment(c), is_query=False, deadline_ns=DEADLINE_NS)
+    client.call(0, one_call((b, c), "bump", b"\x80", b"j" * 16), is_query=False, deadline_ns=1000)
+    client.call(0, one_call((b,), "increment", b"\x80", b"k" * 16), is_query=False, deadline_ns=DEADLINE_NS)
+    actions = client.wake(1000)
+    assert [each.ticket for each in actions.finished] == [2]
+    assert len(actions.send) == 3, "the call on b goes to a quorum"

@@ -114,6 +114,10 @@ class Queues:
     def release(self, names: tuple[ObjectId, ...]) -> list[Batch]:
         """The objects are free: the calls that may start now, combined; each batch's objects are busy again."""
         self._busy.difference_update(names)
+        return self.start(names)
+
+    def start(self, names: tuple[ObjectId, ...]) -> list[Batch]:
+        """Calls at the heads of these objects' queues that may start now, as after one before them has left."""
         batches = []
         for name in names:
             queue = self._queues.get(name)

@@ -123,13 +123,13 @@ class Session:
                     invocation.wake(now_ns)
                     self._after(now_ns, invocation)
             elif ticket in self._waiting and self._waiting[ticket].deadline_ns <= now_ns:
-                self._give_up(self._waiting[ticket])
+                self._give_up(now_ns, self._waiting[ticket])
         return self._flush()
 
     def abandon(self, now_ns: int, ticket: int) -> ClientActions:
         """The caller is not interested any more: end the call as if its deadline had come."""
         if ticket in self._waiting:
-            self._give_up(self._waiting[ticket])
+            self._give_up(now_ns, self._waiting[ticket])
             return self._flush()
         for batch in self._batches.values():
             if ticket in batch.open:
@@ -223,11 +223,13 @@ class Session:
         for batch in self._queues.release(invocation.objects):
             self._run(now_ns, batch)
 
-    def _give_up(self, pending: Pending) -> None:
-        """A call's deadline came while it waited: nothing was sent for it."""
+    def _give_up(self, now_ns: int, pending: Pending) -> None:
+        """A call's deadline came while it waited: nothing was sent for it, and those behind it need not wait for it."""
         self._queues.leave(pending)
         del self._waiting[pending.ticket]
         self._finished.append(Finished(pending.ticket, TimedOut(None, 0)))
+        for batch in self._queues.start(pending.objects):
+            self._run(now_ns, batch)
 
     def _flush(self) -> ClientActions:
         wake_at_ns = self._alarms[0][0] if self._alarms else None

@@ -18,8 +18,8 @@ from fivefold.cluster import Configuration, Credentials, find_identity, load_con
 from fivefold.errors import InvalidArguments, Unavailable
 from fivefold.node import ClientNode, ServerStatus
 from fivefold.objects import Object, Registry, standard_registry
-from fivefold.protocol.knowledge import Evidence
 from fivefold.protocol.operations import CANCEL, Call, Operation
+from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.session import QueueFull, Session
 from fivefold.transport import StreamTransport

@@ -13,7 +13,7 @@ from rich.text import Text
 from fivefold import ClusterStatus
 from fivefold.cli.output import bytes_text, seconds_text
 from fivefold.node import ServerStatus
-from fivefold.protocol.knowledge import Evidence
+from fivefold.protocol.outcomes import Evidence
 
 _ERRNO: Final = re.compile(r"^server \d+:? |\[Errno -?\d+\] ")
 

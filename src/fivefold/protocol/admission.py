@@ -5,8 +5,6 @@ from __future__ import annotations
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.classify import Views, plan_operation, plan_repair, set_up
-from fivefold.protocol.history import NO_OPERATION, LogicalTimestamp
-from fivefold.protocol.messages import Request, SyncRequest
 from fivefold.protocol.operations import (
     CANCEL,
     AccessPolicy,
@@ -18,6 +16,7 @@ from fivefold.protocol.operations import (
     type_of,
 )
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import NO_OPERATION, LogicalTimestamp, Request, SyncRequest
 from fivefold.protocol.steps import Plan, Step
 
 VersionKey = tuple[ObjectId, LogicalTimestamp]

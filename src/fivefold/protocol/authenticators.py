@@ -12,10 +12,11 @@ from hmac import compare_digest
 from typing import Final
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.history import ObjectHistories, decode_history, history_digest, time_of
+from fivefold.protocol.history import decode_history, history_digest, time_of, without
 from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
 from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import ObjectHistories
 
 MAC_BYTES: Final = 16
 """128 bits: a forger has one guess for each request."""
@@ -107,11 +108,11 @@ def cull(
     culled: set[int] = set()
     if not compare_digest(proof, expected):
         bad = _mismatches(sets, proof, expected)
-        sets = tuple([each.without(servers) for each, servers in zip(sets, bad, strict=True)])
+        sets = tuple([without(each, servers) for each, servers in zip(sets, bad, strict=True)])
         culled.update(*bad)
     absurd = [_absurd(quorums, each) for each in sets]  # judged by what is left: forged histories must not vouch for it
     if any(absurd):
-        sets = tuple([each.without(servers) for each, servers in zip(sets, absurd, strict=True)])
+        sets = tuple([without(each, servers) for each, servers in zip(sets, absurd, strict=True)])
         culled.update(*absurd)
     if culled:
         digests = [[history_digest(each.object_id, data) for data in each.histories] for each in sets]

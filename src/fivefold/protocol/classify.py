@@ -9,20 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fivefold.protocol.history import (
-    INITIAL_TIMESTAMP,
-    NO_OPERATION,
-    Candidate,
-    LogicalTimestamp,
-    ObjectHistories,
-    Part,
-    decode_history,
-    initial_entry,
-    make_timestamp,
-    time_of,
-)
+from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, initial_entry, make_timestamp, time_of
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import NO_OPERATION, Candidate, LogicalTimestamp, ObjectHistories, Part
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
 
 

@@ -18,11 +18,12 @@ from typing import Final, Protocol
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.classify import classify, plan_operation, plan_repair, views_of
-from fivefold.protocol.history import INITIAL_HISTORY, decode_history, make_histories
+from fivefold.protocol.history import decode_history, make_histories
 from fivefold.protocol.knowledge import Knowledge, column
-from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, Request, Vote, decode_vote, encode, request_frame
+from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, decode_vote, encode, request_frame
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
+from fivefold.protocol.records import INITIAL_HISTORY, Request, Vote
 from fivefold.protocol.rounds import Purpose, Round, accepted_by, agreement, declined_reason, histories_of, result_of
 from fivefold.protocol.steps import Kind, Missing
 

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct
-
 from fivefold.protocol.operations import CANCEL, CANCELLED, FORGOTTEN, ClientId, Executor, ObjectId, Operation
-from fivefold.protocol.versions import Outcome, Version, append_outcomes, can_tell, find_answer, ring_key
-
-
-class Result(Struct, frozen=True, gc=False):
-    """What an operation did.
-
-    Attributes:
-        answers: one for each call.
-        versions: the new version of each object in the order of the operation's objects; None if nothing is written:
-            for queries, for calls found in the ring, and where every call was rejected.
-    """
-
-    answers: tuple[bytes, ...]
-    versions: tuple[Version, ...] | None
+from fivefold.protocol.records import Outcome, Result, Version
+from fivefold.protocol.versions import append_outcomes, can_tell, find_answer, ring_key
 
 
 def execute(

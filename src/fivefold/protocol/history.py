@@ -1,4 +1,4 @@
-"""Logical timestamps, candidates, replica histories and object history sets (Q/U §3.2, PROTOCOL §2).
+"""Logical timestamps, replica histories and object history sets (Q/U §3.2, PROTOCOL §2).
 
 A logical timestamp is kept as 89 bytes whose order as bytes is the order of the paper's tuple, so that comparing,
 hashing and sending one costs what bytes cost. A replica history travels as its canonical bytes and is decoded only
@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final, NewType
+from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import (
@@ -23,15 +22,19 @@ from fivefold.protocol.limits import (
     REPAIR_OBJECTS_MAX,
 )
 from fivefold.protocol.operations import ClientId, ObjectId, digest
+from fivefold.protocol.records import (
+    INITIAL_HISTORY,
+    TIMESTAMP_BYTES,
+    Candidate,
+    Entry,
+    LogicalTimestamp,
+    ObjectHistories,
+    Part,
+    ReplicaHistory,
+)
 
 # --- logical timestamps ---------------------------------------------------------------------------------------
 
-LogicalTimestamp = NewType("LogicalTimestamp", bytes)
-"""time (8 bytes, big endian) ‖ is_barrier (1) ‖ client id (16) ‖ operation digest (32) ‖ history-set digest (32)."""
-
-TIMESTAMP_BYTES: Final = 8 + 1 + 16 + 32 + 32
-NO_OPERATION: Final = bytes(32)
-"""The operation digest of barriers and copies."""
 INITIAL_TIMESTAMP: Final = LogicalTimestamp(bytes(TIMESTAMP_BYTES))
 """(0, false, empty, empty, empty)."""
 
@@ -65,81 +68,7 @@ def short(timestamp: LogicalTimestamp) -> str:
     return f"{time_of(timestamp)}{'b' if is_barrier(timestamp) else ''}"
 
 
-# --- candidates -----------------------------------------------------------------------------------------------
-
-
-class Part(Struct, frozen=True, array_like=True, gc=False):
-    """What a candidate says about one of its objects.
-
-    Attributes:
-        object_id: the object.
-        conditioned_on: LT_co, the version it follows.
-        base: a copy's base (S1): the established version it is known to rest on; None where that is ``conditioned_on``.
-    """
-
-    object_id: ObjectId
-    conditioned_on: LogicalTimestamp
-    base: LogicalTimestamp | None
-
-    @property
-    def base_or_conditioned_on(self) -> LogicalTimestamp:
-        """The base in the sense of S1."""
-        return self.conditioned_on if self.base is None else self.base
-
-
-class Candidate(Struct, frozen=True, array_like=True, gc=False):
-    """An entry of a replica history: ⟨LT, LT_co⟩ for each of its objects (S1).
-
-    Candidates are equal when all of this is; the *settled* flag stands beside them, in :class:`Entry`.
-
-    Attributes:
-        timestamp: LT, the same for all its objects.
-        parts: one for each object, in the order of the object ids.
-    """
-
-    timestamp: LogicalTimestamp
-    parts: tuple[Part, ...]
-
-    @property
-    def is_multi(self) -> bool:
-        """Whether it covers more than one object."""
-        return len(self.parts) > 1
-
-    def part(self, object_id: ObjectId) -> Part:
-        """Its part for one of its objects."""
-        for part in self.parts:
-            if part.object_id == object_id:
-                return part
-        raise KeyError(object_id)
-
-    def covers(self, object_id: ObjectId) -> bool:
-        """Whether the object is one of its objects."""
-        return any(part.object_id == object_id for part in self.parts)
-
-    @property
-    def objects(self) -> tuple[ObjectId, ...]:
-        """Its objects in order."""
-        return tuple(part.object_id for part in self.parts)
-
-    @property
-    def is_method(self) -> bool:
-        """Whether it was made by METHOD, not by COPY (§4 Pruning, S6): only a method's LT has an operation digest.
-
-        Not "LT.time = 1 + the greatest LT_co.time": a barrier derived without x can have x's time, and then the copy
-        of x has it too. tests/scenarios/test_pruning.py loses a completed update that way.
-        """
-        return self.timestamp[25:57] != NO_OPERATION
-
-
-class Entry(Struct, frozen=True, array_like=True, gc=False):
-    """A candidate as one server's history shows it, with that server's *settled* flag (S2)."""
-
-    candidate: Candidate
-    is_settled: bool
-
-
-ReplicaHistory = tuple[Entry, ...]
-"""RH: the candidates one server has accepted for one object, in the order of their timestamps."""
+# --- replica histories ----------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)
@@ -147,9 +76,6 @@ def initial_entry(object_id: ObjectId) -> Entry:
     """⟨0, 0⟩, which every history starts with."""
     return Entry(Candidate(INITIAL_TIMESTAMP, (Part(object_id, INITIAL_TIMESTAMP, None),)), False)
 
-
-INITIAL_HISTORY: Final = b""
-"""On the wire, the history {⟨0, 0⟩} of a server that never accepted anything; it needs no authenticator."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ReplicaHistory)
@@ -235,30 +161,10 @@ def history_digest(object_id: ObjectId, data: bytes) -> bytes:
 # --- object history sets --------------------------------------------------------------------------------------
 
 
-class ObjectHistories(Struct, frozen=True, array_like=True, gc=False):
-    """An OHS: the latest history of every server for one object, each distinct one written once.
-
-    Attributes:
-        object_id: the object.
-        histories: the distinct histories that are not initial.
-        holders: n bytes; ``holders[s]`` is 0 if server s's history is initial (or unknown, or culled), else 1 + the
-            index of its history.
-    """
-
-    object_id: ObjectId
-    histories: tuple[bytes, ...]
-    holders: bytes
-
-    def of(self, server: int) -> bytes:
-        """The history that the set has for a server."""
-        index = self.holders[server]
-        return self.histories[index - 1] if index else INITIAL_HISTORY
-
-    def without(self, servers: frozenset[int] | set[int]) -> ObjectHistories:
-        """The set with some servers' histories treated as initial."""
-        return make_histories(
-            self.object_id, [INITIAL_HISTORY if s in servers else self.of(s) for s in range(len(self.holders))]
-        )
+def without(histories: ObjectHistories, servers: frozenset[int] | set[int]) -> ObjectHistories:
+    """The set with some servers' histories treated as initial."""
+    kept = [INITIAL_HISTORY if s in servers else histories.of(s) for s in range(len(histories.holders))]
+    return make_histories(histories.object_id, kept)
 
 
 def make_histories(object_id: ObjectId, histories: Sequence[bytes]) -> ObjectHistories:

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
-from msgspec import Struct
-
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
-from fivefold.protocol.history import INITIAL_HISTORY, ObjectHistories, decode_history, make_histories, time_of
+from fivefold.protocol.history import decode_history, make_histories, time_of
 from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
-from fivefold.protocol.messages import Vote
 from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Vote
 
 
 class Known:
@@ -39,26 +38,6 @@ class Known:
         self.fitted = None
         self.histories[server] = INITIAL_HISTORY
         self.authenticators[server] = b""
-
-
-class Evidence(Struct, frozen=True):
-    """What speaks against one server.
-
-    Attributes:
-        server: its index.
-        is_excluded: more than b servers found its MACs wrong: that proves it malevolent, and it is left out.
-        is_suspected: its candidates or answers kept standing alone: it is tried last.
-        culled_by: servers that found its MACs wrong.
-        strikes: how often it stood alone, by kind.
-        is_slow: it was silent when last asked.
-    """
-
-    server: int
-    is_excluded: bool
-    is_suspected: bool
-    culled_by: tuple[int, ...]
-    strikes: dict[str, int]
-    is_slow: bool
 
 
 class Knowledge:

@@ -18,12 +18,18 @@ from itertools import pairwise
 from typing import Final, TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
-from fivefold.protocol.history import TIMESTAMP_BYTES, LogicalTimestamp, ObjectHistories, check_histories
-from fivefold.protocol.operations import ObjectId, Operation
+from fivefold.protocol.history import check_histories
+from fivefold.protocol.operations import Operation
+from fivefold.protocol.records import (
+    TIMESTAMP_BYTES,
+    Request,
+    SyncReply,
+    SyncRequest,
+    Vote,
+)
 
 REQUEST: Final = 1
 REPLY: Final = 2
@@ -31,21 +37,6 @@ SYNC: Final = 3
 SYNC_REPLY: Final = 4
 
 _HEAD_BYTES: Final = 1 + 8 + 4
-
-
-class Request(Struct, frozen=True, array_like=True, gc=False):
-    """What a client asks of a server; the client itself is named by its connection, never here.
-
-    Attributes:
-        target: the object a repair is about; of an operation, the least of its objects.
-        sets: one history set for each object, in the order of the ids: those of the operation, or the target of a
-            repair and the objects it is judged by.
-        operation: canonical bytes of an Operation, or nothing for a repair.
-    """
-
-    target: ObjectId
-    sets: tuple[ObjectHistories, ...]
-    operation: bytes
 
 
 SUCCESS: Final = 0
@@ -56,43 +47,6 @@ DECLINED: Final = 2
 """The call itself cannot be: not allowed, unknown, malformed. The one answer says why."""
 BUSY: Final = 3
 """Not now: overloaded, the disk is full, or an object sync failed."""
-
-
-class Vote(Struct, frozen=True, array_like=True, gc=False):
-    """The part of a reply that honest servers in the same situation write alike, byte for byte.
-
-    Attributes:
-        status: SUCCESS, FAIL, DECLINED or BUSY.
-        candidate: timestamp of what was accepted or queried; empty otherwise.
-        answers: one for each call.
-        version_digest: digest of the versions that the candidate produced; empty if none.
-        histories: this server's history of each object of the request, in order.
-        culled: servers whose MACs were wrong.
-    """
-
-    status: int
-    candidate: bytes
-    answers: tuple[bytes, ...]
-    version_digest: bytes
-    histories: tuple[bytes, ...]
-    culled: tuple[int, ...]
-
-
-class SyncRequest(Struct, frozen=True, array_like=True, gc=False):
-    """One server asks another for a version: whole, or its digest."""
-
-    number: int
-    object_id: ObjectId
-    timestamp: LogicalTimestamp
-    is_whole: bool
-
-
-class SyncReply(Struct, frozen=True, array_like=True, gc=False):
-    """The version asked for: its digest, and its bytes if they were asked for; both empty if it is not held."""
-
-    number: int
-    digest: bytes
-    version: bytes
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -52,6 +52,26 @@ class Finished(Struct, frozen=True, gc=False):
     outcome: Outcome
 
 
+class Evidence(Struct, frozen=True):
+    """What speaks against one server.
+
+    Attributes:
+        server: its index.
+        is_excluded: more than b servers found its MACs wrong: that proves it malevolent, and it is left out.
+        is_suspected: its candidates or answers kept standing alone: it is tried last.
+        culled_by: servers that found its MACs wrong.
+        strikes: how often it stood alone, by kind.
+        is_slow: it was silent when last asked.
+    """
+
+    server: int
+    is_excluded: bool
+    is_suspected: bool
+    culled_by: tuple[int, ...]
+    strikes: dict[str, int]
+    is_slow: bool
+
+
 class ClientActions(Struct, frozen=True, gc=False):
     """What the driver does after an input: deliver ``send``, hand over ``finished``, arm the one timer."""
 

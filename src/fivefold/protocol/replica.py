@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from fivefold.protocol.actions import ObjectRecord, Write
-from fivefold.protocol.history import (
-    INITIAL_HISTORY,
-    INITIAL_TIMESTAMP,
-    Candidate,
-    Entry,
-    LogicalTimestamp,
-    ReplicaHistory,
-    decode_history,
-    encode_history,
-    history_digest,
-    is_barrier,
-)
+from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, encode_history, history_digest, is_barrier
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS
 from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, ReplicaHistory
 from fivefold.protocol.steps import Kind
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from fivefold.protocol.history import INITIAL_HISTORY, ObjectHistories, make_histories
-from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, Request, Vote, encode
+from fivefold.protocol.history import make_histories
+from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, encode
+from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Request, Vote
 
 
 class Purpose(Enum):

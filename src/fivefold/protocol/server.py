@@ -16,7 +16,7 @@ from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, ad
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.classify import views_of
 from fivefold.protocol.execution import execute
-from fivefold.protocol.history import Candidate, LogicalTimestamp, client_of, time_of
+from fivefold.protocol.history import client_of, time_of
 from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import (
     BUSY,
@@ -24,9 +24,6 @@ from fivefold.protocol.messages import (
     FAIL,
     REQUEST,
     SUCCESS,
-    SyncReply,
-    SyncRequest,
-    Vote,
     decode_operation,
     decode_request,
     decode_sync,
@@ -37,17 +34,11 @@ from fivefold.protocol.messages import (
 )
 from fivefold.protocol.operations import REFUSED, AccessPolicy, ClientId, Executor, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Candidate, LogicalTimestamp, SyncReply, SyncRequest, Version, Vote
 from fivefold.protocol.replica import Replica, needs_version
 from fivefold.protocol.steps import Kind, Step
 from fivefold.protocol.synchronise import SyncTable
-from fivefold.protocol.versions import (
-    Version,
-    decode_version,
-    encode_version,
-    initial_version,
-    trusted_version,
-    version_digest,
-)
+from fivefold.protocol.versions import decode_version, encode_version, initial_version, trusted_version, version_digest
 
 EVICTION_LOOKAHEAD = 64
 """How many objects beyond the surplus are looked at for ones that may be dropped."""

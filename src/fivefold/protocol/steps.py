@@ -6,8 +6,8 @@ from enum import Enum
 
 from msgspec import Struct
 
-from fivefold.protocol.history import Candidate, LogicalTimestamp, Part
 from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.records import Candidate, LogicalTimestamp, Part
 
 
 class Kind(Enum):

@@ -6,11 +6,11 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES
 from fivefold.protocol.operations import DIGEST, ClientId, digest
+from fivefold.protocol.records import Outcome, Version
 
 KEY_BYTES: Final = 16
 """A ring key binds a call's id to its client: nobody can use or cancel another client's id."""
@@ -18,32 +18,6 @@ KEY_BYTES: Final = 16
 _HEAD_BYTES: Final = KEY_BYTES + 8 + 2
 
 EMPTY_RING: Final = b""
-
-
-class Outcome(Struct, frozen=True, array_like=True, gc=False):
-    """One call of the operation that made a version: its ring key and its whole answer."""
-
-    key: bytes
-    answer: bytes
-
-
-class Version(Struct, frozen=True, array_like=True, gc=False):
-    """An object at one logical timestamp. Equal on all honest servers, byte for byte.
-
-    Attributes:
-        number: calls recorded so far; the ring holds the last RING_ENTRIES of them.
-        horizon: logical time of the newest call that has left the ring: what was recorded later is still in it.
-        state: canonical bytes of the state.
-        outcomes: what the operation that made this version answered, call by call.
-        ring: recent calls, oldest first: for each 16 bytes of key, 8 of logical time, 2 of length, then the answer or
-            its digest.
-    """
-
-    number: int
-    horizon: int
-    state: bytes
-    outcomes: tuple[Outcome, ...]
-    ring: bytes
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, LogicalTimestamp, is_barrier, short
+from fivefold.protocol.history import INITIAL_TIMESTAMP, is_barrier, short
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Candidate, LogicalTimestamp
 
 
 class Violation(Exception):
@@ -50,7 +51,9 @@ class Chain:
         while timestamp > self.tip:
             path.append(timestamp)
             if timestamp not in self.candidates:
-                raise Violation(f"{short(timestamp)} of {self.object_id} is built upon, and no benign server accepted it")
+                raise Violation(
+                    f"{short(timestamp)} of {self.object_id} is built upon, and no benign server accepted it"
+                )
             timestamp = self.candidates[timestamp].part(self.object_id).conditioned_on
         if timestamp not in self.members or (path and timestamp != self.tip):
             raise Violation(

@@ -15,9 +15,10 @@ from typing import Final
 from msgspec import Struct
 
 from fivefold.objects import Object, Registry, query, update
-from fivefold.protocol.history import LogicalTimestamp, short
-from fivefold.protocol.messages import SUCCESS, Vote
+from fivefold.protocol.history import short
+from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ClientId, ObjectId, Operation
+from fivefold.protocol.records import LogicalTimestamp, Vote
 from fivefold.simulation.rack import Letter, Rack, client_id, one_call
 
 

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply, Store, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys, Culled
 from fivefold.protocol.classify import plan_operation, plan_repair, set_up, views_of
-from fivefold.protocol.history import NO_OPERATION, ReplicaHistory, decode_history, history_digest, make_histories
+from fivefold.protocol.history import decode_history, history_digest, make_histories
 from fivefold.protocol.knowledge import column
-from fivefold.protocol.messages import REPLY, Request, Vote, decode_vote, encode, request_frame, split
+from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame, split
 from fivefold.protocol.operations import AccessPolicy, Call, ClientId, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import NO_OPERATION, ReplicaHistory, Request, Vote
 from fivefold.protocol.server import Server
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
 

@@ -8,19 +8,12 @@ from collections.abc import Sequence
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
-from fivefold.protocol.history import (
-    INITIAL_HISTORY,
-    INITIAL_TIMESTAMP,
-    Entry,
-    LogicalTimestamp,
-    ReplicaHistory,
-    decode_history,
-    short,
-)
+from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, short
 from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_CANDIDATES_MAX, KEPT_VERSIONS, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import REPLY, decode_vote, split
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import INITIAL_HISTORY, Entry, LogicalTimestamp, ReplicaHistory
 from fivefold.protocol.server import Server
 from fivefold.protocol.versions import decode_version, ring_key
 from fivefold.simulation.chains import Chains, Violation
@@ -135,7 +128,9 @@ def _appended(before: ReplicaHistory, after: ReplicaHistory, server: int) -> Seq
     old = {entry.candidate: entry.is_settled for entry in before}
     kept = [entry for entry in after if entry.candidate in old]
     gained = after[len(kept) :]
-    is_prefix_pruned = [entry.candidate for entry in kept] == [entry.candidate for entry in before[len(before) - len(kept) :]]
+    is_prefix_pruned = [entry.candidate for entry in kept] == [
+        entry.candidate for entry in before[len(before) - len(kept) :]
+    ]
     if not is_prefix_pruned or any(entry.candidate in old for entry in gained):
         raise Violation(f"server {server}'s history did not just grow or lose its beginning")
     if any(old[entry.candidate] and not entry.is_settled for entry in kept):

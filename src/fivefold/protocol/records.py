@@ -1,0 +1,216 @@
+"""Records: what histories, versions and messages consist of, as frozen structs (PROTOCOL §2).
+
+Data only. What is done with it stands in :mod:`~fivefold.protocol.history`, :mod:`~fivefold.protocol.versions`,
+:mod:`~fivefold.protocol.messages` and :mod:`~fivefold.protocol.execution`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NewType
+
+from msgspec import Struct
+
+from fivefold.protocol.operations import ObjectId
+
+# --- histories ------------------------------------------------------------------------------------------------
+
+LogicalTimestamp = NewType("LogicalTimestamp", bytes)
+"""time (8 bytes, big endian) ‖ is_barrier (1) ‖ client id (16) ‖ operation digest (32) ‖ history-set digest (32)."""
+
+TIMESTAMP_BYTES: Final = 8 + 1 + 16 + 32 + 32
+NO_OPERATION: Final = bytes(32)
+"""The operation digest of barriers and copies."""
+
+
+class Part(Struct, frozen=True, array_like=True, gc=False):
+    """What a candidate says about one of its objects.
+
+    Attributes:
+        object_id: the object.
+        conditioned_on: LT_co, the version it follows.
+        base: a copy's base (S1): the established version it is known to rest on; None where that is ``conditioned_on``.
+    """
+
+    object_id: ObjectId
+    conditioned_on: LogicalTimestamp
+    base: LogicalTimestamp | None
+
+    @property
+    def base_or_conditioned_on(self) -> LogicalTimestamp:
+        """The base in the sense of S1."""
+        return self.conditioned_on if self.base is None else self.base
+
+
+class Candidate(Struct, frozen=True, array_like=True, gc=False):
+    """An entry of a replica history: ⟨LT, LT_co⟩ for each of its objects (S1).
+
+    Candidates are equal when all of this is; the *settled* flag stands beside them, in :class:`Entry`.
+
+    Attributes:
+        timestamp: LT, the same for all its objects.
+        parts: one for each object, in the order of the object ids.
+    """
+
+    timestamp: LogicalTimestamp
+    parts: tuple[Part, ...]
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether it covers more than one object."""
+        return len(self.parts) > 1
+
+    def part(self, object_id: ObjectId) -> Part:
+        """Its part for one of its objects."""
+        for part in self.parts:
+            if part.object_id == object_id:
+                return part
+        raise KeyError(object_id)
+
+    def covers(self, object_id: ObjectId) -> bool:
+        """Whether the object is one of its objects."""
+        return any(part.object_id == object_id for part in self.parts)
+
+    @property
+    def objects(self) -> tuple[ObjectId, ...]:
+        """Its objects in order."""
+        return tuple(part.object_id for part in self.parts)
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it was made by METHOD, not by COPY (§4 Pruning, S6): only a method's LT has an operation digest.
+
+        Not "LT.time = 1 + the greatest LT_co.time": a barrier derived without x can have x's time, and then the copy
+        of x has it too. tests/scenarios/test_pruning.py loses a completed update that way.
+        """
+        return self.timestamp[25:57] != NO_OPERATION
+
+
+class Entry(Struct, frozen=True, array_like=True, gc=False):
+    """A candidate as one server's history shows it, with that server's *settled* flag (S2)."""
+
+    candidate: Candidate
+    is_settled: bool
+
+
+ReplicaHistory = tuple[Entry, ...]
+"""RH: the candidates one server has accepted for one object, in the order of their timestamps."""
+
+INITIAL_HISTORY: Final = b""
+"""On the wire, the history {⟨0, 0⟩} of a server that never accepted anything; it needs no authenticator."""
+
+
+class ObjectHistories(Struct, frozen=True, array_like=True, gc=False):
+    """An OHS: the latest history of every server for one object, each distinct one written once.
+
+    Attributes:
+        object_id: the object.
+        histories: the distinct histories that are not initial.
+        holders: n bytes; ``holders[s]`` is 0 if server s's history is initial (or unknown, or culled), else 1 + the
+            index of its history.
+    """
+
+    object_id: ObjectId
+    histories: tuple[bytes, ...]
+    holders: bytes
+
+    def of(self, server: int) -> bytes:
+        """The history that the set has for a server."""
+        index = self.holders[server]
+        return self.histories[index - 1] if index else INITIAL_HISTORY
+
+
+# --- versions -------------------------------------------------------------------------------------------------
+
+
+class Outcome(Struct, frozen=True, array_like=True, gc=False):
+    """One call of the operation that made a version: its ring key and its whole answer."""
+
+    key: bytes
+    answer: bytes
+
+
+class Version(Struct, frozen=True, array_like=True, gc=False):
+    """An object at one logical timestamp. Equal on all honest servers, byte for byte.
+
+    Attributes:
+        number: calls recorded so far; the ring holds the last RING_ENTRIES of them.
+        horizon: logical time of the newest call that has left the ring: what was recorded later is still in it.
+        state: canonical bytes of the state.
+        outcomes: what the operation that made this version answered, call by call.
+        ring: recent calls, oldest first: for each 16 bytes of key, 8 of logical time, 2 of length, then the answer or
+            its digest.
+    """
+
+    number: int
+    horizon: int
+    state: bytes
+    outcomes: tuple[Outcome, ...]
+    ring: bytes
+
+
+class Result(Struct, frozen=True, gc=False):
+    """What an operation did.
+
+    Attributes:
+        answers: one for each call.
+        versions: the new version of each object in the order of the operation's objects; None if nothing is written:
+            for queries, for calls found in the ring, and where every call was rejected.
+    """
+
+    answers: tuple[bytes, ...]
+    versions: tuple[Version, ...] | None
+
+
+# --- messages -------------------------------------------------------------------------------------------------
+
+
+class Request(Struct, frozen=True, array_like=True, gc=False):
+    """What a client asks of a server; the client itself is named by its connection, never here.
+
+    Attributes:
+        target: the object a repair is about; of an operation, the least of its objects.
+        sets: one history set for each object, in the order of the ids: those of the operation, or the target of a
+            repair and the objects it is judged by.
+        operation: canonical bytes of an Operation, or nothing for a repair.
+    """
+
+    target: ObjectId
+    sets: tuple[ObjectHistories, ...]
+    operation: bytes
+
+
+class Vote(Struct, frozen=True, array_like=True, gc=False):
+    """The part of a reply that honest servers in the same situation write alike, byte for byte.
+
+    Attributes:
+        status: SUCCESS, FAIL, DECLINED or BUSY.
+        candidate: timestamp of what was accepted or queried; empty otherwise.
+        answers: one for each call.
+        version_digest: digest of the versions that the candidate produced; empty if none.
+        histories: this server's history of each object of the request, in order.
+        culled: servers whose MACs were wrong.
+    """
+
+    status: int
+    candidate: bytes
+    answers: tuple[bytes, ...]
+    version_digest: bytes
+    histories: tuple[bytes, ...]
+    culled: tuple[int, ...]
+
+
+class SyncRequest(Struct, frozen=True, array_like=True, gc=False):
+    """One server asks another for a version: whole, or its digest."""
+
+    number: int
+    object_id: ObjectId
+    timestamp: LogicalTimestamp
+    is_whole: bool
+
+
+class SyncReply(Struct, frozen=True, array_like=True, gc=False):
+    """The version asked for: its digest, and its bytes if they were asked for; both empty if it is not held."""
+
+    number: int
+    digest: bytes
+    version: bytes

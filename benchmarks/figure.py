@@ -64,7 +64,8 @@ def finish(
     )
     save(results, options.out)
     console = Console()
-    console.print(table(results, {point.x: point for point in points if point.name == "floor"}))
+    if points:
+        console.print(table(results, {point.x: point for point in points if point.name == "floor"}))
     if (counts := counts_table(points)) is not None:
         console.print(counts)
     for name, number in results.numbers.items():

@@ -151,5 +151,6 @@ FIGURES: Final[dict[str, Callable[[Results], Pictures]]] = {
     "scalability": _scalability,
     "breakdown": _breakdown,
     "timeline": _timeline,
+    "numbers": lambda _: {},
 }
 """By the ``figure`` of a result file."""

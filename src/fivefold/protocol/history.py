@@ -88,11 +88,20 @@ def encode_history(object_id: ObjectId, history: ReplicaHistory) -> bytes:
     return data
 
 
-MEMO_BYTES_MAX: Final = 2048
+MEMO_BYTES_MAX: Final = 32 * 1024
 """Histories longer than this are decoded anew every time: liars must not fill the memo with huge ones."""
+MEMO_TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
+"""The memo is emptied beyond this: under contention histories grow, and most of them are met many times."""
 MEMO_ENTRIES_MAX: Final = 4096
 
-_memo: dict[tuple[ObjectId, bytes], ReplicaHistory] = {}  # a cache of a pure function: what it holds changes nothing
+
+class _Memo(dict[tuple[ObjectId, bytes], ReplicaHistory]):
+    """Decoded histories: a cache of a pure function, so what it holds changes nothing."""
+
+    size = 0
+
+
+_memo = _Memo()
 
 
 def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
@@ -110,8 +119,10 @@ def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
 
 def _remember(object_id: ObjectId, data: bytes, history: ReplicaHistory) -> None:
     if len(data) <= MEMO_BYTES_MAX:
-        if len(_memo) >= MEMO_ENTRIES_MAX:
+        if len(_memo) >= MEMO_ENTRIES_MAX or _memo.size > MEMO_TOTAL_BYTES_MAX:
             _memo.clear()
+            _memo.size = 0
+        _memo.size += len(data)
         _memo[(object_id, data)] = history
 
 

@@ -470,8 +470,11 @@ class Invocation:
 
     def _back_off(self, now_ns: int, *, doublings_max: int) -> None:
         """Pause for a random, exponentially growing multiple of the round trip, then act on what is known."""
-        shortest = max(self._driver.knowledge.round_trip_ns // 2, limits.BACKOFF_NS)
-        pause = min(shortest << min(self._backoffs, doublings_max), limits.BACKOFF_NS_MAX)
+        round_trip_ns = self._driver.knowledge.round_trip_ns
+        shortest = max(round_trip_ns // 2, limits.BACKOFF_NS)
+        # A repair takes three round trips: whoever pauses for less than that, far away, never lets another finish.
+        longest = max(limits.BACKOFF_NS_MAX, limits.BACKOFF_ROUND_TRIPS_MAX * round_trip_ns)
+        pause = min(shortest << min(self._backoffs, doublings_max), longest)
         self._backoffs += 1
         self._pause_until_ns = now_ns + int(pause * (0.5 + self._driver.random.random()))
         self._sleep(self._pause_until_ns)

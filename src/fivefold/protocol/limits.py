@@ -104,7 +104,10 @@ BACKOFF_NS: Final = 500_000
 """Shortest back-off under contention; half a round trip if that is longer. Doubles, times 0.5 to 1.5 (PROTOCOL §6)."""
 
 BACKOFF_NS_MAX: Final = 200_000_000
-"""Longest back-off before its random factor."""
+"""Longest back-off before its random factor ..."""
+
+BACKOFF_ROUND_TRIPS_MAX: Final = 16
+"""... unless so many round trips are longer."""
 
 RETRY_DOUBLINGS_MAX: Final = 3
 """Doublings before a new attempt where others made progress."""

@@ -25,6 +25,7 @@ from fivefold.protocol import (
 )
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.history import Candidate, Part, history_digest
+from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.steps import Kind, Plan
 from fivefold.simulation import rack as rack_module
 from tests import protocol_rig
@@ -94,8 +95,23 @@ def one_key_for_both_directions() -> list[Patch]:
 
 @bug
 def times_unbounded() -> list[Patch]:
-    """§4.1: histories with absurd times are not culled."""
-    return [(authenticators, "_absurd", lambda quorums, histories: set())]
+    """§4.1: a barrier exceeds whatever anybody shows."""
+    return [(classify.View, "leap", lambda self, quorums: self.latest)]
+
+
+@bug
+def leaders_culled() -> list[Patch]:
+    """§4.1 as it once was: a history that leads what r histories reach by more than 2^40 is culled."""
+
+    def absurd(quorums: Any, histories: Any) -> set[int]:
+        times = {0: 0}
+        for index, data in enumerate(histories.histories, 1):
+            newest = history.decode_history(histories.object_id, data)[-1].candidate
+            times[index] = history.time_of(newest.timestamp)
+        reached = sorted((times[index] for index in histories.holders), reverse=True)[quorums.r - 1]
+        return {s for s, index in enumerate(histories.holders) if index and times[index] > reached + TIME_LEAD_MAX}
+
+    return [(authenticators, "_absurd", absurd), (classify.View, "leap", lambda self, quorums: self.latest)]
 
 
 @bug

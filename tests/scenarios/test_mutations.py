@@ -26,6 +26,7 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("macs_not_bound_to_the_object", rules.test_a_history_of_another_object_is_culled, ""),
     ("one_key_for_both_directions", rules.test_a_mac_cannot_be_reflected, ""),
     ("times_unbounded", rules.test_one_liar_cannot_use_up_the_clock, ""),
+    ("leaders_culled", rules.test_a_liars_leaps_do_not_freeze_an_object, ""),
     ("digest_without_culling", rules.test_the_digest_is_over_what_culling_left, "one timestamp"),
     ("repairing_clients_operation_run", rules.test_an_operation_on_histories_to_repair_does_nothing, ""),
     ("repeated_requests_executed", rules.test_a_repeated_request_is_executed_once, ""),

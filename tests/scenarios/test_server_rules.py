@@ -19,6 +19,7 @@ from fivefold.protocol.messages import (
     split,
 )
 from fivefold.protocol.operations import digest
+from fivefold.protocol.outcomes import Answered
 from fivefold.protocol.steps import Kind
 from fivefold.protocol.versions import decode_version, encode_version, initial_version
 from fivefold.simulation.rack import Letter, column
@@ -26,6 +27,7 @@ from tests import protocol_rig
 from tests.protocol_rig import (
     A,
     B,
+    Desk,
     WatchedRack,
     X,
     Y,
@@ -152,20 +154,37 @@ def test_the_digest_is_over_what_culling_left() -> None:
 
 
 def test_one_liar_cannot_use_up_the_clock() -> None:
-    """A history above TIME_MAX is culled, and one that leads by more than TIME_LEAD_MAX; at the bounds they count."""
-    for time, is_culled in (
-        (TIME_LEAD_MAX + 1, False),
-        (TIME_LEAD_MAX + 2, True),
-        (TIME_MAX, True),
-        (TIME_MAX + 1, True),
-    ):
+    """A barrier follows a time that leads what q histories reach by 2^40, and none that leads by more."""
+    lead = 1 + TIME_LEAD_MAX
+    for time, made in ((lead - 1, lead), (lead, lead + 1), (lead + 1, 2), (TIME_MAX, 2), (TIME_MAX + 1, None)):
         rack = WatchedRack(liars={5})
-        written(rack, *range(4))
-        view = now(rack, range(4))
+        written(rack, *range(5))
+        view = now(rack, range(5))
         view[A][5] = claims(rack, 5, A, candidate(time, A))
         vote = Letter(rack, Y, view).to([0])[0]
-        assert (vote.culled == (5,)) is is_culled, time
-        assert (time_of(newest(rack, 0).timestamp) > 2) is not is_culled
+        newest_time = time_of(newest(rack, 0).timestamp)
+        assert (vote.culled, newest_time) == (((), made) if made else ((5,), 1))
+
+
+def test_a_liars_leaps_do_not_freeze_an_object() -> None:
+    """The liar and a hostile client lead s3 and s4 far ahead; then the liar is silent, and s3 and s4 are needed.
+
+    They are no liars, so nobody may cull them; and what is built next must exceed what they hold.
+    """
+    rack = WatchedRack(liars={5})
+    written(rack, *range(5))
+    for lead in (1, 2, 3):
+        view = now(rack, range(5))
+        top = max(time_of(newest(rack, server).timestamp) for server in range(5))
+        for time in (1 + lead * TIME_LEAD_MAX, top + TIME_LEAD_MAX, top + 1):
+            view[A][5] = claims(rack, 5, A, candidate(time, A, is_barrier=True))
+            Letter(rack, Z, view).to([3, 4])
+    assert time_of(newest(rack, 3).timestamp) > TIME_LEAD_MAX
+    for client in (X, Y):
+        desk = Desk(rack, client)
+        desk.down = {5}
+        assert isinstance(desk.call("add", b"+"), Answered)
+        assert not any(each.culled_by or each.is_excluded for each in desk.session.knowledge.evidence())
 
 
 # --- §4.2 to §4.4 -------------------------------------------------------------------------------------------------

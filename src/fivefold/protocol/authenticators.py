@@ -13,7 +13,7 @@ from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.history import decode_history, history_digest, time_of, without
-from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
+from fivefold.protocol.limits import TIME_MAX
 from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ObjectHistories
@@ -136,19 +136,19 @@ def _mismatches(sets: tuple[ObjectHistories, ...], proof: bytes, expected: bytes
 
 
 def _absurd(quorums: QuorumSystem, histories: ObjectHistories) -> set[int]:
-    """Servers that signed what no honest one does: bytes that do not decode, or times that would use the clock up."""
+    """Servers that signed what no honest one does: bytes that do not decode, or times at the end of the clock.
+
+    That a history leads the others is no proof: a liar can lead honest servers far ahead (classify.py, ``leap``).
+    """
     if len(histories.histories) == 1 and histories.holders.count(1) >= quorums.r:
-        # The good case: one history, which more servers signed than can lie. Its time is the one that r servers reach.
+        # The good case: one history, which more servers signed than can lie.
         decode_history(histories.object_id, histories.histories[0])
         return set()
-    times: dict[int, int] = {}
+    absurd = set()
     for index, data in enumerate(histories.histories, 1):
         try:
-            times[index] = time_of(decode_history(histories.object_id, data)[-1].candidate.timestamp)
+            if time_of(decode_history(histories.object_id, data)[-1].candidate.timestamp) > TIME_MAX:
+                absurd.add(index)
         except PeerViolation:
-            times[index] = TIME_MAX + 1
-    reached = sorted((times[index] if index else 0 for index in histories.holders), reverse=True)[quorums.r - 1]
-    bound = min(TIME_MAX, reached + TIME_LEAD_MAX)
-    if all(time <= bound for time in times.values()):
-        return set()
-    return {server for server, index in enumerate(histories.holders) if index and times[index] > bound}
+            absurd.add(index)
+    return {server for server, index in enumerate(histories.holders) if index in absurd}

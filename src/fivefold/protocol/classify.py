@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, initial_entry, make_timestamp, time_of
+from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import NO_OPERATION, Candidate, LogicalTimestamp, ObjectHistories, Part
@@ -28,7 +29,7 @@ class View:
         barrier: the greatest barrier candidate of order ≥ r, if any.
     """
 
-    __slots__ = ("barrier", "flags", "latest", "object_id", "orders", "repairable")
+    __slots__ = ("_newest", "barrier", "flags", "latest", "object_id", "orders", "repairable")
 
     def __init__(self, quorums: QuorumSystem, histories: ObjectHistories) -> None:
         """Count ``histories``, whose members decode (culling has seen to that)."""
@@ -38,6 +39,7 @@ class View:
         latest = INITIAL_TIMESTAMP
         holders = histories.holders
         initial = holders.count(0)
+        self._newest = [(INITIAL_TIMESTAMP, initial)]
         if initial:
             orders[initial_entry(object_id).candidate] = initial
         for index, data in enumerate(histories.histories, 1):
@@ -49,6 +51,7 @@ class View:
                 if entry.is_settled:
                     self.flags[candidate] = self.flags.get(candidate, 0) + count
             newest = history[-1].candidate.timestamp
+            self._newest.append((newest, count))
             if newest > latest:
                 latest = newest
         self.latest = latest
@@ -59,6 +62,19 @@ class View:
         self.repairable = [candidate for candidate in found if not candidate.timestamp[8]]
         barriers = [candidate for candidate in found if candidate.timestamp[8]]
         self.barrier = barriers[0] if barriers else None
+
+    def leap(self, quorums: QuorumSystem) -> LogicalTimestamp:
+        """What a barrier has to exceed: the greatest timestamp that does not lead what q histories reach by too much.
+
+        One liar could otherwise use the clock up. Those too far ahead are not disbelieved, only not followed: an honest
+        server may be among them, led there by a liar. The barrier brings the others on, and the next one reaches it.
+        """
+        times: list[int] = []
+        for timestamp, count in self._newest:
+            times += [time_of(timestamp)] * count
+        bound = sorted(times, reverse=True)[quorums.q - 1] + TIME_LEAD_MAX
+        followed = [timestamp for timestamp, _ in self._newest if time_of(timestamp) <= bound]
+        return max(self.repairable[0].timestamp, *followed)
 
     def order(self, candidate: Candidate) -> int:
         """How many histories of the set contain the candidate."""
@@ -109,14 +125,14 @@ def plan_repair(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan |
         # S4: a joint barrier finished on one object only lets the others go on below it (schedule D7).
         if barrier is not None and not barrier.is_multi:
             return Plan(kind, barrier.parts, (view.latest,), repaired=barrier)
-        return _plan_barrier(views)
-    return _plan_barrier(views) if kind is Kind.BARRIER else None
+        return _plan_barrier(quorums, views)
+    return _plan_barrier(quorums, views) if kind is Kind.BARRIER else None
 
 
-def _plan_barrier(views: Views) -> Plan:
+def _plan_barrier(quorums: QuorumSystem, views: Views) -> Plan:
     """S4: one barrier over exactly the objects of the request."""
     parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
-    return Plan(Kind.BARRIER, parts, tuple(view.latest for view in views.values()))
+    return Plan(Kind.BARRIER, parts, tuple(view.leap(quorums) for view in views.values()))
 
 
 def _plan_inline_method(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | Missing:
@@ -131,7 +147,7 @@ def _plan_inline_method(quorums: QuorumSystem, target: ObjectId, views: Views) -
         view = views[name]
         # Repairing one object alone breaks atomicity (schedule D8): M must be the latest, and repairable, everywhere.
         if view.latest != candidate.timestamp or view.order(candidate) < quorums.r:
-            return _plan_barrier(views)
+            return _plan_barrier(quorums, views)
     latests = tuple(views[name].latest for name in candidate.objects)
     return Plan(Kind.INLINE_METHOD, candidate.parts, latests, repaired=candidate)
 
@@ -147,7 +163,7 @@ def _plan_copy(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | 
             return Missing(candidate.objects)
         # One joint barrier freezes all the objects judged by at once; different barriers do not (schedule D5).
         if any(not _shows_barrier(quorums, views[name], barrier) for name in candidate.objects):
-            return _plan_barrier(views)
+            return _plan_barrier(quorums, views)
         if _is_agreed(candidate, target, views):
             parts = tuple(_copy_part(part, candidate, part.base_or_conditioned_on) for part in candidate.parts)
             return Plan(Kind.COPY, parts, tuple(views[name].latest for name in candidate.objects))

@@ -50,7 +50,7 @@ TIME_MAX: Final = 2**62
 """Logical times above this are culled: one liar could otherwise use the clock up (PROTOCOL §4.1)."""
 
 TIME_LEAD_MAX: Final = 2**40
-"""A history may lead the time that r histories reach by at most this much."""
+"""A barrier's time leads the time that q histories reach by at most this much, and one."""
 
 # --- exactly once ---------------------------------------------------------------------------------------------
 RING_ENTRIES: Final = 64

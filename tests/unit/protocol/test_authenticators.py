@@ -6,8 +6,8 @@ import pytest
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.authenticators import MAC_BYTES, Culled, cull
-from fivefold.protocol.history import Entry, encode_history, history_digest, make_histories
-from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
+from fivefold.protocol.history import Entry, encode_history, history_digest, make_histories, without
+from fivefold.protocol.limits import TIME_MAX
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation.rack import rack_keys
 from tests.protocol_rig import A, B, candidate
@@ -96,32 +96,16 @@ def test_bytes_that_are_no_history_are_culled() -> None:
     assert culled([history(1, B)] + [history(1)] * 4 + [b""]) == (0,)
 
 
-@pytest.mark.parametrize(
-    ("time", "expected"), [(TIME_LEAD_MAX, ()), (TIME_LEAD_MAX + 1, ()), (TIME_LEAD_MAX + 2, (5,))]
-)
-def test_a_history_may_lead_by_so_much(time: int, expected: tuple) -> None:
-    """2^40 above what r servers reach passes, one more is culled."""
-    assert culled([history(1)] * 5 + [history(time)]) == expected
+@pytest.mark.parametrize("time", [2, 2**40 + 2, TIME_MAX])
+def test_a_history_that_leads_is_not_culled(time: int) -> None:
+    """A liar can lead honest servers far ahead: that they are is no proof against them."""
+    assert culled([history(1)] * 5 + [history(time)]) == ()
 
 
-@pytest.mark.parametrize(("leaders", "expected"), [(1, (5,)), (2, (4, 5)), (3, ())])
-def test_what_r_servers_reach_is_reached(leaders: int, expected: tuple) -> None:
-    """R = 3 histories together prove a time; two do not."""
-    assert culled([history(1)] * (6 - leaders) + [history(TIME_LEAD_MAX * 5)] * leaders) == expected
-
-
-@pytest.mark.parametrize(("time", "expected"), [(TIME_MAX - 1, ()), (TIME_MAX, ()), (TIME_MAX + 1, (0, 1, 2, 3))])
+@pytest.mark.parametrize(("time", "expected"), [(TIME_MAX - 1, ()), (TIME_MAX, ()), (TIME_MAX + 1, (0, 1))])
 def test_time_ends(time: int, expected: tuple) -> None:
-    """Above 2^62 every history is culled, if not all servers show the same."""
-    assert culled([history(time)] * 4 + [b"", history(1)]) == expected
-
-
-def test_forged_histories_do_not_vouch_for_a_time() -> None:
-    """Three histories of one time, two of them forged: the third one's time is not reached."""
-    sets = (make_histories(A, [history(1)] * 3 + [history(TIME_LEAD_MAX * 5)] * 3),)
-    good = proof(0, sets)
-    found = cull(KEYS[0], SIX, A, sets, good[:64] + bytes(32))
-    assert found.servers == (3, 4, 5)
+    """Above 2^62 a history is culled: no honest server gets there."""
+    assert culled([history(time)] * 2 + [b"", history(1), b"", b""]) == expected
 
 
 def digest_of(target: str, *sets: object) -> bytes:
@@ -136,8 +120,8 @@ def test_the_digest_covers_target_sets_holders_and_flags() -> None:
         digest_of(A, a, b),
         digest_of(B, a, b),
         digest_of(A, a),
-        digest_of(A, a.without({0}), b),
-        digest_of(A, a, b.without({0})),
+        digest_of(A, without(a, {0}), b),
+        digest_of(A, a, without(b, {0})),
         digest_of(A, a, make_histories(B, [history(2, B, flag=True)] * 3 + [b""] * 3)),
         digest_of(A, a, make_histories(B, [b"", *[history(2, B)] * 3, b"", b""])),
     ]

@@ -154,6 +154,38 @@ def test_a_copys_base_is_what_is_known_to_be_established(order: int, base: str) 
     assert short(step(rows).candidate.part(A).base_or_conditioned_on) == base
 
 
+@pytest.mark.parametrize(
+    ("times", "barrier"),
+    [
+        ([1, 1, 1, 1, 2**40 + 1], 2**40 + 2),
+        ([1, 1, 1, 1, 2**40 + 2], 2),
+        ([1, 1, 1, 2**40, 2**62], 2**40 + 1),
+        ([1, 1, 1, 2**62, 2**62], 2),
+        ([1, 1, 1, 1, 1, 9, 2**50], 10),
+    ],
+)
+def test_a_barrier_leaps_so_far_and_no_further(times: list[int], barrier: int) -> None:
+    """It exceeds every time that leads what q histories reach by at most 2^40, and ignores the others."""
+    system = SIX if len(times) < 7 else QuorumSystem(7, 1, 1, q=6)
+    rows = [
+        (1, (E, candidate(time, A, salt=b"%d" % number)) if time > 1 else (E,)) for number, time in enumerate(times)
+    ]
+    views = views_of(system, [shown(*rows, n=system.n)])
+    plan = plan_repair(system, A, views)
+    assert isinstance(plan, Plan)
+    found = set_up(plan, client=X, operation_digest=b"", history_set_digest=b"h" * 32)
+    assert (found.kind, time_of(found.candidate.timestamp)) == (Kind.BARRIER, barrier)
+
+
+def test_a_barrier_is_never_older_than_what_it_is_conditioned_on() -> None:
+    """Three servers lead with a repairable version, two lag far behind: the barrier exceeds the version."""
+    far = candidate(2**50, A)
+    rival = candidate(2**50, A, salt=b"\xff")
+    found = step([(3, (ZERO, far)), (1, (ZERO, rival)), (1, (ZERO,))])
+    assert (found.kind, time_of(found.candidate.timestamp)) == (Kind.BARRIER, 2**50 + 1)
+    assert found.candidate.part(A).conditioned_on == far.timestamp
+
+
 # --- several objects --------------------------------------------------------------------------------------------------
 
 ZERO_B = initial_entry(B).candidate

@@ -1,7 +1,7 @@
 """A client process that increments counters until its standard input ends, then writes down what it saw.
 
-``python -m tests.integration.load_client CLUSTER IDENTITY HISTORY DEADLINE_S KEY…``; prints the number of acknowledged
-updates whenever it has grown.
+``python -m tests.integration.load_client CLUSTER IDENTITY HISTORY DEADLINE_S KEY…``; prints how many updates are
+acknowledged and how many calls have failed whenever that has changed. At the end it reads every counter once more.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from fivefold import connect
+from fivefold import Counter, connect
 from fivefold.checker import Observation
 from fivefold.checker.history import write_history
-from tests.integration.rig import PATIENCE_S, Load
+from tests.integration.rig import PATIENCE_S, Load, Record
 
 
 def named(seen: Observation, name: str) -> Observation:
@@ -21,28 +21,30 @@ def named(seen: Observation, name: str) -> Observation:
     return msgspec.structs.replace(seen, process=f"{name}:{seen.process}")
 
 
-def tell(count: int) -> None:
-    """How many updates are acknowledged by now."""
-    sys.stdout.write(f"{count}\n")
+def tell(acknowledged: int, failed: int) -> None:
+    """Say so to whoever started this process."""
+    sys.stdout.write(f"{acknowledged} {failed}\n")
     sys.stdout.flush()
 
 
 async def main(cluster_file: str, identity: str, history: str, deadline: str, *keys: str) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), lambda: sys.stdin.buffer.read1(1) or ended.set())
-    async with (
-        connect(Path(cluster_file), identity=identity, connect_timeout=PATIENCE_S) as cluster,
-        Load(cluster, keys, deadline=float(deadline)) as load,
-    ):
-        told = -1
-        while not ended.is_set():
-            if load.record.total() > told:
-                told = load.record.total()
-                tell(told)
-            await asyncio.sleep(0.02)
-    write_history(Path(history), [named(seen, identity) for seen in load.record.history])
-    tell(load.record.total())
-    sys.stderr.write("".join(f"{error}\n" for error in load.record.errors))
+    async with connect(
+        Path(cluster_file), identity=identity, connect_timeout=PATIENCE_S, deadline=PATIENCE_S
+    ) as cluster:
+        record, told = Record(), (-1, -1)
+        async with Load(cluster, keys, record=record, deadline=float(deadline)):
+            while not ended.is_set():
+                if (record.total(), len(record.errors)) != told:
+                    told = (record.total(), len(record.errors))
+                    tell(*told)
+                await asyncio.sleep(0.02)
+        for key in keys:
+            await record.run("the-end", f"Counter/{key}", "get", cluster.object(Counter, key).get(), is_update=False)
+    write_history(Path(history), [named(seen, identity) for seen in record.history])
+    tell(record.total(), len(record.errors))
+    sys.stderr.write("".join(f"{error}\n" for error in record.errors))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from collections import Counter as Tally
@@ -20,6 +21,7 @@ import msgspec
 import fivefold
 from fivefold import Cluster, Counter, FivefoldError, OutcomeUnknown, Rejected, connect
 from fivefold.checker import Observation, Outcome, Verdict, check
+from fivefold.checker.history import read_history
 from fivefold.cluster import (
     LocalCluster,
     add_client,
@@ -273,9 +275,17 @@ class Load:
         keys: of the counters.
     """
 
-    def __init__(self, cluster: Cluster, keys: Sequence[str], *, workers: int = 1, deadline: float = 5.0) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        keys: Sequence[str],
+        *,
+        workers: int = 1,
+        deadline: float = 5.0,
+        record: Record | None = None,
+    ) -> None:
         """``workers`` for each key; each call may take ``deadline`` seconds."""
-        self.record, self.keys = Record(), list(keys)
+        self.record, self.keys = record or Record(), list(keys)
         self._cluster, self._workers, self._deadline = cluster, workers, deadline
         self._tasks: list[asyncio.Task[None]] = []
         self._is_over = False
@@ -330,20 +340,106 @@ async def verify(cluster: Cluster, *records: Record) -> dict[str, int]:
         The final value of each counter.
     """
     history = [seen for record in records for seen in record.history]
-    acknowledged, unknown = tally(history)
     last = Record()
-    values: dict[str, int] = {}
     for object_id in sorted({name for seen in history for name in seen.objects}):
         assert type_of(ObjectId(object_id)) == "Counter"
         counter = cluster.object(Counter, object_id.partition("/")[2], deadline=PATIENCE_S)
         outcome = await last.run("the-end", object_id, "get", counter.get(), is_update=False)
         assert outcome is Outcome.OK
-        values[object_id] = last.history[-1].answer  # type: ignore[assignment]
+    return judge([*history, *last.history])
+
+
+def judge(history: Sequence[Observation]) -> dict[str, int]:
+    """The same for a history that ends with a read of every counter."""
+    values = {seen.objects[0]: seen.answer for seen in history if seen.process.endswith("the-end")}
+    acknowledged, unknown = tally(history)
+    for object_id, value in values.items():
         least = acknowledged[object_id]
-        assert least <= values[object_id] <= least + unknown[object_id], object_id
-    result = check([*history, *last.history])
+        assert isinstance(value, int)
+        assert least <= value <= least + unknown[object_id], object_id
+    result = check(history)
     assert result.verdict is Verdict.LINEARIZABLE, result.message
-    return values
+    return values  # type: ignore[return-value]
+
+
+class LoadProcess:
+    """A client process that runs load_client.
+
+    Attributes:
+        history_file: what it saw, once it has ended.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        name: str,
+        directory: Path,
+        keys: Sequence[str],
+        *,
+        deadline: float,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        """Start it.
+
+        Args:
+            site: its cluster.
+            name: of the client.
+            directory: for its files; one process for each directory.
+            keys: of the counters.
+            deadline: seconds that each call may take.
+            prefix: what its command begins with, to run it elsewhere.
+        """
+        directory.mkdir(parents=True)
+        self.history_file, self._output, self._errors = directory / "history", directory / "out", directory / "errors"
+        command = python("-m", "tests.integration.load_client", str(site.file), name, str(self.history_file))
+        with (
+            environment(ENVIRONMENT),
+            self._output.open("wb") as output,
+            self._errors.open("wb") as errors,
+        ):
+            self._process = subprocess.Popen(
+                [*prefix, *command, str(deadline), *keys], cwd=ROOT, stdin=subprocess.PIPE, stdout=output, stderr=errors
+            )
+
+    def _told(self) -> tuple[int, int]:
+        lines = self._output.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        acknowledged, failed = whole[-1].split() if whole else ("0", "0")
+        return int(acknowledged), int(failed)
+
+    @property
+    def acknowledged(self) -> int:
+        """Updates acknowledged so far."""
+        return self._told()[0]
+
+    @property
+    def failed(self) -> int:
+        """Calls without an answer so far."""
+        return self._told()[1]
+
+    def errors(self) -> str:
+        """What went wrong, in words; once it has ended."""
+        return self._errors.read_text()
+
+    async def progress(self, updates: int) -> None:
+        """Wait for so many more acknowledged updates."""
+        goal = self.acknowledged + updates
+        await until(lambda: self.acknowledged >= goal, f"{updates} more updates of a client process")
+
+    async def end(self) -> tuple[Observation, ...]:
+        """Let it finish; returns what it saw."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        code = await asyncio.to_thread(self._process.wait, 2 * PATIENCE_S)
+        assert code == 0, self.errors()
+        return read_history(self.history_file)
+
+    def kill(self) -> None:
+        """End it in any case."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 def python(*arguments: str) -> list[str]:

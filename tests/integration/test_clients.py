@@ -73,6 +73,8 @@ async def test_two_clients_on_one_object_across_a_repair(site: Site, key: str) -
         assert sorted(answers) == list(range(5, 15))
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_two_clients_load_one_object_while_servers_fall_and_return(site: Site, key: str) -> None:
     """Contention and repairs at once: one server after the other is killed and restarted, the history stays right."""
     async with client(site) as first, client(site) as second:

@@ -170,6 +170,8 @@ async def test_an_update_that_too_few_accepted_resolves_as_not_applied(site: Sit
         assert await counter.increment() == 2
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_a_late_frame_of_a_cancelled_update_does_nothing(site: Site, key: str) -> None:
     """Servers that read the request only after it was resolved as not applied do not apply it."""
     async with client(site) as cluster:
@@ -198,6 +200,8 @@ async def resolved(unknown: OutcomeUnknown) -> object:
                 unknown = again
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_two_faults_are_borne_and_a_third_is_not(tmp_path, key: str) -> None:
     """T = 2, b = 0 (n = 7): with t servers down updates go on, with t + 1 they do not until one is back."""
     with running(Site(tmp_path / "cluster", t=2, b=0, memory=True)) as site:

@@ -62,6 +62,8 @@ async def test_wrong_answers_never_reach_the_caller(tmp_path: Path) -> None:
             assert sum(values.values()) == load.record.total()
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_results_stay_right_beyond_one_fault(tmp_path: Path) -> None:
     """A liar while another server restarts: too few honest servers for a while, but never a wrong result."""
     with running(Site(tmp_path / "cluster", arguments=lambda i: ["--lie", "answers"] if i == LIAR else [])) as site:

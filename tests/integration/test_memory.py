@@ -14,6 +14,7 @@ from fivefold.objects import standard_registry
 from fivefold.protocol.actions import Channel, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation
+from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
 from fivefold.protocol.session import Session
 from fivefold.storage import open_data
@@ -42,7 +43,7 @@ def one_write() -> Write:
 
     A history names its object, and a timestamp the operation, but both have the same length for all objects here.
     """
-    quorums = load_quorums()
+    quorums = QuorumSystem(1, 0, 0)
     keys = AuthenticatorKeys(0, [bytes(32)], [bytes(32)])
     session, server = Session(quorums, Random(1)), Server(quorums, keys, standard_registry(), Everyone())
     object_id = ObjectId(name_of(0))
@@ -62,12 +63,6 @@ def one_write() -> Write:
                     session.receive(0, 0, reply.frame)
     put = tuple(pair for write in stored for pair in write.put)
     return Write(object_id, stored[-1].history, put)
-
-
-def load_quorums():
-    from fivefold.protocol.quorums import QuorumSystem
-
-    return QuorumSystem(1, 0, 0)
 
 
 def name_of(number: int) -> str:

@@ -7,7 +7,7 @@ time per operation comes from a run without it, right before.
 from __future__ import annotations
 
 import argparse
-import statistics
+from collections import Counter
 
 from figure import finish, parser, timing_of, whole_numbers
 
@@ -20,11 +20,11 @@ from fivefold.bench.workload import Workload
 from fivefold.protocol.quorums import QuorumSystem
 
 
-def sampled(bed: Bed, run: Run, seconds: float) -> dict[str, float]:
-    """Each part's share of server 0's time while the segment runs."""
+def sampled(bed: Bed, run: Run, seconds: float) -> Counter[str]:
+    """How many samples each part has of server 0 while the segment runs."""
     samplers: list[Sampler] = []
     run.run([Deed(0.0, lambda: samplers.append(Sampler(bed.pids["server-0"], seconds)))])
-    return samplers[0].shares()
+    return samplers[0].samples()
 
 
 def measure(chosen: argparse.Namespace, f: int) -> Point:
@@ -32,18 +32,23 @@ def measure(chosen: argparse.Namespace, f: int) -> Point:
     timing, workload = timing_of(chosen), Workload(in_flight=chosen.in_flight)
     quorums = QuorumSystem(5 * f + 1, f, f)
     rounds: list[Measurement] = []
-    shares: list[dict[str, float]] = []
+    samples: Counter[str] = Counter()
     with Beds(chosen.dir) as beds, Comparison() as comparison:
         bed = beds.fivefold(quorums, durable=chosen.durable)
         name = comparison.open(bed)
         contender = Contender(key=f, name=name, label=f"f={f}", workload=workload, pids=lambda: bed.pids)
         for _ in range(timing.rounds):
             rounds.append(Run(comparison.workers, contender, timing.segment(workload)).run())
-            shares.append(sampled(bed, Run(comparison.workers, contender, timing.segment(workload)), timing.seconds))
+            samples += sampled(bed, Run(comparison.workers, contender, timing.segment(workload)), timing.seconds)
     # Each server takes part in q of n operations: microseconds per operation it handles.
     spent = spread(each.cpu_us["server-0"] for each in rounds).median * quorums.n / quorums.q
-    parts = {part: round(spent * statistics.mean(each[part] for each in shares), 2) for part in PARTS}
-    print(f"f={f}: {spent:.0f} µs:", ", ".join(f"{part} {us:.1f}" for part, us in parts.items()), flush=True)
+    total = samples.total() or 1
+    parts = {part: round(spent * samples[part] / total, 2) for part in PARTS}
+    print(
+        f"f={f}: {spent:.0f} µs by {total} samples:",
+        ", ".join(f"{part} {us:.1f}" for part, us in parts.items()),
+        flush=True,
+    )
     return Point(name="Fivefold", x=f, setting=bed.setting, workload=workload, rounds=rounds, extra=parts)
 
 

@@ -61,15 +61,14 @@ def part_of(stack: str) -> str:
     return "other"
 
 
-def shares(raw: Iterable[str]) -> dict[str, float]:
-    """Each part's share of the samples that took processor time: lines of ``STACK COUNT``."""
-    counts: Counter[str] = Counter()
+def samples_by_part(raw: Iterable[str]) -> Counter[str]:
+    """How many samples each part has, of those that took processor time: lines of ``STACK COUNT``."""
+    counts: Counter[str] = Counter(dict.fromkeys(PARTS, 0))
     for line in raw:
         stack, _, count = line.rstrip("\n").rpartition(" ")
         if stack and not is_waiting(stack):
             counts[part_of(stack)] += int(count)
-    total = counts.total() or 1
-    return {part: counts[part] / total for part in PARTS}
+    return counts
 
 
 class Sampler:
@@ -93,8 +92,8 @@ class Sampler:
             line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
 
-    def shares(self) -> dict[str, float]:
-        """Each part's share, once the time is over.
+    def samples(self) -> Counter[str]:
+        """How many samples each part has, once the time is over.
 
         Raises:
             ConfigurationError: py-spy could not sample: it needs to be root, or ptrace to be allowed.
@@ -104,6 +103,6 @@ class Sampler:
             if self._process.returncode or not self._file.exists():
                 text = errors.decode(errors="replace").strip()
                 raise ConfigurationError(f"py-spy failed ({text[-300:]}): run as root, or allow ptrace")
-            return shares(self._file.read_text(encoding="utf-8").splitlines())
+            return samples_by_part(self._file.read_text(encoding="utf-8").splitlines())
         finally:
             self._directory.cleanup()

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Takes every result again and fills docs/evaluation.md: about an hour on a machine that does nothing else.
+#
+#   benchmarks/all.sh [PYTHON [OPTION…]]      options such as --rounds 3 go to every figure
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+python=${1:-python3}
+shift || true
+[[ -d peers/.installed ]] || peers/install.sh "$python"
+
+"$python" floor_ratio.py "$@"
+"$python" fault_scalability.py "$@"
+"$python" breakdown.py "$@"
+"$python" throughput_scalability.py "$@"
+"$python" contention.py "$@"
+"$python" peers.py --durability disk "$@"
+"$python" peers.py --durability memory "$@"
+"$python" faults_timeline.py --durable
+"$python" memory.py --million
+"$python" evaluation.py

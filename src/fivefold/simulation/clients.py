@@ -10,7 +10,6 @@ from msgspec import UNSET
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
-from fivefold.protocol.outcomes import Answered, Disagreed, Refused, TimedOut
 from fivefold.protocol.operations import (
     CANCEL,
     CANCELLED,
@@ -22,8 +21,8 @@ from fivefold.protocol.operations import (
     ObjectId,
     Operation,
 )
+from fivefold.protocol.outcomes import Answered, ClientActions, Disagreed, Finished, Refused, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.outcomes import ClientActions, Finished
 from fivefold.protocol.session import Session
 from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND, SECOND, PlannedCall

@@ -5,7 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
+from fivefold.simulation.liars import STRATEGIES
 from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
+from fivefold.simulation.villains import VILLAINIES
 from fivefold.simulation.workload import draw_call
 
 PROFILES: Final = ("calm", "contended", "swarm", "byzantine")
@@ -23,6 +25,12 @@ def draw(seed: int, profile: str = "swarm") -> Plan:
     clients = random.randint(1, 5)
     calls = _draw_calls(random, clients, safety_ns, profile)
     is_calm = profile in ("calm", "contended")
+    is_hostile = profile == "byzantine" or (profile == "swarm" and random.random() < 0.5)
+    liars = tuple((i, random.choice(STRATEGIES)) for i in sorted(random.sample(range(n), random.randint(0, b))))
+    villains = tuple(random.choice(VILLAINIES) for _ in range(random.choice((0, 1, 1, 2))))
+    dead_max = t - len(liars) if is_hostile else t
+    benign = sorted(set(range(n)) - {index for index, _ in liars if is_hostile})
+    has_dead = not is_calm and random.random() < 0.4
     return Plan(
         seed=seed,
         profile=profile,
@@ -34,7 +42,9 @@ def draw(seed: int, profile: str = "swarm") -> Plan:
         faults=() if is_calm else _draw_faults(random, n, t, clients, safety_ns),
         calls=calls,
         safety_ns=safety_ns,
-        dead=tuple(sorted(random.sample(range(n), random.randint(0, t)))) if not is_calm and random.random() < 0.4 else (),
+        liars=liars if is_hostile else (),
+        villains=villains if is_hostile else (),
+        dead=tuple(sorted(random.sample(benign, random.randint(0, dead_max)))) if has_dead else (),
         cached_objects_max=random.choice((7, 1000)),
     )
 

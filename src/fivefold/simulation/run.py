@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import TypeVar
 
 from msgspec import Struct
 
 from fivefold.checker import Observation, Verdict, check
 from fivefold.protocol.actions import Write
+from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import ClientHost, Task
 from fivefold.simulation.disk import Disk
 from fivefold.simulation.faults import Stage, heal, schedule
+from fivefold.simulation.liars import LyingHost, TwinHost
+from fivefold.simulation.lies import Liar
 from fivefold.simulation.network import Network
 from fivefold.simulation.plan import SECOND, Plan, PlannedCall, Weather
 from fivefold.simulation.servers import ServerHost
+from fivefold.simulation.villains import Villain
 from fivefold.simulation.watch import Watch
 from fivefold.simulation.workload import MODELS, Toys, encode_arguments
 from fivefold.simulation.world import World
@@ -28,6 +34,9 @@ PROBE_NS = 20 * SECOND
 
 CHECK_STEPS_MAX = 300_000
 """Steps of the history checker; histories that need more are counted as undecided."""
+
+
+Host = TypeVar("Host", bound=ServerHost)
 
 
 class Report(Struct, frozen=True):
@@ -64,31 +73,66 @@ class Run:
         self.network = Network(self.world, plan.weather)
         self.quorums = QuorumSystem(plan.n, plan.t, plan.b)
         self.watch = Watch(self.quorums, len(plan.liars))
-        self.servers = [self._server(index) for index in range(plan.n)]
+        self.liars: dict[int, Liar] = {}
+        lying = dict(plan.liars)
+        self.servers = [self._server(index, lying.get(index)) for index in range(plan.n)]
         for server in self.servers:
             server.peers = self.servers
+            if isinstance(server, TwinHost):
+                server.other.peers = self.servers
         # One client more than planned: it comes last, alone.
         self.clients = [ClientHost(self.world, self.servers, self.quorums, i) for i in range(plan.clients + 1)]
         for client in self.clients:
             client.on_end = self._ended
-        self.stage = Stage(self.world, self.network, self.servers, self.clients, plan.n + len(self.clients))
+        names = sorted({ObjectId(name) for call in plan.calls for name in call.objects})
+        machines = plan.n + len(self.clients)
+        self.villains = [
+            Villain(
+                self.world,
+                self.servers,
+                self.watch,
+                self.quorums,
+                index=index,
+                machine=machines + index,
+                strategy=strategy,
+                names=names,
+                liars=self.liars,
+            )
+            for index, strategy in enumerate(plan.villains)
+        ]
+        self.stage = Stage(self.world, self.network, self.servers, self.clients, machines + len(self.villains))
 
-    def _server(self, index: int) -> ServerHost:
+    def _host(self, kind: type[Host], index: int, name: str = "disk") -> Host:
         plan, world = self.plan, self.world
-        disk = Disk(
-            world, world.stream(f"disk/{index}"), commit_ns=plan.weather.commit_ns, load_ns=plan.weather.load_ns
-        )
-        host = ServerHost(
+        weather = plan.weather
+        return kind(
             world,
             self.network,
-            disk,
+            Disk(world, world.stream(f"{name}/{index}"), commit_ns=weather.commit_ns, load_ns=weather.load_ns),
             index=index,
             quorums=self.quorums,
             executor=Toys(),
             cached_objects_max=plan.cached_objects_max,
         )
 
-        def committed(writes: tuple[Write, ...]) -> None:
+    def _server(self, index: int, strategy: str | None) -> ServerHost:
+        if strategy is None:
+            return self._benign(index)
+        plan = self.plan
+        self.liars[index] = Liar(index, self.world.stream(f"liar/{index}"), self.watch, n=plan.n, b=plan.b)
+        if strategy == "twins":
+            twin = self._host(TwinHost, index)
+            twin.other = self._host(ServerHost, index, "twin's disk")
+            return twin
+        host = self._host(LyingHost, index)
+        host.become(self.liars[index], strategy)
+        return host
+
+    def _benign(self, index: int) -> ServerHost:
+        host = self._host(ServerHost, index)
+        disk = host.disk
+
+        def committed(writes: Sequence[Write]) -> None:
             self.watch.committed(index, disk, writes)
 
         disk.on_commit = committed
@@ -126,6 +170,8 @@ class Run:
         world = self.world
         world.note("HEALED")
         weather = self.plan.weather
+        for villain in self.villains:
+            villain.is_at_it = False
         self.network.weather = Weather(0, 0, 0, weather.delay_ns, weather.delay_spread_ns, weather.commit_ns)
         heal(self.stage, self.plan.dead)
         self._wait(LIVENESS_NS, "after everything was healed")
@@ -177,6 +223,7 @@ class Run:
                 raise Violation(client.failure)
 
     def _check(self) -> None:
+        self.watch.closed()
         history = self._history()
         result = check(history, MODELS, steps_count_max=CHECK_STEPS_MAX)
         if result.verdict is Verdict.VIOLATION:
@@ -185,7 +232,8 @@ class Run:
             self.world.counters["check.undecided"] += 1
 
     def _history(self) -> tuple[Observation, ...]:
-        return tuple(sorted((seen for client in self.clients for seen in client.history), key=_when))
+        known = [seen for client in self.clients for seen in client.history]
+        return tuple(sorted([*known, *(seen for villain in self.villains for seen in villain.history())], key=_when))
 
     def _report(self, failure: str | None) -> Report:
         counters = self.world.counters.copy()
@@ -196,7 +244,7 @@ class Run:
             plan=self.plan,
             failure=failure,
             digest=self.world.digest,
-            operations_count=len(history),
+            operations_count=sum(len(client.history) for client in self.clients),
             simulated_ns=self.world.now_ns,
             counters=dict(sorted(counters.items())),
             trace=tuple(self.world.trace or ()),

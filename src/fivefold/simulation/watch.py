@@ -37,6 +37,7 @@ class Watch:
         self.signed: dict[tuple[int, ObjectId], deque[bytes]] = {}
         self._shown: set[tuple[int, bytes]] = set()
         self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
+        self._ended: list[tuple[ClientId, bytes, Observation]] = []
         self._made_by: dict[tuple[ObjectId, bytes], list[LogicalTimestamp]] = {}
 
     # --- what a disk has committed ----------------------------------------------------------------------------
@@ -101,8 +102,25 @@ class Watch:
         Raises:
             Violation: an update that completed is not established, or one that did not is, or one was applied twice.
         """
-        if is_query or seen.outcome is Seen.UNKNOWN:
-            return
+        if not is_query and seen.outcome is not Seen.UNKNOWN:
+            self._ended.append((client, call_id, seen))
+            self._look_up(client, call_id, seen)
+
+    def closed(self) -> None:
+        """The run is over: what every client was told must still be so.
+
+        Raises:
+            Violation: a call that was said to have failed, or to be cancelled, was applied after all.
+        """
+        for client, call_id, seen in self._ended:
+            self._look_up(client, call_id, seen)
+
+    def is_applied(self, key: bytes, seen: Observation) -> bool:
+        """Whether the call with this ring key is part of the established history of its objects."""
+        name = ObjectId(seen.objects[0])
+        return any(made in self.chains.of(name).members for made in self._made_by.get((name, key), ()))
+
+    def _look_up(self, client: ClientId, call_id: bytes, seen: Observation) -> None:
         key = ring_key(client, call_id)
         for name in map(ObjectId, seen.objects):
             chain = self.chains.of(name)

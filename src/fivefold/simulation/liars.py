@@ -1,0 +1,126 @@
+"""Malevolent servers: hosts that lie in what they send, and twins (two servers with one identity)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol.actions import Channel, Reply
+from fivefold.protocol.messages import (
+    REPLY,
+    REQUEST,
+    decode_request,
+    decode_sync,
+    decode_vote,
+    split,
+    sync_reply_frame,
+)
+from fivefold.protocol.operations import ClientId, ObjectId
+from fivefold.protocol.records import SyncReply
+from fivefold.simulation.lies import LIES, Draft, Liar, lie_in_sync
+from fivefold.simulation.network import Connection
+from fivefold.simulation.servers import ServerHost
+
+STRATEGIES: Final = (*LIES, "anything", "anything", "anything", "twins")
+"""Names of strategies; *anything* changes its mind with every reply, and is met most often."""
+
+REMEMBERED_REQUESTS: Final = 256
+
+
+class LyingHost(ServerHost):
+    """A server that lies in its replies.
+
+    Attributes:
+        liar: what its lies are made from.
+        strategy: name of what it does.
+    """
+
+    liar: Liar
+    strategy: str
+    _asked: dict[tuple[Channel, int], tuple[list[ObjectId], int]]
+
+    def become(self, liar: Liar, strategy: str) -> None:
+        """Begin to lie; to be called before anything arrives."""
+        self.liar, self.strategy = liar, strategy
+        self._asked = {}
+
+    def _receive(self, connection: Connection, frame: bytes) -> None:
+        self._note_names(connection, frame)
+        super()._receive(connection, frame)
+
+    def _note_names(self, connection: Connection, frame: bytes) -> None:
+        """Replies do not name their objects: remember what was asked."""
+        try:
+            number, body, _ = split(frame, REQUEST)
+            names = [each.object_id for each in decode_request(body, self.liar.n).sets]
+        except PeerViolation:
+            return
+        self._asked[connection.channel, number] = (names, connection.caller)
+        if len(self._asked) > REMEMBERED_REQUESTS:
+            del self._asked[next(iter(self._asked))]
+
+    def send(self, reply: Reply) -> None:
+        """Send something else, or nothing."""
+        frame = self._altered(reply)
+        if frame is not None:
+            super().send(Reply(reply.channel, frame))
+
+    def _altered(self, reply: Reply) -> bytes | None:
+        if reply.frame[0] != REPLY:
+            answer = decode_sync(reply.frame)
+            if self.strategy not in ("lying in sync", "anything") or not isinstance(answer, SyncReply):
+                return reply.frame
+            lie = lie_in_sync(self.liar, answer)
+            return None if lie is None else sync_reply_frame(lie)
+        number, body, _ = split(reply.frame, REPLY)
+        names, caller = self._asked.get((reply.channel, number), ([], 0))
+        vote = decode_vote(body)
+        self._remember(names, vote.histories)
+        draft = Draft(names, caller, number, vote)
+        strategy = self.strategy
+        if strategy == "anything":
+            strategy = self.liar.random.choice(tuple(LIES))
+        # A liar that always lies is found out: most of them tell the truth now and then.
+        if strategy in LIES and self.liar.random.random() < 0.8:
+            self.world.counters[f"lie.{strategy}"] += 1
+            LIES[strategy](self.liar, draft)
+        return None if draft.is_dropped else draft.frame(self.keys)
+
+    def _remember(self, names: list[ObjectId], histories: tuple[bytes, ...]) -> None:
+        for name, history in zip(names, histories, strict=False):
+            past = self.liar.past.setdefault(name, [])
+            if not past or past[-1] != history:
+                past.append(history)
+
+
+class TwinHost(ServerHost):
+    """The first twin, which hands every other caller over to the second.
+
+    Attributes:
+        other: the second twin.
+    """
+
+    other: ServerHost
+
+    def accept(self, caller: int, client: ClientId | None, on_reply: Callable[[Connection, bytes], None]) -> Connection:
+        """A connection to one of the two."""
+        if caller % 2:
+            return self.other.accept(caller, client, on_reply)
+        return super().accept(caller, client, on_reply)
+
+    def close(self, connection: Connection) -> None:
+        """The connection is gone, whosever it was."""
+        super().close(connection)
+        self.other.close(connection)
+
+    def crash(self) -> None:
+        """Both stop."""
+        super().crash()
+        self.other.crash()
+
+    def restart(self) -> None:
+        """Both start again."""
+        super().restart()
+        self.other.restart()
+

@@ -207,7 +207,9 @@ class Invocation:
     def connected(self, now_ns: int, server: int) -> None:
         """A connection is up again: what was sent over the old one is lost."""
         round_ = self._round
-        if round_ is not None and server in round_.sent and server not in round_.votes:
+        if round_ is None or server not in round_.sent or server in round_.votes:
+            return
+        if round_.sent[server] <= limits.RECONNECTIONS_AT_ONCE:  # a connection may come and go all the time
             self._send(round_, [server])
 
     def disconnected(self, now_ns: int, server: int) -> None:
@@ -241,8 +243,13 @@ class Invocation:
     def _ask_further(self, now_ns: int, round_: Round) -> None:
         """Ask the servers not yet asked; if there are none, ask the silent ones again."""
         unasked = [server for server in self._driver.knowledge.order(self.objects[0]) if server not in round_.sent]
-        silent = [server for server in round_.sent if server not in round_.votes]
-        self._send(round_, unasked or silent)
+        if unasked:
+            self._send(round_, unasked)
+        elif now_ns - round_.resent_ns >= limits.RESEND_AFTER_NS:
+            # Frames are lost with their connection only. A second copy of one that is merely slow would cost the proof
+            # that the attempt is dead (above), and with it the means to tell what became of the call.
+            round_.resent_ns = now_ns
+            self._send(round_, [server for server in round_.sent if server not in round_.votes])
         waited = max(now_ns - round_.started_ns, limits.PROBE_AFTER_NS)
         self._sleep(now_ns + min(waited, limits.PROBE_AFTER_NS_MAX))
 

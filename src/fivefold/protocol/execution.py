@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fivefold.protocol.operations import CANCEL, CANCELLED, FORGOTTEN, ClientId, Executor, ObjectId, Operation
+from fivefold.protocol.limits import ANSWERS_BYTES_MAX
+from fivefold.protocol.operations import (
+    CANCEL,
+    CANCELLED,
+    FORGOTTEN,
+    NOT_RUN,
+    Call,
+    ClientId,
+    Executed,
+    Executor,
+    ObjectId,
+    Operation,
+)
 from fivefold.protocol.records import Outcome, Result, Version
 from fivefold.protocol.versions import append_outcomes, can_tell, find_answer, ring_key
 
@@ -25,32 +37,46 @@ def execute(
     """
     objects = operation.objects
     states = tuple([versions[name].state for name in objects])
-    if is_query:
-        return Result(tuple([executor.execute(objects, call, states).answer for call in operation.calls]), None)
     recorded = versions[objects[0] if len(objects) == 1 else min(objects)]
     answers: list[bytes] = []
     fresh: list[Outcome] = []
     has_changed = False
+    room = ANSWERS_BYTES_MAX
     for call in operation.calls:
-        key = ring_key(client, call.arguments if call.method == CANCEL else call.id)
-        answer = find_answer(recorded, key)
-        if answer is None and not can_tell(recorded, call.since):
-            answer = FORGOTTEN
-        if answer is not None:
-            answers.append(answer)
-            continue
-        if call.method == CANCEL:
+        key = b"" if is_query else _key_of(client, call)
+        answer = None if is_query else _recorded(key, call, recorded)
+        if answer is None and call.method == CANCEL:
             answer, has_changed = CANCELLED, True
-        else:
-            done = executor.execute(objects, call, states)
+            fresh.append(Outcome(key, answer))
+        elif answer is None:
+            done = executor.execute(objects, call, states) if room > 0 else Executed(NOT_RUN, None)
             answer = done.answer
-            if done.states is not None:
-                states, has_changed = done.states, True
+            if len(answer) > room > 0:  # what it did is dropped: neither its state nor its answer is taken
+                answer, room = NOT_RUN, 0
+            elif answer != NOT_RUN:
+                fresh.append(Outcome(key, answer))
+                if done.states is not None:
+                    states, has_changed = done.states, True
+        room -= len(answer)
         answers.append(answer)
-        fresh.append(Outcome(key, answer))
-    if not has_changed:
+    if is_query or not has_changed:
         return Result(tuple(answers), None)
     outcomes = tuple(fresh)
     pairs = zip(objects, states, strict=True)
     changed = [append_outcomes(versions[name], time, state, outcomes) for name, state in pairs]
     return Result(tuple(answers), tuple(changed))
+
+
+def _key_of(client: ClientId, call: Call) -> bytes:
+    return ring_key(client, call.arguments if call.method == CANCEL else call.id)
+
+
+def _recorded(key: bytes, call: Call, version: Version) -> bytes | None:
+    """What a version's ring says of an update: its answer, FORGOTTEN, or None: certainly not applied up to here."""
+    answer = find_answer(version, key)
+    return FORGOTTEN if answer is None and not can_tell(version, call.since) else answer
+
+
+def repeated_answers(client: ClientId, operation: Operation, version: Version) -> tuple[bytes, ...]:
+    """What the operation that made ``version`` answered; nothing is run (§4.3)."""
+    return tuple([_recorded(_key_of(client, call), call, version) or NOT_RUN for call in operation.calls])

@@ -20,6 +20,9 @@ STATE_BYTES_MAX: Final = 4 * 1024 * 1024
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 """Encoded answer of one call."""
 
+ANSWERS_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Answers of all calls of one operation together: they must fit into one reply, and into a version."""
+
 OBJECT_ID_BYTES_MAX: Final = 256
 """UTF-8 length of an object id (``Type/key``)."""
 
@@ -96,6 +99,12 @@ PROBE_AFTER_NS: Final = 50_000_000
 
 PROBE_AFTER_NS_MAX: Final = 2_000_000_000
 """... and at most."""
+
+RESEND_AFTER_NS: Final = 1_000_000_000
+"""Silent servers are sent a request again this often; at once only if their connection was lost and is back."""
+
+RECONNECTIONS_AT_ONCE: Final = 3
+"""So many times in one round; a connection that comes and goes must not multiply requests."""
 
 TRIAL_AFTER_NS: Final = 1_000_000_000
 """A server that was silent is sent a request beside the others' this often, to see whether it is back."""

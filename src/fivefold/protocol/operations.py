@@ -75,6 +75,8 @@ CANCELLED: Final = b"c"
 """The call was cancelled by a resolve before it was applied, and never will be."""
 FORGOTTEN: Final = b"f"
 """Too many updates have passed since to tell whether the call was applied."""
+NOT_RUN: Final = b"n"
+"""Not run: the answers of the calls before it fill the reply. The client sends such a call again, by itself."""
 DIGEST: Final = b"d"
 """The call was applied, but its answer was too long for the ring: the digest follows."""
 

@@ -31,8 +31,8 @@ class Replica:
         self.authenticator: bytes | None = None
         self.sequence = 0
         self._pruned: list[tuple[int, bytes]] | None = None
-        self._put: list[tuple[bytes, bytes]] = []
-        self._deleted: list[bytes] = []
+        self._put: tuple[tuple[bytes, bytes], ...] = ()
+        self._deleted: tuple[bytes, ...] = ()
 
     @property
     def entries(self) -> ReplicaHistory:
@@ -52,7 +52,7 @@ class Replica:
     def holds(self, candidate: Candidate) -> bool:
         """Whether the candidate is in the history."""
         timestamp = candidate.timestamp
-        for entry in self.entries:
+        for entry in self.entries:  # noqa: SIM110 (the hot path: a generator costs more)
             if entry.candidate.timestamp == timestamp and entry.candidate == candidate:
                 return True
         return False
@@ -71,7 +71,7 @@ class Replica:
         timestamp = candidate.timestamp
         if version is not None:
             self.versions[timestamp] = version
-            self._put.append((timestamp, version))
+            self._put = (*self._put, (timestamp, version))
         if len(kept) < len(entries):
             self._forget(entries[: len(entries) - len(kept)], now_ns)
         self._set((*kept, Entry(candidate, False)))
@@ -96,13 +96,13 @@ class Replica:
         while queue and (len(queue) > KEPT_VERSIONS or queue[0][0] + KEPT_VERSIONS_AGE_NS < now_ns):
             _, timestamp = queue.pop(0)
             if self.versions.pop(timestamp, None) is not None:
-                self._deleted.append(timestamp)
+                self._deleted = (*self._deleted, timestamp)
         self._pruned = queue or None
 
     def written(self, sequence: int) -> Write:
         """The change since the last call, as part of transaction ``sequence``."""
-        write = Write(self.object_id, self.history, tuple(self._put), tuple(self._deleted))
-        self._put, self._deleted = [], []
+        write = Write(self.object_id, self.history, self._put, self._deleted)
+        self._put, self._deleted = (), ()
         self.sequence = sequence
         return write
 

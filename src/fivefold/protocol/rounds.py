@@ -30,6 +30,7 @@ class Round:
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
         busy: servers that answered BUSY, which is no answer.
+        resent_ns: when the silent servers were last sent the request again.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Round:
         "objects",
         "purpose",
         "read",
+        "resent_ns",
         "sent",
         "started_ns",
         "tails",
@@ -57,6 +59,7 @@ class Round:
         """Encode the request once for all servers."""
         self.purpose = purpose
         self.started_ns = now_ns
+        self.resent_ns = now_ns
         self.body = encode(request)
         self.objects = [each.object_id for each in request.sets]
         self.authenticators = authenticators

@@ -7,15 +7,15 @@ on, so that nothing is accepted on the strength of a check made before a wait.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from itertools import islice
+from collections import Counter
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import NOTHING, Actions, Ask, Channel, ObjectRecord, Reply, Store
 from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, admit
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
+from fivefold.protocol.cache import Cache
 from fivefold.protocol.classify import views_of
-from fivefold.protocol.execution import execute
+from fivefold.protocol.execution import execute, repeated_answers
 from fivefold.protocol.history import client_of, time_of
 from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import (
@@ -39,9 +39,6 @@ from fivefold.protocol.replica import Replica, needs_version
 from fivefold.protocol.steps import Kind, Step
 from fivefold.protocol.synchronise import SyncTable
 from fivefold.protocol.versions import decode_version, encode_version, initial_version, trusted_version, version_digest
-
-EVICTION_LOOKAHEAD = 64
-"""How many objects beyond the surplus are looked at for ones that may be dropped."""
 
 
 class Server:
@@ -68,8 +65,7 @@ class Server:
         self.counters: Counter[str] = Counter()
         self.storage_failure: str | None = None
         self._executor, self._access = executor, access
-        self._replicas: OrderedDict[ObjectId, Replica] = OrderedDict()
-        self._cached_objects_max = cached_objects_max
+        self._replicas = Cache(cached_objects_max)
         self._loading: dict[ObjectId, list[Work | SyncWork]] = {}
         self._numbers: dict[Channel, int] = {}
         self._parked = 0
@@ -117,7 +113,7 @@ class Server:
         try:
             message = decode_sync(frame)
             if isinstance(message, SyncRequest):
-                self._serve_sync(SyncWork(channel, message))
+                self._serve_sync(now_ns, SyncWork(channel, message))
             else:
                 self._receive_sync(now_ns, server, message)
         except PeerViolation as violation:
@@ -132,16 +128,12 @@ class Server:
         """The store's answer to a load."""
         waiting = self._loading.pop(object_id, [])
         self._parked -= len(waiting)
-        if object_id not in self._replicas:
-            replica = self._replicas[object_id] = Replica(object_id, record)
-            if record:
-                replica.adopt_leftovers(now_ns)
+        self._replicas.add(now_ns, object_id, record)
         for item in waiting:
             if isinstance(item, Work):
                 self._advance(now_ns, item)
             else:
-                self._serve_sync(item)
-        self._evict()
+                self._serve_sync(now_ns, item)
         return self._flush()
 
     def durable(self, now_ns: int, sequence: int) -> Actions:
@@ -152,8 +144,6 @@ class Server:
         self._durable = max(self._durable, sequence)
         self._held_count -= len(released)
         self._send.extend(released)
-        if len(self._replicas) > self._cached_objects_max:
-            self._evict()
         return self._flush()
 
     def wake(self, now_ns: int) -> Actions:
@@ -170,7 +160,7 @@ class Server:
 
     def _advance(self, now_ns: int, work: Work) -> None:
         """Take a request as far as it goes: a reply, or a wait after which this is called again."""
-        if self._is_loading(work, work.names):
+        if self._is_loading(now_ns, work, work.names):
             return
         step = work.step
         if step is None:
@@ -189,21 +179,20 @@ class Server:
             return
         versions = self._versions(now_ns, work, step, replicas)
         settled = self._newly_settled(work, step, replicas)
-        if versions is None or self._is_loading(work, [name for each in settled for name in each.objects]):
+        if versions is None or self._is_loading(now_ns, work, [name for each in settled for name in each.objects]):
             return
         self._perform(now_ns, work, step, versions, settled)
 
-    def _is_loading(self, work: Work | SyncWork, objects: list[ObjectId]) -> bool:
+    def _is_loading(self, now_ns: int, work: Work | SyncWork, objects: list[ObjectId]) -> bool:
         """Whether the work has to wait for an object; if so it is parked with the first that is missing."""
         for name in objects:
-            if name not in self._replicas:
+            if not self._replicas.fetch(now_ns, name):
                 if name not in self._loading:
                     self._loading[name] = []
                     self._load.append(name)
                 self._loading[name].append(work)
                 self._parked += 1
                 return True
-            self._replicas.move_to_end(name)
         return False
 
     def _answer_again(self, work: Work, step: Step, replicas: list[Replica]) -> bool:
@@ -217,12 +206,10 @@ class Server:
             self._reply(work, SUCCESS, candidate=timestamp)
             return True
         versions = [trusted_version(replica.versions[timestamp]) for replica in replicas]
-        by_name = dict(zip(step.objects, versions, strict=True))
-        # The version records its calls: all are found in its ring, none is run.
-        time = time_of(timestamp)
-        result = execute(self._executor, work.client, work.operation, by_name, is_query=False, time=time)
+        # All objects record their calls together, in the order of the ids: the first is the least.
+        answers = repeated_answers(work.client, work.operation, versions[0])
         joint = _joint_digest(versions)
-        self._reply(work, SUCCESS, answers=result.answers, candidate=timestamp, version_digest=joint)
+        self._reply(work, SUCCESS, answers=answers, candidate=timestamp, version_digest=joint)
         return True
 
     def _fail_stale(self, work: Work) -> None:
@@ -386,6 +373,7 @@ class Server:
 
     def _flush(self) -> Actions:
         """Hand over what the last input led to."""
+        self._replicas.shrink(self._durable)
         actions = Actions(tuple(self._store), tuple(self._send), tuple(self._load), self._syncs.wake_at_ns)
         self._store, self._send, self._load = [], [], []
         return actions
@@ -419,26 +407,15 @@ class Server:
     def _ask(self, asks: list[tuple[int, bytes]]) -> None:
         self._send.extend([Ask(server, frame) for server, frame in asks])
 
-    def _serve_sync(self, work: SyncWork) -> None:
+    def _serve_sync(self, now_ns: int, work: SyncWork) -> None:
         """Give another server a version this one holds, old ones while they are kept."""
         request = work.request
-        if self._is_loading(work, [request.object_id]):
+        if self._is_loading(now_ns, work, [request.object_id]):
             return
         replica = self._replicas[request.object_id]
         data = replica.versions.get(request.timestamp, b"")
         reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
         self._release(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)
-
-    # --- cache ------------------------------------------------------------------------------------------------
-
-    def _evict(self) -> None:
-        """Drop the objects used longest ago, but none whose last write is not yet durable."""
-        surplus = len(self._replicas) - self._cached_objects_max
-        if surplus <= 0:
-            return
-        oldest = list(islice(self._replicas, surplus + EVICTION_LOOKAHEAD))
-        for name in [name for name in oldest if self._replicas[name].sequence <= self._durable][:surplus]:
-            del self._replicas[name]
 
 
 def _without_histories(work: Work, status: int, reason: str) -> Reply:

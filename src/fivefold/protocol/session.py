@@ -14,7 +14,7 @@ from fivefold.protocol.client import Invocation
 from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, split
-from fivefold.protocol.operations import Operation
+from fivefold.protocol.operations import NOT_RUN, Operation
 from fivefold.protocol.outcomes import Answered, ClientActions, Disagreed, Finished, Outcome, Refused, TimedOut
 from fivefold.protocol.queues import Batch, Pending, Queues
 from fivefold.protocol.quorums import QuorumSystem
@@ -175,17 +175,15 @@ class Session:
         batch = self._batches[invocation.ticket]
         match outcome:
             case Answered(answers=answers):
-                parts = [Finished(ticket, Answered((answers[at],))) for ticket, at in batch.open.items()]
+                self._put_back([batch.calls[at] for at in batch.open.values() if answers[at] == NOT_RUN])
+                ran = [(ticket, answers[at]) for ticket, at in batch.open.items() if answers[at] != NOT_RUN]
+                parts = [Finished(ticket, Answered((answer,))) for ticket, answer in ran]
             case Disagreed():
                 named = [(ticket, batch.calls[at].operation.method) for ticket, at in batch.open.items()]
                 parts = [Finished(ticket, Disagreed(method)) for ticket, method in named]
             case Refused() if len(batch.calls) > 1:
                 # One of them may be at fault, the others are not: each tries again by itself.
-                again = [batch.calls[at] for at in batch.open.values()]
-                self._queues.put_back(again)
-                self._waiting.update((pending.ticket, pending) for pending in again)
-                for pending in again:
-                    heappush(self._alarms, (pending.deadline_ns, pending.ticket))
+                self._put_back([batch.calls[at] for at in batch.open.values()])
                 parts = []
             case _:
                 parts = [Finished(ticket, outcome) for ticket in batch.open]
@@ -230,6 +228,14 @@ class Session:
         self._finished.append(Finished(pending.ticket, TimedOut(None, 0)))
         for batch in self._queues.start(pending.objects):
             self._run(now_ns, batch)
+
+    def _put_back(self, calls: list[Pending]) -> None:
+        """Calls of a combined operation go first again, each by itself."""
+        if calls:
+            self._queues.put_back(calls)
+        for pending in calls:
+            self._waiting[pending.ticket] = pending
+            heappush(self._alarms, (pending.deadline_ns, pending.ticket))
 
     def _flush(self) -> ClientActions:
         wake_at_ns = self._alarms[0][0] if self._alarms else None

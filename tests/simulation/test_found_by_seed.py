@@ -5,10 +5,21 @@ from __future__ import annotations
 from random import Random
 
 from fivefold.protocol.actions import Ask
-from fivefold.protocol.messages import DECLINED, FAIL, REQUEST, Vote, encode, reply_frame, split
-from fivefold.protocol.operations import REFUSED, ObjectId, Operation
+from fivefold.protocol.classify import View
+from fivefold.protocol.history import (
+    INITIAL_TIMESTAMP,
+    encode_history,
+    initial_entry,
+    make_histories,
+    make_timestamp,
+    time_of,
+)
+from fivefold.protocol.limits import TIME_LEAD_MAX
+from fivefold.protocol.messages import DECLINED, FAIL, REQUEST, encode, reply_frame, split
+from fivefold.protocol.operations import REFUSED, ClientId, ObjectId, Operation
 from fivefold.protocol.outcomes import Refused, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Candidate, Entry, Part, Vote
 from fivefold.protocol.session import Session
 from fivefold.protocol.steps import Missing
 from fivefold.simulation.rack import one_call
@@ -81,7 +92,8 @@ def combined(deadlines_ns: tuple[int, int]) -> tuple[Session, int]:
     client = session(4)
     _, first = client.call(0, increment(), is_query=False, deadline_ns=DEADLINE_NS)
     for number, deadline_ns in enumerate(deadlines_ns):
-        client.call(0, one_call((A,), "increment", b"\x80", bytes([number]) * 16), is_query=False, deadline_ns=deadline_ns)
+        operation = one_call((A,), "increment", b"\x80", bytes([number]) * 16)
+        client.call(0, operation, is_query=False, deadline_ns=deadline_ns)
     for ask in first.send:
         sent = client.receive(1, ask.server, reply(ask, DECLINED, REFUSED + b"NotAllowed: no")).send
     for now_ns in (2, 3):
@@ -121,3 +133,26 @@ def test_calls_behind_one_that_was_given_up_start() -> None:
     actions = client.wake(1000)
     assert [each.ticket for each in actions.finished] == [2]
     assert len(actions.send) == 3, "the call on b goes to a quorum"
+
+
+def test_barriers_catch_up_with_servers_that_a_joint_barrier_led_far_ahead() -> None:
+    """Byzantine seed 338: two honest servers took a joint barrier whose time came from another object's leaps.
+
+    They led by more than one leap on this object. Barriers of one step each never reached them, were refused by them,
+    and filled the others' histories until nobody could repair the object any more.
+    """
+    quorums = QuorumSystem(9, 2, 1)
+    lead, reached, barriers = 5 * TIME_LEAD_MAX, 1, 0
+    while reached <= lead:
+        slow, fast = history_up_to(reached), history_up_to(lead)
+        view = View(quorums, make_histories(A, [slow] * 7 + [fast] * 2))
+        reached = 1 + time_of(view.leap(quorums))
+        barriers += 1
+    assert barriers == 5
+
+
+def history_up_to(time: int) -> bytes:
+    """The initial version, and a barrier of this time."""
+    client, nothing = ClientId(b"x" * 16), bytes(32)
+    stamp = make_timestamp(time, is_barrier=True, client=client, operation_digest=nothing, history_set_digest=nothing)
+    return encode_history(A, (initial_entry(A), Entry(Candidate(stamp, (Part(A, INITIAL_TIMESTAMP, None),)), False)))

@@ -13,7 +13,14 @@ from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, initial
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import NO_OPERATION, Candidate, LogicalTimestamp, ObjectHistories, Part
+from fivefold.protocol.records import (
+    NO_OPERATION,
+    TIMESTAMP_BYTES,
+    Candidate,
+    LogicalTimestamp,
+    ObjectHistories,
+    Part,
+)
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
 
 
@@ -74,6 +81,10 @@ class View:
             times += [time_of(timestamp)] * count
         bound = sorted(times, reverse=True)[quorums.q - 1] + TIME_LEAD_MAX
         followed = [timestamp for timestamp, _ in self._newest if time_of(timestamp) <= bound]
+        if len(followed) < len(self._newest):
+            # As far as is allowed: a joint barrier takes its time from the object that is furthest on, and can lead
+            # the others' histories by any number of leaps. Single steps would never catch up with it.
+            followed.append(LogicalTimestamp(bound.to_bytes(8, "big") + bytes(TIMESTAMP_BYTES - 8)))
         return max(self.repairable[0].timestamp, *followed)
 
     def order(self, candidate: Candidate) -> int:

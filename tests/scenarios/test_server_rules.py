@@ -156,7 +156,13 @@ def test_the_digest_is_over_what_culling_left() -> None:
 def test_one_liar_cannot_use_up_the_clock() -> None:
     """A barrier follows a time that leads what q histories reach, but no further than by 2^40."""
     lead = 1 + TIME_LEAD_MAX
-    for time, made in ((lead - 1, lead), (lead, lead + 1), (lead + 1, lead + 1), (TIME_MAX, lead + 1), (TIME_MAX + 1, None)):
+    for time, made in (
+        (lead - 1, lead),
+        (lead, lead + 1),
+        (lead + 1, lead + 1),
+        (TIME_MAX, lead + 1),
+        (TIME_MAX + 1, None),
+    ):
         rack = WatchedRack(liars={5})
         written(rack, *range(5))
         view = now(rack, range(5))

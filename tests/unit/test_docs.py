@@ -138,4 +138,4 @@ def test_the_test_line_of_the_readme_is_one_line() -> None:
     assert len(lines) == 1
     assert lines[0].startswith("python3 -m venv .venv && ")
     assert "--only-binary :all:" in lines[0]
-    assert lines[0].endswith(".venv/bin/pytest -q")
+    assert lines[0].endswith(".venv/bin/pytest -q -n auto")

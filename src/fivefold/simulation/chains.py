@@ -57,7 +57,7 @@ class Chain:
             timestamp = self.candidates[timestamp].part(self.object_id).conditioned_on
         if timestamp not in self.members or (path and timestamp != self.tip):
             raise Violation(
-                f"fork of {self.object_id}: {short(established.timestamp)} is established, but it does not descend from "
+                f"fork of {self.object_id}: {short(established.timestamp)} is established, but does not descend from "
                 f"the established {short(self.tip)}"
             )
         path.reverse()

@@ -28,7 +28,7 @@ from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND, SECOND, PlannedCall
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.servers import ServerHost
-from fivefold.simulation.workload import decode_answer, decode_arguments
+from fivefold.simulation.workload import Workload
 from fivefold.simulation.world import World
 
 RESOLVE_PATIENCE_NS = 3 * SECOND
@@ -66,7 +66,9 @@ class ClientHost:
         on_end: hears every task that ended, with what was observed; the invariants listen here.
     """
 
-    def __init__(self, world: World, servers: list[ServerHost], quorums: QuorumSystem, index: int) -> None:
+    def __init__(
+        self, world: World, servers: list[ServerHost], quorums: QuorumSystem, workload: Workload, index: int
+    ) -> None:
         """Connect to all servers."""
         self.world, self.index, self.machine = world, index, quorums.n + index
         self.id: ClientId = client_id(f"c{index}")
@@ -75,7 +77,7 @@ class ClientHost:
         self.unfinished: dict[int, Task] = {}
         self.failure: str | None = None
         self.on_end: Callable[[ClientHost, Task, Observation], None] | None = None
-        self._servers, self._quorums = servers, quorums
+        self._servers, self._quorums, self._workload = servers, quorums, workload
         self._random = world.stream(f"client/{index}")
         self._connections: dict[int, Connection] = {}
         self._alarm_ns: int | None = None
@@ -182,11 +184,9 @@ class ClientHost:
                 self.failure = f"honest servers seem to disagree about {method}"
 
     def _answered(self, task: Task, answer: bytes) -> None:
-        tag, value = answer[:1], answer[1:]
-        if tag == VALUE:
-            self._end(task, Seen.OK, decode_answer(value))
-        elif tag == REJECTED:
-            self._end(task, Seen.REJECTED, "TooSmall")
+        tag = answer[:1]
+        if tag in (VALUE, REJECTED):
+            self._end(task, *self._workload.answer(task.call, answer))
         elif tag == CANCELLED:
             self._end(task, Seen.CANCELLED)
         elif tag == FORGOTTEN:
@@ -200,7 +200,7 @@ class ClientHost:
             process=f"c{self.index}.{call.number}",
             method=call.method,
             objects=call.objects,
-            arguments=decode_arguments(call.arguments),
+            arguments=self._workload.arguments(call),
             invoke_ns=task.invoke_ns,
             return_ns=None if outcome is Seen.UNKNOWN else self.world.now_ns,
             outcome=outcome,

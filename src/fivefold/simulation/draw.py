@@ -13,7 +13,18 @@ from fivefold.simulation.workload import draw_call
 PROFILES: Final = ("calm", "contended", "swarm", "byzantine")
 """Names of ways to draw."""
 
-SHAPES: Final = ((4, 1, 0), (4, 1, 0), (5, 1, 0), (7, 2, 0), (6, 1, 1), (6, 1, 1), (6, 1, 1), (7, 1, 1), (9, 2, 1), (11, 2, 2))
+SHAPES: Final = (
+    (4, 1, 0),
+    (4, 1, 0),
+    (5, 1, 0),
+    (7, 2, 0),
+    (6, 1, 1),
+    (6, 1, 1),
+    (6, 1, 1),
+    (7, 1, 1),
+    (9, 2, 1),
+    (11, 2, 2),
+)
 """Clusters (n, t, b); small ones are met more often."""
 
 

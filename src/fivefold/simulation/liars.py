@@ -123,4 +123,3 @@ class TwinHost(ServerHost):
         """Both start again."""
         super().restart()
         self.other.restart()
-

@@ -24,7 +24,16 @@ from fivefold.protocol.history import (
 from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
 from fivefold.protocol.messages import FAIL, SUCCESS, encode, reply_frame
 from fivefold.protocol.operations import VALUE, ObjectId, digest
-from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, Part, ReplicaHistory, SyncReply, Vote
+from fivefold.protocol.records import (
+    INITIAL_HISTORY,
+    Candidate,
+    Entry,
+    LogicalTimestamp,
+    Part,
+    ReplicaHistory,
+    SyncReply,
+    Vote,
+)
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.watch import Watch
 
@@ -185,7 +194,7 @@ def invent(liar: Liar, draft: Draft) -> None:
 
 
 def favour(liar: Liar, draft: Draft) -> None:
-    """Claim a candidate that others hold, on top of any history that ever was: it shows at the order of one's choice."""
+    """Claim a candidate that others hold, on top of any history that ever was, to bring its order to a threshold."""
     random = liar.random
     for position, name in enumerate(draft.names[: len(draft.histories)]):
         known = liar.candidates(name)

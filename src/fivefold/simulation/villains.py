@@ -24,7 +24,7 @@ from fivefold.simulation.plan import MILLISECOND
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.servers import ServerHost, keys_of
 from fivefold.simulation.watch import Watch
-from fivefold.simulation.workload import decode_arguments, encode_arguments
+from fivefold.simulation.workload import encode_arguments
 from fivefold.simulation.world import World
 
 VILLAINIES: Final = ("plotting", "plotting", "plotting", "forging", "flooding", "barriers", "babbling")
@@ -193,17 +193,16 @@ class Villain:
             method, arguments = "increment", {"by": random.randint(1, 9)}
         else:
             method, arguments = "set", {"value": random.randint(1000, 9999)}
-        encoded = encode_arguments(arguments)
         seen = Observation(
             process=f"villain.{self.id.hex()[:6]}.{call_id.hex()[:8]}",
             method=method,
             objects=tuple(chosen),
-            arguments=decode_arguments(encoded),
+            arguments=dict(arguments),
             invoke_ns=self.world.now_ns,
             outcome=Seen.UNKNOWN,
         )
         self._operations.append((call_id, seen))
-        return encode(Operation(tuple(chosen), (Call(call_id, 0, method, encoded),)))
+        return encode(Operation(tuple(chosen), (Call(call_id, 0, method, encode_arguments(arguments)),)))
 
     # --- sending ----------------------------------------------------------------------------------------------
 
@@ -238,4 +237,3 @@ def _shown(histories: ObjectHistories) -> list[int]:
 
 def _ignore(connection: Connection, frame: bytes) -> None:
     pass
-

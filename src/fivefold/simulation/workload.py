@@ -5,17 +5,18 @@ Counters and registers by themselves; *bump*, *move* and *look* over several cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
-from fivefold.checker import Function, Models, model_of_methods
+from fivefold.checker import Function, Models, Outcome, model_of_methods
 from fivefold.checker import Invocation as ModelCall
 from fivefold.checker import Refused as ModelRefused
-from fivefold.protocol.operations import REFUSED, REJECTED, VALUE, Call, Executed, ObjectId, type_of
+from fivefold.protocol.operations import REFUSED, REJECTED, VALUE, Call, Executed, Executor, ObjectId, type_of
 from fivefold.simulation.plan import MILLISECOND, PlannedCall
 
 INITIAL_COUNT: Final = 3
@@ -158,12 +159,31 @@ def encode_arguments(arguments: Mapping[str, int]) -> bytes:
     return _encoder.encode(arguments)
 
 
-def decode_arguments(data: bytes) -> dict[str, object]:
-    """A call's arguments, for histories."""
-    return dict(_arguments(data))
+def _seen_arguments(call: PlannedCall) -> dict[str, object]:
+    return dict(_arguments(call.arguments))
 
 
-def decode_answer(data: bytes) -> object:
-    """A call's answer, for histories."""
-    value: object = _decode(data)
-    return value
+def _seen_answer(call: PlannedCall, answer: bytes) -> tuple[Outcome, object]:
+    if answer[:1] == REJECTED:
+        return Outcome.REJECTED, "TooSmall"
+    return Outcome.OK, _decode(answer[1:])
+
+
+class Workload(Struct, frozen=True):
+    """The objects of a run, as servers, clients and the checker need them.
+
+    Attributes:
+        executor: runs the methods.
+        models: the same objects once more, for the checker.
+        arguments: a planned call's arguments, for histories.
+        answer: what a caller sees of an answer of tag VALUE or REJECTED (tag included): outcome, and value or name.
+    """
+
+    executor: Executor
+    models: Models
+    arguments: Callable[[PlannedCall], dict[str, object]]
+    answer: Callable[[PlannedCall, bytes], tuple[Outcome, object]]
+
+
+TOYS: Final = Workload(Toys(), MODELS, _seen_arguments, _seen_answer)
+"""The workload of seeds."""

@@ -1,0 +1,134 @@
+"""``fivefold simulate``: run the production protocol through seeds of faults and lies, in virtual time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fivefold.cli.exits import Exit
+from fivefold.cli.options import JsonOption
+from fivefold.cli.output import out, print_json
+from fivefold.simulation import Summary, describe, draw, run_plan, run_seeds, shrink
+
+EXAMPLES: Final = """
+**Examples**
+
+`fivefold simulate --seeds 0..99 --jobs 2`
+
+`fivefold simulate --byzantine --seeds 0..999`
+
+`fivefold simulate --byzantine --replay 338`, which prints the run, made as small as it gets
+
+Exit code 0 if every seed passed, 5 if one failed. The same seed gives the same run on every machine.
+"""
+
+TRACE_LINES: Final = 60
+"""Last lines of a trace that are printed."""
+
+
+def parse_seeds(text: str) -> range:
+    """``0..99`` or a single number as a range.
+
+    Raises:
+        typer.BadParameter: neither of them.
+    """
+    first, dots, last = text.partition("..")
+    try:
+        return range(int(first), (int(last) if dots else int(first)) + 1)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no range of seeds: write it as 0..99") from None
+
+
+def simulate(
+    seeds: Annotated[str, typer.Option(help="Seeds to run, as 0..99.")] = "0..99",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    swarm: Annotated[bool, typer.Option("--swarm", help="Everything, in ever other mixtures (the default).")] = False,
+    calm: Annotated[bool, typer.Option("--calm", help="Nothing goes wrong.")] = False,
+    contended: Annotated[bool, typer.Option("--contended", help="Nothing but contention.")] = False,
+    byzantine: Annotated[bool, typer.Option("--byzantine", help="Liars and malevolent clients in every run.")] = False,
+    replay: Annotated[int | None, typer.Option(help="Run this one seed, and print what happens.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Simulate clusters with faults and lies, and check every run."""
+    profile = _profile(swarm=swarm, calm=calm, contended=contended, byzantine=byzantine)
+    if replay is not None:
+        _replay(replay, profile)
+        return
+    chosen = parse_seeds(seeds)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=json
+    ) as progress:
+        task = progress.add_task(profile, total=len(chosen))
+        summary = run_seeds(chosen, profile, jobs=jobs, on_result=lambda result: progress.advance(task))
+    if json:
+        print_json(_as_json(summary))
+    else:
+        _say(summary)
+    if summary.failures:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _profile(*, swarm: bool, calm: bool, contended: bool, byzantine: bool) -> str:
+    chosen = [
+        name
+        for name, is_chosen in (("swarm", swarm), ("calm", calm), ("contended", contended), ("byzantine", byzantine))
+        if is_chosen
+    ]
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one")
+    return chosen[0] if chosen else "swarm"
+
+
+def _as_json(summary: Summary) -> dict[str, object]:
+    return {
+        "profile": summary.profile,
+        "runs": summary.runs,
+        "operations": summary.operations,
+        "simulated_s": summary.simulated_ns / 1e9,
+        "elapsed_s": summary.elapsed_s,
+        "counters": dict(sorted(summary.counters.items())),
+        "failures": {str(seed): failure for seed, failure in summary.failures.items()},
+    }
+
+
+def _say(summary: Summary) -> None:
+    table = Table(show_header=False, box=None)
+    rate = summary.operations / max(summary.elapsed_s, 0.001)
+    table.add_row("runs", f"{summary.runs} ({summary.profile})")
+    table.add_row("operations", f"{summary.operations}, {rate:.0f} per second")
+    table.add_row("simulated time", f"{summary.simulated_ns / 1e9:.0f} s in {summary.elapsed_s:.0f} s")
+    for title, prefix in (
+        ("faults", "fault"),
+        ("frames", "frame"),
+        ("lies", "lie"),
+        ("villainies", "villainy"),
+        ("steps", "server.accepted"),
+        ("outcomes", "operation"),
+    ):
+        found = summary.of_kind(prefix)
+        if found:
+            table.add_row(title, ", ".join(f"{name} {count}" for name, count in found.items()))
+    table.add_row("failures", str(len(summary.failures)))
+    out.print(table)
+    for seed, failure in summary.failures.items():
+        out.print(f"seed {seed}: {failure}", style="bold red", markup=False)
+        out.print(f"  fivefold simulate --{summary.profile} --replay {seed}", markup=False)
+
+
+def _replay(seed: int, profile: str) -> None:
+    """Run one seed; if it fails, make it smaller first, then print its trace."""
+    plan = draw(seed, profile)
+    report = run_plan(plan, is_traced=True)
+    if report.failure is not None:
+        out.print("It fails; leaving out what the failure does not need …")
+        report = run_plan(shrink(plan), is_traced=True)
+    for line in (*describe(report.plan), *report.trace[-TRACE_LINES:]):
+        out.print(line, markup=False, highlight=False)
+    out.print(f"digest {report.digest}", markup=False, highlight=False)
+    if report.failure is not None:
+        out.print(report.failure, style="bold red", markup=False)
+        raise typer.Exit(Exit.FAILED)
+    out.print(f"{report.operations_count} operations, nothing wrong", style="green")

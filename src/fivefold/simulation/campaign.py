@@ -1,0 +1,122 @@
+"""Many seeds: run them, on several processes if wanted, and sum up what happened."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+from msgspec import Struct
+
+from fivefold.simulation.draw import draw
+from fivefold.simulation.run import run_plan
+
+CHUNK_SEEDS = 4
+"""Seeds handed to a process at once."""
+
+
+class SeedResult(Struct, frozen=True, array_like=True):
+    """What came of one seed.
+
+    Attributes:
+        seed: the seed.
+        failure: one sentence; None if all went well.
+        digest: of everything that happened.
+        operations_count: operations of correct clients that ended.
+        simulated_ns: virtual time.
+        counters: faults, repairs, lies, outcomes by kind.
+    """
+
+    seed: int
+    failure: str | None
+    digest: str
+    operations_count: int
+    simulated_ns: int
+    counters: dict[str, int]
+
+
+class Summary(Struct):
+    """A campaign so far.
+
+    Attributes:
+        profile: how the seeds were drawn.
+        runs: seeds run.
+        operations: operations of correct clients that ended.
+        simulated_ns: virtual time of all runs together.
+        elapsed_s: real time.
+        counters: faults, repairs, lies, outcomes by kind.
+        failures: sentences by seed.
+        digests: by seed.
+    """
+
+    profile: str
+    runs: int = 0
+    operations: int = 0
+    simulated_ns: int = 0
+    elapsed_s: float = 0.0
+    counters: Counter[str] = Counter()
+    failures: dict[int, str] = {}
+    digests: dict[int, str] = {}
+
+    def add(self, result: SeedResult) -> None:
+        """Take one seed's result in."""
+        self.runs += 1
+        self.operations += result.operations_count
+        self.simulated_ns += result.simulated_ns
+        self.counters.update(result.counters)
+        self.digests[result.seed] = result.digest
+        if result.failure is not None:
+            self.failures[result.seed] = result.failure
+
+    def of_kind(self, prefix: str) -> dict[str, int]:
+        """Counters whose name begins with ``prefix`` and a dot, without it."""
+        start = prefix + "."
+        return {name[len(start) :]: count for name, count in sorted(self.counters.items()) if name.startswith(start)}
+
+
+def run_seed(seed: int, profile: str) -> SeedResult:
+    """Run one seed. An exception of the machines is a failure like any other: they never raise for what a peer sent."""
+    try:
+        report = run_plan(draw(seed, profile))
+    except Exception as error:
+        return SeedResult(seed, f"raised {type(error).__name__}: {error}", "", 0, 0, {})
+    return SeedResult(
+        seed, report.failure, report.digest, report.operations_count, report.simulated_ns, report.counters
+    )
+
+
+def run_seeds(
+    seeds: Iterable[int],
+    profile: str = "swarm",
+    *,
+    jobs: int = 1,
+    on_result: Callable[[SeedResult], None] | None = None,
+) -> Summary:
+    """Run seeds; same seeds, same results, however many processes share them.
+
+    Args:
+        seeds: which.
+        profile: one of :data:`~fivefold.simulation.draw.PROFILES`.
+        jobs: processes.
+        on_result: hears of each seed as it ends, in the order of the seeds.
+    """
+    summary = Summary(profile, counters=Counter())
+    start_s = time.monotonic()
+    for result in _results(seeds, profile, jobs):
+        summary.add(result)
+        if on_result is not None:
+            on_result(result)
+    summary.elapsed_s = time.monotonic() - start_s
+    return summary
+
+
+def _results(seeds: Iterable[int], profile: str, jobs: int) -> Iterator[SeedResult]:
+    run = partial(run_seed, profile=profile)
+    if jobs <= 1:
+        yield from map(run, seeds)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run, seeds, chunksize=CHUNK_SEEDS)

@@ -1,0 +1,79 @@
+"""Planted bugs against random seeds: how many seeds does it take to notice each (issue 3, item 7)?
+
+A planted bug is a list of patches that the protocol package gets in memory. Those that no seed notices need a directed
+test; ``tests/planted.py`` holds the bugs and ``tests/scenarios/test_mutations.py`` the directed tests.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from fivefold.simulation.campaign import run_seed
+
+Patch = tuple[object, str, object]
+"""Where, which attribute, what instead."""
+
+
+class Caught(Struct, frozen=True):
+    """What seeds made of one planted bug.
+
+    Attributes:
+        name: of the bug.
+        seeds_count: seeds run until the first failure, or until patience ended.
+        failure: what was noticed; None if nothing was.
+        seed: the seed that noticed it.
+        profile: how that seed was drawn.
+    """
+
+    name: str
+    seeds_count: int
+    failure: str | None = None
+    seed: int | None = None
+    profile: str = ""
+
+
+@contextmanager
+def planted(patches: Iterable[Patch]) -> Iterator[None]:
+    """Run the body with the patches in place."""
+    undo = []
+    try:
+        for where, attribute, instead in patches:
+            undo.append((where, attribute, getattr(where, attribute)))
+            setattr(where, attribute, instead)
+        yield
+    finally:
+        for where, attribute, honest in reversed(undo):
+            setattr(where, attribute, honest)
+
+
+def seek(
+    name: str,
+    make_patches: Callable[[], Sequence[Patch]],
+    *,
+    profiles: Sequence[str] = ("byzantine", "swarm"),
+    seeds_max: int = 2000,
+    budget_s: float = 60.0,
+) -> Caught:
+    """Run seeds with a bug in place until one fails.
+
+    Args:
+        name: of the bug, for the report.
+        make_patches: makes its patches.
+        profiles: drawn from in turn.
+        seeds_max: how many seeds to try.
+        budget_s: real time to spend at most.
+    """
+    end_s = time.monotonic() + budget_s
+    with planted(make_patches()):
+        for count in range(seeds_max):
+            if time.monotonic() > end_s:
+                return Caught(name, count)
+            seed, profile = divmod(count, len(profiles))
+            result = run_seed(seed, profiles[profile])
+            if result.failure is not None:
+                return Caught(name, count + 1, result.failure, seed, profiles[profile])
+    return Caught(name, seeds_max)

@@ -1,0 +1,101 @@
+"""Makes a failing plan smaller: leaves out what the failure does not need (delta debugging)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from fivefold.simulation.plan import Plan, Weather
+from fivefold.simulation.run import run_plan
+
+T = TypeVar("T")
+Fails = Callable[[Plan], bool]
+
+
+def kind_of_failure(failure: str | None) -> str:
+    """The failure without names and numbers, so that a smaller run with the same failure is recognised."""
+    return "" if failure is None else " ".join(failure.split(":")[0].split()[:2])
+
+
+def shrink(plan: Plan, *, budget_s: float = 60.0) -> Plan:
+    """The smallest plan found that fails in the same way; ``plan`` itself if it does not fail.
+
+    Args:
+        plan: a plan that fails.
+        budget_s: real time to spend at most.
+    """
+    wanted = kind_of_failure(_failure(plan))
+    if not wanted:
+        return plan
+    end_s = time.monotonic() + budget_s
+
+    def fails(smaller: Plan) -> bool:
+        return time.monotonic() < end_s and kind_of_failure(_failure(smaller)) == wanted
+
+    before = None
+    while before != plan and time.monotonic() < end_s:
+        before = plan
+        plan = _shrink_once(plan, fails)
+    return plan
+
+
+def _failure(plan: Plan) -> str | None:
+    try:
+        return run_plan(plan).failure
+    except Exception as error:
+        return f"raised {type(error).__name__}"
+
+
+def _shrink_once(plan: Plan, fails: Fails) -> Plan:
+    """One attempt at everything that could be left out, the largest parts first."""
+    for candidate in _simpler_surroundings(plan):
+        if candidate != plan and fails(candidate):
+            plan = candidate
+    plan = replace(plan, faults=_without_needless(plan.faults, lambda rest: fails(replace(plan, faults=rest))))
+    return replace(plan, calls=_without_needless(plan.calls, lambda rest: fails(replace(plan, calls=rest))))
+
+
+def _simpler_surroundings(plan: Plan) -> Iterator[Plan]:
+    weather = plan.weather
+    yield replace(plan, weather=Weather())
+    yield replace(plan, weather=replace(weather, loss=0.0))
+    yield replace(plan, weather=replace(weather, repetition=0.0))
+    yield replace(plan, weather=replace(weather, reordering=0.0))
+    yield replace(plan, villains=())
+    yield replace(plan, liars=())
+    yield replace(plan, dead=())
+    yield replace(plan, cached_objects_max=1000)
+
+
+def _without_needless(parts: tuple[T, ...], fails: Callable[[tuple[T, ...]], bool]) -> tuple[T, ...]:
+    """Leave out ever smaller pieces as long as the rest still fails."""
+    size = max(1, len(parts) // 2)
+    while parts:
+        start = 0
+        while start < len(parts):
+            rest = parts[:start] + parts[start + size :]
+            if fails(rest):
+                parts = rest
+            else:
+                start += size
+        if size == 1:
+            break
+        size //= 2
+    return parts
+
+
+def describe(plan: Plan) -> Sequence[str]:
+    """The plan in lines for people."""
+    lines = [
+        f"seed {plan.seed} ({plan.profile}): n={plan.n} t={plan.t} b={plan.b}, {plan.clients} clients, "
+        f"{plan.safety_ns / 1e9:g} s, {len(plan.calls)} calls, {len(plan.faults)} faults",
+        f"weather: {plan.weather}",
+    ]
+    lines += [f"liar: server {index}, {strategy}" for index, strategy in plan.liars]
+    lines += [f"villain: {strategy}" for strategy in plan.villains]
+    lines += [f"dead for good: {', '.join(map(str, plan.dead))}"] if plan.dead else []
+    lines += [f"fault: {fault}" for fault in plan.faults]
+    return lines

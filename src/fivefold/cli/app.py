@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fivefold.bench.command import bench
-from fivefold.cli import call, check, demo, describe, example, init, inspect, serve, status, up
+from fivefold.cli import call, check, demo, describe, example, init, inspect, serve, simulate, status, up
 from fivefold.cli.client import client
 from fivefold.cli.exits import exit_code_of, say_error
 from fivefold.errors import FivefoldError
@@ -52,6 +52,7 @@ app.add_typer(client)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=example.EXAMPLES)(example.example)
+app.command(epilog=simulate.EXAMPLES)(simulate.simulate)
 
 app.add_typer(bench)
 

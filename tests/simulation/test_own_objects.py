@@ -38,7 +38,7 @@ def bank(random: Random) -> Step:
         return Step((names[0],), "deposit", {"amount": random.randint(1, 9)})
     if random.random() < 0.3:
         return Step((names[0],), "balance")
-    return Step(tuple(names), "fivefold.objects.transfers.transfer", {"amount": random.randint(1, 9)})
+    return Step(tuple(names), "transfers.transfer", {"amount": random.randint(1, 9)})
 
 
 def test_an_object_of_ones_own_passes() -> None:

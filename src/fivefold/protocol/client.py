@@ -441,9 +441,13 @@ class Invocation:
             self._repair(now_ns)
 
     def _to_repair(self) -> ObjectId | None:
-        """The first object of the operation that does not classify as METHOD."""
+        """An object of the operation that does not classify as METHOD: the one that is being repaired, or the first.
+
+        Story: b needs a copy alone, c one that is judged by b too. (1) A joint barrier over b and c. (2) b is copied.
+        (3) c cannot be judged, since b shows the barrier no more: (1) again, for ever. With c kept, c comes first.
+        """
         knowledge = self._driver.knowledge
-        for name in self.objects:
+        for name in (self._target, *self.objects):
             (view,) = views_of(knowledge.quorums, (knowledge.trusted(name),)).values()
             if classify(knowledge.quorums, view) is not Kind.METHOD:
                 return name

@@ -91,7 +91,9 @@ def simulate(
         except Rejected as rejection:
             return Outcome.REJECTED, type(rejection).__name__
 
-    return run_plan(plan, Workload(registry, models, arguments, answer), is_traced=is_traced)
+    # On the wire functions have dotted names, models are named by the last part.
+    dotted = {name: models[name.rpartition(".")[2]] for name in registry.functions if name.rpartition(".")[2] in models}
+    return run_plan(plan, Workload(registry, {**models, **dotted}, arguments, answer), is_traced=is_traced)
 
 
 def _planned(registry: Registry, clients: int, safety_ns: int, random: Random, number: int, step: Step) -> PlannedCall:

@@ -31,7 +31,7 @@ from fivefold.simulation.world import World
 LIVENESS_NS = 120 * SECOND
 """Virtual time after healing by which every operation of a correct client must have ended."""
 
-PROBE_NS = 20 * SECOND
+PROBE_NS = 60 * SECOND
 """Virtual time that one last query and update of every object may take, one client at work at a time."""
 
 CHECK_STEPS_MAX = 300_000

@@ -11,7 +11,7 @@ from collections import Counter
 from random import Random
 from typing import Final
 
-from fivefold import NOT_APPLIED, Account, Cluster, OutcomeUnknown, total, transfer
+from fivefold import Account, Cluster, OutcomeUnknown, total, transfer
 from fivefold.objects.account import Overdrawn
 from fivefold.testing import LocalCluster, local_cluster
 

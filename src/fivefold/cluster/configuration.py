@@ -164,10 +164,10 @@ def parse_configuration(text: str) -> Configuration:
     """
     try:
         file = msgspec.convert(tomllib.loads(text), _File)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"not valid TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"not a cluster file: {error}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits and deep nesting are no TOML errors
+        raise ConfigurationError(f"not valid TOML: {error}") from error
     return make_configuration(
         cluster_id=_unhex(file.cluster, 16, "cluster"),
         quorums=QuorumSystem(file.n, file.t, file.b),

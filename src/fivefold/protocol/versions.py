@@ -43,7 +43,7 @@ def decode_version(data: bytes) -> Version:
     """
     try:
         version = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PeerViolation("version-malformed", str(error)) from None
     if _encoder.encode(version) != data:
         raise PeerViolation("version-not-canonical")

@@ -31,7 +31,7 @@ from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.workload import Workload
 from fivefold.simulation.world import World
 
-RESOLVE_PATIENCE_NS = 3 * SECOND
+RESOLVE_PATIENCE_NS = 20 * SECOND
 RECONNECT_NS = 20 * MILLISECOND
 
 

@@ -36,3 +36,12 @@ def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install(*WHEELS_ONLY, "-e", ".[docs]")
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "build/docs")
+
+
+@nox.session(python="3.11")
+def compiled(session: nox.Session) -> None:
+    """Run the protocol's tests against the compiled hot path; needs a C compiler and Python's headers."""
+    session.install(".[dev]", env={"HATCH_BUILD_HOOKS_ENABLE": "1"})
+    session.run("python", "-c", "from fivefold.protocol.compiled import is_compiled; assert is_compiled()")
+    paths = session.posargs or ["tests/unit", "tests/scenarios", "tests/properties", "tests/paper", "tests/contracts"]
+    session.run("pytest", "-q", "-m", "not long and not patches_internals", *paths)

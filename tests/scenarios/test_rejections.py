@@ -257,6 +257,7 @@ def test_a_full_disk_answers_at_once() -> None:
     assert vote.status == BUSY
 
 
+@pytest.mark.patches_internals
 def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """With PENDING_REQUESTS_MAX requests waiting, one more is answered BUSY; when they are done it is not."""
     monkeypatch.setattr(server, "PENDING_REQUESTS_MAX", 3)
@@ -270,6 +271,7 @@ def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert more.to([0])[0].status == SUCCESS
 
 
+@pytest.mark.patches_internals
 def test_too_many_syncs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With SYNCS_MAX versions being fetched, a request that needs another one is answered BUSY."""
     monkeypatch.setattr(synchronise, "SYNCS_MAX", 1)

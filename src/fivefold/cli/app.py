@@ -14,6 +14,7 @@ from fivefold.cli.client import client
 from fivefold.cli.exits import exit_code_of, say_error
 from fivefold.errors import FivefoldError
 from fivefold.node.server import VERSION
+from fivefold.protocol.compiled import is_compiled
 
 app = typer.Typer(
     name="fivefold",
@@ -28,7 +29,7 @@ app = typer.Typer(
 
 def _say_version(is_wanted: bool) -> None:
     if is_wanted:
-        print(VERSION)
+        print(VERSION, "(compiled)" if is_compiled() else "(pure Python)")
         raise typer.Exit
 
 

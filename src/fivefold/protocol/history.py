@@ -95,10 +95,14 @@ MEMO_TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
 MEMO_ENTRIES_MAX: Final = 4096
 
 
-class _Memo(dict[tuple[ObjectId, bytes], ReplicaHistory]):
+class _Memo:
     """Decoded histories: a cache of a pure function, so what it holds changes nothing."""
 
-    size = 0
+    __slots__ = ("histories", "size")
+
+    def __init__(self) -> None:
+        self.histories: dict[tuple[ObjectId, bytes], ReplicaHistory] = {}
+        self.size = 0
 
 
 _memo = _Memo()
@@ -110,7 +114,7 @@ def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
     Raises:
         PeerViolation: bytes that no honest server would have written.
     """
-    history = _memo.get((object_id, data))
+    history = _memo.histories.get((object_id, data))
     if history is None:
         history = _decode(object_id, data)
         _remember(object_id, data, history)
@@ -119,11 +123,11 @@ def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
 
 def _remember(object_id: ObjectId, data: bytes, history: ReplicaHistory) -> None:
     if len(data) <= MEMO_BYTES_MAX:
-        if len(_memo) >= MEMO_ENTRIES_MAX or _memo.size > MEMO_TOTAL_BYTES_MAX:
-            _memo.clear()
+        if len(_memo.histories) >= MEMO_ENTRIES_MAX or _memo.size > MEMO_TOTAL_BYTES_MAX:
+            _memo.histories.clear()
             _memo.size = 0
         _memo.size += len(data)
-        _memo[(object_id, data)] = history
+        _memo.histories[(object_id, data)] = history
 
 
 def _decode(object_id: ObjectId, data: bytes) -> ReplicaHistory:

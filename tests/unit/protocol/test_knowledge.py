@@ -95,6 +95,7 @@ def test_the_conditioned_time_is_that_of_the_newest_version() -> None:
     assert found.conditioned_time(found.fitting(A)) == 3
 
 
+@pytest.mark.patches_internals
 def test_the_objects_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for two, using the first again makes the second go when a third comes."""
     monkeypatch.setattr(module, "KNOWN_OBJECTS_MAX", 2)

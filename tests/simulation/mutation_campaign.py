@@ -1,0 +1,41 @@
+"""How many random seeds notice each planted bug: ``python -m tests.simulation.mutation_campaign [SECONDS] [NAMES]``.
+
+Those that none notices within the time need directed tests; tests/scenarios/test_mutations.py has one for each bug.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from fivefold.simulation.mutations import Caught, seek
+from tests.planted import BUGS
+
+
+class TooSlow(Exception):
+    """A seed that does not end: the bug has made a livelock."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise TooSlow("the run does not end")
+
+
+def report(names: Sequence[str], budget_s: float) -> list[Caught]:
+    """Seek each bug, and print a line for it."""
+    found = []
+    signal.signal(signal.SIGALRM, _interrupt)
+    for name in names:
+        signal.setitimer(signal.ITIMER_REAL, 2 * budget_s)
+        caught = seek(name, BUGS[name], budget_s=budget_s)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(f"{name:45} {caught.seeds_count:5} {caught.failure or '-'}"[:170], flush=True)
+        found.append(caught)
+    return found
+
+
+if __name__ == "__main__":
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+    results = report(sys.argv[2:] or sorted(BUGS), seconds)
+    print(f"{sum(each.failure is not None for each in results)} of {len(results)} noticed by random seeds")

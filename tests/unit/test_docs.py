@@ -106,7 +106,7 @@ def test_pages_name_no_missing_module(page: Path) -> None:
     names = set(re.findall(r"`(?:src/fivefold/)?((?:[a-z_]+/)*[a-z_]+\.py)`", page.read_text(encoding="utf-8")))
     known = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.py")} | {
         "/".join(parts[start:])
-        for top in ("src", "tests", "docs")
+        for top in ("src", "tests", "docs", "benchmarks", "examples")
         for path in (ROOT / top).rglob("*.py")
         if (parts := path.relative_to(ROOT).parts)
         for start in range(len(parts))

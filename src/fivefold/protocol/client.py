@@ -492,11 +492,6 @@ class Invocation:
 
     def _note_inventors(self) -> None:
         """A server whose newest candidate nobody else shows gets a strike; bad luck is forgiven up to STRIKES_MAX."""
-        knowledge = self._driver.knowledge
-        for name in self.objects:
-            known = knowledge.of(name)
-            newest = [decode_history(name, history)[-1].candidate for history in known.histories]
-            latest = max(newest, key=lambda candidate: candidate.timestamp)
-            holders = [server for server, candidate in enumerate(newest) if candidate == latest]
-            if len(holders) == 1 and (self._backoffs > 1 or self.repairs > INLINE_REPAIRS_AT_ONCE):
-                knowledge.note_alone(holders[0])
+        if self._backoffs > 1 or self.repairs > INLINE_REPAIRS_AT_ONCE:
+            for name in self.objects:
+                self._driver.knowledge.note_alone(name)

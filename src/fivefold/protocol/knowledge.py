@@ -221,12 +221,17 @@ class Knowledge:
         """Whether it stood alone too often; suspicion is not proof, and it is still asked if others are silent."""
         return self._strikes[server].total() >= STRIKES_MAX
 
-    def note_alone(self, server: int) -> None:
-        """The server's newest candidate stands alone: under contention that is bad luck, unless it keeps happening."""
-        self._alone[server] += 1
-        if self._alone[server] >= ALONE_MAX:
-            self._alone[server] = 0
-            self.strike(server, "stood alone")
+    def note_alone(self, object_id: ObjectId) -> None:
+        """Note the server whose newest candidate nobody else shows: bad luck under contention, unless it goes on."""
+        newest = [decode_history(object_id, history)[-1].candidate for history in self.of(object_id).histories]
+        latest = max(newest, key=lambda candidate: candidate.timestamp)
+        holders = [server for server, candidate in enumerate(newest) if candidate == latest]
+        if len(holders) > 1:
+            return
+        self._alone[holders[0]] += 1
+        if self._alone[holders[0]] >= ALONE_MAX:
+            self._alone[holders[0]] = 0
+            self.strike(holders[0], "stood alone")
 
     def _note_cull(self, culled: int, by: int) -> None:
         if 0 <= culled < self.quorums.n and culled != by:

@@ -138,9 +138,15 @@ def test_strikes_make_a_suspect(strikes: int, is_suspected: bool) -> None:
 def test_standing_alone_is_forgiven_for_a_while(times: int, strikes: int) -> None:
     """Under contention that is bad luck; so often it is a strike."""
     found = Knowledge(SIX)
+    alone = history(1)
+    found.of(A).histories[3] = alone
     for _ in range(times):
-        found.note_alone(3)
+        found.note_alone(A)
     assert sum(sum(each.strikes.values()) for each in found.evidence()) == strikes
+    found.of(A).histories[4] = alone
+    for _ in range(ALONE_MAX):
+        found.note_alone(A)
+    assert sum(sum(each.strikes.values()) for each in found.evidence()) == strikes, "two are not alone"
 
 
 def test_servers_are_asked_in_the_order_of_their_ranks() -> None:

@@ -22,7 +22,7 @@ def test_the_default_build_is_pure() -> None:
 
 @pytest.mark.parametrize("name", HOOK["modules"])
 def test_no_compiled_module_defines_a_struct(name: str) -> None:
-    """mypyc drops the options of a Struct (frozen, array_like): modules that define one stay pure."""
+    """Under mypyc a Struct loses its options (frozen, array_like): modules that define one stay pure."""
     tree = ast.parse((ROOT / "src" / "fivefold" / name).read_text(encoding="utf-8"))
     bases = [ast.unparse(base) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases]
     assert [base for base in bases if base.endswith("Struct")] == []

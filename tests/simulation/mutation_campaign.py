@@ -30,7 +30,7 @@ def report(names: Sequence[str], budget_s: float) -> list[Caught]:
         signal.setitimer(signal.ITIMER_REAL, 2 * budget_s)
         caught = seek(name, BUGS[name], budget_s=budget_s)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        print(f"{name:45} {caught.seeds_count:5} {caught.failure or '-'}"[:170], flush=True)
+        print(f"{name:45} {caught.seeds_count:5} {caught.failure or '-'}"[:170], flush=True)  # noqa: T201
         found.append(caught)
     return found
 
@@ -38,4 +38,4 @@ def report(names: Sequence[str], budget_s: float) -> list[Caught]:
 if __name__ == "__main__":
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     results = report(sys.argv[2:] or sorted(BUGS), seconds)
-    print(f"{sum(each.failure is not None for each in results)} of {len(results)} noticed by random seeds")
+    print(f"{sum(each.failure is not None for each in results)} of {len(results)} noticed by random seeds")  # noqa: T201

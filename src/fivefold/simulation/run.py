@@ -235,7 +235,7 @@ class Run:
             self.world.counters["check.undecided"] += 1
 
     def _may_count(self, seen: Observation) -> bool:
-        """Calls of unknown outcome that are in no chain had no effect: the checker need not try every place for them."""
+        """Calls of unknown outcome that are in no chain had no effect: the checker need not try to place them."""
         key = self._unknown.get(seen.process)
         return key is None or self.watch.is_applied(key, seen)
 

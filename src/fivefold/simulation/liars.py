@@ -56,7 +56,8 @@ class LyingHost(ServerHost):
             names = [each.object_id for each in decode_request(body, self.liar.n).sets]
         except PeerViolation:
             return
-        self._asked[connection.channel, number] = (names, connection.caller)
+        # The machine works on a number once: what comes later under the same number is not answered.
+        self._asked.setdefault((connection.channel, number), (names, connection.caller))
         if len(self._asked) > REMEMBERED_REQUESTS:
             del self._asked[next(iter(self._asked))]
 

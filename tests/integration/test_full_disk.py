@@ -1,9 +1,11 @@
 """A disk that is full under one server, and under all of them: no promises are made, none is broken, and it passes."""
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,7 @@ async def test_one_full_disk(tmp_path: Path) -> None:
             await verify(cluster, load.record)
 
 
+@pytest.mark.long  # one run in three does not end in time on a busy machine: why is an open question
 async def test_every_disk_is_full(tmp_path: Path) -> None:
     """With all disks full reads go on; with room again updates do, and nothing acknowledged is lost."""
     site = Site(tmp_path / "cluster")
@@ -91,10 +94,16 @@ async def test_every_disk_is_full(tmp_path: Path) -> None:
                 await load.progress_everywhere(3)
                 ballast = [fill(disk) for disk in disks]
 
-                async def all_say_so() -> bool:
-                    return None not in await failures(cluster)
+                written = count()
 
-                await until(all_say_so, "all servers say that their disks are full")
+                async def no_quorum_is_left() -> bool:
+                    # New objects need room; old ones can be updated for ever in the room that the log has already.
+                    # Not all servers: once updates stop, one that still has room need not write any more.
+                    fresh = [cluster.object(Counter, f"new-{next(written)}", deadline=0.5) for _ in range(40)]
+                    await asyncio.gather(*(each.increment() for each in fresh), return_exceptions=True)
+                    return sum(failure is not None for failure in await failures(cluster)) >= 2
+
+                await until(no_quorum_is_left, "two servers say that their disks are full")
                 assert await reader.get() == 1
                 for file in ballast:
                     file.unlink()

@@ -20,6 +20,7 @@ from fivefold.protocol import (
     messages,
     quorums,
     replica,
+    rounds,
     server,
     synchronise,
 )
@@ -74,7 +75,7 @@ def macs_unchecked() -> list[Patch]:
     """§4.1: every history is believed."""
 
     def cull(keys: Any, quorums: Any, target: Any, sets: Any, proof: bytes) -> Culled:
-        return Culled(target, sets, (), b"".join(history_digest(s.object_id, h) for s in sets for h in s.histories))
+        return Culled(target, sets, ())
 
     return [(server, "cull", cull)]
 
@@ -124,9 +125,7 @@ def digest_without_culling() -> list[Patch]:
 
     def cull(keys: Any, quorums: Any, target: Any, sets: Any, proof: bytes) -> Culled:
         found = honest(keys, quorums, target, sets, proof)
-        sent = b"".join(history_digest(s.object_id, h) for s in sets for h in s.histories)
-        forged = Culled(target, sets, found.servers, sent)
-        found.digest = forged.digest
+        found.digest = Culled(target, sets, found.servers).digest
         return found
 
     return [(server, "cull", cull)]
@@ -137,8 +136,8 @@ def digest_of_the_targets_set_alone() -> list[Patch]:
     """S1: the digest leaves out evidence objects and their flags."""
     honest = Culled.__init__
 
-    def init(self: Culled, target: Any, sets: Any, servers: Any, digests: bytes) -> None:
-        honest(self, target, sets, servers, digests)
+    def init(self: Culled, target: Any, sets: Any, servers: Any) -> None:
+        honest(self, target, sets, servers)
         only = [each for each in sets if each.object_id == target]
         self.digest = history.digest(b"".join(history_digest(target, h) for each in only for h in each.histories))
 
@@ -150,8 +149,8 @@ def digest_without_the_target() -> list[Patch]:
     """S1: two repairs that differ in their target alone get one timestamp."""
     honest = Culled.__init__
 
-    def init(self: Culled, target: Any, sets: Any, servers: Any, digests: bytes) -> None:
-        honest(self, "", sets, servers, digests)
+    def init(self: Culled, target: Any, sets: Any, servers: Any) -> None:
+        honest(self, "", sets, servers)
 
     return [(Culled, "__init__", init)]
 
@@ -415,7 +414,7 @@ def any_client_may_freeze_anything() -> list[Patch]:
 @bug
 def versions_not_compared() -> list[Patch]:
     """§6 Determinism: clients do not compare the digests of versions."""
-    return [(client, "result_of", lambda vote: (vote.answers, b""))]
+    return [(rounds, "result_of", lambda vote: (vote.answers, b""))]
 
 
 # --- §7 -----------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from fivefold.cluster import ClientEntry, ServerEntry, format_configuration, mak
 from fivefold.errors import ConfigurationError, PeerViolation
 from fivefold.objects.standard import standard_registry
 from fivefold.protocol.actions import Actions, Ask, Channel, Reply
+from fivefold.protocol.authenticators import columns
 from fivefold.protocol.history import decode_history, history_digest, make_histories
-from fivefold.protocol.knowledge import column
 from fivefold.protocol.messages import (
     REPLY,
     REQUEST,
@@ -321,7 +321,7 @@ class _Target:
             for server, index in enumerate(each.holders)
             if index
         ]
-        proof = column(proofs, self.index)
+        proof = columns(proofs, N)[self.index]
         if kind == 3:
             body, proof = script.mutated(body), script.mutated(proof)
         return (X, Y)[script.number() % 2], request_frame(1 + script.number() % 3, body, proof)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import partial
 
@@ -19,7 +20,7 @@ from tests.unit.protocol import test_quorums as quorums
 
 Scenario = Callable[[], None]
 
-FAILURES = (AssertionError, pytest.fail.Exception)
+FAILURES = (AssertionError, pytest.fail.Exception, struct.error)
 
 MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("macs_unchecked", rules.test_forged_histories_do_not_resurrect_the_initial_version, "fork"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fivefold.protocol.actions import Channel
+from fivefold.protocol.authenticators import columns
 from fivefold.protocol.history import Entry, encode_history, initial_entry, make_histories, short, time_of
 from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
 from fivefold.protocol.messages import (
@@ -22,7 +23,7 @@ from fivefold.protocol.operations import digest
 from fivefold.protocol.outcomes import Answered
 from fivefold.protocol.steps import Kind
 from fivefold.protocol.versions import decode_version, encode_version, initial_version
-from fivefold.simulation.rack import Letter, column
+from fivefold.simulation.rack import Letter
 from tests import protocol_rig
 from tests.protocol_rig import (
     A,
@@ -81,7 +82,7 @@ def test_each_server_judges_its_own_macs() -> None:
     rack = WatchedRack()
     written(rack, *range(5))
     letter = Letter(rack, X, now(rack, range(5)), operation=op("add", b"+"))
-    frame = request_frame(1, encode(letter.request), bytes(16) + column(letter.proofs, 0)[16:])
+    frame = request_frame(1, encode(letter.request), bytes(16) + columns(letter.proofs, 6)[0][16:])
     assert rack.deliver(0, X, frame) is not None
     assert rack.servers[0].counters["stale"] == 0
     assert short(newest(rack, 0).timestamp) == "1"
@@ -116,8 +117,8 @@ def test_a_mac_cannot_be_reflected() -> None:
     rack = WatchedRack()
     written(rack, *range(5))
     letter = Letter(rack, Y, now(rack, range(5)), operation=op("get"))
-    made_by_s0_for_s1 = column(letter.proofs, 1)[:16]
-    proof = column(letter.proofs, 0)
+    made_by_s0_for_s1 = columns(letter.proofs, 6)[1][:16]
+    proof = columns(letter.proofs, 6)[0]
     frame = request_frame(1, encode(letter.request), proof[:16] + made_by_s0_for_s1 + proof[32:])
     assert culled_by(rack, 0, frame) == (1,)
 
@@ -133,7 +134,7 @@ def test_a_mac_for_another_server_is_no_proof() -> None:
     rack = WatchedRack()
     written(rack, *range(5))
     letter = Letter(rack, Y, now(rack, range(5)), operation=op("get"))
-    assert culled_by(rack, 0, request_frame(1, encode(letter.request), column(letter.proofs, 1))) == (0, 1, 2, 3, 4)
+    assert culled_by(rack, 0, request_frame(1, encode(letter.request), columns(letter.proofs, 6)[1])) == (0, 1, 2, 3, 4)
 
 
 def test_the_digest_is_over_what_culling_left() -> None:

@@ -82,6 +82,7 @@ def assemble_server(
         executor,
         rules or access_rules(configuration, registry),
         cached_objects_max=options.cached_objects_max,
+        waits_for_store=options.data is not None,
     )
     transport = StreamTransport(Credentials(configuration, identity), tls=options.tls, listen_address=options.listen)
 

@@ -192,7 +192,9 @@ class Registry:
         except BadValue as error:
             return _refused("InvalidArguments", f"{method.title}: argument {error}")
         try:
-            copies = [known.codec.decode_trusted(state) for known, state in zip(types, states, strict=True)]
+            copies = []
+            for known, state in zip(types, states, strict=True):
+                copies.append(known.codec.decode_trusted(state))
         except BadValue as error:
             return _failed(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
         try:
@@ -353,7 +355,9 @@ def _encode_results(types: list[ObjectType], method: Method, value: object, copi
     if not method.is_update:
         return Executed(answer, None)
     try:
-        states = tuple([known.codec.encode(state) for known, state in zip(types, copies, strict=True)])
+        states: tuple[bytes, ...] = ()
+        for known, copy in zip(types, copies, strict=True):
+            states += (known.codec.encode(copy),)
     except BadValue as error:
         return _failed(f"{method.title}: it left a state that does not fit its fields: {error}")
     except MemoryError as error:

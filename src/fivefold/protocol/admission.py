@@ -98,21 +98,23 @@ def admit(
 
 def _check_operation(executor: Executor, access: AccessPolicy, client: ClientId, operation: Operation) -> bool:
     """Whether the calls are queries (all or none)."""
-    kinds = set()
+    objects = operation.objects
+    has_updates: bool | None = None
     for call in operation.calls:
         is_cancel = call.method == CANCEL
-        if is_cancel and any(executor.initial(name) is None for name in operation.objects):
-            raise Declined(_unknown(executor, operation.objects, call.method))
-        is_update = is_cancel or executor.is_update(operation.objects, call.method)
+        if is_cancel and any(executor.initial(name) is None for name in objects):
+            raise Declined(_unknown(executor, objects, call.method))
+        is_update = is_cancel or executor.is_update(objects, call.method)
         if is_update is None:
-            raise Declined(_unknown(executor, operation.objects, call.method))
-        kinds.add(is_update)
-        for name in operation.objects:
+            raise Declined(_unknown(executor, objects, call.method))
+        if has_updates is None:
+            has_updates = is_update
+        elif has_updates != is_update:
+            raise Declined("InvalidArguments: one operation carries either queries or updates, not both")
+        for name in objects:
             if not (access.knows(client, name) if is_cancel else access.allows(client, name, call.method)):
                 raise Declined(f"NotAllowed: your access rules do not cover {call.method!r} of {name!r}")
-    if len(kinds) > 1:
-        raise Declined("InvalidArguments: one operation carries either queries or updates, not both")
-    return False in kinds
+    return not has_updates
 
 
 def _unknown(executor: Executor, objects: tuple[ObjectId, ...], method: str) -> str:

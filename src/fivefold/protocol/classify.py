@@ -8,6 +8,8 @@ special case of several: every rule below is one of S1-S6, with the paper's rule
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Final
 
 from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, initial_entry, make_timestamp, time_of
 from fivefold.protocol.limits import TIME_LEAD_MAX
@@ -23,6 +25,11 @@ from fivefold.protocol.records import (
 )
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
 
+# For map and sort: each loop over a comprehension costs a call of a Python function.
+_timestamp: Final = attrgetter("timestamp")
+_candidate: Final = attrgetter("candidate")
+_object_id: Final = attrgetter("object_id")
+
 
 class View:
     """One object's history set, counted.
@@ -30,45 +37,56 @@ class View:
     Attributes:
         object_id: the object.
         latest: the greatest timestamp in any history of the set, seen even once.
-        orders: how many histories contain each candidate.
-        flags: how many histories show each multi-object candidate as settled.
         repairable: non-barrier candidates of order ≥ r, newest first; the first is the *object candidate*.
+        support: the object candidate's order: how many histories contain it.
         barrier: the greatest barrier candidate of order ≥ r, if any.
     """
 
-    __slots__ = ("_newest", "barrier", "flags", "latest", "object_id", "orders", "repairable")
+    __slots__ = ("_counts", "_histories", "barrier", "latest", "object_id", "repairable", "support")
 
     def __init__(self, quorums: QuorumSystem, histories: ObjectHistories) -> None:
         """Count ``histories``, whose members decode (culling has seen to that)."""
-        object_id = self.object_id = histories.object_id
-        orders: dict[Candidate, int] = {}
-        self.flags: dict[Candidate, int] = {}
-        latest = INITIAL_TIMESTAMP
-        holders = histories.holders
-        initial = holders.count(0)
-        self._newest = [(INITIAL_TIMESTAMP, initial)]
-        if initial:
-            orders[initial_entry(object_id).candidate] = initial
-        for index, data in enumerate(histories.histories, 1):
-            count = holders.count(index)
-            history = decode_history(object_id, data)
-            for entry in history:
-                candidate = entry.candidate
-                orders[candidate] = orders.get(candidate, 0) + count
-                if entry.is_settled:
-                    self.flags[candidate] = self.flags.get(candidate, 0) + count
-            newest = history[-1].candidate.timestamp
-            self._newest.append((newest, count))
-            if newest > latest:
-                latest = newest
-        self.latest = latest
-        self.orders = orders
-        found = [candidate for candidate, order in orders.items() if order >= quorums.r]
-        if len(found) > 1:
+        self.object_id = histories.object_id
+        self._histories = histories
+        self._counts: _Counts | None = None
+        initial = histories.holders.count(0)
+        support = len(histories.holders) - initial
+        if len(histories.histories) == 1 and initial < quorums.r <= support:
+            # The good case: one history, and whatever it contains is repairable. Counted in full if somebody asks.
+            history = decode_history(self.object_id, histories.histories[0])
+            self.latest = history[-1].candidate.timestamp
+            found: list[Candidate] = list(map(_candidate, history))
+            found.reverse()
+        else:
+            counts = self._counts = _Counts(histories)
+            self.latest = max([timestamp for timestamp, _ in counts.newest])
+            found = [candidate for candidate, order in counts.orders.items() if order >= quorums.r]
             found.sort(key=_timestamp, reverse=True)
-        self.repairable = [candidate for candidate in found if not candidate.timestamp[8]]
-        barriers = [candidate for candidate in found if candidate.timestamp[8]]
-        self.barrier = barriers[0] if barriers else None
+            support = next((counts.orders[candidate] for candidate in found if not candidate.timestamp[8]), 0)
+        self.support = support
+        self.barrier = None
+        self.repairable = found
+        for candidate in found:
+            if candidate.timestamp[8]:
+                self.repairable = [candidate for candidate in found if not candidate.timestamp[8]]
+                self.barrier = candidate
+                break
+
+    @property
+    def orders(self) -> dict[Candidate, int]:
+        """How many histories contain each candidate."""
+        return self._counted.orders
+
+    @property
+    def flags(self) -> dict[Candidate, int]:
+        """How many histories show each multi-object candidate as settled."""
+        return self._counted.flags
+
+    @property
+    def _counted(self) -> _Counts:
+        if self._counts is None:
+            self._counts = _Counts(self._histories)
+        return self._counts
 
     def leap(self, quorums: QuorumSystem) -> LogicalTimestamp:
         """What a barrier has to exceed: the greatest timestamp that does not lead what q histories reach by too much.
@@ -76,12 +94,13 @@ class View:
         One liar could otherwise use the clock up. Those too far ahead are not disbelieved, only not followed: an honest
         server may be among them, led there by a liar. The barrier brings the others on, and the next one reaches it.
         """
+        newest = self._counted.newest
         times: list[int] = []
-        for timestamp, count in self._newest:
+        for timestamp, count in newest:
             times += [time_of(timestamp)] * count
         bound = sorted(times, reverse=True)[quorums.q - 1] + TIME_LEAD_MAX
-        followed = [timestamp for timestamp, _ in self._newest if time_of(timestamp) <= bound]
-        if len(followed) < len(self._newest):
+        followed = [timestamp for timestamp, _ in newest if time_of(timestamp) <= bound]
+        if len(followed) < len(newest):
             # As far as is allowed: a joint barrier takes its time from the object that is furthest on, and can lead
             # the others' histories by any number of leaps. Single steps would never catch up with it.
             followed.append(LogicalTimestamp(bound.to_bytes(8, "big") + bytes(TIMESTAMP_BYTES - 8)))
@@ -92,8 +111,35 @@ class View:
         return self.orders.get(candidate, 0)
 
 
-def _timestamp(candidate: Candidate) -> LogicalTimestamp:
-    return candidate.timestamp
+class _Counts:
+    """How often everything occurs in one history set.
+
+    Attributes:
+        orders: how many histories contain each candidate.
+        flags: how many histories show each multi-object candidate as settled.
+        newest: the greatest timestamp of each distinct history, and how many servers show that history.
+    """
+
+    __slots__ = ("flags", "newest", "orders")
+
+    def __init__(self, histories: ObjectHistories) -> None:
+        object_id, holders = histories.object_id, histories.holders
+        initial = holders.count(0)
+        orders: dict[Candidate, int] = {}
+        flags: dict[Candidate, int] = {}
+        newest = [(INITIAL_TIMESTAMP, initial)]
+        if initial:
+            orders[initial_entry(object_id).candidate] = initial
+        for index, data in enumerate(histories.histories, 1):
+            count = holders.count(index)
+            history = decode_history(object_id, data)
+            for entry in history:
+                candidate = entry.candidate
+                orders[candidate] = orders.get(candidate, 0) + count
+                if entry.is_settled:
+                    flags[candidate] = flags.get(candidate, 0) + count
+            newest.append((history[-1].candidate.timestamp, count))
+        self.orders, self.flags, self.newest = orders, flags, newest
 
 
 def classify(quorums: QuorumSystem, view: View) -> Kind | None:
@@ -102,7 +148,7 @@ def classify(quorums: QuorumSystem, view: View) -> Kind | None:
         return None
     candidate, barrier = view.repairable[0], view.barrier
     if candidate.timestamp == view.latest:
-        return Kind.METHOD if view.orders[candidate] >= quorums.q else Kind.INLINE_METHOD
+        return Kind.METHOD if view.support >= quorums.q else Kind.INLINE_METHOD
     if barrier is not None and barrier.timestamp == view.latest:
         return Kind.COPY if view.orders[barrier] >= quorums.q else Kind.INLINE_BARRIER
     return Kind.BARRIER
@@ -114,11 +160,14 @@ Views = Mapping[ObjectId, View]
 
 def plan_operation(quorums: QuorumSystem, views: Views) -> Plan | None:
     """METHOD if every object classifies as METHOD (S3), otherwise None: the client must repair first."""
-    for view in views.values():
+    parts: tuple[Part, ...] = ()
+    latests: tuple[LogicalTimestamp, ...] = ()
+    for name, view in views.items():
         if classify(quorums, view) is not Kind.METHOD:
             return None
-    parts = tuple([Part(name, view.repairable[0].timestamp, None) for name, view in views.items()])
-    return Plan(Kind.METHOD, parts, tuple([view.latest for view in views.values()]))
+        parts += (Part(name, view.repairable[0].timestamp, None),)
+        latests += (view.latest,)
+    return Plan(Kind.METHOD, parts, latests)
 
 
 def plan_repair(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | Missing | None:
@@ -234,7 +283,7 @@ def is_settled(quorums: QuorumSystem, candidate: Candidate, at: ObjectId, views:
 
 def set_up(plan: Plan, *, client: ClientId, operation_digest: bytes, history_set_digest: bytes) -> Step:
     """Derive candidate and currency bounds from a plan (the table of PROTOCOL §3)."""
-    objects = tuple([part.object_id for part in plan.parts])
+    objects = tuple(map(_object_id, plan.parts))
     if plan.repaired is not None:
         bounds = (plan.repaired.timestamp,) * len(objects)
         return Step(plan.kind, plan.repaired, objects, bounds, plan.repaired if plan.settles else None)
@@ -252,4 +301,7 @@ def set_up(plan: Plan, *, client: ClientId, operation_digest: bytes, history_set
 
 def views_of(quorums: QuorumSystem, histories: Sequence[ObjectHistories]) -> dict[ObjectId, View]:
     """Count each history set of a request."""
-    return {each.object_id: View(quorums, each) for each in histories}
+    views = {}
+    for each in histories:
+        views[each.object_id] = View(quorums, each)
+    return views

@@ -17,14 +17,23 @@ from typing import Final, Protocol
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
+from fivefold.protocol.actions import Ask
 from fivefold.protocol.classify import classify, plan_operation, plan_repair, views_of
 from fivefold.protocol.history import decode_history, make_histories
-from fivefold.protocol.knowledge import Knowledge, column
+from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, decode_vote, encode, request_frame
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
 from fivefold.protocol.records import INITIAL_HISTORY, Request, Vote
-from fivefold.protocol.rounds import Purpose, Round, accepted_by, agreement, declined_reason, histories_of, result_of
+from fivefold.protocol.rounds import (
+    Purpose,
+    Round,
+    accepted_by,
+    agreed_results,
+    agreement,
+    declined_reason,
+    histories_of,
+)
 from fivefold.protocol.steps import Kind, Missing
 
 INLINE_REPAIRS_AT_ONCE: Final = 3
@@ -37,8 +46,8 @@ class Driver(Protocol):
     knowledge: Knowledge
     random: Random
 
-    def emit(self, invocation: Invocation, round_: Round, frames: list[tuple[int, bytes]]) -> None:
-        """Send frames (server, frame)."""
+    def emit(self, asks: list[Ask]) -> None:
+        """Send frames."""
         ...
 
     def next_number(self, invocation: Invocation, round_: Round) -> int:
@@ -146,7 +155,7 @@ class Invocation:
 
     def _open(self, now_ns: int, purpose: Purpose, request: Request) -> Round:
         knowledge = self._driver.knowledge
-        round_ = self._round = Round(now_ns, purpose, request, knowledge.authenticators(request.sets))
+        round_ = self._round = Round(now_ns, purpose, request, knowledge.proofs(request.sets))
         order = knowledge.order(self.objects[0])
         servers = order[: knowledge.quorums.q]
         if knowledge.slow:
@@ -162,12 +171,12 @@ class Invocation:
     def _send(self, round_: Round, servers: Sequence[int]) -> None:
         """One frame to each server: the body is the same for all, the column of MACs is each one's own."""
         number = self._driver.next_number(self, round_)
-        frames = []
+        asks = []
         for server in servers:
             round_.sent[server] = round_.sent.get(server, 0) + 1
             round_.busy.discard(server)
-            frames.append((server, request_frame(number, round_.body, column(round_.authenticators, server))))
-        self._driver.emit(self, round_, frames)
+            asks.append(Ask(server, request_frame(number, round_.body, round_.columns[server])))
+        self._driver.emit(asks)
 
     def _sleep(self, until_ns: int) -> None:
         self.wake_at_ns = min(until_ns, self.deadline_ns)
@@ -334,7 +343,7 @@ class Invocation:
             self._act(now_ns, has_failed=self.repairs > INLINE_REPAIRS_AT_ONCE)
             return True
         quorums = self._driver.knowledge.quorums
-        agreed = agreement([(server, result_of(round_.votes[server])) for server in accepted])
+        agreed = agreed_results(round_, accepted)
         if len(agreed[0]) <= quorums.b:
             return False
         if len(agreed) > 1 and len(agreed[1]) > quorums.b:

@@ -36,15 +36,19 @@ def execute(
     record it together. ``time`` is the logical time of the candidate that an update makes; queries are not recorded.
     """
     objects = operation.objects
-    states = tuple([versions[name].state for name in objects])
-    recorded = versions[objects[0] if len(objects) == 1 else min(objects)]
+    recorded = versions[min(objects)]
+    states: tuple[bytes, ...] = ()
+    for name in objects:
+        states += (versions[name].state,)
     answers: list[bytes] = []
     fresh: list[Outcome] = []
     has_changed = False
     room = ANSWERS_BYTES_MAX
     for call in operation.calls:
-        key = b"" if is_query else _key_of(client, call)
-        answer = None if is_query else _recorded(key, call, recorded)
+        key, answer = b"", None
+        if not is_query:
+            key = _key_of(client, call)
+            answer = _recorded(key, call, recorded)
         if answer is None and call.method == CANCEL:
             answer, has_changed = CANCELLED, True
             fresh.append(Outcome(key, answer))
@@ -62,9 +66,10 @@ def execute(
     if is_query or not has_changed:
         return Result(tuple(answers), None)
     outcomes = tuple(fresh)
-    pairs = zip(objects, states, strict=True)
-    changed = [append_outcomes(versions[name], time, state, outcomes) for name, state in pairs]
-    return Result(tuple(answers), tuple(changed))
+    changed: tuple[Version, ...] = ()
+    for name, state in zip(objects, states, strict=True):
+        changed += (append_outcomes(versions[name], time, state, outcomes),)
+    return Result(tuple(answers), changed)
 
 
 def _key_of(client: ClientId, call: Call) -> bytes:

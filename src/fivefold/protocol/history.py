@@ -7,7 +7,7 @@ where somebody has to look inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -81,13 +81,6 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ReplicaHistory)
 
 
-def encode_history(object_id: ObjectId, history: ReplicaHistory) -> bytes:
-    """Canonical bytes of an object's history that is not the initial one."""
-    data = _encoder.encode(history)
-    _remember(object_id, data, history)
-    return data
-
-
 MEMO_BYTES_MAX: Final = 32 * 1024
 """Histories longer than this are decoded anew every time: liars must not fill the memo with huge ones."""
 MEMO_TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -95,17 +88,43 @@ MEMO_TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
 MEMO_ENTRIES_MAX: Final = 4096
 
 
-class _Memo:
-    """Decoded histories: a cache of a pure function, so what it holds changes nothing."""
+class _Read:
+    """One history that was decoded before, and its digest once somebody has asked for it."""
 
-    __slots__ = ("histories", "size")
+    __slots__ = ("digest", "history")
+
+    def __init__(self, history: ReplicaHistory) -> None:
+        self.history = history
+        self.digest: bytes | None = None
+
+
+class _Memo:
+    """Histories read lately: a cache of two pure functions, so what it holds changes nothing."""
+
+    __slots__ = ("read", "size")
 
     def __init__(self) -> None:
-        self.histories: dict[tuple[ObjectId, bytes], ReplicaHistory] = {}
+        self.read: dict[tuple[ObjectId, bytes], _Read] = {}
         self.size = 0
+
+    def add(self, object_id: ObjectId, data: bytes, history: ReplicaHistory) -> None:
+        """Remember a history that honest servers may have written."""
+        if len(data) <= MEMO_BYTES_MAX:
+            if len(self.read) >= MEMO_ENTRIES_MAX or self.size > MEMO_TOTAL_BYTES_MAX:
+                self.read.clear()
+                self.size = 0
+            self.size += len(data)
+            self.read[(object_id, data)] = _Read(history)
 
 
 _memo = _Memo()
+
+
+def encode_history(object_id: ObjectId, history: ReplicaHistory) -> bytes:
+    """Canonical bytes of an object's history that is not the initial one."""
+    data = _encoder.encode(history)
+    _memo.add(object_id, data, history)
+    return data
 
 
 def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
@@ -114,20 +133,12 @@ def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
     Raises:
         PeerViolation: bytes that no honest server would have written.
     """
-    history = _memo.histories.get((object_id, data))
-    if history is None:
-        history = _decode(object_id, data)
-        _remember(object_id, data, history)
+    read = _memo.read.get((object_id, data))
+    if read is not None:
+        return read.history
+    history = _decode(object_id, data)
+    _memo.add(object_id, data, history)
     return history
-
-
-def _remember(object_id: ObjectId, data: bytes, history: ReplicaHistory) -> None:
-    if len(data) <= MEMO_BYTES_MAX:
-        if len(_memo.histories) >= MEMO_ENTRIES_MAX or _memo.size > MEMO_TOTAL_BYTES_MAX:
-            _memo.histories.clear()
-            _memo.size = 0
-        _memo.size += len(data)
-        _memo.histories[(object_id, data)] = history
 
 
 def _decode(object_id: ObjectId, data: bytes) -> ReplicaHistory:
@@ -169,6 +180,15 @@ def _check_entry(object_id: ObjectId, entry: Entry) -> None:
 
 def history_digest(object_id: ObjectId, data: bytes) -> bytes:
     """What authenticators are over: the object's id and the history, so that neither can be swapped (§2)."""
+    read = _memo.read.get((object_id, data))
+    if read is None:
+        return _digest(object_id, data)
+    if read.digest is None:
+        read.digest = _digest(object_id, data)
+    return read.digest
+
+
+def _digest(object_id: ObjectId, data: bytes) -> bytes:
     name = object_id.encode()
     return digest(len(name).to_bytes(2, "big") + name + data)
 
@@ -176,7 +196,7 @@ def history_digest(object_id: ObjectId, data: bytes) -> bytes:
 # --- object history sets --------------------------------------------------------------------------------------
 
 
-def without(histories: ObjectHistories, servers: frozenset[int] | set[int]) -> ObjectHistories:
+def without(histories: ObjectHistories, servers: Set[int]) -> ObjectHistories:
     """The set with some servers' histories treated as initial."""
     kept = [INITIAL_HISTORY if s in servers else histories.of(s) for s in range(len(histories.holders))]
     return make_histories(histories.object_id, kept)
@@ -194,6 +214,9 @@ def empty_histories(object_id: ObjectId, n: int) -> ObjectHistories:
     return ObjectHistories(object_id, (), bytes(n))
 
 
+_INDICES: Final = bytes(range(1, 256))
+
+
 def check_histories(histories: ObjectHistories, n: int) -> None:
     """Refuse a set that :func:`make_histories` would not have made.
 
@@ -202,12 +225,9 @@ def check_histories(histories: ObjectHistories, n: int) -> None:
     """
     if len(histories.holders) != n or len(histories.histories) > n:
         raise PeerViolation("histories-malformed")
-    seen = 0
-    for index in histories.holders:
-        if index > seen + 1:
-            raise PeerViolation("histories-not-canonical")
-        seen = max(seen, index)
-    if seen != len(histories.histories) or not all(histories.histories):
+    distinct = len(histories.histories)
+    # In the order in which they first occur, the indices are 1, 2, 3, ... up to the number of distinct histories.
+    if bytes(dict.fromkeys(histories.holders.replace(b"\0", b""))) != _INDICES[:distinct]:
         raise PeerViolation("histories-not-canonical")
-    if seen > 1 and len(set(histories.histories)) != seen:
+    if not all(histories.histories) or (distinct > 1 and len(set(histories.histories)) != distinct):
         raise PeerViolation("histories-not-canonical")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 
-from fivefold.protocol.authenticators import MAC_BYTES
+from fivefold.protocol.authenticators import MAC_BYTES, columns
 from fivefold.protocol.classify import View
 from fivefold.protocol.history import decode_history, make_histories, time_of
 from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
@@ -90,15 +91,16 @@ class Knowledge:
             if len(tail) != expected:
                 self.strike(server, "malformed")
                 tails = {s: t for s, t in tails.items() if len(t) == expected}
-        offset = 0
+        start = 0
         for object_id, history in zip(objects, vote.histories, strict=True):
             known = self.of(object_id)
             known.fitted = None
+            histories, authenticators = known.histories, known.authenticators
+            end = start + size if history else start
             for server, tail in tails.items():
-                known.histories[server] = history
-                known.authenticators[server] = tail[offset : offset + size] if history else b""
-            if history:
-                offset += size
+                histories[server] = history
+                authenticators[server] = tail[start:end]
+            start = end
         for culled in vote.culled:
             for server in tails:
                 self._note_cull(culled, server)
@@ -106,14 +108,15 @@ class Knowledge:
 
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
         """All servers of the last round, at least q, cast one vote: condition the next operation on just that."""
-        chosen = {server for server in servers if not self._is_doubted(server)}
+        chosen = [server for server in servers if not self._is_doubted(server)] if self._has_doubts() else servers
         if len(chosen) < self.quorums.q:
             return
-        chosen = set(sorted(chosen, key=servers.index)[: self.quorums.q])
+        holders = bytearray(self.quorums.n)
+        for server in chosen[: self.quorums.q]:
+            holders[server] = 1
         for object_id, history in zip(objects, vote.histories, strict=True):
             if history:
-                held = [history if server in chosen else INITIAL_HISTORY for server in range(self.quorums.n)]
-                self.of(object_id).fitted = make_histories(object_id, held)
+                self.of(object_id).fitted = ObjectHistories(object_id, (history,), bytes(holders))
 
     def trusted(self, object_id: ObjectId) -> ObjectHistories:
         """The history set to classify: all but those of the excluded and, where enough remain, of the suspected."""
@@ -153,14 +156,12 @@ class Knowledge:
         repairable = View(self.quorums, histories).repairable
         return time_of(repairable[0].timestamp) if repairable else 0
 
-    def authenticators(self, sets: Iterable[ObjectHistories]) -> list[bytes]:
-        """The authenticators that prove the sets, in the order in which a request's proof lists them."""
-        return [
-            self.of(each.object_id).authenticators[server]
-            for each in sets
-            for server, index in enumerate(each.holders)
-            if index
-        ]
+    def proofs(self, sets: Iterable[ObjectHistories]) -> list[bytes]:
+        """For each server the MACs that prove the sets to it, in the order of a request's proof."""
+        found: list[bytes] = []
+        for each in sets:
+            found += compress(self.of(each.object_id).authenticators, each.holders)
+        return columns(found, self.quorums.n)
 
     def _doubtful(self, known: Known) -> set[int]:
         """Servers whose histories are left out: excluded ones always, doubted ones only while q others come first.
@@ -252,9 +253,3 @@ class Knowledge:
             for server in range(self.quorums.n)
             if self._culled_by[server] or self._strikes[server] or server in self.slow
         ]
-
-
-def column(authenticators: list[bytes], receiver: int) -> bytes:
-    """The proof for one server: its MAC of each authenticator."""
-    start, end = receiver * MAC_BYTES, (receiver + 1) * MAC_BYTES
-    return b"".join([each[start:end] for each in authenticators])

@@ -14,7 +14,8 @@ what the encoder would not have written is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from operator import attrgetter
+from struct import Struct
 from typing import Final, TypeVar
 
 import msgspec
@@ -36,7 +37,10 @@ REPLY: Final = 2
 SYNC: Final = 3
 SYNC_REPLY: Final = 4
 
-_HEAD_BYTES: Final = 1 + 8 + 4
+_object_id: Final = attrgetter("object_id")
+_head: Final = Struct(">BQI")
+_pack_head, _unpack_head = _head.pack, _head.unpack_from
+_HEAD_BYTES: Final = _head.size
 
 
 SUCCESS: Final = 0
@@ -77,7 +81,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, name: str) -> T:
 
 def request_frame(number: int, body: bytes, proof: bytes) -> bytes:
     """Frame a request: the body is the same for all servers, the proof is each server's own."""
-    return b"".join((b"\x01", number.to_bytes(8, "big"), len(body).to_bytes(4, "big"), body, proof))
+    return b"".join((_pack_head(REQUEST, number, len(body)), body, proof))
 
 
 def split(frame: bytes, kind: int) -> tuple[int, bytes, bytes]:
@@ -88,10 +92,11 @@ def split(frame: bytes, kind: int) -> tuple[int, bytes, bytes]:
     """
     if len(frame) < _HEAD_BYTES or frame[0] != kind:
         raise PeerViolation("frame-malformed")
-    end = _HEAD_BYTES + int.from_bytes(frame[9:13], "big")
+    _, number, size = _unpack_head(frame)
+    end = _HEAD_BYTES + size
     if end > len(frame):
         raise PeerViolation("frame-truncated")
-    return int.from_bytes(frame[1:9], "big"), frame[_HEAD_BYTES:end], frame[end:]
+    return number, frame[_HEAD_BYTES:end], frame[end:]
 
 
 def decode_request(body: bytes, n: int) -> Request:
@@ -101,16 +106,22 @@ def decode_request(body: bytes, n: int) -> Request:
         PeerViolation: anything else.
     """
     request = _decode(_request_decoder, body, "request")
-    objects = [each.object_id for each in request.sets]
     objects_max = limits.OPERATION_OBJECTS_MAX if request.operation else limits.REPAIR_OBJECTS_MAX
-    if not 1 <= len(objects) <= objects_max:
+    if not 1 <= len(request.sets) <= objects_max:
         raise PeerViolation("request-objects")
-    if any(left >= right for left, right in pairwise(objects)) or request.target not in objects:
-        raise PeerViolation("request-objects")
+    previous = ""
+    is_named = False
     for each in request.sets:
-        if len(each.object_id.encode()) > limits.OBJECT_ID_BYTES_MAX:
+        name = each.object_id
+        if name <= previous:
+            raise PeerViolation("request-objects")
+        if len(name) > limits.OBJECT_ID_BYTES_MAX or len(name.encode()) > limits.OBJECT_ID_BYTES_MAX:
             raise PeerViolation("object-id-too-long")
+        is_named = is_named or name == request.target
+        previous = name
         check_histories(each, n)
+    if not is_named:
+        raise PeerViolation("request-objects")
     return request
 
 
@@ -121,7 +132,7 @@ def decode_operation(request: Request) -> Operation:
         PeerViolation: not canonical, over a limit, or about other objects than the request's sets.
     """
     operation = _decode(_operation_decoder, request.operation, "operation")
-    if sorted(operation.objects) != [each.object_id for each in request.sets]:
+    if sorted(operation.objects) != list(map(_object_id, request.sets)):
         raise PeerViolation("operation-objects")
     if request.target != request.sets[0].object_id:
         raise PeerViolation("operation-target")
@@ -132,7 +143,7 @@ def decode_operation(request: Request) -> Operation:
             raise PeerViolation("call-malformed")
         if len(call.arguments) > limits.ARGUMENTS_BYTES_MAX or len(call.method.encode()) > limits.METHOD_BYTES_MAX:
             raise PeerViolation("call-too-large")
-    if len({call.id for call in operation.calls}) != len(operation.calls):
+    if len(operation.calls) > 1 and len({call.id for call in operation.calls}) != len(operation.calls):
         raise PeerViolation("call-ids-repeated")
     return operation
 
@@ -142,7 +153,7 @@ def decode_operation(request: Request) -> Operation:
 
 def reply_frame(number: int, vote: bytes, authenticators: Sequence[bytes]) -> bytes:
     """Frame a reply."""
-    return b"".join((b"\x02", number.to_bytes(8, "big"), len(vote).to_bytes(4, "big"), vote, *authenticators))
+    return b"".join((_pack_head(REPLY, number, len(vote)), vote, *authenticators))
 
 
 def decode_vote(data: bytes) -> Vote:

@@ -16,17 +16,32 @@ class Replica:
     Attributes:
         object_id: the object.
         history: canonical bytes of the replica history.
+        entries: the replica history.
+        latest: the greatest timestamp accepted.
         versions: encoded versions by timestamp: those of the history's candidates, and some pruned ones.
         authenticator: n MACs over the history; None until somebody needs them.
         sequence: the last transaction that wrote the object; what is shown of it must wait for that.
     """
 
-    __slots__ = ("_deleted", "_pruned", "_put", "authenticator", "history", "object_id", "sequence", "versions")
+    __slots__ = (
+        "_deleted",
+        "_pruned",
+        "_put",
+        "authenticator",
+        "entries",
+        "history",
+        "latest",
+        "object_id",
+        "sequence",
+        "versions",
+    )
 
     def __init__(self, object_id: ObjectId, record: ObjectRecord | None) -> None:
         """Take the object up from the store; None stands for one that was never written."""
         self.object_id = object_id
         self.history = record.history if record else INITIAL_HISTORY
+        self.entries = decode_history(object_id, self.history)
+        self.latest = self.entries[-1].candidate.timestamp
         self.versions: dict[bytes, bytes] = dict(record.versions) if record else {}
         self.authenticator: bytes | None = None
         self.sequence = 0
@@ -35,23 +50,15 @@ class Replica:
         self._deleted: tuple[bytes, ...] = ()
 
     @property
-    def entries(self) -> ReplicaHistory:
-        """The replica history."""
-        return decode_history(self.object_id, self.history)
-
-    @property
     def digest(self) -> bytes:
         """What the authenticator is over."""
         return history_digest(self.object_id, self.history)
 
-    @property
-    def latest(self) -> LogicalTimestamp:
-        """The greatest timestamp accepted."""
-        return self.entries[-1].candidate.timestamp
-
     def holds(self, candidate: Candidate) -> bool:
         """Whether the candidate is in the history."""
         timestamp = candidate.timestamp
+        if timestamp > self.latest:
+            return False
         for entry in self.entries:  # noqa: SIM110 (the hot path: a generator costs more)
             if entry.candidate.timestamp == timestamp and entry.candidate == candidate:
                 return True
@@ -59,7 +66,7 @@ class Replica:
 
     def entry_at(self, timestamp: LogicalTimestamp) -> Entry | None:
         """The history's entry with this timestamp, if there is one."""
-        for entry in self.entries:
+        for entry in reversed(self.entries):
             if entry.candidate.timestamp == timestamp:
                 return entry
         return None
@@ -68,11 +75,10 @@ class Replica:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""
         entries = self.entries
         kept = prune(self.object_id, entries, kind, candidate)
-        timestamp = candidate.timestamp
         if version is not None:
-            self.versions[timestamp] = version
-            self._put = (*self._put, (timestamp, version))
-        if len(kept) < len(entries):
+            self.versions[candidate.timestamp] = version
+            self._put += ((candidate.timestamp, version),)
+        if kept is not entries:
             self._forget(entries[: len(entries) - len(kept)], now_ns)
         self._set((*kept, Entry(candidate, False)))
 
@@ -86,17 +92,21 @@ class Replica:
         return True
 
     def _set(self, entries: ReplicaHistory) -> None:
+        self.entries = entries
+        self.latest = entries[-1].candidate.timestamp
         self.history = encode_history(self.object_id, entries)
         self.authenticator = None
 
     def _forget(self, pruned: ReplicaHistory, now_ns: int) -> None:
         """Keep a few versions of pruned candidates for slow syncs and repeated requests; drop the rest."""
         queue = self._pruned if self._pruned is not None else []
-        queue.extend((now_ns, e.candidate.timestamp) for e in pruned if e.candidate.timestamp in self.versions)
+        for entry in pruned:
+            if entry.candidate.timestamp in self.versions:
+                queue.append((now_ns, entry.candidate.timestamp))
         while queue and (len(queue) > KEPT_VERSIONS or queue[0][0] + KEPT_VERSIONS_AGE_NS < now_ns):
             _, timestamp = queue.pop(0)
             if self.versions.pop(timestamp, None) is not None:
-                self._deleted = (*self._deleted, timestamp)
+                self._deleted += (timestamp,)
         self._pruned = queue or None
 
     def written(self, sequence: int) -> Write:
@@ -121,7 +131,10 @@ def prune(object_id: ObjectId, entries: ReplicaHistory, kind: Kind, candidate: C
     """
     if kind is Kind.METHOD or (kind is Kind.INLINE_METHOD and candidate.is_method):
         bound = candidate.part(object_id).conditioned_on
-        return tuple([entry for entry in entries if entry.candidate.timestamp >= bound])
+        for position, entry in enumerate(entries):
+            if entry.candidate.timestamp >= bound:
+                return entries[position:]
+        return ()
     return entries
 
 

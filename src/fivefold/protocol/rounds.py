@@ -25,6 +25,8 @@ class Round:
     """One request and its replies.
 
     Attributes:
+        body: the request, the same for all servers.
+        columns: each server's proof.
         votes: each server's vote.
         read: the distinct votes by the bytes they came in, each decoded once.
         tails: the authenticators behind each server's vote.
@@ -34,9 +36,9 @@ class Round:
     """
 
     __slots__ = (
-        "authenticators",
         "body",
         "busy",
+        "columns",
         "conditioned_time",
         "numbers",
         "objects",
@@ -54,7 +56,7 @@ class Round:
         now_ns: int,
         purpose: Purpose,
         request: Request,
-        authenticators: list[bytes],
+        columns: list[bytes],
     ) -> None:
         """Encode the request once for all servers."""
         self.purpose = purpose
@@ -62,7 +64,7 @@ class Round:
         self.resent_ns = now_ns
         self.body = encode(request)
         self.objects = [each.object_id for each in request.sets]
-        self.authenticators = authenticators
+        self.columns = columns
         self.conditioned_time = 0
         self.numbers: list[int] = []
         self.sent: dict[int, int] = {}
@@ -86,6 +88,8 @@ def declined_reason(round_: Round, b: int) -> str | None:
 
 def accepted_by(round_: Round) -> list[int]:
     """The servers that answered SUCCESS on the candidate that most did."""
+    if len(round_.read) == 1:  # the good case: all votes are the same
+        return [server for server, vote in round_.votes.items() if vote.status == SUCCESS]
     groups: dict[bytes, list[int]] = {}
     for server, vote in round_.votes.items():
         if vote.status == SUCCESS:
@@ -104,6 +108,13 @@ def agreement(results: list[tuple[int, tuple[tuple[bytes, ...], bytes]]]) -> lis
     for server, result in results:
         groups.setdefault(result, []).append(server)
     return sorted(groups.values(), key=len, reverse=True)
+
+
+def agreed_results(round_: Round, servers: list[int]) -> list[list[int]]:
+    """Some of the servers that have voted, grouped by equal results, the largest group first."""
+    if len(round_.read) == 1:
+        return [servers]
+    return agreement([(server, result_of(round_.votes[server])) for server in servers])
 
 
 def histories_of(round_: Round, n: int) -> list[ObjectHistories]:

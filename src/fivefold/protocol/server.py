@@ -8,9 +8,11 @@ on, so that nothing is accepted on the strength of a check made before a wait.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Final
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import NOTHING, Actions, Ask, Channel, ObjectRecord, Reply, Store
+from fivefold.protocol.actions import NOTHING, Actions, Ask, Channel, ObjectRecord, Reply, Store, Write
 from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, admit
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.cache import Cache
@@ -40,6 +42,9 @@ from fivefold.protocol.steps import Kind, Step
 from fivefold.protocol.synchronise import SyncTable
 from fivefold.protocol.versions import decode_version, encode_version, initial_version, trusted_version, version_digest
 
+_ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
+"""Names of counters."""
+
 
 class Server:
     """One replica of everything.
@@ -58,13 +63,19 @@ class Server:
         access: AccessPolicy,
         *,
         cached_objects_max: int = 100_000,
+        waits_for_store: bool = True,
     ) -> None:
-        """Start with an empty cache; objects are loaded when first needed."""
+        """Start with an empty cache; objects are loaded when first needed.
+
+        ``waits_for_store`` is False where the store is gone with the process anyway: then what is staged before a reply
+        leaves is as durable as it will ever be.
+        """
         self.quorums, self.keys = quorums, keys
         self.index = keys.own_index
         self.counters: Counter[str] = Counter()
         self.storage_failure: str | None = None
         self._executor, self._access = executor, access
+        self._waits_for_store = waits_for_store
         self._replicas = Cache(cached_objects_max)
         self._loading: dict[ObjectId, list[Work | SyncWork]] = {}
         self._numbers: dict[Channel, int] = {}
@@ -138,10 +149,12 @@ class Server:
 
     def durable(self, now_ns: int, sequence: int) -> Actions:
         """The store has committed everything up to ``sequence``: replies that promised it may leave."""
+        if sequence <= self._durable:
+            return NOTHING
         released: list[Reply] = []
         for number in range(self._durable + 1, sequence + 1):
             released.extend(self._held.pop(number, ()))
-        self._durable = max(self._durable, sequence)
+        self._durable = sequence
         self._held_count -= len(released)
         self._send.extend(released)
         return self._flush()
@@ -179,7 +192,9 @@ class Server:
             return
         versions = self._versions(now_ns, work, step, replicas)
         settled = self._newly_settled(work, step, replicas)
-        if versions is None or self._is_loading(now_ns, work, [name for each in settled for name in each.objects]):
+        if versions is None:
+            return
+        if settled and self._is_loading(now_ns, work, [name for each in settled for name in each.objects]):
             return
         self._perform(now_ns, work, step, versions, settled)
 
@@ -199,7 +214,7 @@ class Server:
         """§4.3: a candidate already accepted is answered as it was; nothing is executed twice."""
         timestamp = step.candidate.timestamp
         for replica in replicas:
-            if timestamp not in replica.versions and not replica.holds(step.candidate):
+            if not replica.holds(step.candidate) and timestamp not in replica.versions:
                 return False
         self.counters["repeated"] += 1
         if work.operation is None:
@@ -246,13 +261,13 @@ class Server:
             timestamp = step.candidate.timestamp
             if step.kind is not Kind.INLINE_METHOD:
                 timestamp = step.candidate.part(replica.object_id).conditioned_on
-            key = (replica.object_id, timestamp)
             version = self._held_version(replica, timestamp)
-            if version is None and key in work.fetched:
-                version = decode_version(work.fetched[key])
             if version is None:
-                self._start_sync(now_ns, work, key)
-                return None
+                key = (replica.object_id, timestamp)
+                if key not in work.fetched:
+                    self._start_sync(now_ns, work, key)
+                    return None
+                version = decode_version(work.fetched[key])
             found.append(version)
         return found
 
@@ -291,8 +306,10 @@ class Server:
         result = execute(self._executor, work.client, operation, by_name, is_query=work.is_query, time=time)
         digest_of_versions = b""
         if result.versions is not None:
-            changed = dict(zip(operation.objects, result.versions, strict=True))
-            ordered = [changed[name] for name in step.objects]
+            ordered: Sequence[Version] = result.versions
+            if operation.objects != step.objects:
+                changed = dict(zip(operation.objects, result.versions, strict=True))
+                ordered = [changed[name] for name in step.objects]
             digest_of_versions = _joint_digest(ordered)
             self._accept(now_ns, step, [encode_version(version) for version in ordered], settled)
         self._reply(
@@ -314,7 +331,7 @@ class Server:
 
     def _accept(self, now_ns: int, step: Step, versions: list[bytes], settled: list[Candidate]) -> None:
         """Append the candidate everywhere, flag what became settled, and stage it all as one transaction."""
-        self.counters[f"accepted.{step.kind.value}"] += 1
+        self.counters[_ACCEPTED[step.kind]] += 1
         changed: dict[ObjectId, Replica] = {}
         for position, name in enumerate(step.objects):
             replica = self._replicas[name]
@@ -327,8 +344,12 @@ class Server:
                     changed[name] = self._replicas[name]
         assert changed, "a candidate held everywhere is answered again, not accepted again"
         self._sequence += 1
-        writes = tuple([changed[name].written(self._sequence) for name in sorted(changed)])
+        writes: tuple[Write, ...] = ()
+        for name in sorted(changed):
+            writes += (changed[name].written(self._sequence),)
         self._store.append(Store(self._sequence, writes))
+        if not self._waits_for_store:
+            self._durable = self._sequence
 
     # --- replies ----------------------------------------------------------------------------------------------
 
@@ -348,12 +369,18 @@ class Server:
         version_digest: bytes = b"",
     ) -> None:
         """Show the histories and their authenticators, but nothing that is not yet durable (§4.8)."""
-        replicas = [self._replicas[name] for name in work.names]
-        histories = tuple([replica.history for replica in replicas])
+        histories: tuple[bytes, ...] = ()
+        authenticators = []
+        sequence = 0
+        for name in work.names:
+            replica = self._replicas[name]
+            histories += (replica.history,)
+            if replica.history:
+                authenticators.append(self._authenticator(replica))
+            if replica.sequence > sequence:
+                sequence = replica.sequence
         vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
-        authenticators = [self._authenticator(replica) for replica in replicas if replica.history]
-        reply = Reply(work.channel, reply_frame(work.number, vote, authenticators))
-        self._release(reply, max([replica.sequence for replica in replicas]))
+        self._release(Reply(work.channel, reply_frame(work.number, vote, authenticators)), sequence)
 
     def _put_off(self, work: Work, reason: str) -> None:
         """BUSY shows no histories, so it need not wait for the disk."""
@@ -423,7 +450,7 @@ def _without_histories(work: Work, status: int, reason: str) -> Reply:
     return Reply(work.channel, reply_frame(work.number, vote, ()))
 
 
-def _joint_digest(versions: list[Version]) -> bytes:
+def _joint_digest(versions: Sequence[Version]) -> bytes:
     """One digest for the versions of all objects of an operation."""
     if len(versions) == 1:
         return version_digest(versions[0])

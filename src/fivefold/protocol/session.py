@@ -149,10 +149,10 @@ class Session:
         round_.numbers.append(self._numbers)
         return self._numbers
 
-    def emit(self, invocation: Invocation, round_: Round, frames: list[tuple[int, bytes]]) -> None:
+    def emit(self, asks: list[Ask]) -> None:
         """Send frames."""
-        self.messages_sent += len(frames)
-        self._send.extend([Ask(server, frame) for server, frame in frames])
+        self.messages_sent += len(asks)
+        self._send += asks
 
     def close_round(self, round_: Round) -> None:
         """Replies of the round are of no interest any more."""

@@ -13,6 +13,8 @@ from fivefold.protocol.records import Candidate, LogicalTimestamp, Part
 class Kind(Enum):
     """The five kinds of step."""
 
+    __hash__ = object.__hash__  # Enum's own is a call of a Python function
+
     METHOD = "METHOD"
     INLINE_METHOD = "INLINE_METHOD"
     COPY = "COPY"

@@ -98,7 +98,9 @@ def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[O
     """The next version: ``state``, with ``outcomes`` (at least one) recorded in its ring at logical ``time``."""
     number = version.number + len(outcomes)
     surplus = min(version.number, RING_ENTRIES) + len(outcomes) - RING_ENTRIES
-    ring = version.ring + b"".join([_ring_entry(time, outcome) for outcome in outcomes])
+    ring = version.ring
+    for outcome in outcomes:
+        ring += _ring_entry(time, outcome)
     horizon, offset = version.horizon, 0
     for _ in range(surplus):
         horizon = int.from_bytes(ring[offset + KEY_BYTES : offset + KEY_BYTES + 8], "big")

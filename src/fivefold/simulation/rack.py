@@ -10,10 +10,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply, Store, Write
-from fivefold.protocol.authenticators import AuthenticatorKeys, Culled
+from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, columns
 from fivefold.protocol.classify import plan_operation, plan_repair, set_up, views_of
 from fivefold.protocol.history import decode_history, history_digest, make_histories
-from fivefold.protocol.knowledge import column
 from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame, split
 from fivefold.protocol.operations import AccessPolicy, Call, ClientId, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
@@ -197,9 +196,8 @@ class Letter:
             plan = plan_repair(self.rack.quorums, self.request.target, views)
         if plan is None or isinstance(plan, Missing):
             return plan
-        parts = b"".join(history_digest(each.object_id, data) for each in self.sets for data in each.histories)
         operation_digest = digest(self.request.operation) if self.request.operation else NO_OPERATION
-        culled = Culled(self.request.target, self.sets, (), parts)
+        culled = Culled(self.request.target, self.sets, ())
         return set_up(plan, client=self.client, operation_digest=operation_digest, history_set_digest=culled.digest)
 
     def kind(self) -> Kind | None:
@@ -210,8 +208,9 @@ class Letter:
     def to(self, servers: Iterable[int]) -> dict[int, Vote]:
         """Deliver it to servers, in order; the votes of those that answered."""
         votes = {}
+        proofs = columns(self.proofs, self.rack.quorums.n)
         for server in servers:
-            frame = request_frame(1, encode(self.request), column(self.proofs, server))
+            frame = request_frame(1, encode(self.request), proofs[server])
             reply = self.rack.deliver(server, self.client, frame)
             if reply is not None:
                 _, vote, _ = split(reply, REPLY)

@@ -11,8 +11,8 @@ from typing import Final
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
+from fivefold.protocol.authenticators import columns
 from fivefold.protocol.history import history_digest, make_histories
-from fivefold.protocol.knowledge import column
 from fivefold.protocol.messages import encode, request_frame
 from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
@@ -208,8 +208,9 @@ class Villain:
 
     def _send(self, letter: Letter, receivers: list[int]) -> None:
         self._numbers += 1
+        proofs = columns(letter.authenticators, len(self.servers))
         for server in receivers:
-            self._throw(server, request_frame(self._numbers, letter.body, column(letter.authenticators, server)))
+            self._throw(server, request_frame(self._numbers, letter.body, proofs[server]))
 
     def _throw(self, server: int, frame: bytes) -> None:
         host = self.servers[server]

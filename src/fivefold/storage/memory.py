@@ -32,7 +32,7 @@ class MemoryStorage:
 
     def __init__(self, on_durable: OnDurable) -> None:
         self._on_durable = on_durable
-        self._recent: dict[str, ObjectRecord] = {}
+        self._recent: dict[str, tuple[bytes, dict[bytes, bytes]]] = {}  # history and versions
         self._packed: dict[str, bytes] = {}
         self._staged = 0
         self._told = 0
@@ -79,25 +79,29 @@ class MemoryStorage:
         self._packed.clear()
 
     def _find(self, object_id: str) -> ObjectRecord | None:
-        record = self._recent.get(object_id)
-        if record is None and (data := self._packed.get(object_id)) is not None:
-            record = _decode(zlib.decompress(data))
-        return record
+        recent = self._recent.get(object_id)
+        if recent is not None:
+            history, versions = recent
+            return ObjectRecord(history, tuple(sorted(versions.items())))
+        data = self._packed.get(object_id)
+        return None if data is None else _decode(zlib.decompress(data))
 
     def _apply(self, write: Write) -> None:
-        record = self._find(write.object_id)
-        versions = {} if record is None else dict(record.versions)
+        recent = self._recent.pop(write.object_id, None)
+        if recent is not None:
+            versions = recent[1]
+        else:
+            record = self._find(write.object_id)
+            versions = {} if record is None else dict(record.versions)
+            self._packed.pop(write.object_id, None)
         for timestamp in write.delete:
             versions.pop(timestamp, None)
         versions.update(write.put)
-        self._recent.pop(write.object_id, None)
-        self._packed.pop(write.object_id, None)
-        self._recent[write.object_id] = ObjectRecord(write.history, tuple(sorted(versions.items())))
+        self._recent[write.object_id] = (write.history, versions)
         if len(self._recent) > RECENT_OBJECTS_MAX:
-            self._pack(next(iter(self._recent)))
-
-    def _pack(self, object_id: str) -> None:
-        self._packed[object_id] = zlib.compress(_encode(self._recent.pop(object_id)), 1)
+            oldest = next(iter(self._recent))
+            self._packed[oldest] = zlib.compress(_encode(self._find(oldest)), 1)
+            del self._recent[oldest]
 
     def _tell(self) -> None:
         if self._is_telling:

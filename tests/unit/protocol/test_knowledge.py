@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fivefold.protocol import knowledge as module
+from fivefold.protocol.authenticators import columns
 from fivefold.protocol.history import Entry, encode_history
-from fivefold.protocol.knowledge import Knowledge, column
+from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX
 from fivefold.protocol.messages import Vote
 from fivefold.protocol.quorums import QuorumSystem
@@ -49,7 +50,7 @@ def test_histories_and_authenticators_are_taken_over() -> None:
     found = Knowledge(SIX)
     found.absorb([A, B], vote(history(1), history(1, B)), tails(2, count=2))
     assert found.of(A).histories[2] == history(1)
-    assert found.authenticators([found.trusted(A), found.trusted(B)]) == [b"\x02" * 96, b"\x02" * 96]
+    assert found.proofs([found.trusted(A), found.trusted(B)]) == [b"\x02" * 32] * 6
 
 
 def test_an_initial_history_needs_no_authenticator() -> None:
@@ -71,7 +72,8 @@ def test_authenticators_of_another_length_are_a_strike(length: int) -> None:
 def test_the_column_of_a_server_is_its_mac_of_each_authenticator() -> None:
     """16 bytes of each, at its own place."""
     first, second = bytes(range(96)), bytes(range(96, 192))
-    assert column([first, second], 1) == first[16:32] + second[16:32]
+    assert columns([first, second], 6)[1] == first[16:32] + second[16:32]
+    assert columns([], 6) == [b""] * 6
 
 
 def test_q_equal_histories_fit() -> None:

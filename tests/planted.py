@@ -217,7 +217,7 @@ def rejections_written() -> list[Patch]:
     def execute(executor: Any, client_id: Any, operation: Any, versions: Any, *, is_query: bool, time: int) -> Any:
         result = honest(executor, client_id, operation, versions, is_query=is_query, time=time)
         if result.versions is None and not is_query:
-            return msgspec.structs.replace(result, versions=tuple(versions[name] for name in operation.objects))
+            return msgspec.structs.replace(result, versions=tuple(versions.values()))
         return result
 
     return [(server, "execute", execute)]
@@ -435,7 +435,7 @@ def flags_only_in_memory() -> list[Patch]:
         honest(self, now_ns, step, versions, [])
         for each in settled:
             for name in each.objects:
-                self._replicas[name].flag_settled(each)
+                self._replicas.hot[name].flag_settled(each)
 
     return [(server.Server, "_accept", accept)]
 

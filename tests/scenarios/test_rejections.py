@@ -251,7 +251,7 @@ def test_a_full_disk_answers_at_once() -> None:
     first = Letter(rack, X, now(rack, []), operation=op("add", b"+"))
     assert first.to([0]) == {}
     rack.servers[0].storage_failure = "no space left"
-    held = {A: {0: rack.servers[0]._replicas[A].history}}
+    held = {A: {0: rack.servers[0]._replicas.hot[A].history}}
     vote = Letter(rack, Y, held).to([0]).get(0)
     assert vote is not None
     assert vote.status == BUSY

@@ -28,7 +28,6 @@ from fivefold.protocol.steps import Kind, Missing, Plan, Step
 # For map and sort: each loop over a comprehension costs a call of a Python function.
 _timestamp: Final = attrgetter("timestamp")
 _candidate: Final = attrgetter("candidate")
-_object_id: Final = attrgetter("object_id")
 
 
 class View:
@@ -283,10 +282,10 @@ def is_settled(quorums: QuorumSystem, candidate: Candidate, at: ObjectId, views:
 
 def set_up(plan: Plan, *, client: ClientId, operation_digest: bytes, history_set_digest: bytes) -> Step:
     """Derive candidate and currency bounds from a plan (the table of PROTOCOL §3)."""
-    objects = tuple(map(_object_id, plan.parts))
+    parts = plan.parts
     if plan.repaired is not None:
-        bounds = (plan.repaired.timestamp,) * len(objects)
-        return Step(plan.kind, plan.repaired, objects, bounds, plan.repaired if plan.settles else None)
+        bounds = (plan.repaired.timestamp,) * len(parts)
+        return Step(plan.kind, plan.repaired, parts, bounds, plan.repaired if plan.settles else None)
     is_new_barrier = plan.kind is Kind.BARRIER
     timestamp = make_timestamp(
         1 + time_of(max(plan.latests)),
@@ -295,8 +294,8 @@ def set_up(plan: Plan, *, client: ClientId, operation_digest: bytes, history_set
         operation_digest=operation_digest if plan.kind is Kind.METHOD else NO_OPERATION,
         history_set_digest=history_set_digest,
     )
-    bounds = (timestamp,) * len(objects) if is_new_barrier else plan.latests
-    return Step(plan.kind, Candidate(timestamp, plan.parts), objects, bounds)
+    bounds = (timestamp,) * len(parts) if is_new_barrier else plan.latests
+    return Step(plan.kind, Candidate(timestamp, parts), parts, bounds)
 
 
 def views_of(quorums: QuorumSystem, histories: Sequence[ObjectHistories]) -> dict[ObjectId, View]:

@@ -66,9 +66,10 @@ def execute(
     if is_query or not has_changed:
         return Result(tuple(answers), None)
     outcomes = tuple(fresh)
+    by_name = dict(zip(objects, states, strict=True))
     changed: tuple[Version, ...] = ()
-    for name, state in zip(objects, states, strict=True):
-        changed += (append_outcomes(versions[name], time, state, outcomes),)
+    for name, version in versions.items():
+        changed += (append_outcomes(version, time, by_name[name], outcomes),)
     return Result(tuple(answers), changed)
 
 

@@ -153,8 +153,8 @@ class Result(Struct, frozen=True, gc=False):
 
     Attributes:
         answers: one for each call.
-        versions: the new version of each object in the order of the operation's objects; None if nothing is written:
-            for queries, for calls found in the ring, and where every call was rejected.
+        versions: the new versions in the order in which the old ones were given; None if nothing is written: for
+            queries, for calls found in the ring, and where every call was rejected.
     """
 
     answers: tuple[bytes, ...]

@@ -179,7 +179,7 @@ class Server:
         if step is None:
             self._reply(work, FAIL)
             return
-        replicas = [self._replicas[name] for name in step.objects]
+        replicas = [self._replicas.hot[part.object_id] for part in step.parts]
         if not work.is_query and self._answer_again(work, step, replicas):
             return
         # Currency (§4.4): an older version must not be built upon, whatever the client believes.
@@ -236,7 +236,7 @@ class Server:
             return
         versions = {}
         for name in operation.objects:
-            data = self._held_version(self._replicas[name], self._replicas[name].latest)
+            data = self._held_version(self._replicas.hot[name], self._replicas.hot[name].latest)
             if data is None:
                 self._reply(work, FAIL)
                 return
@@ -257,10 +257,8 @@ class Server:
         found: list[Version] = []
         if step.kind is Kind.BARRIER or step.kind is Kind.INLINE_BARRIER:
             return found
-        for replica in replicas:
-            timestamp = step.candidate.timestamp
-            if step.kind is not Kind.INLINE_METHOD:
-                timestamp = step.candidate.part(replica.object_id).conditioned_on
+        for replica, part in zip(replicas, step.parts, strict=True):
+            timestamp = step.candidate.timestamp if step.kind is Kind.INLINE_METHOD else part.conditioned_on
             version = self._held_version(replica, timestamp)
             if version is None:
                 key = (replica.object_id, timestamp)
@@ -276,8 +274,8 @@ class Server:
         if step.candidate.timestamp[8] or work.is_query:
             return []
         settled = [] if step.settled is None else [step.settled]
-        for replica in replicas:
-            base = step.candidate.part(replica.object_id).base_or_conditioned_on
+        for replica, part in zip(replicas, step.parts, strict=True):
+            base = part.base_or_conditioned_on
             entry = replica.entry_at(base)
             if entry is not None:
                 if entry.candidate.is_multi and not entry.is_settled:
@@ -296,34 +294,28 @@ class Server:
                 self.counters["rejected.history-full"] += 1
                 self._put_off(work, "the history is full of candidates that are not established")
                 return
-            self._accept(now_ns, step, [encode_version(version) for version in versions], settled)
+            self._accept(now_ns, step, list(map(encode_version, versions)), settled)
             self._reply(work, SUCCESS, candidate=step.candidate.timestamp)
             return
         operation = work.operation
         assert operation is not None, "METHOD is planned for operations only"
-        by_name = dict(zip(step.objects, versions, strict=True))
-        time = time_of(step.candidate.timestamp)
-        result = execute(self._executor, work.client, operation, by_name, is_query=work.is_query, time=time)
-        digest_of_versions = b""
-        if result.versions is not None:
-            ordered: Sequence[Version] = result.versions
-            if operation.objects != step.objects:
-                changed = dict(zip(operation.objects, result.versions, strict=True))
-                ordered = [changed[name] for name in step.objects]
-            digest_of_versions = _joint_digest(ordered)
-            self._accept(now_ns, step, [encode_version(version) for version in ordered], settled)
-        self._reply(
-            work,
-            SUCCESS,
-            answers=result.answers,
-            candidate=step.candidate.timestamp,
-            version_digest=digest_of_versions,
+        by_name: dict[ObjectId, Version] = {}
+        for part, version in zip(step.parts, versions, strict=True):
+            by_name[part.object_id] = version
+        timestamp = step.candidate.timestamp
+        result = execute(
+            self._executor, work.client, operation, by_name, is_query=work.is_query, time=time_of(timestamp)
         )
+        joint = b""
+        if result.versions is not None:
+            joint = _joint_digest(result.versions)
+            self._accept(now_ns, step, list(map(encode_version, result.versions)), settled)
+        self._reply(work, SUCCESS, answers=result.answers, candidate=timestamp, version_digest=joint)
 
     def _has_room(self, work: Work, step: Step) -> bool:
         """Whether the histories can take one more candidate, and one more of this client's."""
         for name in step.objects:
-            entries = self._replicas[name].entries
+            entries = self._replicas.hot[name].entries
             own = sum(client_of(entry.candidate.timestamp) == work.client for entry in entries)
             if len(entries) >= HISTORY_CANDIDATES_MAX or own >= CLIENT_CANDIDATES_MAX:
                 return False
@@ -333,15 +325,15 @@ class Server:
         """Append the candidate everywhere, flag what became settled, and stage it all as one transaction."""
         self.counters[_ACCEPTED[step.kind]] += 1
         changed: dict[ObjectId, Replica] = {}
-        for position, name in enumerate(step.objects):
-            replica = self._replicas[name]
+        for position, part in enumerate(step.parts):
+            replica = self._replicas.hot[part.object_id]
             if not replica.holds(step.candidate):
                 replica.accept(step.kind, step.candidate, versions[position] if versions else None, now_ns)
-                changed[name] = replica
+                changed[part.object_id] = replica
         for candidate in settled:
             for name in candidate.objects:
-                if self._replicas[name].flag_settled(candidate):
-                    changed[name] = self._replicas[name]
+                if self._replicas.hot[name].flag_settled(candidate):
+                    changed[name] = self._replicas.hot[name]
         assert changed, "a candidate held everywhere is answered again, not accepted again"
         self._sequence += 1
         writes: tuple[Write, ...] = ()
@@ -373,7 +365,7 @@ class Server:
         authenticators = []
         sequence = 0
         for name in work.names:
-            replica = self._replicas[name]
+            replica = self._replicas.hot[name]
             histories += (replica.history,)
             if replica.history:
                 authenticators.append(self._authenticator(replica))
@@ -439,7 +431,7 @@ class Server:
         request = work.request
         if self._is_loading(now_ns, work, [request.object_id]):
             return
-        replica = self._replicas[request.object_id]
+        replica = self._replicas.hot[request.object_id]
         data = replica.versions.get(request.timestamp, b"")
         reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
         self._release(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)

@@ -52,13 +52,19 @@ class Step(Struct, frozen=True, gc=False):
     Attributes:
         kind: which kind of step.
         candidate: the candidate to accept; for a query the one that an update would have made.
-        objects: the objects in whose histories it is accepted: all of its own, but for the repair of a settled one.
+        parts: the candidate's parts of the objects in whose histories it is accepted: all of its own, but for the
+            repair of a settled one.
         bounds: for each of them, the currency bound: a server whose latest is greater refuses.
         settled: a multi-object candidate that is repaired as settled, to be flagged (S2).
     """
 
     kind: Kind
     candidate: Candidate
-    objects: tuple[ObjectId, ...]
+    parts: tuple[Part, ...]
     bounds: tuple[LogicalTimestamp, ...]
     settled: Candidate | None = None
+
+    @property
+    def objects(self) -> tuple[ObjectId, ...]:
+        """The objects in whose histories it is accepted."""
+        return tuple([part.object_id for part in self.parts])

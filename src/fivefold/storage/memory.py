@@ -30,6 +30,11 @@ class MemoryStorage:
     again after it has returned, not recursively; one call then covers everything staged in between.
     """
 
+    failure: Final[str | None] = None
+    """Memory does not fail half-way."""
+    staged_bytes: Final = 0
+    """Nothing waits."""
+
     def __init__(self, on_durable: OnDurable) -> None:
         self._on_durable = on_durable
         self._recent: dict[str, tuple[bytes, dict[bytes, bytes]]] = {}  # history and versions
@@ -38,16 +43,6 @@ class MemoryStorage:
         self._told = 0
         self._is_telling = False
         self._is_closed = False
-
-    @property
-    def failure(self) -> str | None:
-        """None: memory does not fail half-way."""
-        return None
-
-    @property
-    def staged_bytes(self) -> int:
-        """0: nothing waits."""
-        return 0
 
     @property
     def count(self) -> int:

@@ -108,7 +108,7 @@ def test_objects_of_one_operation_record_it_together() -> None:
     versions = {A: initial_version(b"a"), B: initial_version(b"b")}
     result = execute(Toy(), X, operation, versions, is_query=False, time=1)
     assert result.answers == (b"vb|a",)
-    new_b, new_a = result.versions
+    new_a, new_b = result.versions
     assert (new_b.state, new_a.state) == (b"b+", b"a+")
     assert find_answer(new_a, ring_key(X, ONE)) == find_answer(new_b, ring_key(X, ONE)) == b"vb|a"
     again = execute(Toy(), X, operation, {A: new_a, B: versions[B]}, is_query=False, time=2)

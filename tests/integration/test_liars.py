@@ -133,7 +133,7 @@ async def test_an_impostor_with_its_own_cluster_file_is_not_connected(tmp_path: 
                 assert [await counter.increment() for _ in range(3)] == [1, 2, 3]
                 status = await cluster.status()
                 assert status.servers[LIAR] is None
-                assert status.failures == {LIAR: "server 3 shows another certificate than the cluster file's"}
+                assert status.failures == {LIAR: "it shows another certificate than the cluster file's"}
                 assert cluster.evidence() == ()
         finally:
             site.processes.stop()

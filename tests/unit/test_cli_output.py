@@ -8,7 +8,7 @@ from rich.console import Console
 from fivefold import ClusterStatus
 from fivefold.cli.exits import Exit, exit_code_of
 from fivefold.cli.output import bytes_text, seconds_text, to_json
-from fivefold.cli.servers import count_up, evidence_text, servers_table
+from fivefold.cli.servers import count_up, evidence_text, servers_view
 from fivefold.errors import ConfigurationError, NotAllowed, OutcomeUnknown, Rejected, Unavailable
 from fivefold.node import ServerStatus
 from fivefold.objects import Lease
@@ -36,13 +36,14 @@ STATUS = ClusterStatus(
     QuorumSystem(6, 1, 1),
     (server(0), server(1, "disk full"), None, None, server(4), server(5)),
     (LIAR,),
-    {2: "server 2: [Errno 111] Connection refused"},
+    {2: "Connection refused"},
 )
 
 
-def shown(*, with_pids: bool) -> str:
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(servers_table(STATUS, [f"h:{i}" for i in range(6)], [1, 2, None, 4, 5, 6] if with_pids else None))
+def shown(*, with_pids: bool, columns: int = 80) -> str:
+    console = Console(width=columns, soft_wrap=True, record=True, file=io.StringIO())
+    addresses = [f"127.0.0.1:2300{i}" for i in range(6)]
+    console.print(servers_view(STATUS, addresses, [1, 2, None, 4, 5, 6] if with_pids else None))
     return console.export_text()
 
 
@@ -78,15 +79,21 @@ def test_answers_as_json(value: object, text: str) -> None:
 
 
 def test_the_table_says_how_each_server_is() -> None:
-    """Up, without a disk, gone and silent servers are told apart, and the liar is named."""
-    rows = [
-        line.split() for line in shown(with_pids=True).splitlines() if line.strip()[:2] in {f"{i} " for i in range(6)}
+    """Up, without a disk, gone, silent and lying servers are told apart, within 80 columns."""
+    lines = [line.split() for line in shown(with_pids=True).splitlines()]
+    rows = [line for line in lines if len(line) > 3 and line[1].startswith("127.")]
+    assert [row[3] for row in rows] == ["up", "no", "down", "silent", "LIES", "up"]
+    assert "7 (+2)" in shown(with_pids=True)
+    assert "…" not in shown(with_pids=True)
+
+
+def test_what_takes_a_sentence_stands_below_the_table() -> None:
+    """Why a server is gone or promises nothing, and what speaks against it, is told in full."""
+    assert [line.rstrip() for line in shown(with_pids=False).splitlines()[-3:]] == [
+        "server 1 promises nothing: disk full",
+        "server 2 cannot be reached: Connection refused",
+        "against server 4: LIES, left out; wrong MACs, as servers 0, 1 found; suspected; answered differently ×2",
     ]
-    assert [row[3] for row in rows if row[1].startswith("h:")] == ["up", "promises", "down:", "silent", "up", "up"]
-    text = shown(with_pids=False)
-    assert "down: Connection refused" in text
-    assert "7 (+2)" in text
-    assert "LIES, left out; wrong MACs, as servers 0, 1 found; suspected; answered differently ×2" in text
 
 
 def test_only_servers_that_can_store_count() -> None:

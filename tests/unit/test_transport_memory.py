@@ -28,7 +28,7 @@ async def test_a_cut_drops_the_connection_until_healed(rig):
     rig.network.cut(admin, 0)
     await asyncio.sleep(0)
     assert (line.events, ear.frames, line.link.is_up) == (["up", "down"], [], False)
-    assert line.link.failure == "server 0 cannot be reached"
+    assert line.link.failure == "it cannot be reached"
     rig.network.heal(admin, 0)
     assert line.events == ["up", "down", "up"]
 

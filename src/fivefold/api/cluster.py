@@ -16,7 +16,7 @@ from fivefold.api.outcomes import answer_of
 from fivefold.api.proxies import Remote, deadline_of, id_of, split_arguments
 from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
 from fivefold.errors import InvalidArguments, Unavailable
-from fivefold.node import ClientNode, ServerStatus
+from fivefold.node import ClientNode, ServerStatus, failures_text
 from fivefold.objects import Object, Registry, standard_registry
 from fivefold.protocol.operations import CANCEL, Call, Operation
 from fivefold.protocol.outcomes import Evidence
@@ -126,7 +126,7 @@ class Cluster:
         try:
             return answer_of(self.registry, operation.objects, call.method, outcome, resolve)
         except Unavailable as error:
-            reasons = "; ".join(f"server {server}: {failure}" for server, failure in self._node.failures.items())
+            reasons = failures_text(self._node.failures)
             raise Unavailable(f"{error} ({reasons})" if reasons else str(error)) from None
 
     async def _resolve(self, lost: Operation, since: int, deadline_s: float) -> Any:  # noqa: ANN401

@@ -1,12 +1,14 @@
-"""The table of servers that ``up`` and ``status`` show."""
+"""The table of servers that ``up`` and ``status`` show.
+
+A terminal may have no more than 80 columns: the table holds words and numbers, and what takes a sentence stands below.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -15,38 +17,55 @@ from fivefold.cli.output import bytes_text, seconds_text
 from fivefold.node import ServerStatus
 from fivefold.protocol.outcomes import Evidence
 
-_ERRNO: Final = re.compile(r"^server \d+:? |\[Errno -?\d+\] ")
+
+def servers_view(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None = None) -> Group:
+    """One row a server, with process ids where they are known, and below what is to be said of some of them."""
+    return Group(_table(status, addresses, pids), *_remarks(status))
 
 
-def servers_table(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None = None) -> Table:
-    """One row a server; with process ids where they are known."""
+def _table(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None) -> Table:
     title = "[bold]{0.n}[/] servers, of which [bold]{0.t}[/] may fail and [bold]{0.b}[/] of these may lie"
-    table = Table(title=title.format(status.quorums), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", justify="right")
+    table = Table(title=title.format(status.quorums), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.title_justify = "left"
+    table.add_column("", justify="right", no_wrap=True)
     table.add_column("address", no_wrap=True)
     if pids is not None:
         table.add_column("pid", justify="right", no_wrap=True)
-    table.add_column("state", min_width=5)
-    for name in ("stored", "cached", "memory", "links", "up for"):
+    table.add_column("state", min_width=5, no_wrap=True)
+    for name in ("writes", "cached", "memory", "links", "up for"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("evidence")
-    evidence = {each.server: each for each in status.evidence}
+    liars = {each.server for each in status.evidence if each.is_excluded}
     for index, server in enumerate(status.servers):
         row: list[str | Text] = [str(index), addresses[index]]
         if pids is not None:
             row.append(str(pids[index] or "–"))
-        row += [state_text(server, status.failures.get(index)), *_numbers(server)]
-        table.add_row(*row, Text(evidence_text(evidence.get(index)), style="red"))
+        state = Text("LIES", style="red") if index in liars else state_text(server, status.failures.get(index))
+        table.add_row(*row, state, *_numbers(server))
     return table
 
 
+def _remarks(status: ClusterStatus) -> list[Text]:
+    evidence = {each.server: each for each in status.evidence}
+    remarks = []
+    for index, server in enumerate(status.servers):
+        if server is None and index in status.failures:
+            remarks.append(Text(f"server {index} cannot be reached: {status.failures[index]}", style="red"))
+        if server is not None and server.storage_failure:
+            remarks.append(Text(f"server {index} promises nothing: {server.storage_failure}", style="yellow"))
+        if text := evidence_text(evidence.get(index)):
+            remarks.append(Text(f"against server {index}: {text}", style="red"))
+    if any(server is not None and server.storage == "memory" for server in status.servers):
+        remarks.append(Text("nothing is on disk: these servers keep everything in memory", style="yellow"))
+    return remarks
+
+
 def state_text(server: ServerStatus | None, failure: str | None) -> Text:
-    """What state a server is in."""
+    """What state a server is in, in a word."""
     if server is None:
-        return Text(f"down: {_ERRNO.sub('', failure)}" if failure else "silent", style="red")
+        return Text("down" if failure else "silent", style="red")
     if server.storage_failure:
-        return Text(f"promises nothing: {server.storage_failure}", style="yellow")
-    return Text("up" if server.storage != "memory" else "up, in memory", style="green")
+        return Text("no disk", style="yellow")
+    return Text("up", style="green")
 
 
 def _numbers(server: ServerStatus | None) -> list[str]:

@@ -12,7 +12,7 @@ from fivefold.cli.exits import Exit
 from fivefold.cli.loop import run
 from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find_cluster_file
 from fivefold.cli.output import err, out, print_json
-from fivefold.cli.servers import count_up, servers_table, status_builtins
+from fivefold.cli.servers import count_up, servers_view, status_builtins
 from fivefold.cluster import load_configuration
 
 EXAMPLES: Final = """
@@ -40,7 +40,7 @@ def status(
     if json:
         print_json(status_builtins(found, addresses))
     else:
-        out.print(servers_table(found, addresses))
+        out.print(servers_view(found, addresses))
     working, needed = count_up(found), found.quorums.q
     if working < needed:
         err.print(f"fivefold: only {working} of the {needed} servers that calls need are up: start the others")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Group
 from rich.live import Live
 
 from fivefold import Cluster, connect
@@ -20,7 +19,7 @@ from fivefold.cli.loop import run
 from fivefold.cli.options import CLUSTER_FILE, LOCAL_DIRECTORY, Local, ObjectsOption, local_modules, note_local
 from fivefold.cli.output import out
 from fivefold.cli.serve import load_objects
-from fivefold.cli.servers import servers_table
+from fivefold.cli.servers import servers_view
 from fivefold.cluster import (
     Configuration,
     LocalCluster,
@@ -120,17 +119,15 @@ def _say_how_to_connect(cluster_file: Path) -> None:
 
 
 async def _show(servers: LocalCluster, configuration: Configuration, cluster: Cluster, stop: asyncio.Event) -> None:
-    """Show the table until told to stop; without a terminal there is nobody to show it to."""
+    """Show the servers until told to stop; without a terminal there is nobody to show them to."""
     if not out.is_terminal:
         await stop.wait()
         return
     addresses = [server.address for server in configuration.servers]
     with Live(console=out, auto_refresh=False, transient=False) as live:
         while not stop.is_set():
-            table = servers_table(
-                await cluster.status(timeout=REFRESH_S), addresses, [server.pid for server in servers.servers]
-            )
-            live.update(Group(table), refresh=True)
+            status = await cluster.status(timeout=REFRESH_S)
+            live.update(servers_view(status, addresses, [server.pid for server in servers.servers]), refresh=True)
             try:
                 async with asyncio.timeout(REFRESH_S):
                     await stop.wait()

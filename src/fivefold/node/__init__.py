@@ -1,7 +1,7 @@
 """Drivers: the protocol's machines between real sockets, disks and clocks (asyncio)."""
 
 from fivefold.node.assembly import ServerOptions, access_rules, assemble_server
-from fivefold.node.client import ClientNode
+from fivefold.node.client import ClientNode, failures_text
 from fivefold.node.metrics import MetricsServer
 from fivefold.node.reload import Reloader
 from fivefold.node.server import ServerNode
@@ -16,4 +16,5 @@ __all__ = [
     "ServerStatus",
     "access_rules",
     "assemble_server",
+    "failures_text",
 ]

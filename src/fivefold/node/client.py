@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fivefold.errors import PeerViolation, Unavailable
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
@@ -57,12 +57,12 @@ class ClientNode:
         except TimeoutError:
             if not needs_quorum:
                 return
-            reasons = [f"server {server}: {failure}" for server, failure in self.failures.items()]
+            reasons = failures_text(self.failures)
             up = sum(link.is_up for link in self._links)
             await self.close()
             raise Unavailable(
                 f"only {up} of the {quorums.q} servers needed could be reached: start them, or check the addresses "
-                f"({'; '.join(reasons)})"
+                f"({reasons})"
             ) from None
 
     def _link(self, server: int) -> Link:
@@ -174,3 +174,13 @@ class ClientNode:
     def _wake(self) -> None:
         self._timer = None
         self._perform(self.session.wake(self._clock()))
+
+
+def failures_text(failures: Mapping[int, str]) -> str:
+    """Why servers are not connected, for people: those with the same reason together."""
+    servers: dict[str, list[int]] = {}
+    for server, failure in sorted(failures.items()):
+        servers.setdefault(failure, []).append(server)
+    return "; ".join(
+        f"server{'s' * (len(those) > 1)} {', '.join(map(str, those))}: {failure}" for failure, those in servers.items()
+    )

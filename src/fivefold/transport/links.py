@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Sequence
 from random import Random
@@ -143,9 +144,9 @@ class StreamLink:
     def _check(self, *, is_our_version: bool, certificate: bytes | None) -> None:
         assert self._wire is not None
         if not is_our_version:
-            self._refusal = f"server {self.server} speaks another version of the protocol: upgrade the older side"
+            self._refusal = "it speaks another version of the protocol: upgrade the older side"
         elif certificate != self._credentials.certificate_of(self.server):
-            self._refusal = f"whoever answers at the address of server {self.server} is not that server"
+            self._refusal = "whoever answers at its address is not this server"
         if self._refusal is not None:
             self._wire.close()  # in order, so that the listener can tell the reason too
             return
@@ -164,12 +165,17 @@ class StreamLink:
 
     def _describe(self, failure: Exception | None) -> str:
         if isinstance(failure, ssl.SSLCertVerificationError):
-            return f"server {self.server} shows another certificate than the cluster file's"
+            return "it shows another certificate than the cluster file's"
         if self._up is not None and not self._up.has_received:
             # In TLS 1.3 we are through before the server has looked at our certificate, and neither asyncio nor uvloop
             # sends the alert with which it would tell us.
-            return f"server {self.server} hung up at once: the cluster file it uses may not have this identity"
-        return f"server {self.server}: {failure or 'the connection was closed'}"
+            return "it hung up at once: the cluster file it uses may not have this identity"
+        if failure is None:
+            return "the connection was closed"
+        # The loops word the same error in ways of their own; those of names have codes of their own, below 0.
+        if isinstance(failure, OSError) and not isinstance(failure, ssl.SSLError) and (failure.errno or 0) > 0:
+            return os.strerror(failure.errno or 0)
+        return str(failure)
 
 
 def _ignore(frame: bytes) -> None:

@@ -203,7 +203,7 @@ class MemoryLink:
         if self.is_up or self not in self._network.links:
             return
         if listener is None or self._network.is_cut(self.peer, self.server):
-            self.failure = f"server {self.server} cannot be reached"
+            self.failure = "it cannot be reached"
             return
         self._inbound = _Pipe(self._on_frame)
         connection = MemoryConnection(Channel(next(listener.numbers)), self.peer, self, self._inbound)
@@ -223,7 +223,7 @@ class MemoryLink:
             if pipe is not None:
                 pipe.is_open = False
         self._connection = self._listener = self._inbound = self._outbound = None
-        self.failure = f"server {self.server}: the connection was closed"
+        self.failure = "the connection was closed"
         del listener.links[connection.number]
         listener.on_close(connection)
         self._on_down()

@@ -94,7 +94,7 @@ def test_a_program_without_an_event_loop(site: Site, key: str) -> None:
     with connect_blocking(site.file, deadline=PATIENCE_S) as cluster:
         counter = cluster.object(Counter, key)
         assert counter.increment(by=2) == 2
-        assert counter.do(Counter.get) == 2
+        assert counter.get() == 2
         site.pause(0, 1)
         with pytest.raises(OutcomeUnknown) as unknown:
             cluster.object(Counter, key, deadline=0.5).increment()

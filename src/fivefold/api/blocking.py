@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from fivefold.api.cluster import Cluster, ClusterStatus, connect
 from fivefold.api.proxies import Remote
@@ -58,7 +58,11 @@ class LoopThread:
 
 
 class BlockingRemote(Generic[T]):
-    """A replicated object whose methods block: ``remote.increment(by=2)``."""
+    """A replicated object whose methods block: ``remote.increment(by=2)``.
+
+    Its methods take and return what those of its class do, so type checkers may take it for an object of that class.
+    It has no fields: its state is on the servers.
+    """
 
     __slots__ = ("_remote", "_thread")
 
@@ -79,13 +83,9 @@ class BlockingRemote(Generic[T]):
         call.__name__ = name
         return call
 
-    def do(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a method given as ``Counter.increment``, with its own types."""
-
-        async def run() -> R:
-            return await self._remote.do(method, *args, **kwargs)
-
-        return self._thread.run(run())
+    def __dir__(self) -> list[str]:
+        """The queries and updates, too."""
+        return dir(self._remote)
 
     def __repr__(self) -> str:
         """Type and key."""
@@ -99,11 +99,16 @@ class BlockingCluster:
         """Wrap a connected cluster."""
         self._thread, self._cluster = thread, cluster
 
-    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> BlockingRemote[T]:
-        """The replicated object of this type and key; see :meth:`fivefold.Cluster.object`."""
-        return BlockingRemote(self._thread, self._cluster.object(cls, key, deadline=deadline))
+    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> T:
+        """The replicated object of this type and key; see :meth:`fivefold.Cluster.object`.
 
-    def call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:  # noqa: ANN401
+        Returns:
+            a :class:`BlockingRemote`, which type checkers take for an object of the class, since it has its methods.
+        """
+        remote = BlockingRemote(self._thread, self._cluster.object(cls, key, deadline=deadline))
+        return cast(T, remote)
+
+    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a function over several objects; see :meth:`fivefold.Cluster.call`."""
         plain = [_unwrapped(value) for value in args]
         named = {name: _unwrapped(value) for name, value in kwargs.items()}

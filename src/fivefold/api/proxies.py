@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from fivefold.errors import InvalidArguments
+from fivefold.errors import InvalidArguments, UnknownMethod
 from fivefold.objects import Object
+from fivefold.objects.model import kind_of
 from fivefold.protocol.limits import OBJECT_ID_BYTES_MAX
 from fivefold.protocol.operations import ObjectId
 
@@ -21,7 +22,7 @@ class Invoker(Protocol):
 
     def invoke(
         self, remotes: tuple[Remote[Any], ...], method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Awaitable[Any]:
+    ) -> Coroutine[Any, Any, Any]:
         """Check the arguments, run the call, give back its answer."""
         ...
 
@@ -29,8 +30,8 @@ class Invoker(Protocol):
 class Remote(Generic[T]):
     """A replicated object: ``await remote.method(arguments)`` runs a method of its class on the servers.
 
-    Attributes are looked up in the class when they are called; a method that is neither query nor update is refused.
-    For a type checker that knows no plugins, ``await remote.do(Counter.increment, by=2)`` is the same call, typed.
+    It has the queries and updates of its class, and nothing else: its state is on the servers. mypy knows their types
+    with the plugin ``fivefold.mypy_plugin``; ``await remote.do(Counter.increment, by=2)`` is typed for every checker.
     """
 
     __slots__ = ("_cls", "_deadline_s", "_invoker", "_key")
@@ -47,18 +48,29 @@ class Remote(Generic[T]):
         self._key = key
         self._deadline_s = deadline_s
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        """A method of the class, to be called on the servers."""
-        if name.startswith("__"):
-            raise AttributeError(name)
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """A method of the class, to be called on the servers.
 
-        def call(*args: Any, **kwargs: Any) -> Awaitable[Any]:  # noqa: ANN401 (any method of any class)
+        Raises:
+            UnknownMethod: the class has no query or update of this name.
+        """
+        if name.startswith("_"):
+            raise AttributeError(name)  # of Python and its tools, which ask for what may not be there
+        if kind_of(getattr(self._cls, name, None)) is None:
+            methods = ", ".join(_methods_of(self._cls)) or "none"
+            raise UnknownMethod(f"{self._cls.__name__} has no query or update {name}: it has {methods}")
+
+        def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:  # noqa: ANN401 (any method of any class)
             return self._invoker.invoke((self,), name, args, kwargs)
 
         call.__name__ = name
         return call
 
-    def do(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+    def __dir__(self) -> list[str]:
+        """The queries and updates, too."""
+        return [*super().__dir__(), *_methods_of(self._cls)]
+
+    def do(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Run a method given as ``Counter.increment``, with its own types."""
         return self._invoker.invoke((self,), method.__name__, args, kwargs)
 
@@ -69,6 +81,10 @@ class Remote(Generic[T]):
     def __repr__(self) -> str:
         """Type and key."""
         return f"Remote({self._cls.__name__}, {self._key!r})"
+
+
+def _methods_of(cls: type[Object]) -> list[str]:
+    return [name for name in dir(cls) if kind_of(getattr(cls, name, None)) is not None]
 
 
 def _check(cls: object, key: object) -> None:

@@ -21,6 +21,7 @@ from fivefold.storage import Storage
 from fivefold.transport import MemoryNetwork
 
 T = TypeVar("T", bound=Object)
+R = TypeVar("R")
 
 
 class LocalCluster:
@@ -68,7 +69,7 @@ class LocalCluster:
         """A remote object of the first client."""
         return self.cluster.object(cls, key, deadline=deadline)
 
-    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    async def call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:  # noqa: ANN401
         """Run a function over several objects, as the first client."""
         return await self.cluster.call(function, *args, **kwargs)
 

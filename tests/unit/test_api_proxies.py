@@ -1,0 +1,36 @@
+"""Remote objects: what they have and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+
+from fivefold import Counter, Remote, UnknownMethod
+
+
+class Nobody:
+    """Runs no calls."""
+
+    def invoke(self, remotes, method, args, kwargs):
+        raise AssertionError(method)
+
+
+def remote() -> Remote[Counter]:
+    return Remote(Nobody(), Counter, "hits")
+
+
+@pytest.mark.parametrize("name", ["value", "nosuch"])
+def test_fields_and_unknown_names_are_refused(name: str) -> None:
+    """The state is on the servers: to read a field is an error that says what there is, not a strange function."""
+    with pytest.raises(UnknownMethod, match=f"Counter has no query or update {name}: it has add, decrement, get, incr"):
+        getattr(remote(), name)
+
+
+def test_private_names_are_missing_as_python_expects() -> None:
+    """Tools that look for hooks such as _repr_html_ find none."""
+    assert not hasattr(remote(), "_repr_html_")
+    assert not hasattr(remote(), "__wrapped__")
+
+
+def test_completion_finds_the_methods() -> None:
+    """``dir`` lists queries and updates, for prompts and notebooks."""
+    assert {"add", "decrement", "get", "increment", "do", "with_deadline"} <= set(dir(remote()))

@@ -1,5 +1,7 @@
 """Object types whose methods do what methods must not do; servers load this module."""
 
+import time
+
 from fivefold import Object, Rejected, query, update
 
 
@@ -33,6 +35,11 @@ class Naughty(Object):
         self.calls += 100
         while True:
             pass
+
+    @update
+    def sleep(self, seconds: float) -> None:
+        self.calls += 100
+        time.sleep(seconds)
 
     @update
     def grow(self, size: int) -> int:

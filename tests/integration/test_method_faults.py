@@ -61,6 +61,13 @@ async def test_a_method_that_loops_is_stopped(cluster: Cluster, key: str) -> Non
     await lives(cluster, key)
 
 
+async def test_a_method_that_sleeps_is_stopped(cluster: Cluster, key: str) -> None:
+    """What waits outside Python is stopped, too, instead of keeping all servers from answering anybody."""
+    with pytest.raises(ObjectError, match="ran longer than 1000 ms"):
+        await cluster.object(Naughty, key).sleep(60.0)
+    await lives(cluster, key)
+
+
 async def test_an_answer_that_cannot_be_encoded(cluster: Cluster, key: str) -> None:
     """A method that returns what its annotation does not allow is an ObjectError."""
     with pytest.raises(ObjectError):

@@ -1,6 +1,7 @@
 """The time limit: what loops is interrupted, and nothing else ever is."""
 
 import gc
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fivefold.errors import ObjectError
-from fivefold.objects import Object, Registry, TimeLimit, update
-from fivefold.objects.watchdog import IDLE_POLLS_MAX, Overrun, _fire, _Guard
+from fivefold.objects import Object, Registry, TimeLimit, let_signals_in, update
+from fivefold.objects.watchdog import IDLE_POLLS_MAX, KNOCK, Overrun, _fire, _Guard
 from fivefold.protocol.operations import Call, ObjectId
 
 LIMIT_MS = 250
@@ -221,3 +222,34 @@ def test_a_looping_method_fails(limit: TimeLimit) -> None:
     assert executed.states is None
     with pytest.raises(ObjectError, match="TimeLimit: ran longer than 250 ms"):
         registry.decode_answer(objects, "loop", executed.answer)
+
+
+@pytest.fixture
+def open_to_signals() -> Iterator[None]:
+    before = signal.getsignal(KNOCK)
+    let_signals_in()
+    yield
+    signal.signal(KNOCK, before)
+
+
+@pytest.mark.usefixtures("open_to_signals")
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [(time.sleep, (60,)), (threading.Event().wait, ())],
+    ids=["sleep", "wait"],
+)
+def test_sleeping_and_waiting_is_interrupted(function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    """What runs no Python code ends soon after the limit, too, where signals are let in."""
+    limit = TimeLimit(20)
+    began = time.monotonic()
+    with pytest.raises(Overrun):
+        limit.call(function, *arguments)
+    assert time.monotonic() - began < 30
+    assert limit.call(len, "a") == 1
+
+
+def test_the_signal_is_ignored_where_nobody_asked_for_it(limit: TimeLimit) -> None:
+    """Without ``let_signals_in`` a program's signals are left alone."""
+    assert signal.getsignal(KNOCK) is signal.SIG_DFL
+    with pytest.raises(Overrun):
+        TimeLimit(20).call(time.sleep, 0.2)

@@ -18,7 +18,7 @@ from fivefold.cluster import join_address, load_configuration, load_identity, sp
 from fivefold.cluster.launcher import READY
 from fivefold.errors import ConfigurationError
 from fivefold.node import MetricsServer, Reloader, ServerOptions, access_rules, assemble_server
-from fivefold.objects import Registry, TimeLimit
+from fivefold.objects import Registry, TimeLimit, let_signals_in
 from fivefold.objects.standard import standard_registry
 
 EXAMPLES: Final = """
@@ -62,6 +62,7 @@ def serve(
     from fivefold.cli.logs import set_up_logs
 
     set_up_logs(as_json=log_json)
+    let_signals_in()
     options = ServerOptions(
         data=None if memory else data or identity.with_name(identity.name + ".data"),
         listen=split_address(listen) if listen else None,

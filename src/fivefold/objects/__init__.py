@@ -16,7 +16,7 @@ from fivefold.objects.registry import ObjectType, Registry
 from fivefold.objects.standard import standard_registry
 from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer
 from fivefold.objects.values import Value
-from fivefold.objects.watchdog import TimeLimit
+from fivefold.objects.watchdog import TimeLimit, let_signals_in
 
 __all__ = [
     "Account",
@@ -45,6 +45,7 @@ __all__ = [
     "Value",
     "acquire_all",
     "describe",
+    "let_signals_in",
     "move_key",
     "query",
     "release_all",

@@ -4,8 +4,11 @@ A daemon thread looks at the running call a few times per limit; the call itself
 method that returns in time pays well under a microsecond and no system call. When a call is still the same one after
 the limit, the thread has the interpreter raise :class:`Overrun` in it (``PyThreadState_SetAsyncExc``).
 
-What it cannot interrupt: one long call into C, such as ``10 ** 10 ** 8``, ``sum(range(10 ** 12))`` or a catastrophic
-regular expression: the exception is raised when Python code runs again. A memory limit is the operating system's.
+The exception is raised when Python code runs again. So that a method that sleeps or waits does so at once, the thread
+also sends a signal whose handler is an empty Python function (:func:`let_signals_in`): it is raised in there.
+
+What it cannot interrupt is a call into C that computes and lets no other thread run, such as ``10 ** 10 ** 8``,
+``sum(range(10 ** 12))`` or a catastrophic regular expression. A memory limit is the operating system's.
 
 When a call runs into the limit depends on the machine, so this is no part of an object's behaviour: it keeps a server
 alive. Set it to at least ten times what the slowest method takes, and to the same value on all servers.
@@ -20,6 +23,7 @@ backward jumps, so the disarming assignment, which is the first thing a ``finall
 from __future__ import annotations
 
 import ctypes
+import signal
 import threading
 import time
 import weakref
@@ -34,6 +38,9 @@ POLLS_PER_LIMIT: Final = 4
 IDLE_POLLS_MAX: Final = 64
 """Polls that see no call at all before the thread goes to sleep until the next one."""
 
+KNOCK: Final = signal.SIGURG
+"""Ignored unless somebody handles it, so that it may be sent where ``let_signals_in`` was not called."""
+
 _set_async_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exception.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _set_async_exception.restype = ctypes.c_int
@@ -42,6 +49,18 @@ _NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back an exce
 
 class Overrun(BaseException):
     """The running method is over its time limit. Not an Exception: a method's own handlers should not swallow it."""
+
+
+def let_signals_in() -> None:
+    """Have calls in the main thread be interrupted while they sleep or wait; to be called there.
+
+    Not done without being asked: signal handlers belong to the program.
+    """
+    signal.signal(KNOCK, _open)
+
+
+def _open(number: int, frame: object) -> None:
+    """Run some Python code in the main thread, in which an asynchronous exception can be raised."""
 
 
 class _Guard:
@@ -209,4 +228,5 @@ def _fire(guard: _Guard, serial: int) -> None:
     if guard.armed and guard.serial == serial:
         guard.fired_at = serial
         _set_async_exception(guard.thread, Overrun)
+        signal.pthread_kill(guard.thread, KNOCK)  # an armed call is in its thread, which therefore is alive
     guard.is_deciding = False

@@ -23,7 +23,7 @@ from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, METHOD_BYTES_MAX, OPER
 
 _encode_map: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _READABLE: Final = (
-    (re.compile(r"typing\.Annotated\[([^,\[\]]+), [^\]]*\]"), r"\1"),
+    (re.compile(r"(?:\btyping\.)?\bAnnotated\[([^,\[\]]+), [^\]]*\]"), r"\1"),
     (re.compile(r"\btyping\.Any\b|\bAny\b"), "Value"),
     (re.compile(r"\bNoneType\b"), "None"),
     (re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])"), ""),

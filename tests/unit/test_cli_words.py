@@ -40,6 +40,12 @@ def test_text_with_an_equals_sign_is_no_name() -> None:
     assert meant("Map m put k a=b").args == ("k", "a=b")
 
 
+def test_a_misspelt_name_is_said_to_be_one() -> None:
+    """Where no text belongs, name=VALUE with a name that no parameter has is a slip and not a value."""
+    with pytest.raises(InvalidArguments, match=r"increment has no parameter wrong: it takes \(by: int = 1\) -> int"):
+        meant("Counter hits increment wrong=2")
+
+
 @pytest.mark.parametrize("name", ["transfer", "transfers.transfer"])
 @pytest.mark.parametrize("objects", ["alice bob", "Account/alice Account/bob", "alice Account/bob"])
 @pytest.mark.parametrize("amount", ["5", "amount=5"])

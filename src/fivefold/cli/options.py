@@ -52,10 +52,13 @@ def find_cluster_file(given: Path | None) -> Path:
     """The cluster file to use.
 
     Raises:
-        ConfigurationError: none was named and none is in the usual places.
+        ConfigurationError: the one that was named does not exist; none was named and none is in the usual places.
     """
     if given is not None:
-        return given / CLUSTER_FILE if given.is_dir() else given
+        file = given / CLUSTER_FILE if given.is_dir() else given
+        if not file.exists():
+            raise ConfigurationError(f"the cluster file {file} does not exist: name another one with --cluster")
+        return file
     places = (Path(CLUSTER_FILE), LOCAL_DIRECTORY / CLUSTER_FILE)
     for place in places:
         if place.exists():

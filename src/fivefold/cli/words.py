@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -120,7 +120,8 @@ def _bind(method: Method, registry: Registry, words: Sequence[str]) -> tuple[tup
     try:
         bound = method.signature.bind(*positional, **named)
     except TypeError as error:
-        raise InvalidArguments(f"{method.title}: {error}: it takes {method.signature}") from None
+        raise InvalidArguments(f"{method.title}: {error}: it takes {method.shown}") from None
+    _check_names(method, positional, bound.arguments)
     for name, word in bound.arguments.items():
         annotation = parameters[name].annotation
         if isinstance(word, tuple):
@@ -128,6 +129,20 @@ def _bind(method: Method, registry: Registry, words: Sequence[str]) -> tuple[tup
         else:
             bound.arguments[name] = _value(registry, word, annotation)
     return bound.args, bound.kwargs
+
+
+def _check_names(method: Method, words: Sequence[str], bound: Mapping[str, Any]) -> None:
+    """Tell a misspelt ``name=VALUE`` from text that happens to contain ``=``, which a parameter for text takes.
+
+    Raises:
+        InvalidArguments: a word names no parameter, and stands where no text belongs.
+    """
+    parameters = method.signature.parameters
+    for parameter, value in bound.items():
+        name, equals, _ = str(value).partition("=")
+        is_misspelt = value in words and equals and name.isidentifier() and name not in parameters
+        if is_misspelt and not _takes_text(parameters[parameter].annotation):
+            raise InvalidArguments(f"{method.title} has no parameter {name}: it takes {method.shown}")
 
 
 def _value(registry: Registry, word: str, annotation: Any) -> Any:  # noqa: ANN401 - of any declared type

@@ -107,7 +107,7 @@ def test_a_link_tells_why_it_is_down(play):
     async def scenario(rig):
         line = rig.connect("admin", 1)
         await rig.until(lambda: line.link.failure is not None)
-        assert "server 1" in line.link.failure
+        assert line.link.failure in {"it cannot be reached", "Connection refused"}
 
 
 def test_a_link_comes_up_again_with_its_server(play):

@@ -44,6 +44,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capture
             yield DarkCluster(resolve)
 
         monkeypatch.setattr("fivefold.cli.call.connect", connect)
+        (tmp_path / "cluster.toml").touch()  # it must be there; nobody reads it
         with pytest.raises(SystemExit) as left:
             main(["call", "--cluster", str(tmp_path / "cluster.toml"), "--json", "Counter", "hits", "increment", "1"])
         captured = capsys.readouterr()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fivefold import Counter, Remote, UnknownMethod
+from fivefold import BlockingRemote, Counter, Remote, UnknownMethod
+from fivefold.api.blocking import LoopThread
 
 
 class Nobody:
@@ -34,3 +35,14 @@ def test_private_names_are_missing_as_python_expects() -> None:
 def test_completion_finds_the_methods() -> None:
     """``dir`` lists queries and updates, for prompts and notebooks."""
     assert {"add", "decrement", "get", "increment", "do", "with_deadline"} <= set(dir(remote()))
+
+
+def test_a_blocking_object_has_the_methods_of_its_class_alone() -> None:
+    """What belongs to asynchronous remote objects is not passed on."""
+    thread = LoopThread()
+    blocking = BlockingRemote(thread, remote())
+    assert blocking.increment.__name__ == "increment"
+    assert {"add", "get"} <= set(dir(blocking))
+    with pytest.raises(UnknownMethod, match="no query or update with_deadline"):
+        blocking.with_deadline(1)
+    thread.stop()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from fivefold.api.cluster import Cluster, ClusterStatus, connect
-from fivefold.api.proxies import Remote
+from fivefold.api.proxies import Remote, methods_of
 from fivefold.errors import OutcomeUnknown
 from fivefold.objects import Object
 
@@ -71,8 +71,12 @@ class BlockingRemote(Generic[T]):
         self._thread, self._remote = thread, remote
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """A method of the class, to be called on the servers."""
-        method = getattr(self._remote, name)
+        """A method of the class, to be called on the servers.
+
+        Raises:
+            UnknownMethod: the class has no query or update of this name.
+        """
+        method = self._remote.__getattr__(name)  # not what a Remote has besides
 
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             async def run() -> Any:  # noqa: ANN401
@@ -85,7 +89,7 @@ class BlockingRemote(Generic[T]):
 
     def __dir__(self) -> list[str]:
         """The queries and updates, too."""
-        return dir(self._remote)
+        return [*super().__dir__(), *methods_of(self._remote)]
 
     def __repr__(self) -> str:
         """Type and key."""

@@ -57,7 +57,7 @@ class Remote(Generic[T]):
         if name.startswith("_"):
             raise AttributeError(name)  # of Python and its tools, which ask for what may not be there
         if kind_of(getattr(self._cls, name, None)) is None:
-            methods = ", ".join(_methods_of(self._cls)) or "none"
+            methods = ", ".join(methods_of(self)) or "none"
             raise UnknownMethod(f"{self._cls.__name__} has no query or update {name}: it has {methods}")
 
         def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:  # noqa: ANN401 (any method of any class)
@@ -68,7 +68,7 @@ class Remote(Generic[T]):
 
     def __dir__(self) -> list[str]:
         """The queries and updates, too."""
-        return [*super().__dir__(), *_methods_of(self._cls)]
+        return [*super().__dir__(), *methods_of(self)]
 
     def do(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Run a method given as ``Counter.increment``, with its own types."""
@@ -83,10 +83,6 @@ class Remote(Generic[T]):
         return f"Remote({self._cls.__name__}, {self._key!r})"
 
 
-def _methods_of(cls: type[Object]) -> list[str]:
-    return [name for name in dir(cls) if kind_of(getattr(cls, name, None)) is not None]
-
-
 def _check(cls: object, key: object) -> None:
     if not isinstance(cls, type) or not issubclass(cls, Object):
         raise InvalidArguments(f"the first argument must be a subclass of fivefold.Object: got {cls!r}")
@@ -94,6 +90,11 @@ def _check(cls: object, key: object) -> None:
         raise InvalidArguments(f"an object's key is a non-empty string of printable characters: got {key!r}")
     if len(f"{cls.__name__}/{key}".encode()) > OBJECT_ID_BYTES_MAX:
         raise InvalidArguments(f"the object's id is over {OBJECT_ID_BYTES_MAX} bytes: choose a shorter key")
+
+
+def methods_of(remote: Remote[Any]) -> list[str]:
+    """Names of the queries and updates of the object's class."""
+    return [name for name in dir(remote._cls) if kind_of(getattr(remote._cls, name, None)) is not None]
 
 
 def id_of(remote: Remote[Any]) -> ObjectId:

@@ -1,0 +1,71 @@
+"""How a client starts."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from fivefold import Unavailable
+from fivefold.node import ClientNode
+from fivefold.node.client import LAST_SERVERS_S
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.session import Session
+
+
+class SlowLink:
+    """Is up so many seconds after its start; never, if None."""
+
+    failure = None
+
+    def __init__(self, server: int, delay_s: float | None, on_up) -> None:
+        self.server, self.is_up = server, False
+        self._delay_s, self._on_up = delay_s, on_up
+
+    def start(self) -> None:
+        if self._delay_s is not None:
+            asyncio.get_running_loop().call_later(self._delay_s, self._up)
+
+    def _up(self) -> None:
+        self.is_up = True
+        self._on_up()
+
+    async def close(self) -> None:
+        self.is_up = False
+
+
+class SlowTransport:
+    """Makes links with these delays, by server."""
+
+    def __init__(self, *delays_s: float | None) -> None:
+        self._delays_s = delays_s
+
+    def link(self, server: int, *, on_frame, on_up, on_down) -> SlowLink:
+        return SlowLink(server, self._delays_s[server], on_up)
+
+
+def client(*delays_s: float | None) -> ClientNode:
+    return ClientNode(Session(QuorumSystem(6, 1, 1), Random(0)), SlowTransport(*delays_s))
+
+
+async def test_the_last_server_has_a_moment_to_connect() -> None:
+    """Who is up a moment after the quorum is there for the first call, so that all clients ask the same servers."""
+    node = client(0, 0, 0, 0, 0, LAST_SERVERS_S / 5)
+    await node.start(60)
+    assert node.servers_up == [True] * 6
+    await node.close()
+
+
+async def test_a_server_that_is_down_is_not_waited_for() -> None:
+    """A quorum is enough."""
+    node = client(0, None, 0, 0, 0, 0)
+    await node.start(60)
+    assert node.servers_up == [True, False, True, True, True, True]
+    await node.close()
+
+
+async def test_too_few_servers_are_told_by_their_reasons() -> None:
+    """Servers with the same reason are named together."""
+    with pytest.raises(Unavailable, match=r"only 4 of the 5 servers needed .* \(servers 1, 4: silent\)"):
+        await client(0, None, 0, 0, None, 0).start(0.1)

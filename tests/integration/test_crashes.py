@@ -107,7 +107,7 @@ async def test_too_few_servers_make_calls_fail_by_their_deadline(site: Site, key
         await counter.increment()
         await site.kill(0, 1)
         async with asyncio.timeout(PATIENCE_S):
-            with pytest.raises(Unavailable, match=r"got 4 answers before its deadline .*server 0: "):
+            with pytest.raises(Unavailable, match=r"got 4 answers before its deadline .*servers 0, 1: "):
                 await counter.with_deadline(SHORT_S).get()
             with pytest.raises(OutcomeUnknown, match=r"await resolve\(\)"):
                 await counter.with_deadline(SHORT_S).increment()
@@ -118,7 +118,7 @@ async def test_too_few_servers_make_calls_fail_by_their_deadline(site: Site, key
 async def test_connecting_to_too_few_servers_says_why(site: Site) -> None:
     """With fewer servers than a quorum ``connect`` raises Unavailable and names those that are missing."""
     await site.kill(3, 4)
-    with pytest.raises(Unavailable, match=r"only 4 of the 5 servers needed could be reached.*server 3: .*server 4: "):
+    with pytest.raises(Unavailable, match=r"only 4 of the 5 servers needed could be reached.*servers 3, 4: "):
         async with client(site, connect_timeout=SHORT_S):
             pass
 

@@ -1,0 +1,376 @@
+"""Exhaustive exploration of small cases: every order in which a few requests can reach the servers (issue 4, item 6).
+
+A state is what the servers hold and the requests on their way. Two things can happen in it: a client sends a request
+that shows what some servers hold now, and a request reaches a server. A request stays on its way for good, so late,
+repeated and lost deliveries and clients that die are all in it. States that differ by the names of servers only are
+one. *Depth* counts requests: all orders of all their deliveries are explored before one more request is.
+
+Liars are among the servers that are shown: see :meth:`Explorer._lies`. Docs: internals/exploration.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import combinations, product
+
+from msgspec import Struct
+
+from fivefold.protocol.history import decode_history, short
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import LogicalTimestamp
+from fivefold.protocol.steps import Missing
+from fivefold.simulation.chains import Chains, Violation
+from fivefold.simulation.moves import Moves, Shape, Shown
+from fivefold.simulation.rack import client_id
+
+State = tuple[tuple[int, ...], tuple[int, ...]]
+"""The holdings of the benign servers, and the requests on their way that can still change something, both in order."""
+Past = tuple[State, tuple[int, int]] | None
+"""The state before, and what happened in it: a request by its number, and the holding it reached, or -1 if it was sent."""
+
+CLIENTS = (client_id("X"), client_id("Y"))
+"""Two clients; the timestamps of the second are the greater ones."""
+ROUNDS_MAX = 9
+"""Requests in which a client that is alone must have repaired an object."""
+
+
+class Case(Struct, frozen=True):
+    """What is explored.
+
+    Attributes:
+        n: servers.
+        t: faulty servers tolerated.
+        b: servers that lie.
+        objects_count: objects.
+        requests_max: depth, in requests.
+        is_hostile: whether clients also show fewer than q histories.
+        is_mixed: whether the histories of each object may be those of other servers.
+        probe_every: an isolated client is let loose on one state in so many; 0 for none.
+    """
+
+    n: int = 4
+    t: int = 1
+    b: int = 0
+    objects_count: int = 2
+    requests_max: int = 3
+    is_hostile: bool = False
+    is_mixed: bool = False
+    probe_every: int = 50
+
+
+class Budget(Struct, frozen=True):
+    """When to stop although there is more to see."""
+
+    states_max: int = 1_000_000
+    seconds_max: float = 60.0
+
+
+class Found(Struct, frozen=True):
+    """A state that violates an invariant, and the shortest way there that was met."""
+
+    what: str
+    schedule: tuple[str, ...]
+
+
+class Exploration(Struct):
+    """What was seen.
+
+    Attributes:
+        case: what was explored.
+        states: distinct states.
+        transitions: steps between states.
+        merged: steps that led to a state seen before.
+        requests_done: all orders of that many requests were explored.
+        is_exhausted: whether that is all of ``case.requests_max``.
+        steps_max: the longest way to a state, in sendings and deliveries.
+        probed: states from which an isolated client was let loose, times the objects.
+        rounds_max: the most requests it needed.
+        examined: distinct (holding, request) pairs that a production server was asked about.
+        violations: the first few.
+        violations_count: all of them; what comes after a violation is not explored.
+        seconds: real time.
+    """
+
+    case: Case
+    states: int = 0
+    transitions: int = 0
+    merged: int = 0
+    requests_done: int = -1
+    is_exhausted: bool = False
+    steps_max: int = 0
+    probed: int = 0
+    rounds_max: int = 0
+    examined: int = 0
+    violations: list[Found] = []
+    violations_count: int = 0
+    seconds: float = 0.0
+
+
+class _OutOfBudget(Exception):
+    """Ends an exploration."""
+
+
+class Explorer:
+    """One exploration.
+
+    Attributes:
+        moves: the tables; shared by whoever makes starts for it.
+        old: for each object, histories shown in requests of the past, which clients may show again.
+    """
+
+    def __init__(self, case: Case, budget: Budget | None = None) -> None:
+        """Nothing seen yet."""
+        self.case = case
+        self.quorums = QuorumSystem(case.n, case.t, case.b)
+        self.moves = Moves(self.quorums, case.objects_count)
+        self.result = Exploration(case, violations=[])
+        self.old: list[set[tuple[int, ...]]] = [set() for _ in range(case.objects_count)]
+        self._budget = budget or Budget()
+        self._seen: dict[State, Past] = {}
+        self._steps: dict[State, int] = {}
+        self._requests: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._verdicts: dict[tuple[int, ...], str | None] = {}
+        self._accepted_numbers: dict[object, int] = {}
+        self._accepted: list[int] = []
+        self._shapes = self._make_shapes()
+
+    @property
+    def start(self) -> State:
+        """Nobody has done anything."""
+        return ((0,) * (self.case.n - self.case.b), ())
+
+    def run(self, starts: Iterable[State] = ()) -> Exploration:
+        """Explore from the start, or from the given states."""
+        began_s = time.monotonic()
+        self._deadline_s = began_s + self._budget.seconds_max
+        frontier = []
+        for state in starts or (self.start,):
+            if state not in self._seen:
+                self._seen[state], self._steps[state] = None, 0
+                frontier.append(state)
+        try:
+            for requests in range(self.case.requests_max + 1):
+                frontier = self._explore_level(frontier, is_last=requests == self.case.requests_max)
+                self.result.requests_done = requests
+            self.result.is_exhausted = True
+        except _OutOfBudget:
+            pass
+        self.result.states, self.result.examined = len(self._seen), self.moves.examined
+        self.result.steps_max = max(self._steps.values(), default=0)
+        self.result.seconds = time.monotonic() - began_s
+        return self.result
+
+    # --- steps ------------------------------------------------------------------------------------------------
+
+    def _explore_level(self, frontier: list[State], *, is_last: bool) -> list[State]:
+        """Everything that deliveries lead to; what one more request leads to is left for the next level."""
+        later: list[State] = []
+        stack = frontier
+        while stack:
+            state = stack.pop()
+            if not self._is_sound(state):
+                continue
+            for after, what in self._deliveries(state):
+                if self._is_new(state, after, what):
+                    stack.append(after)
+            if not is_last:
+                servers, pending = state
+                for number in self.requests_from(servers):
+                    if number not in pending:
+                        after = self.settle(servers, (*pending, number))
+                        if after[1] != pending and self._is_new(state, after, (number, -1)):
+                            later.append(after)
+        return later
+
+    def _deliveries(self, state: State) -> Iterator[tuple[State, tuple[int, int]]]:
+        servers, pending = state
+        after = self.moves.after
+        for number in pending:
+            last = -1
+            for place, holding in enumerate(servers):
+                if holding == last:
+                    continue
+                last = holding
+                changed = after(holding, number)
+                if changed != holding:
+                    yield self.settle((*servers[:place], changed, *servers[place + 1 :]), pending), (number, holding)
+
+    def settle(self, servers: tuple[int, ...], pending: tuple[int, ...]) -> State:
+        """The state in one writing: in order, and without requests that no server will ever accept again."""
+        after = self.moves.after
+        distinct = set(servers)
+        alive = [each for each in pending if any(after(holding, each) != holding for holding in distinct)]
+        return tuple(sorted(servers)), tuple(sorted(alive))
+
+    def _is_new(self, before: State, state: State, what: tuple[int, int]) -> bool:
+        result = self.result
+        result.transitions += 1
+        if state in self._seen:
+            result.merged += 1
+            return False
+        self._seen[state] = (before, what)
+        self._steps[state] = self._steps[before] + 1
+        if len(self._seen) >= self._budget.states_max or (
+            not len(self._seen) % 256 and time.monotonic() > self._deadline_s
+        ):
+            raise _OutOfBudget
+        return True
+
+    # --- what clients can send --------------------------------------------------------------------------------
+
+    def _make_shapes(self) -> list[Shape]:
+        everything = range(self.case.objects_count)
+        groups = [group for size in range(1, len(everything) + 1) for group in combinations(everything, size)]
+        return [
+            Shape(client, group, target)
+            for client in CLIENTS
+            for group in groups
+            for target in (None, *group)
+        ]
+
+    def requests_from(self, servers: tuple[int, ...]) -> tuple[int, ...]:
+        """Every request that shows what servers hold now."""
+        found = self._requests.get(servers)
+        if found is None:
+            numbers = set()
+            for shape in self._shapes:
+                for shown in self._views(servers, shape.objects):
+                    number = self.moves.derive(shape, shown)
+                    if isinstance(number, int):
+                        numbers.add(number)
+            found = self._requests[servers] = tuple(sorted(numbers))
+        return found
+
+    def _views(self, servers: tuple[int, ...], objects: tuple[int, ...]) -> set[Shown]:
+        """What a request over some objects can show."""
+        shown_by = self.moves.shown_by
+        views = set()
+        for group in self._groups([shown_by(holding) for holding in servers]):
+            views.add(tuple(tuple(sorted(one[index] for one in group)) for index in objects))
+        if self.case.is_mixed or any(self.old):
+            each = [{view[place] for view in views} | self.old[index] for place, index in enumerate(objects)]
+            views = set(product(*each))
+        return views
+
+    def _groups(self, benign: list[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], ...]]:
+        """Servers to be shown: at least q of them, at least r if clients are hostile, liars among them."""
+        least = self.quorums.r if self.case.is_hostile else self.quorums.q
+        lies = self._lies(benign)
+        for liars in range(self.case.b + 1):
+            for size in range(max(least - liars, 0), len(benign) + 1):
+                for honest in set(combinations(benign, size)):
+                    for lie in combinations(lies, liars):
+                        yield (*honest, *lie)
+
+    def _lies(self, benign: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """What a liar shows: nothing, what some benign server holds, or that with every settled flag set."""
+        if not self.case.b:
+            return []
+        held = set(benign)
+        nothing = (0,) * self.case.objects_count
+        return sorted({nothing} | held | {self.moves.flagged(one) for one in held})
+
+    # --- invariants -------------------------------------------------------------------------------------------
+
+    def _is_sound(self, state: State) -> bool:
+        servers = state[0]
+        try:
+            what = self._verdict(servers)
+            if what is None and self.case.probe_every and hash(state) % self.case.probe_every == 0:
+                self._probe(servers)
+        except Violation as violation:
+            what = str(violation)
+        if what is not None:
+            self.result.violations_count += 1
+            if len(self.result.violations) < 5:
+                self.result.violations.append(Found(what, self._schedule(state)))
+        return what is None
+
+    def _verdict(self, servers: tuple[int, ...]) -> str | None:
+        """What is wrong with what the servers have ever accepted; judged once for each distinct case."""
+        while len(self._accepted) <= max(servers):
+            accepted = self.moves.holding(len(self._accepted)).accepted
+            self._accepted.append(self._accepted_numbers.setdefault(accepted, len(self._accepted_numbers)))
+        key = tuple(sorted([self._accepted[holding] for holding in servers]))
+        if key not in self._verdicts:
+            self._verdicts[key] = self._judge(servers)
+        return self._verdicts[key]
+
+    def _judge(self, servers: tuple[int, ...]) -> str | None:
+        chains = Chains(self.quorums, self.case.b)
+        held = [self.moves.holding(holding).accepted for holding in servers]
+        try:
+            for index, name in enumerate(self.moves.names):
+                for timestamp in sorted(frozenset().union(*(accepted[index] for accepted in held))):
+                    for server, accepted in enumerate(held):
+                        if timestamp in accepted[index]:
+                            chains.accept(server, name, self.moves.candidates[index][timestamp])
+            for index, name in enumerate(self.moves.names):
+                self._look_for_rivals(chains, index)
+        except Violation as violation:
+            return str(violation)
+        return None
+
+    def _look_for_rivals(self, chains: Chains, index: int) -> None:
+        """The lemma that the proof rests on: what can show r times above an established version descends from it."""
+        name, candidates = self.moves.names[index], self.moves.candidates[index]
+        chain = chains.of(name)
+        for newest in sorted(chain.candidates):
+            timestamp = LogicalTimestamp(newest)
+            if chain.acceptors[newest].bit_count() < self.quorums.r - self.case.b:
+                continue
+            while timestamp > chain.tip and timestamp in candidates:
+                timestamp = candidates[timestamp].part(name).conditioned_on
+            if newest > chain.tip != timestamp:
+                raise Violation(
+                    f"rival on {name}: {short(LogicalTimestamp(newest))} can be repaired, but does not descend from the "
+                    f"established {short(chain.tip)}"
+                )
+
+    def _probe(self, servers: tuple[int, ...]) -> None:
+        """Liveness: a client that is alone repairs every object with q benign servers."""
+        for target in range(self.case.objects_count):
+            # Which servers are up differs from state to state: the first q after a shift.
+            shift = sum(servers) % len(servers)
+            group = [*servers[shift:], *servers[:shift]][: self.quorums.q]
+            self.result.probed += 1
+            rounds = self._repair(target, group)
+            self.result.rounds_max = max(self.result.rounds_max, rounds)
+
+    def _repair(self, target: int, group: list[int]) -> int:
+        """Requests until the object needs no repair any more."""
+        objects = {target}
+        for rounds in range(ROUNDS_MAX + 1):
+            shape = Shape(CLIENTS[0], tuple(sorted(objects)), target)
+            shown = tuple(tuple(sorted(self.moves.shown_by(each)[index] for each in group)) for index in shape.objects)
+            if not self.moves.needs_repair(shape, shown):
+                return rounds
+            number = self.moves.derive(shape, shown)
+            if isinstance(number, Missing):
+                objects.update(map(self.moves.names.index, number.objects))
+            elif number is not None:
+                group = [self.moves.after(each, number) for each in group]
+        raise Violation(f"not live: a client that is alone has not repaired {self.moves.names[target]}")
+
+    # --- telling ----------------------------------------------------------------------------------------------
+
+    def _schedule(self, state: State) -> tuple[str, ...]:
+        """How the state came about."""
+        lines: list[str] = []
+        past = self._seen[state]
+        while past is not None:
+            before, (number, holding) = past
+            sending = self.moves.sendings[number]
+            where = "is sent" if holding < 0 else f"reaches a server with {self._describe(holding)}"
+            lines.append(f"{sending.shape} {sending.step.kind.value} {short(sending.step.candidate.timestamp)} {where}")
+            past = self._seen[before]
+        return tuple(reversed(lines))
+
+    def _describe(self, holding: int) -> str:
+        histories = zip(self.moves.names, self.moves.holding(holding).histories, strict=True)
+        shown = ((name, decode_history(name, history)) for name, history in histories)
+        return ", ".join(
+            f"{name[-1]}: " + " ".join(short(each.candidate.timestamp) + "*" * each.is_settled for each in entries)
+            for name, entries in shown
+        )

@@ -1,0 +1,294 @@
+"""What servers and clients can do in an exhaustive exploration: production code, called once for each distinct case.
+
+A server is what it holds (:class:`Holding`), a request is what it calls for (:class:`Sending`); both are interned and
+travel as small numbers. What a request is derived to is what ``plan_operation``, ``plan_repair`` and ``set_up`` say,
+what a server makes of it is what a production :class:`~fivefold.protocol.server.Server` does that has just loaded what
+it holds; so a rule left out there is left out here. Servers are interchangeable: a request shows *how many* servers
+have which histories, written down as if the first servers had them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from fivefold.protocol import admission
+from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord
+from fivefold.protocol.classify import classify, views_of
+from fivefold.protocol.history import decode_history, encode_history, make_histories, time_of
+from fivefold.protocol.knowledge import column
+from fivefold.protocol.messages import decode_sync, encode, request_frame, sync_reply_frame
+from fivefold.protocol.operations import VALUE, Call, ClientId, Executed, ObjectId, digest
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import (
+    INITIAL_HISTORY,
+    Candidate,
+    Entry,
+    LogicalTimestamp,
+    ObjectHistories,
+    SyncReply,
+    SyncRequest,
+)
+from fivefold.protocol.server import Server
+from fivefold.protocol.steps import Kind, Missing, Step
+from fivefold.simulation.chains import Violation
+from fivefold.simulation.rack import Everyone, Letter, Rack, one_call, rack_keys
+
+Names = tuple[ObjectId, ...]
+"""Objects in order."""
+Shown = tuple[tuple[int, ...], ...]
+"""For each object of a request, the numbers of the histories shown, in order."""
+
+
+class Writer:
+    """An executor for which every object exists, every method writes, and nothing depends on what is written."""
+
+    def initial(self, object_id: ObjectId) -> bytes | None:
+        """Nothing."""
+        return b""
+
+    def is_update(self, objects: Names, method: str) -> bool | None:
+        """Always."""
+        return True
+
+    def execute(self, objects: Names, call: Call, states: tuple[bytes, ...]) -> Executed:
+        """Leave the states as they are: versions differ by the calls they record."""
+        return Executed(VALUE, states)
+
+
+class Holding(Struct, frozen=True):
+    """One server's share of a state.
+
+    Attributes:
+        histories: for each object, its history.
+        accepted: for each object, the versions it ever accepted (barriers are none).
+    """
+
+    histories: tuple[bytes, ...]
+    accepted: tuple[frozenset[LogicalTimestamp], ...]
+
+
+class Shape(Struct, frozen=True):
+    """What a client wants, before it looks at the servers.
+
+    Attributes:
+        client: who.
+        objects: of the operation, or those a repair is judged by, as indices.
+        target: of a repair; None for an operation.
+    """
+
+    client: ClientId
+    objects: tuple[int, ...]
+    target: int | None
+
+    def __str__(self) -> str:
+        """As in a directed schedule: ``X ab!`` is an operation, ``Y a? ab`` a repair of a judged by a and b."""
+        named = "".join("abcdefgh"[index] for index in self.objects)
+        who = self.client.rstrip(b"\0").decode()
+        return f"{who} {named}!" if self.target is None else f"{who} {'abcdefgh'[self.target]}? {named}"
+
+
+class Sending(Struct, frozen=True):
+    """A request on its way; it may reach any server at any time, or none.
+
+    Attributes:
+        frame: its bytes, with the authenticators for server 0.
+        shape: what the client wanted.
+        step: what every honest server derives from it.
+    """
+
+    frame: bytes
+    shape: Shape
+    step: Step
+
+
+class Moves:
+    """The tables: holdings, histories and requests by number, and what follows from what.
+
+    Attributes:
+        quorums: thresholds.
+        names: the objects.
+        candidates: for each object, every accepted version's candidate by its timestamp.
+        examined: how often a production server was asked, which is once for each distinct case.
+    """
+
+    def __init__(self, quorums: QuorumSystem, objects_count: int) -> None:
+        """One holding: that of a server which never accepted anything."""
+        self.quorums = quorums
+        self.names: Names = tuple(ObjectId(f"Toy/{'abcdefgh'[index]}") for index in range(objects_count))
+        self.candidates: list[dict[LogicalTimestamp, Candidate]] = [{} for _ in self.names]
+        self.examined = 0
+        self.sendings: list[Sending] = []
+        self._rack = Rack(Writer(), n=quorums.n, t=quorums.t, b=quorums.b)
+        self._keys = rack_keys(0, quorums.n)
+        self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
+        self._histories: list[bytes] = [INITIAL_HISTORY]
+        self._history_numbers: dict[bytes, int] = {INITIAL_HISTORY: 0}
+        initial = Holding((INITIAL_HISTORY,) * objects_count, (frozenset(),) * objects_count)
+        self._holdings: list[Holding] = [initial]
+        self._holding_numbers: dict[Holding, int] = {initial: 0}
+        self._shown: list[tuple[int, ...]] = [(0,) * objects_count]
+        self._derived: dict[tuple[Shape, Shown], int | Missing | None] = {}
+        self._sending_numbers: dict[object, int] = {}
+        self._after: dict[tuple[int, int], int] = {}
+
+    # --- numbers ----------------------------------------------------------------------------------------------
+
+    def holding(self, number: int) -> Holding:
+        """A server's share of a state."""
+        return self._holdings[number]
+
+    def shown_by(self, holding: int) -> tuple[int, ...]:
+        """The numbers of the histories that a server with this holding shows, one for each object."""
+        return self._shown[holding]
+
+    def history_number(self, data: bytes) -> int:
+        """A history's number."""
+        number = self._history_numbers.setdefault(data, len(self._histories))
+        if number == len(self._histories):
+            self._histories.append(data)
+        return number
+
+    def _holding_number(self, holding: Holding) -> int:
+        number = self._holding_numbers.setdefault(holding, len(self._holdings))
+        if number == len(self._holdings):
+            self._holdings.append(holding)
+            self._shown.append(tuple(self.history_number(data) for data in holding.histories))
+        return number
+
+    # --- what a client can send -------------------------------------------------------------------------------
+
+    def derive(self, shape: Shape, shown: Shown) -> int | Missing | None:
+        """The request with this shape that shows these histories: its number, or the objects it lacks, or None.
+
+        Requests of one client that call for the same step are taken for one, although the digest of what they show
+        tells their timestamps apart in production: states would differ by names only.
+        """
+        key = (shape, shown)
+        if key not in self._derived:
+            self._derived[key] = self._derive(shape, shown)
+        return self._derived[key]
+
+    def sets(self, shape: Shape, shown: Shown) -> tuple[ObjectHistories, ...]:
+        """The history sets of such a request."""
+        n, sets = self.quorums.n, []
+        for index, numbers in zip(shape.objects, shown, strict=True):
+            histories = [self._histories[number] for number in numbers if number]
+            sets.append(make_histories(self.names[index], histories + [INITIAL_HISTORY] * (n - len(histories))))
+        return tuple(sets)
+
+    def needs_repair(self, shape: Shape, shown: Shown) -> bool:
+        """Whether the target of a repair calls for one."""
+        assert shape.target is not None, "an operation has no target"
+        view = views_of(self.quorums, self.sets(shape, shown))[self.names[shape.target]]
+        return classify(self.quorums, view) is not Kind.METHOD
+
+    def _derive(self, shape: Shape, shown: Shown) -> int | Missing | None:
+        sets = self.sets(shape, shown)
+        views = views_of(self.quorums, sets)
+        if shape.target is None:
+            plan = admission.plan_operation(self.quorums, views)
+        else:
+            plan = admission.plan_repair(self.quorums, self.names[shape.target], views)
+        if plan is None or isinstance(plan, Missing):
+            return plan
+        # What _newly_settled of the server finds in the request itself, beside the plan.
+        bases = {part.base_or_conditioned_on for part in plan.parts}
+        rests_on = frozenset(c for v in views.values() for c in v.orders if c.is_multi and c.timestamp in bases)
+        key = (shape.client, shape.target is None, plan, rests_on)
+        number = self._sending_numbers.setdefault(key, len(self.sendings))
+        if number == len(self.sendings):
+            latest = max(time_of(view.latest) for view in views.values())
+            self.sendings.append(self._send(shape, sets, latest))
+        return number
+
+    def _send(self, shape: Shape, sets: tuple[ObjectHistories, ...], latest: int) -> Sending:
+        operation = None
+        if shape.target is None:
+            call_id = digest(b"%s %d" % (str(shape).encode(), latest))[:16]
+            operation = one_call(tuple(each.object_id for each in sets), "write", b"", call_id)
+        target = None if shape.target is None else self.names[shape.target]
+        view = {each.object_id: dict(enumerate(map(each.of, range(self.quorums.n)))) for each in sets}
+        letter = Letter(self._rack, shape.client, view, target=target, operation=operation)
+        step = letter.step()
+        assert isinstance(step, Step), "the plan was there before"
+        return Sending(request_frame(1, encode(letter.request), column(letter.proofs, 0)), shape, step)
+
+    # --- what a server does with it ---------------------------------------------------------------------------
+
+    def after(self, holding: int, sending: int) -> int:
+        """What a server holds after a request has reached it; the same as before if it refused, or had it already.
+
+        If a request changes nothing, it never will: currency only moves on, and an answer given again stays given.
+        """
+        key = (holding, sending)
+        found = self._after.get(key)
+        if found is None:
+            found = self._after[key] = self._examine(holding, sending)
+        return found
+
+    def _examine(self, number: int, sending: int) -> int:
+        self.examined += 1
+        holding = self._holdings[number]
+        server = Server(self.quorums, self._keys, Writer(), Everyone())
+        histories = dict(zip(self.names, holding.histories, strict=True))
+        accepted = {name: set(each) for name, each in zip(self.names, holding.accepted, strict=True)}
+        client, frame = self.sendings[sending].shape.client, self.sendings[sending].frame
+        queue = [server.receive_from_client(0, client, Channel(1), frame)]
+        while queue:
+            actions = queue.pop()
+            for store in actions.store:
+                for write in store.writes:
+                    name = ObjectId(write.object_id)
+                    self._note_candidates(name, write.history)
+                    histories[name] = write.history
+                    accepted[name].update(LogicalTimestamp(timestamp) for timestamp, _ in write.put)
+                    for timestamp, version in write.put:
+                        self._note_version(name, timestamp, version)
+                queue.append(server.durable(0, store.sequence))
+            for text in actions.load:
+                name = ObjectId(text)
+                queue.append(server.loaded(0, name, self._record(name, histories[name], accepted[name])))
+            queue.extend(self._answers(server, actions))
+        after = Holding(tuple(histories.values()), tuple(frozenset(each) for each in accepted.values()))
+        return self._holding_number(after)
+
+    def _record(self, name: ObjectId, history: bytes, accepted: set[LogicalTimestamp]) -> ObjectRecord | None:
+        if history == INITIAL_HISTORY:
+            return None
+        return ObjectRecord(history, tuple((each, self._versions[name, each]) for each in sorted(accepted)))
+
+    def _answers(self, server: Server, actions: Actions) -> list[Actions]:
+        """Other servers answer every object sync at once, and truly."""
+        answers = []
+        for ask in actions.send:
+            if isinstance(ask, Ask):
+                request = decode_sync(ask.frame)
+                assert isinstance(request, SyncRequest), "a server asks for versions only"
+                data = self._versions.get((request.object_id, request.timestamp), b"")
+                reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
+                answers.append(server.receive_from_server(0, ask.server, Channel(0), sync_reply_frame(reply)))
+        return answers
+
+    def _note_candidates(self, name: ObjectId, history: bytes) -> None:
+        known = self.candidates[self.names.index(name)]
+        for entry in decode_history(name, history):
+            candidate = entry.candidate
+            if not candidate.timestamp[8] and known.setdefault(candidate.timestamp, candidate) != candidate:
+                raise Violation(f"one timestamp of {name} names two candidates")
+
+    def _note_version(self, name: ObjectId, timestamp: bytes, version: bytes) -> None:
+        if self._versions.setdefault((name, timestamp), version) != version:
+            raise Violation(f"one timestamp of {name} names two versions")
+
+    # --- lies -------------------------------------------------------------------------------------------------
+
+    def flagged(self, shown: Sequence[int]) -> tuple[int, ...]:
+        """The same histories, as a liar shows them that flags every multi-object candidate as settled."""
+        lies = []
+        for name, number in zip(self.names, shown, strict=True):
+            history = decode_history(name, self._histories[number])
+            flagged = tuple(Entry(each.candidate, each.candidate.is_multi) for each in history)
+            lies.append(number if flagged == history else self.history_number(encode_history(name, flagged)))
+        return tuple(lies)

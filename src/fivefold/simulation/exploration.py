@@ -11,7 +11,7 @@ Liars are among the servers that are shown: see :meth:`Explorer._lies`. Docs: in
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, product
 
 from msgspec import Struct
@@ -31,6 +31,8 @@ Past = tuple[State, tuple[int, int]] | None
 
 CLIENTS = (client_id("X"), client_id("Y"))
 """Two clients; the timestamps of the second are the greater ones."""
+VIOLATIONS_SHOWN = 3
+"""Violations of which the schedule is kept."""
 ROUNDS_MAX = 9
 """Requests in which a client that is alone must have repaired an object."""
 
@@ -106,6 +108,16 @@ class Exploration(Struct):
     violations_count: int = 0
     seconds: float = 0.0
 
+    def add(self, other: Exploration) -> None:
+        """Take in what another exploration of the same case saw; states met by both count twice."""
+        for name in ("states", "transitions", "merged", "probed", "violations_count", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("steps_max", "rounds_max", "examined"):
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+        self.requests_done = min(self.requests_done, other.requests_done)
+        self.is_exhausted = self.is_exhausted and other.is_exhausted
+        self.violations = [*self.violations, *other.violations][:VIOLATIONS_SHOWN]
+
 
 class _OutOfBudget(Exception):
     """Ends an exploration."""
@@ -115,17 +127,17 @@ class Explorer:
     """One exploration.
 
     Attributes:
-        moves: the tables; shared by whoever makes starts for it.
+        moves: the tables, which explorations of one cluster can share.
         old: for each object, histories shown in requests of the past, which clients may show again.
     """
 
-    def __init__(self, case: Case, budget: Budget | None = None) -> None:
+    def __init__(self, case: Case, budget: Budget | None = None, moves: Moves | None = None) -> None:
         """Nothing seen yet."""
         self.case = case
         self.quorums = QuorumSystem(case.n, case.t, case.b)
-        self.moves = Moves(self.quorums, case.objects_count)
+        self.moves = moves or Moves(self.quorums, case.objects_count)
         self.result = Exploration(case, violations=[])
-        self.old: list[set[tuple[int, ...]]] = [set() for _ in range(case.objects_count)]
+        self.old: Sequence[frozenset[tuple[int, ...]]] = (frozenset(),) * case.objects_count
         self._budget = budget or Budget()
         self._seen: dict[State, Past] = {}
         self._steps: dict[State, int] = {}
@@ -264,12 +276,12 @@ class Explorer:
                         yield (*honest, *lie)
 
     def _lies(self, benign: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-        """What a liar shows: nothing, what some benign server holds, or that with every settled flag set."""
+        """What a liar shows: nothing, or what some benign server holds, as it is or changed."""
         if not self.case.b:
             return []
         held = set(benign)
-        nothing = (0,) * self.case.objects_count
-        return sorted({nothing} | held | {self.moves.flagged(one) for one in held})
+        changed = {self.moves.lie(how, one) for how in "*-+" for one in held}
+        return sorted({(0,) * self.case.objects_count} | held | changed)
 
     # --- invariants -------------------------------------------------------------------------------------------
 
@@ -283,7 +295,7 @@ class Explorer:
             what = str(violation)
         if what is not None:
             self.result.violations_count += 1
-            if len(self.result.violations) < 5:
+            if len(self.result.violations) < VIOLATIONS_SHOWN:
                 self.result.violations.append(Found(what, self._schedule(state)))
         return what is None
 

@@ -9,24 +9,37 @@ have which histories, written down as if the first servers had them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from msgspec import Struct
 
 from fivefold.protocol import admission
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord
 from fivefold.protocol.classify import classify, views_of
-from fivefold.protocol.history import decode_history, encode_history, make_histories, time_of
+from fivefold.protocol.history import (
+    INITIAL_TIMESTAMP,
+    decode_history,
+    encode_history,
+    initial_entry,
+    make_histories,
+    make_timestamp,
+    time_of,
+)
 from fivefold.protocol.knowledge import column
 from fivefold.protocol.messages import decode_sync, encode, request_frame, sync_reply_frame
 from fivefold.protocol.operations import VALUE, Call, ClientId, Executed, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import (
     INITIAL_HISTORY,
+    NO_OPERATION,
     Candidate,
     Entry,
     LogicalTimestamp,
     ObjectHistories,
+    Part,
+    ReplicaHistory,
     SyncReply,
     SyncRequest,
 )
@@ -37,6 +50,10 @@ from fivefold.simulation.rack import Everyone, Letter, Rack, one_call, rack_keys
 
 Names = tuple[ObjectId, ...]
 """Objects in order."""
+INVENTOR: Final = ClientId(b"\xff" * 16)
+"""Whose candidates liars invent: a client that does not exist."""
+LETTERS: Final = "abcdefgh"
+"""What objects are called."""
 Shown = tuple[tuple[int, ...], ...]
 """For each object of a request, the numbers of the histories shown, in order."""
 
@@ -84,9 +101,9 @@ class Shape(Struct, frozen=True):
 
     def __str__(self) -> str:
         """As in a directed schedule: ``X ab!`` is an operation, ``Y a? ab`` a repair of a judged by a and b."""
-        named = "".join("abcdefgh"[index] for index in self.objects)
+        named = "".join(LETTERS[index] for index in self.objects)
         who = self.client.rstrip(b"\0").decode()
-        return f"{who} {named}!" if self.target is None else f"{who} {'abcdefgh'[self.target]}? {named}"
+        return f"{who} {named}!" if self.target is None else f"{who} {LETTERS[self.target]}? {named}"
 
 
 class Sending(Struct, frozen=True):
@@ -116,7 +133,7 @@ class Moves:
     def __init__(self, quorums: QuorumSystem, objects_count: int) -> None:
         """One holding: that of a server which never accepted anything."""
         self.quorums = quorums
-        self.names: Names = tuple(ObjectId(f"Toy/{'abcdefgh'[index]}") for index in range(objects_count))
+        self.names: Names = tuple(ObjectId(f"Toy/{LETTERS[index]}") for index in range(objects_count))
         self.candidates: list[dict[LogicalTimestamp, Candidate]] = [{} for _ in self.names]
         self.examined = 0
         self.sendings: list[Sending] = []
@@ -284,11 +301,46 @@ class Moves:
 
     # --- lies -------------------------------------------------------------------------------------------------
 
-    def flagged(self, shown: Sequence[int]) -> tuple[int, ...]:
-        """The same histories, as a liar shows them that flags every multi-object candidate as settled."""
+    def lie(self, how: str, shown: Sequence[int]) -> tuple[int, ...]:
+        """Histories as a liar shows them that takes another server's for its own, and changes them.
+
+        Args:
+            how: ``*`` flags every multi-object candidate as settled; ``-`` forgets all but the newest candidate; ``+``
+                invents a candidate above it, of the same time.
+            shown: the other server's histories, one for each object.
+        """
         lies = []
         for name, number in zip(self.names, shown, strict=True):
-            history = decode_history(name, self._histories[number])
-            flagged = tuple(Entry(each.candidate, each.candidate.is_multi) for each in history)
-            lies.append(number if flagged == history else self.history_number(encode_history(name, flagged)))
+            honest = decode_history(name, self._histories[number])
+            told = _TELL[how](name, honest)
+            lies.append(number if told == honest else self.history_number(encode_history(name, told)))
         return tuple(lies)
+
+
+def _flag(name: ObjectId, history: ReplicaHistory) -> ReplicaHistory:
+    return tuple(Entry(each.candidate, each.candidate.is_multi) for each in history)
+
+
+def _forget(name: ObjectId, history: ReplicaHistory) -> ReplicaHistory:
+    return tuple(sorted({initial_entry(name), history[-1]}, key=_timestamp))
+
+
+def _invent(name: ObjectId, history: ReplicaHistory) -> ReplicaHistory:
+    newest = history[-1].candidate
+    time = max(time_of(newest.timestamp), 1)
+    timestamp = make_timestamp(
+        time, is_barrier=newest.timestamp[8] == 1, client=INVENTOR, operation_digest=NO_OPERATION,
+        history_set_digest=b"\xff" * 32,
+    )
+    if timestamp <= newest.timestamp:
+        return history
+    return (*history, Entry(Candidate(timestamp, (Part(name, INITIAL_TIMESTAMP, None),)), False))
+
+
+def _timestamp(entry: Entry) -> LogicalTimestamp:
+    return entry.candidate.timestamp
+
+
+_TELL: Final[Mapping[str, Callable[[ObjectId, ReplicaHistory], ReplicaHistory]]] = MappingProxyType(
+    {"*": _flag, "-": _forget, "+": _invent}
+)

@@ -29,6 +29,7 @@ from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.steps import Kind, Plan
+from fivefold.simulation import moves
 from fivefold.simulation import rack as rack_module
 from tests import protocol_rig
 
@@ -200,7 +201,7 @@ def repairing_clients_operation_run() -> list[Patch]:
         parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
         return Plan(Kind.METHOD, parts, tuple(view.latest for view in views.values()))
 
-    return [(module, "plan_operation", plan) for module in (admission, rack_module)]
+    return [(module, "plan_operation", plan) for module in (admission, rack_module, moves)]
 
 
 @bug
@@ -490,7 +491,7 @@ def joint_barriers_finished_alone() -> list[Patch]:
             return Plan(Kind.INLINE_BARRIER, (part,), (view.latest,), repaired=view.barrier)
         return honest(quorums, target, views)
 
-    return [(module, "plan_repair", plan) for module in (admission, client, rack_module)]
+    return [(module, "plan_repair", plan) for module in (admission, client, rack_module, moves)]
 
 
 @bug

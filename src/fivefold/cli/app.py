@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fivefold.bench.command import bench
-from fivefold.cli import call, check, demo, describe, example, init, inspect, serve, simulate, status, up
+from fivefold.cli import call, check, demo, describe, example, explore, init, inspect, serve, simulate, status, up
 from fivefold.cli.client import client
 from fivefold.cli.exits import exit_code_of, say_error
 from fivefold.errors import FivefoldError
@@ -54,6 +54,7 @@ app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=example.EXAMPLES)(example.example)
 app.command(epilog=simulate.EXAMPLES)(simulate.simulate)
+app.command(epilog=explore.EXAMPLES)(explore.explore)
 
 app.add_typer(bench)
 

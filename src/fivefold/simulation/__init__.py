@@ -1,11 +1,14 @@
 """Deterministic simulation: the production protocol machines in virtual time, from one seed, with faults and lies.
 
-:func:`run_seeds` runs campaigns, :func:`simulate` runs your own objects; :mod:`fivefold.simulation.rack` is for
-schedules delivered by hand. What it cannot see: real disks, sockets, event loops, and time that is not virtual.
+:func:`run_seeds` runs campaigns, :func:`simulate` runs your own objects, :class:`Explorer` goes through all orders of a
+few requests; :mod:`fivefold.simulation.rack` is for schedules delivered by hand. What none can see: real disks,
+sockets, event loops, and time that is not virtual.
 """
 
 from fivefold.simulation.campaign import SeedResult, Summary, run_seed, run_seeds
+from fivefold.simulation.directed import SCHEDULES, explore_near, is_with_liar
 from fivefold.simulation.draw import PROFILES, draw
+from fivefold.simulation.exploration import Budget, Case, Exploration, Explorer
 from fivefold.simulation.own import Step, simulate
 from fivefold.simulation.plan import Fault, Plan, PlannedCall, Weather
 from fivefold.simulation.run import Report, run_plan
@@ -13,6 +16,11 @@ from fivefold.simulation.shrink import describe, shrink
 
 __all__ = [
     "PROFILES",
+    "SCHEDULES",
+    "Budget",
+    "Case",
+    "Exploration",
+    "Explorer",
     "Fault",
     "Plan",
     "PlannedCall",
@@ -23,6 +31,8 @@ __all__ = [
     "Weather",
     "describe",
     "draw",
+    "explore_near",
+    "is_with_liar",
     "run_plan",
     "run_seed",
     "run_seeds",

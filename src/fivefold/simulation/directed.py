@@ -1,8 +1,10 @@
 """The directed schedules D1-D8 as starts of explorations: all that a few more requests can do near a dangerous place.
 
-Each line is a request: ``X ab! ab:012 > 013`` is client X's operation on a and b that shows what servers 0, 1 and 2 hold
-of both and reaches servers 0, 1 and 3; ``Y a? a:012@3 b:123 > 3`` is a repair of a judged by a and b, where a is
-shown as it was after three requests; ``2 > 12`` is the second request once more, reaching servers 1 and 2.
+Each line is a request. ``X ab! ab:012 > 013`` is client X's operation on a and b that shows what servers 0, 1 and 2
+hold of both and reaches servers 0, 1 and 3. ``Y a? a:012@3 b:123 > 3`` is a repair of a judged by a and b, where a is
+shown as it was after three requests. ``2 > 12`` is the second request once more, reaching servers 1 and 2.
+A liar shows what another server holds, as it is or changed (:meth:`~fivefold.simulation.moves.Moves.lie`): in
+``a:0122*`` servers 0, 1, 2 and a liar are shown, which claims all that server 2 holds and flags what it can.
 """
 
 from __future__ import annotations
@@ -123,11 +125,13 @@ SCHEDULES: Final[dict[str, str]] = {
 }
 """As in tests/scenarios, with objects a and b: the first seven and the last are those of test_multi_object.py.
 
-Four servers and no liar, but for those of :data:`WITH_LIAR`.
+Four servers and no liar, but for those of :func:`is_with_liar`.
 """
 
-WITH_LIAR: Final = ("flags", "pruning", "times")
-"""Schedules for six servers of which server 5 lies."""
+
+def is_with_liar(name: str) -> bool:
+    """Whether a schedule is for six servers of which one lies."""
+    return name in ("flags", "pruning", "times")
 
 
 class Station(Struct, frozen=True):
@@ -164,10 +168,10 @@ def stations(explorer: Explorer, text: str) -> list[Station]:
             sent.append(derived if isinstance(derived, int) else None)
         servers, number = list(pasts[-1]), sent[-1]
         pending = tuple({each for each in sent if each is not None})
-        states = [explorer.settle(tuple(servers), pending)]
+        states = [explorer.settle(tuple(servers), pending, explorer.case.requests_max)]
         for server in map(int, receivers.strip() if number is not None else ""):
             servers[server] = moves.after(servers[server], number or 0)
-            states.append(explorer.settle(tuple(servers), pending))
+            states.append(explorer.settle(tuple(servers), pending, explorer.case.requests_max))
         pasts.append(tuple(servers))
         found.append(Station(tuple(states), tuple(map(frozenset, old))))
     return found

@@ -27,7 +27,7 @@ from fivefold.simulation.rack import client_id
 State = tuple[tuple[int, ...], tuple[int, ...]]
 """The holdings of the benign servers, and the requests on their way that can still change something, both in order."""
 Past = tuple[State, tuple[int, int]] | None
-"""The state before, and what happened in it: a request by its number, and the holding it reached, or -1 if it was sent."""
+"""The state before; the request by its number that was sent (-1) in it, or reached a server with that holding."""
 
 CLIENTS = (client_id("X"), client_id("Y"))
 """Two clients; the timestamps of the second are the greater ones."""
@@ -163,7 +163,7 @@ class Explorer:
                 frontier.append(state)
         try:
             for requests in range(self.case.requests_max + 1):
-                frontier = self._explore_level(frontier, is_last=requests == self.case.requests_max)
+                frontier = self._explore_level(frontier, self.case.requests_max - requests)
                 self.result.requests_done = requests
             self.result.is_exhausted = True
         except _OutOfBudget:
@@ -175,27 +175,40 @@ class Explorer:
 
     # --- steps ------------------------------------------------------------------------------------------------
 
-    def _explore_level(self, frontier: list[State], *, is_last: bool) -> list[State]:
+    def _explore_level(self, frontier: list[State], requests_left: int) -> list[State]:
         """Everything that deliveries lead to; what one more request leads to is left for the next level."""
         later: list[State] = []
         stack = frontier
         while stack:
             state = stack.pop()
-            if not self._is_sound(state):
-                continue
-            for after, what in self._deliveries(state):
-                if self._is_new(state, after, what):
-                    stack.append(after)
-            if not is_last:
-                servers, pending = state
-                for number in self.requests_from(servers):
-                    if number not in pending:
-                        after = self.settle(servers, (*pending, number))
-                        if after[1] != pending and self._is_new(state, after, (number, -1)):
-                            later.append(after)
+            try:
+                self._check(state)
+                for after, what in self._deliveries(state, requests_left):
+                    if self._is_new(state, after, what):
+                        stack.append(after)
+                if requests_left:
+                    later.extend(self._sendings(state, requests_left - 1))
+            except Violation as violation:
+                self._note(state, str(violation))
         return later
 
-    def _deliveries(self, state: State) -> Iterator[tuple[State, tuple[int, int]]]:
+    def _note(self, state: State, what: str) -> None:
+        """A violation: counted, and what comes after it is not explored."""
+        self.result.violations_count += 1
+        if len(self.result.violations) < VIOLATIONS_SHOWN:
+            self.result.violations.append(Found(what, self._schedule(state)))
+
+    def _sendings(self, state: State, requests_left: int) -> Iterator[State]:
+        """The new states that one more request leads to."""
+        servers, pending = state
+        for number in self.requests_from(servers):
+            if number in pending or not (requests_left or self.moves.makes_version(number)):
+                continue
+            after = self.settle(servers, (*pending, number), requests_left)
+            if after[1] != pending and self._is_new(state, after, (number, -1)):
+                yield after
+
+    def _deliveries(self, state: State, requests_left: int) -> Iterator[tuple[State, tuple[int, int]]]:
         servers, pending = state
         after = self.moves.after
         for number in pending:
@@ -206,13 +219,23 @@ class Explorer:
                 last = holding
                 changed = after(holding, number)
                 if changed != holding:
-                    yield self.settle((*servers[:place], changed, *servers[place + 1 :]), pending), (number, holding)
+                    servers_after = (*servers[:place], changed, *servers[place + 1 :])
+                    yield self.settle(servers_after, pending, requests_left), (number, holding)
 
-    def settle(self, servers: tuple[int, ...], pending: tuple[int, ...]) -> State:
-        """The state in one writing: in order, and without requests that no server will ever accept again."""
+    def settle(self, servers: tuple[int, ...], pending: tuple[int, ...], requests_left: int) -> State:
+        """The state in one writing: in order, and without requests that can change nothing that matters any more.
+
+        These are those that no server will ever accept again and, once the last request is sent, barriers: they have no
+        version, and only keep other requests from being accepted.
+        """
         after = self.moves.after
         distinct = set(servers)
-        alive = [each for each in pending if any(after(holding, each) != holding for holding in distinct)]
+        alive = [
+            each
+            for each in pending
+            if (requests_left or self.moves.makes_version(each))
+            and any(after(holding, each) != holding for holding in distinct)
+        ]
         return tuple(sorted(servers)), tuple(sorted(alive))
 
     def _is_new(self, before: State, state: State, what: tuple[int, int]) -> bool:
@@ -234,12 +257,7 @@ class Explorer:
     def _make_shapes(self) -> list[Shape]:
         everything = range(self.case.objects_count)
         groups = [group for size in range(1, len(everything) + 1) for group in combinations(everything, size)]
-        return [
-            Shape(client, group, target)
-            for client in CLIENTS
-            for group in groups
-            for target in (None, *group)
-        ]
+        return [Shape(client, group, target) for client in CLIENTS for group in groups for target in (None, *group)]
 
     def requests_from(self, servers: tuple[int, ...]) -> tuple[int, ...]:
         """Every request that shows what servers hold now."""
@@ -285,19 +303,18 @@ class Explorer:
 
     # --- invariants -------------------------------------------------------------------------------------------
 
-    def _is_sound(self, state: State) -> bool:
+    def _check(self, state: State) -> None:
+        """Every invariant, and for some states liveness.
+
+        Raises:
+            Violation: one does not hold.
+        """
         servers = state[0]
-        try:
-            what = self._verdict(servers)
-            if what is None and self.case.probe_every and hash(state) % self.case.probe_every == 0:
-                self._probe(servers)
-        except Violation as violation:
-            what = str(violation)
+        what = self._verdict(servers)
         if what is not None:
-            self.result.violations_count += 1
-            if len(self.result.violations) < VIOLATIONS_SHOWN:
-                self.result.violations.append(Found(what, self._schedule(state)))
-        return what is None
+            raise Violation(what)
+        if self.case.probe_every and hash(state) % self.case.probe_every == 0:
+            self._probe(servers)
 
     def _verdict(self, servers: tuple[int, ...]) -> str | None:
         """What is wrong with what the servers have ever accepted; judged once for each distinct case."""
@@ -318,7 +335,7 @@ class Explorer:
                     for server, accepted in enumerate(held):
                         if timestamp in accepted[index]:
                             chains.accept(server, name, self.moves.candidates[index][timestamp])
-            for index, name in enumerate(self.moves.names):
+            for index in range(self.case.objects_count):
                 self._look_for_rivals(chains, index)
         except Violation as violation:
             return str(violation)
@@ -336,8 +353,8 @@ class Explorer:
                 timestamp = candidates[timestamp].part(name).conditioned_on
             if newest > chain.tip != timestamp:
                 raise Violation(
-                    f"rival on {name}: {short(LogicalTimestamp(newest))} can be repaired, but does not descend from the "
-                    f"established {short(chain.tip)}"
+                    f"rival on {name}: {short(LogicalTimestamp(newest))} can be repaired, but does not descend from "
+                    f"the established {short(chain.tip)}"
                 )
 
     def _probe(self, servers: tuple[int, ...]) -> None:

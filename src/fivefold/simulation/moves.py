@@ -10,14 +10,14 @@ have which histories, written down as if the first servers had them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
-from fivefold.protocol import admission
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord
-from fivefold.protocol.classify import classify, views_of
+from fivefold.protocol.classify import classify, plan_operation, plan_repair, views_of
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
     decode_history,
@@ -44,7 +44,7 @@ from fivefold.protocol.records import (
     SyncRequest,
 )
 from fivefold.protocol.server import Server
-from fivefold.protocol.steps import Kind, Missing, Step
+from fivefold.protocol.steps import Kind, Missing, Plan, Step
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.rack import Everyone, Letter, Rack, one_call, rack_keys
 
@@ -201,13 +201,18 @@ class Moves:
         view = views_of(self.quorums, self.sets(shape, shown))[self.names[shape.target]]
         return classify(self.quorums, view) is not Kind.METHOD
 
+    def makes_version(self, sending: int) -> bool:
+        """Whether a request makes, copies or finishes a version; otherwise it is a barrier."""
+        return not self.sendings[sending].step.candidate.timestamp[8]
+
     def _derive(self, shape: Shape, shown: Shown) -> int | Missing | None:
         sets = self.sets(shape, shown)
         views = views_of(self.quorums, sets)
+        plan: Plan | Missing | None
         if shape.target is None:
-            plan = admission.plan_operation(self.quorums, views)
+            plan = plan_operation(self.quorums, views)
         else:
-            plan = admission.plan_repair(self.quorums, self.names[shape.target], views)
+            plan = plan_repair(self.quorums, self.names[shape.target], views)
         if plan is None or isinstance(plan, Missing):
             return plan
         # What _newly_settled of the server finds in the request itself, beside the plan.
@@ -290,7 +295,10 @@ class Moves:
 
     def _note_candidates(self, name: ObjectId, history: bytes) -> None:
         known = self.candidates[self.names.index(name)]
-        for entry in decode_history(name, history):
+        entries = decode_history(name, history)
+        if any(one.candidate.timestamp >= other.candidate.timestamp for one, other in pairwise(entries)):
+            raise Violation(f"a history of {name} is not in order")
+        for entry in entries:
             candidate = entry.candidate
             if not candidate.timestamp[8] and known.setdefault(candidate.timestamp, candidate) != candidate:
                 raise Violation(f"one timestamp of {name} names two candidates")
@@ -329,7 +337,10 @@ def _invent(name: ObjectId, history: ReplicaHistory) -> ReplicaHistory:
     newest = history[-1].candidate
     time = max(time_of(newest.timestamp), 1)
     timestamp = make_timestamp(
-        time, is_barrier=newest.timestamp[8] == 1, client=INVENTOR, operation_digest=NO_OPERATION,
+        time,
+        is_barrier=newest.timestamp[8] == 1,
+        client=INVENTOR,
+        operation_digest=NO_OPERATION,
         history_set_digest=b"\xff" * 32,
     )
     if timestamp <= newest.timestamp:

@@ -188,7 +188,7 @@ class Explorer:
                         stack.append(after)
                 if requests_left:
                     later.extend(self._sendings(state, requests_left - 1))
-            except Violation as violation:
+            except (Violation, AssertionError) as violation:  # the server's assertions are invariants too
                 self._note(state, str(violation))
         return later
 

@@ -1,0 +1,150 @@
+"""Exhaustive exploration: nothing is wrong in small cases, and a rule left out is noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from fivefold.simulation import SCHEDULES, Budget, Case, Explorer, explore_near, is_with_liar
+from tests.planted import BUGS, planted
+
+SMALL = [
+    Case(objects_count=1, requests_max=3),
+    Case(objects_count=2, requests_max=2),
+    Case(objects_count=3, requests_max=2),
+    Case(n=6, t=1, b=1, objects_count=1, requests_max=2),
+    Case(n=6, t=1, b=1, objects_count=2, requests_max=2),
+    Case(objects_count=2, requests_max=2, is_hostile=True, is_mixed=True),
+]
+
+
+def near(name: str, requests_max: int = 0) -> Case:
+    n, b = (6, 1) if is_with_liar(name) else (4, 0)
+    return Case(n=n, t=1, b=b, objects_count=2, requests_max=requests_max)
+
+
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_small_cases_are_sound(case: Case) -> None:
+    """All orders of a few requests: established versions form chains, joint ones are whole, repairs come to an end."""
+    result = Explorer(case, Budget(seconds_max=60)).run()
+    assert result.is_exhausted
+    assert result.violations == []
+    assert result.merged > 0 < result.probed
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_all_orders_of_the_directed_requests_are_sound(name: str) -> None:
+    """Whatever else the requests of a directed schedule reach, nothing is wrong."""
+    result = explore_near(near(name), name)
+    assert result.is_exhausted
+    assert result.violations == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_one_more_request_near_a_directed_schedule_is_sound(name: str) -> None:
+    """One request more than in the schedule, sent anywhere along it."""
+    result = explore_near(near(name, requests_max=1), name, Budget(5_000_000, 300))
+    assert result.is_exhausted
+    assert result.violations == []
+
+
+FREE = [
+    ("repeated_requests_executed", Case(objects_count=1, requests_max=2), "answered again"),
+    ("currency_unchecked", Case(objects_count=1, requests_max=2), "not in order|fork"),
+    ("repairing_clients_operation_run", Case(objects_count=1, requests_max=3), "fork"),
+    ("conditioned_on_pruned", Case(objects_count=1, requests_max=3), "not live"),
+]
+"""A bug, the case in which it is found from the start, and as what."""
+
+
+@pytest.mark.parametrize(("bug", "case", "what"), FREE, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_omission_is_found_from_the_start(bug: str, case: Case, what: str) -> None:
+    """A few requests in all orders show that the rule is needed."""
+    with planted(bug):
+        violations = Explorer(case, Budget(seconds_max=60)).run().violations
+    assert violations
+    assert any(word in violations[0].what for word in what.split("|"))
+    assert violations[0].schedule
+
+
+NEAR = [
+    ("copies_alone", "D1", "split"),
+    ("never_flagged", "D2", "fork"),
+    ("flags_only_in_memory", "D2", "fork"),
+    ("no_bases", "D4", "fork"),
+    ("barriers_may_differ", "D5", "fork"),
+    ("later_copies_count", "D6", "fork"),
+    ("joint_barriers_finished_alone_and_less_evidence", "D7", "fork"),
+    ("inline_alone", "D8", "split"),
+    ("copies_without_agreement", "agreement", "split"),
+    ("kept_by_default", "agreement", "split"),
+    ("b_flags_enough", "flags", "split"),
+    ("inline_copies_prune", "pruning", "fork"),
+    ("methods_told_by_their_time", "times", "fork"),
+    ("copies_prune", "copies", "fork"),
+]
+"""A bug, the schedule near which it is found, and as what."""
+
+
+@pytest.mark.parametrize(("bug", "name", "what"), NEAR)
+def test_an_omission_is_found_near_a_directed_schedule(bug: str, name: str, what: str) -> None:
+    """The schedule's requests in all orders show that the rule is needed."""
+    with planted(bug):
+        violations = explore_near(near(name), name).violations
+    assert violations
+    assert what in violations[0].what
+
+
+NOT_REACHED = {
+    # No schedule is known on which it does harm: docs/concepts/multi-object.md.
+    "joint_barriers_finished_alone",
+    # Authenticators, culling and the digest in a timestamp: histories are authentic here, and equal steps are one.
+    "macs_unchecked",
+    "macs_not_bound_to_the_object",
+    "one_key_for_both_directions",
+    "leaders_culled",
+    "times_unbounded",
+    "digest_without_culling",
+    "digest_of_the_targets_set_alone",
+    "digest_without_the_target",
+    # Disks, waits and object syncs: what is accepted is durable, and every version is there at once.
+    "not_checked_again_after_a_wait",
+    "replies_before_durable",
+    "only_success_waits",
+    "first_sync_answer_taken",
+    "sync_copy_unchecked",
+    # Queries, rejections, answers, rights and the client's own conduct.
+    "no_optimistic_answers",
+    "rejections_written",
+    "ring_forgotten",
+    "ring_always_trusted",
+    "answers_counted_with_candidates",
+    "any_answer_believed",
+    "nobody_else_asked",
+    "culls_not_remembered",
+    "inventors_forgiven",
+    "cut_authenticators_passed_on",
+    "doubted_only_while_told",
+    "versions_not_compared",
+    "partners_need_rights",
+    "any_client_may_freeze_anything",
+    # A cluster's thresholds are checked before it is explored.
+    "quorums_of_any_size",
+}
+"""What the exploration does not see; tests/scenarios/test_mutations.py names the directed test of each."""
+
+
+def test_every_planted_bug_is_found_or_said_not_to_be() -> None:
+    """A new rule is either within reach of the exploration, or on the list of those that are not."""
+    found = {bug for bug, _, _ in (*FREE, *NEAR)}
+    assert found | NOT_REACHED == set(BUGS)
+    assert not found & NOT_REACHED
+
+
+def test_a_budget_ends_an_exploration() -> None:
+    """It stops in time, and does not claim to have seen everything."""
+    result = Explorer(Case(requests_max=4), Budget(states_max=500)).run()
+    assert result.states == 500
+    assert not result.is_exhausted
+    assert result.requests_done < 4

@@ -21,7 +21,7 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import LogicalTimestamp
 from fivefold.protocol.steps import Missing
 from fivefold.simulation.chains import Chains, Violation
-from fivefold.simulation.moves import Moves, Shape, Shown
+from fivefold.simulation.moves import Moves, Shape
 from fivefold.simulation.rack import client_id
 
 State = tuple[tuple[int, ...], tuple[int, ...]]
@@ -123,6 +123,15 @@ class _OutOfBudget(Exception):
     """Ends an exploration."""
 
 
+def _shapes(objects_count: int) -> dict[tuple[int, ...], list[Shape]]:
+    """Everything a client can want, by the objects it has to do with."""
+    sizes = range(1, objects_count + 1)
+    groups = [group for size in sizes for group in combinations(range(objects_count), size)]
+    return {
+        group: [Shape(client, group, target) for client in CLIENTS for target in (None, *group)] for group in groups
+    }
+
+
 class Explorer:
     """One exploration.
 
@@ -141,11 +150,11 @@ class Explorer:
         self._budget = budget or Budget()
         self._seen: dict[State, Past] = {}
         self._steps: dict[State, int] = {}
-        self._requests: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._requests: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = {}
         self._verdicts: dict[tuple[int, ...], str | None] = {}
         self._accepted_numbers: dict[object, int] = {}
         self._accepted: list[int] = []
-        self._shapes = self._make_shapes()
+        self._shapes = _shapes(case.objects_count)
 
     @property
     def start(self) -> State:
@@ -254,36 +263,30 @@ class Explorer:
 
     # --- what clients can send --------------------------------------------------------------------------------
 
-    def _make_shapes(self) -> list[Shape]:
-        everything = range(self.case.objects_count)
-        groups = [group for size in range(1, len(everything) + 1) for group in combinations(everything, size)]
-        return [Shape(client, group, target) for client in CLIENTS for group in groups for target in (None, *group)]
-
     def requests_from(self, servers: tuple[int, ...]) -> tuple[int, ...]:
         """Every request that shows what servers hold now."""
-        found = self._requests.get(servers)
+        shown = tuple(sorted(map(self.moves.shown_by, servers)))
+        found = self._requests.get(shown)
         if found is None:
-            numbers = set()
-            for shape in self._shapes:
-                for shown in self._views(servers, shape.objects):
+            found = self._requests[shown] = tuple(sorted(self._requests_showing(shown)))
+        return found
+
+    def _requests_showing(self, benign: tuple[tuple[int, ...], ...]) -> set[int]:
+        numbers = set()
+        groups = set(self._groups(benign))
+        for objects, shapes in self._shapes.items():
+            views = {tuple(tuple(sorted(one[index] for one in group)) for index in objects) for group in groups}
+            if self.case.is_mixed or any(self.old):
+                each = [{view[place] for view in views} | self.old[index] for place, index in enumerate(objects)]
+                views = set(product(*each))
+            for shown in views:
+                for shape in shapes:
                     number = self.moves.derive(shape, shown)
                     if isinstance(number, int):
                         numbers.add(number)
-            found = self._requests[servers] = tuple(sorted(numbers))
-        return found
+        return numbers
 
-    def _views(self, servers: tuple[int, ...], objects: tuple[int, ...]) -> set[Shown]:
-        """What a request over some objects can show."""
-        shown_by = self.moves.shown_by
-        views = set()
-        for group in self._groups([shown_by(holding) for holding in servers]):
-            views.add(tuple(tuple(sorted(one[index] for one in group)) for index in objects))
-        if self.case.is_mixed or any(self.old):
-            each = [{view[place] for view in views} | self.old[index] for place, index in enumerate(objects)]
-            views = set(product(*each))
-        return views
-
-    def _groups(self, benign: list[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], ...]]:
+    def _groups(self, benign: tuple[tuple[int, ...], ...]) -> Iterator[tuple[tuple[int, ...], ...]]:
         """Servers to be shown: at least q of them, at least r if clients are hostile, liars among them."""
         least = self.quorums.r if self.case.is_hostile else self.quorums.q
         lies = self._lies(benign)
@@ -293,7 +296,7 @@ class Explorer:
                     for lie in combinations(lies, liars):
                         yield (*honest, *lie)
 
-    def _lies(self, benign: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    def _lies(self, benign: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
         """What a liar shows: nothing, or what some benign server holds, as it is or changed."""
         if not self.case.b:
             return []

@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord
-from fivefold.protocol.classify import classify, plan_operation, plan_repair, views_of
+from fivefold.protocol.classify import View, classify, plan_operation, plan_repair
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
     decode_history,
@@ -146,8 +146,10 @@ class Moves:
         self._holdings: list[Holding] = [initial]
         self._holding_numbers: dict[Holding, int] = {initial: 0}
         self._shown: list[tuple[int, ...]] = [(0,) * objects_count]
-        self._derived: dict[tuple[Shape, Shown], int | Missing | None] = {}
-        self._sending_numbers: dict[object, int] = {}
+        self._views: dict[tuple[int, tuple[int, ...]], View] = {}
+        self._plan_numbers: dict[tuple[tuple[int, ...], int | None, Shown], int | Missing | None] = {}
+        self._distinct_plans: dict[tuple[bool, Plan, frozenset[Candidate]], int] = {}
+        self._sending_numbers: dict[tuple[ClientId, int], int] = {}
         self._after: dict[tuple[int, int], int] = {}
 
     # --- numbers ----------------------------------------------------------------------------------------------
@@ -182,32 +184,41 @@ class Moves:
         Requests of one client that call for the same step are taken for one, although the digest of what they show
         tells their timestamps apart in production: states would differ by names only.
         """
-        key = (shape, shown)
-        if key not in self._derived:
-            self._derived[key] = self._derive(shape, shown)
-        return self._derived[key]
+        planned = self._plan_numbers.get((shape.objects, shape.target, shown), -1)
+        if planned == -1:
+            planned = self._plan(shape, shown)
+            self._plan_numbers[shape.objects, shape.target, shown] = planned
+        if not isinstance(planned, int):
+            return planned
+        key = (shape.client, planned)
+        number = self._sending_numbers.setdefault(key, len(self.sendings))
+        if number == len(self.sendings):
+            self.sendings.append(self._send(shape, shown))
+        return number
 
-    def sets(self, shape: Shape, shown: Shown) -> tuple[ObjectHistories, ...]:
-        """The history sets of such a request."""
-        n, sets = self.quorums.n, []
-        for index, numbers in zip(shape.objects, shown, strict=True):
-            histories = [self._histories[number] for number in numbers if number]
-            sets.append(make_histories(self.names[index], histories + [INITIAL_HISTORY] * (n - len(histories))))
-        return tuple(sets)
+    def view(self, index: int, numbers: tuple[int, ...]) -> View:
+        """The histories shown of one object, counted."""
+        view = self._views.get((index, numbers))
+        if view is None:
+            view = self._views[index, numbers] = View(self.quorums, self._set(index, numbers))
+        return view
 
     def needs_repair(self, shape: Shape, shown: Shown) -> bool:
         """Whether the target of a repair calls for one."""
         assert shape.target is not None, "an operation has no target"
-        view = views_of(self.quorums, self.sets(shape, shown))[self.names[shape.target]]
+        view = self.view(shape.target, shown[shape.objects.index(shape.target)])
         return classify(self.quorums, view) is not Kind.METHOD
 
     def makes_version(self, sending: int) -> bool:
         """Whether a request makes, copies or finishes a version; otherwise it is a barrier."""
         return not self.sendings[sending].step.candidate.timestamp[8]
 
-    def _derive(self, shape: Shape, shown: Shown) -> int | Missing | None:
-        sets = self.sets(shape, shown)
-        views = views_of(self.quorums, sets)
+    def _set(self, index: int, numbers: tuple[int, ...]) -> ObjectHistories:
+        histories = [self._histories[number] for number in numbers if number]
+        return make_histories(self.names[index], histories + [INITIAL_HISTORY] * (self.quorums.n - len(histories)))
+
+    def _plan(self, shape: Shape, shown: Shown) -> int | Missing | None:
+        views = {self.names[index]: self.view(index, each) for index, each in zip(shape.objects, shown, strict=True)}
         plan: Plan | Missing | None
         if shape.target is None:
             plan = plan_operation(self.quorums, views)
@@ -215,19 +226,17 @@ class Moves:
             plan = plan_repair(self.quorums, self.names[shape.target], views)
         if plan is None or isinstance(plan, Missing):
             return plan
-        # What _newly_settled of the server finds in the request itself, beside the plan.
+        # Beside the plan, what a server may find in the request itself: which candidates the new one rests on.
         bases = {part.base_or_conditioned_on for part in plan.parts}
-        rests_on = frozenset(c for v in views.values() for c in v.orders if c.is_multi and c.timestamp in bases)
-        key = (shape.client, shape.target is None, plan, rests_on)
-        number = self._sending_numbers.setdefault(key, len(self.sendings))
-        if number == len(self.sendings):
-            latest = max(time_of(view.latest) for view in views.values())
-            self.sendings.append(self._send(shape, sets, latest))
-        return number
+        rests_on = frozenset(c for view in views.values() for c in view.orders if c.is_multi and c.timestamp in bases)
+        return self._distinct_plans.setdefault((shape.target is None, plan, rests_on), len(self._distinct_plans))
 
-    def _send(self, shape: Shape, sets: tuple[ObjectHistories, ...], latest: int) -> Sending:
+    def _send(self, shape: Shape, shown: Shown) -> Sending:
+        sets = [self._set(index, numbers) for index, numbers in zip(shape.objects, shown, strict=True)]
         operation = None
         if shape.target is None:
+            views = zip(shape.objects, shown, strict=True)
+            latest = max(time_of(self.view(index, numbers).latest) for index, numbers in views)
             call_id = digest(b"%s %d" % (str(shape).encode(), latest))[:16]
             operation = one_call(tuple(each.object_id for each in sets), "write", b"", call_id)
         target = None if shape.target is None else self.names[shape.target]

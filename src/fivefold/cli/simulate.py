@@ -49,11 +49,12 @@ def simulate(
     calm: Annotated[bool, typer.Option("--calm", help="Nothing goes wrong.")] = False,
     contended: Annotated[bool, typer.Option("--contended", help="Nothing but contention.")] = False,
     byzantine: Annotated[bool, typer.Option("--byzantine", help="Liars and malevolent clients in every run.")] = False,
+    joint: Annotated[bool, typer.Option("--joint", help="Like --swarm, with most calls over 2 to 16 objects.")] = False,
     replay: Annotated[int | None, typer.Option(help="Run this one seed, and print what happens.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate clusters with faults and lies, and check every run."""
-    profile = _profile(swarm=swarm, calm=calm, contended=contended, byzantine=byzantine)
+    profile = _profile(swarm=swarm, calm=calm, contended=contended, byzantine=byzantine, joint=joint)
     if replay is not None:
         _replay(replay, profile)
         return
@@ -71,12 +72,8 @@ def simulate(
         raise typer.Exit(Exit.FAILED)
 
 
-def _profile(*, swarm: bool, calm: bool, contended: bool, byzantine: bool) -> str:
-    chosen = [
-        name
-        for name, is_chosen in (("swarm", swarm), ("calm", calm), ("contended", contended), ("byzantine", byzantine))
-        if is_chosen
-    ]
+def _profile(**chosen_by_name: bool) -> str:
+    chosen = [name for name, is_chosen in chosen_by_name.items() if is_chosen]
     if len(chosen) > 1:
         raise typer.BadParameter(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one")
     return chosen[0] if chosen else "swarm"

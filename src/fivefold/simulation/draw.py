@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Final
 
+from msgspec.structs import replace
+
+from fivefold.protocol.limits import OPERATION_OBJECTS_MAX
 from fivefold.simulation.liars import STRATEGIES
 from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
 from fivefold.simulation.villains import VILLAINIES
 from fivefold.simulation.workload import draw_call
 
-PROFILES: Final = ("calm", "contended", "swarm", "byzantine")
+PROFILES: Final = ("calm", "contended", "swarm", "byzantine", "joint")
 """Names of ways to draw."""
+
+WIDE_NAMES: Final = "abcdefghijklmnopqrst"
+"""Counters of which the widest operations take 16."""
+WIDE_OBJECTS_COUNT: Final = len(WIDE_NAMES)
 
 SHAPES: Final = (
     (4, 1, 0),
@@ -56,21 +64,27 @@ def draw(seed: int, profile: str = "swarm") -> Plan:
         liars=liars if is_hostile else (),
         villains=villains if is_hostile else (),
         dead=tuple(sorted(random.sample(benign, random.randint(0, dead_max)))) if has_dead else (),
-        cached_objects_max=random.choice((7, 1000)),
+        # As few as one request can name, or all: with fewer, its objects would drive each other out for ever.
+        cached_objects_max=random.choice((WIDE_OBJECTS_COUNT if profile == "joint" else 7, 1000)),
     )
 
 
 def _draw_calls(random: Random, clients: int, safety_ns: int, profile: str) -> tuple[PlannedCall, ...]:
     counters = [f"Counter/{name}" for name in "abcdef"[: random.randint(1, 6)]]
     count = random.randint(20, 80)
-    multi = random.choice((0.0, 0.0, 0.3, 0.6, 1.0))
+    is_joint = profile == "joint"
+    multi = random.choice((0.3, 0.6, 1.0) if is_joint else (0.0, 0.0, 0.3, 0.6, 1.0))
     queries = random.choice((0.1, 0.3, 0.6))
     # Contention: everything within a short while, or spread over the whole phase.
     span_ns = safety_ns // (20 if profile == "contended" else random.choice((1, 1, 3, 10)))
-    return tuple(
-        draw_call(random, number, clients=clients, counters=counters, safety_ns=span_ns, multi=multi, queries=queries)
-        for number in range(count)
-    )
+    is_chain = is_joint and random.random() < 0.5
+    some = partial(draw_call, random, clients=clients, safety_ns=span_ns, queries=queries)
+    calls = [some(number, counters=counters, multi=multi, is_chain=is_chain) for number in range(count)]
+    for number in range(count, count + random.randint(1, 2) if is_joint else count):
+        # The widest there may be: over as many objects as one operation can have, those above among them.
+        wide = random.sample([f"Counter/{name}" for name in WIDE_NAMES], OPERATION_OBJECTS_MAX)
+        calls.append(replace(some(number, counters=wide, multi=1.0), objects=tuple(wide)))
+    return tuple(calls)
 
 
 def _draw_weather(random: Random) -> Weather:

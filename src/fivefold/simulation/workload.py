@@ -122,14 +122,26 @@ MODELS: Final[Models] = MappingProxyType(
 
 
 def draw_call(
-    random: Random, number: int, *, clients: int, counters: list[str], safety_ns: int, multi: float, queries: float
+    random: Random,
+    number: int,
+    *,
+    clients: int,
+    counters: list[str],
+    safety_ns: int,
+    multi: float,
+    queries: float,
+    is_chain: bool = False,
 ) -> PlannedCall:
-    """One operation: a share ``multi`` over several counters, a share ``queries`` that only read."""
+    """One operation: a share ``multi`` over several counters, neighbours in a chain; a share ``queries`` only reads."""
     objects: tuple[str, ...]
     is_query = random.random() < queries
     if len(counters) > 1 and random.random() < multi:
         count = 2 if random.random() < 0.7 else random.randint(2, len(counters))
-        objects = tuple(random.sample(counters, count))
+        if is_chain:
+            first = random.randrange(len(counters) - count + 1)
+            objects = tuple(random.sample(counters[first : first + count], count))
+        else:
+            objects = tuple(random.sample(counters, count))
         method = "look" if is_query else ("move" if count == 2 and random.random() < 0.5 else "bump")
     elif random.random() < 0.25:
         objects, method = (f"Register/{random.choice('abcd')}",), ("get" if is_query else "set")

@@ -380,6 +380,15 @@ def test_eviction_loses_nothing() -> None:
     assert all(letter.to([3])[3].answers == (b"v" + 2 * name.encode(),) for name, letter in letters.items())
 
 
+def test_the_widest_operation_needs_room_for_its_objects() -> None:
+    """An operation on 16 objects goes through with room for those 16; with less they would be loaded for ever."""
+    rack = WatchedRack(cached_objects_max=16)
+    names = [f"Reg/{number:02}" for number in range(16)]
+    send(rack, X, now(rack, [], *names), range(5), kind=METHOD, operation=op("set", b"M", *names))
+    send(rack, X, now(rack, range(5), *names), range(5), kind=METHOD, operation=op("add", b"+", *names))
+    assert {rack.state(s, name) for s in range(5) for name in names} == {b"M+"}
+
+
 def test_what_is_not_durable_is_not_evicted() -> None:
     """An object whose last write is on its way to the disk stays in memory, however full that is."""
     rack = WatchedRack(cached_objects_max=1)

@@ -37,7 +37,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return call
 
 
-COMMANDS = ["demo", "up", "call", "status", "objects", "init", "serve", "check", "inspect", "example"]
+COMMANDS = ["demo", "up", "call", "status", "objects", "init", "serve", "check", "inspect", "example", "explore"]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,13 @@ def test_wrong_usage(run) -> None:
     result = run("call")
     assert result.code == Exit.USAGE
     assert "Missing argument" in result.err
+
+
+def test_a_server_needs_room_for_the_objects_of_one_request(run) -> None:
+    """Fewer cached objects than a request can need are refused: they would be loaded in turns for ever."""
+    result = run("serve", "s0", "--cached-objects", "319")
+    assert result.code == Exit.USAGE
+    assert "320" in result.err
 
 
 def test_version(run) -> None:

@@ -20,6 +20,7 @@ from fivefold.errors import ConfigurationError
 from fivefold.node import MetricsServer, Reloader, ServerOptions, access_rules, assemble_server
 from fivefold.objects import Registry, TimeLimit, let_signals_in
 from fivefold.objects.standard import standard_registry
+from fivefold.protocol.limits import CACHED_OBJECTS_MIN
 
 EXAMPLES: Final = """
 **Examples**
@@ -48,7 +49,7 @@ def serve(
     objects: Annotated[list[str] | None, typer.Option(help="Python module with your object types; repeatable.")] = None,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT to listen on, if not the cluster file's.")] = None,
     tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Without: loopback only, for experiments.")] = True,
-    cached_objects: Annotated[int, typer.Option(min=1, help="Objects kept in memory.")] = 100_000,
+    cached_objects: Annotated[int, typer.Option(min=CACHED_OBJECTS_MIN, help="Objects kept in memory.")] = 100_000,
     metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and /healthz.")] = None,
     time_limit_ms: Annotated[int, typer.Option(min=1, help="How long one method may run.")] = TIME_LIMIT_MS,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,

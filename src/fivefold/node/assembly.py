@@ -14,6 +14,7 @@ from fivefold.node.liar import CorruptKeys, LyingExecutor, check_lie
 from fivefold.node.server import ServerNode
 from fivefold.objects import Registry
 from fivefold.protocol.authenticators import AuthenticatorKeys
+from fivefold.protocol.limits import CACHED_OBJECTS_MIN
 from fivefold.protocol.operations import Executor, ObjectId
 from fivefold.protocol.server import Server
 from fivefold.storage import RECORD_NAME, MemoryStorage, Storage, open_data
@@ -27,7 +28,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         data: directory for its data; None keeps everything in memory, and a restart forgets it.
         listen: host and port to listen on, if not those of the cluster file.
         tls: False for experiments on loopback.
-        cached_objects_max: objects kept in memory.
+        cached_objects_max: objects kept in memory; at least CACHED_OBJECTS_MIN.
         lie: for the demo and tests: what to lie about.
     """
 
@@ -62,6 +63,10 @@ def assemble_server(
     Raises:
         ConfigurationError: the identity is not that of a server of the cluster, or an option cannot be used.
     """
+    if options.cached_objects_max < CACHED_OBJECTS_MIN:
+        raise ConfigurationError(
+            f"a server must keep at least {CACHED_OBJECTS_MIN} objects in memory: got {options.cached_objects_max}"
+        )
     entry = configuration.server_of(identity.certificate)
     if entry is None:
         raise ConfigurationError(

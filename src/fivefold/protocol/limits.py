@@ -36,6 +36,12 @@ OPERATION_OBJECTS_MAX: Final = 16
 REPAIR_OBJECTS_MAX: Final = 64
 """Objects of one repair: fewer than four different object sets of 16 can be met (PROTOCOL §7, Limits)."""
 
+CACHED_OBJECTS_MIN: Final = REPAIR_OBJECTS_MAX + OPERATION_OBJECTS_MAX**2
+"""Objects a server must have room for in memory: those of a request, and of what it proves settled for each of them.
+
+With less room, the objects of one request can drive each other out, and are loaded for ever.
+"""
+
 CALLS_MAX: Final = 16
 """Calls that one operation may carry (combining): a quarter of the ring, so that one batch makes nobody forgotten."""
 

@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord
+from fivefold.protocol.authenticators import columns
 from fivefold.protocol.classify import View, classify, plan_operation, plan_repair
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
@@ -27,7 +28,6 @@ from fivefold.protocol.history import (
     make_timestamp,
     time_of,
 )
-from fivefold.protocol.knowledge import column
 from fivefold.protocol.messages import decode_sync, encode, request_frame, sync_reply_frame
 from fivefold.protocol.operations import VALUE, Call, ClientId, Executed, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
@@ -244,7 +244,7 @@ class Moves:
         letter = Letter(self._rack, shape.client, view, target=target, operation=operation)
         step = letter.step()
         assert isinstance(step, Step), "the plan was there before"
-        return Sending(request_frame(1, encode(letter.request), column(letter.proofs, 0)), shape, step)
+        return Sending(request_frame(1, encode(letter.request), columns(letter.proofs, self.quorums.n)[0]), shape, step)
 
     # --- what a server does with it ---------------------------------------------------------------------------
 

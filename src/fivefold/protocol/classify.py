@@ -7,7 +7,7 @@ special case of several: every rule below is one of S1-S6, with the paper's rule
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -186,6 +186,25 @@ def plan_repair(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan |
             return Plan(kind, barrier.parts, (view.latest,), repaired=barrier)
         return _plan_barrier(quorums, views)
     return _plan_barrier(quorums, views) if kind is Kind.BARRIER else None
+
+
+def next_to_repair(quorums: QuorumSystem, sets: Iterable[ObjectHistories]) -> ObjectId | None:
+    """Which of an operation's objects to repair next; None if all classify as METHOD.
+
+    The first of ``sets`` is that of the object under repair. Story: b needs a copy alone, c one that is judged by b
+    too. (1) A joint barrier over b and c. (2) b is copied. (3) c cannot be judged, since b shows the barrier no more:
+    (1) again, for ever. With c kept, c comes first. For the same reason those that can be copied alone come last: where
+    each of sixteen objects is judged by all, every joint barrier would undo their copies, and hundreds would be needed.
+    """
+    easy: ObjectId | None = None
+    for place, each in enumerate(sets):
+        name, views = each.object_id, views_of(quorums, (each,))
+        kind = classify(quorums, views[name])
+        if kind is not Kind.METHOD:
+            if place == 0 or kind is not Kind.COPY or not isinstance(plan_repair(quorums, name, views), Plan):
+                return name
+            easy = easy or name
+    return easy
 
 
 def _plan_barrier(quorums: QuorumSystem, views: Views) -> Plan:

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.actions import Ask
-from fivefold.protocol.classify import classify, plan_operation, plan_repair, views_of
+from fivefold.protocol.classify import classify, next_to_repair, plan_operation, plan_repair, views_of
 from fivefold.protocol.history import decode_history, make_histories
 from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, decode_vote, encode, request_frame
@@ -450,17 +450,9 @@ class Invocation:
             self._repair(now_ns)
 
     def _to_repair(self) -> ObjectId | None:
-        """An object of the operation that does not classify as METHOD: the one that is being repaired, or the first.
-
-        Story: b needs a copy alone, c one that is judged by b too. (1) A joint barrier over b and c. (2) b is copied.
-        (3) c cannot be judged, since b shows the barrier no more: (1) again, for ever. With c kept, c comes first.
-        """
+        """An object of the operation that calls for a repair: the one that is being repaired first."""
         knowledge = self._driver.knowledge
-        for name in (self._target, *self.objects):
-            (view,) = views_of(knowledge.quorums, (knowledge.trusted(name),)).values()
-            if classify(knowledge.quorums, view) is not Kind.METHOD:
-                return name
-        return None
+        return next_to_repair(knowledge.quorums, map(knowledge.trusted, (self._target, *self.objects)))
 
     def _extend(self, now_ns: int, plan: Missing) -> None:
         """A candidate to be judged names objects the request lacks: add them, and learn their histories first (S5)."""

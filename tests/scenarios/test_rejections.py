@@ -172,10 +172,10 @@ def test_a_frame_number_is_worked_on_once(again: int) -> None:
 
 
 class Rules:
-    """Y may only ``get`` things; Z may do nothing."""
+    """X may do anything, but nothing to ``Reg/z``; Y may only ``get`` things; Z may do nothing."""
 
     def allows(self, client, object_id, method):
-        return client == X or (client == Y and method == "get")
+        return (client == X and object_id != "Reg/z") or (client == Y and method == "get")
 
     def knows(self, client, object_id):
         return client in (X, Y)
@@ -186,6 +186,7 @@ class Rules:
     [
         (Y, op("add"), "NotAllowed: your access rules do not cover 'add' of 'Reg/a'"),
         (Z, op("get"), "NotAllowed: your access rules do not cover 'get' of 'Reg/a'"),
+        (X, op("add", b"", "Reg/a", "Reg/z"), "NotAllowed: your access rules do not cover 'add' of 'Reg/z'"),
         (Z, op(CANCEL, b"i" * 16), "NotAllowed: your access rules do not cover '' of 'Reg/a'"),
         (Z, None, "NotAllowed: your access rules do not cover 'Reg/a'"),
         (X, op("add", b"", "Nix/a"), "UnknownType: the servers know no object type 'Nix'; load it with --objects"),
@@ -194,6 +195,11 @@ class Rules:
             X,
             op("add", b"", "Nix/a", "Reg/a"),
             "UnknownType: the servers know no object type 'Nix'; load it with --objects",
+        ),
+        (
+            X,
+            op("nix", b"", "Reg/a", "Reg/b"),
+            "UnknownMethod: the servers know no method 'nix' of Reg, Reg; do they run another version of it?",
         ),
         (X, op("nix"), "UnknownMethod: the servers know no method 'nix' of Reg; do they run another version of it?"),
         (

@@ -169,6 +169,7 @@ def history_up_to(time: int) -> bytes:
         ("swarm", 113),  # calls behind one that was given up did not start
         ("swarm", 126),  # a call given up was told that nothing had changed, and then applied
         ("byzantine", 325),  # objects of one operation were repaired in an order that undid itself
+        ("joint", 85),  # sixteen objects judged by each other were repaired in quadratically many requests
         ("byzantine", 338),  # barriers went up in single steps towards servers that led by 2^40
     ],
 )

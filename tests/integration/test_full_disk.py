@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from fivefold import Cluster, Counter
+from fivefold.storage.schema import PAGE_BYTES, WAL_PAGES
 from tests.integration.rig import PATIENCE_S, Load, Site, client, running, until, verify
 
 pytestmark = pytest.mark.integration
 
-DISK_BYTES = 4 * 1024 * 1024
+DISK_BYTES = 2 * WAL_PAGES * PAGE_BYTES
+"""The log grows to half of that before it is emptied. On a disk that it fills alone, taking the ballast away would not
+help: the database file needs a page or two more than there is, and what is in the log cannot be moved into it."""
+
 VICTIM = 1
 
 
@@ -53,6 +57,13 @@ async def failures(cluster: Cluster) -> list[str | None]:
     return [server.storage_failure if server is not None else "silent" for server in servers]
 
 
+def works_again(cluster: Cluster) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        return await failures(cluster) == [None] * 6
+
+    return holds
+
+
 async def test_one_full_disk(tmp_path: Path) -> None:
     """The others carry on; the server says in its status that its disk is full, and works again once there is room."""
     site = Site(tmp_path / "cluster")
@@ -70,17 +81,12 @@ async def test_one_full_disk(tmp_path: Path) -> None:
                 await load.progress_everywhere(3)
                 assert [index for index, failure in enumerate(await failures(cluster)) if failure] == [VICTIM]
                 ballast.unlink()
-
-                async def works_again() -> bool:
-                    return await failures(cluster) == [None] * 6
-
-                await until(works_again, "the server works again")
+                await until(works_again(cluster), "the server works again")
                 await site.kill((VICTIM + 1) % 6)  # now every quorum needs it
                 await load.progress_everywhere(3)
             await verify(cluster, load.record)
 
 
-@pytest.mark.long  # one run in three does not end in time on a busy machine: why is an open question
 async def test_every_disk_is_full(tmp_path: Path) -> None:
     """With all disks full reads go on; with room again updates do, and nothing acknowledged is lost."""
     site = Site(tmp_path / "cluster")
@@ -94,13 +100,14 @@ async def test_every_disk_is_full(tmp_path: Path) -> None:
                 await load.progress_everywhere(3)
                 ballast = [fill(disk) for disk in disks]
 
-                written = count()
+                numbers, written = count(), []
 
                 async def no_quorum_is_left() -> bool:
                     # New objects need room; old ones can be updated for ever in the room that the log has already.
                     # Not all servers: once updates stop, one that still has room need not write any more.
-                    fresh = [cluster.object(Counter, f"new-{next(written)}", deadline=0.5) for _ in range(40)]
-                    await asyncio.gather(*(each.increment() for each in fresh), return_exceptions=True)
+                    fresh = [cluster.object(Counter, f"new-{next(numbers)}", deadline=0.5) for _ in range(40)]
+                    answers = await asyncio.gather(*(each.increment() for each in fresh), return_exceptions=True)
+                    written.extend(each for each, answer in zip(fresh, answers, strict=True) if answer == 1)
                     return sum(failure is not None for failure in await failures(cluster)) >= 2
 
                 await until(no_quorum_is_left, "two servers say that their disks are full")
@@ -108,6 +115,8 @@ async def test_every_disk_is_full(tmp_path: Path) -> None:
                 for file in ballast:
                     file.unlink()
                 await load.progress_everywhere(3)
+                await until(works_again(cluster), "every server works again")
             await site.kill_all()
             await site.start_all()
             await verify(cluster, load.record)
+            assert [await each.with_deadline(PATIENCE_S).get() for each in written] == [1] * len(written)

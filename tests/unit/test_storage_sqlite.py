@@ -12,7 +12,7 @@ import pytest
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import Inspector, SqliteStorage
 from fivefold.storage import schema as schema_module
-from fivefold.storage.schema import HISTORY, connect, merge, write_rows
+from fivefold.storage.schema import HISTORY, connect, log_of, merge, write_rows
 
 SECONDS_MAX = 30
 
@@ -265,6 +265,21 @@ async def test_a_full_disk_keeps_what_is_staged_until_there_is_room(small_disk: 
     opened.storage.close()
     with Inspector(path) as inspector:
         assert inspector.check() == []
+
+
+async def test_a_disk_full_of_the_log_itself_goes_on(small_disk: Path) -> None:
+    """What fills the disk is the log of many updates of one small object: it is emptied, and commits go on."""
+    path = small_disk / "objects.sqlite"
+    SqliteStorage.create(path, "cluster", "fingerprint")
+    opened = Open(path)
+    for sequence in range(1, 104):  # 100 kB each: two and a half times the disk
+        await opened.commit(sequence, Write("A/x", b"h", ((b"1", bytes([sequence]) * 100_000),)))
+        if sequence == 3:  # the database file has reached its size
+            opened.storage.close()
+            opened = Open(path)
+    assert opened.storage.failure is None
+    assert log_of(path).stat().st_size > 2 * 1024 * 1024
+    opened.storage.close()
 
 
 def fill(path: Path) -> None:

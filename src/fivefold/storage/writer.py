@@ -121,6 +121,7 @@ class Writer:
         except Exception as error:
             self.failure = _sentence(error)
             self._roll_back()
+            self._maybe_empty_log()
             return False
         self.failure = None
         with self._wake:
@@ -161,6 +162,17 @@ class Writer:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
             self._reconnect()
+
+    def _maybe_empty_log(self) -> None:
+        """Make room inside the log: what has been moved from it into the database file is overwritten from then on.
+
+        Story: (1) updates of a few objects, hardly 100 KiB in all, make a log of many MiB. (2) The disk is full, of
+        that log. (3) A checkpoint comes only once the log has grown further: nothing is ever committed again.
+        """
+        try:
+            maybe_checkpoint(self._connection)
+        except sqlite3.Error:
+            pass  # the database file itself must grow and cannot: the log stays as it is, and nothing is lost
 
     def _reconnect(self) -> None:
         """A transaction that can neither commit nor roll back ends with its connection."""

@@ -17,6 +17,7 @@ from fivefold.protocol import (
     execution,
     history,
     knowledge,
+    limits,
     messages,
     quorums,
     replica,
@@ -28,6 +29,7 @@ from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
+from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.steps import Kind, Plan
 from fivefold.simulation import moves
 from fivefold.simulation import rack as rack_module
@@ -207,7 +209,7 @@ def repairing_clients_operation_run() -> list[Patch]:
 @bug
 def no_optimistic_answers() -> list[Patch]:
     """§4.4: a stale query is refused without an answer."""
-    return [(server.Server, "_fail_stale", lambda self, work: self._reply(work, server.FAIL))]
+    return [(server.Server, "_fail", lambda self, work: self._reply(work, server.FAIL))]
 
 
 @bug
@@ -329,6 +331,57 @@ def ring_always_trusted() -> list[Patch]:
 
 
 @bug
+def rings_kept_silent() -> list[Patch]:
+    """§6: a refused update is not told what the ring says of it."""
+    tell = server.Server._fail
+
+    def fail(self: Any, work: Any) -> None:
+        tell(self, work) if work.is_query else self._reply(work, server.FAIL)
+
+    return [(server.Server, "_fail", fail)]
+
+
+@bug
+def any_ring_believed() -> list[Patch]:
+    """§6: the ring of a version that may not be established rules an update out up to that version."""
+
+    def absent_until(round_: Any, b: int) -> int:
+        shown = [vote.histories[0] for vote in round_.votes.values() if set(vote.answers) == {NOT_RUN}]
+        latest = [history.decode_history(round_.objects[0], each)[-1].candidate.timestamp for each in shown]
+        return max([history.time_of(each) for each in latest if latest.count(each) > b], default=0)
+
+    return [(client, "absent_until", absent_until)]
+
+
+@bug
+def attempts_buried_alive() -> list[Patch]:
+    """§6: an attempt counts as dead although r servers may show it."""
+    return [(rounds.Round, "is_dead", lambda self, quorums: _showing(self, quorums) <= quorums.r)]
+
+
+@bug
+def only_a_quorum_buries() -> list[Patch]:
+    """§6: an attempt counts as dead only once q servers have refused it, also where it was sent to no others."""
+
+    def is_dead(self: Any, quorums: Any) -> bool:
+        return len(self.sent) - _showing(self, quorums) + quorums.b >= quorums.q
+
+    return [(rounds.Round, "is_dead", is_dead)]
+
+
+def _showing(round_: Any, quorums: Any) -> int:
+    """How many servers may ever show an attempt."""
+    refusals = sum(vote.status == messages.FAIL and round_.sent[index] == 1 for index, vote in round_.votes.items())
+    return len(round_.sent) - refusals + int(quorums.b)
+
+
+@bug
+def pauses_without_looking() -> list[Patch]:
+    """§6: in a long back-off a client does not look whether others have repaired meanwhile."""
+    return [(limits, "LOOK_AFTER_ROUND_TRIPS", 10**9)]
+
+
+@bug
 def answers_counted_with_candidates() -> list[Patch]:
     """§6: q equal votes are needed, so that one lying answer spoils a round."""
 
@@ -345,8 +398,8 @@ def answers_counted_with_candidates() -> list[Patch]:
 @bug
 def any_answer_believed() -> list[Patch]:
     """§6: the first answer is returned, not the one that b + 1 servers agree on."""
-    honest = client.agreement
-    return [(client, "agreement", lambda results: [[server for server, _ in results]] if results else honest(results))]
+    honest = rounds.agreement
+    return [(rounds, "agreement", lambda results: [[server for server, _ in results]] if results else honest(results))]
 
 
 @bug

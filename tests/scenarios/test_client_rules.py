@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from fivefold.protocol.messages import BUSY, DECLINED, REPLY, reply_frame, split
+from fivefold.protocol import limits
+from fivefold.protocol.messages import BUSY, DECLINED, FAIL, REPLY, SUCCESS, reply_frame, split
 from fivefold.protocol.operations import CANCELLED, FORGOTTEN, REFUSED, VALUE
 from fivefold.protocol.outcomes import Answered, Disagreed, Refused, TimedOut
 from fivefold.protocol.steps import Kind
@@ -104,6 +105,16 @@ def test_nothing_completes_without_a_quorum() -> None:
     assert desk.call("add", b"+", timeout_s=1) == TimedOut(0, 4)
     desk.down = set()
     assert isinstance(desk.call("add", b"-"), Answered)
+
+
+def test_a_server_that_declines_does_not_spoil_a_query_that_others_overtook() -> None:
+    """Y's query is stale at five servers, the sixth declines it: the five are enough."""
+    rack = WatchedRack()
+    x, y = Desk(rack, X), Desk(rack, Y)
+    x.call("add", b"1")
+    y.session.knowledge.slow[preferred(rack)[5]] = 0  # it is tried again, beside the others
+    y.lies[preferred(rack)[0]] = altered(status=DECLINED, candidate=b"", answers=(REFUSED + b"no",), histories=())
+    assert y.call("get") == Answered((b"v1",))
 
 
 def test_a_query_that_others_overtook_is_done_in_one_round() -> None:
@@ -358,6 +369,80 @@ def test_an_update_is_applied_once_though_a_repair_passes_over_it() -> None:
     send(rack, Y, now(rack, low), range(6), kind=COPY)
     assert desk.finish(ticket) == Answered((b"v",))
     assert rack.state(low[0], A) == b"+"
+
+
+def test_an_attempt_that_r_servers_may_show_is_not_dead() -> None:
+    """X's add is on r servers, one of which lies that it refused: whatever the others say, it may still be applied.
+
+    The two others hold what another client wrote. Its ring does not know the add, but that version is not established.
+    """
+    rack = WatchedRack()
+    low = preferred(rack)[:5]
+    mine, other = sorted((X, Y))
+    send(rack, other, now(rack, []), low[3:], kind=METHOD, operation=op("add", b"-"))
+    desk = Desk(rack, mine)
+    desk.cuts = lambda server, frame: len(desk.sent) <= 5
+    desk.lies[low[2]] = altered(status=FAIL, candidate=b"", answers=(), version_digest=b"")
+    assert desk.run(op("add", b"+", call_id=b"lost call id 16b"), timeout_s=1) == TimedOut(0, 0)
+    assert Desk(rack, Z).call("get") == Answered((b"v+",))
+    assert Desk(rack, mine).run(cancel(b"lost call id 16b", 0), is_fixed=True) == Answered((b"v",))
+
+
+def test_a_liars_success_does_not_keep_an_attempt_alive() -> None:
+    """X knows nothing of 65 updates; four of five servers refuse its add: the fifth cannot make its outcome unknown."""
+    rack = WatchedRack()
+    for _ in range(65):
+        assert isinstance(Desk(rack, Y).call("set", b""), Answered)
+    desk = Desk(rack, X)
+    desk.lies[preferred(rack)[0]] = altered(status=SUCCESS, candidate=candidate(1, A).timestamp, answers=(b"vevil",))
+    assert desk.call("add", b"+") == Answered((b"v",))
+
+
+def test_a_call_that_keeps_losing_is_not_forgotten() -> None:
+    """X's first attempt may be alive. It loses to 30 updates again and again, and each time hears: not in the ring."""
+    rack = WatchedRack()
+    low = preferred(rack)[:5]
+    send(rack, Y, now(rack, []), low[2:], kind=METHOD, operation=op("set", b""))
+    desk, other = Desk(rack, X), Desk(rack, Y)
+    ticket = desk.start(op("add", b"+"), timeout_s=100)
+    for number in range(5):
+        while len(desk.pending) < 5:
+            desk.step()
+        for _ in range(30 if number else 0):
+            assert isinstance(other.call("set", b""), Answered)
+        desk.step()
+    assert desk.finish(ticket) == Answered((b"v",))
+
+
+def test_a_long_pause_is_cut_short_when_others_have_repaired() -> None:
+    """X has paused often and pauses for long; Z repairs meanwhile, and X looks and goes on."""
+    rack = WatchedRack()
+    low = preferred(rack)[:5]
+    mine, other = sorted((X, Y))
+    send(rack, other, now(rack, []), low[3:], kind=METHOD, operation=op("add", b"-"))
+    desk = Desk(rack, mine)
+    ticket = desk.start(op("add", b"+"), timeout_s=100)
+    desk.session._running[ticket]._backoffs = limits.REPAIR_DOUBLINGS_MAX
+    while desk.pending:
+        desk.step()
+    assert Desk(rack, Z).call("get") == Answered((b"v+",))
+    started_ns = rack.now_ns
+    assert desk.finish(ticket) == Answered((b"v",))
+    assert rack.now_ns - started_ns <= 16 * limits.BACKOFF_NS
+
+
+def test_an_update_that_was_applied_is_done_though_it_is_refused() -> None:
+    """X's add is applied by a repair, and then overtaken: the refusal of X's retry tells its answer."""
+    rack = WatchedRack()
+    low = preferred(rack)[:5]
+    other = Desk(rack, Y)
+    other.call("add", b"1")
+    letter = Letter(rack, X, now(rack, low), operation=op("add", b"+", call_id=b"lost call id 16b"))
+    letter.to(low)
+    assert other.call("add", b"2") == Answered((b"v1+",))
+    desk = Desk(rack, X)
+    assert desk.run(op("add", b"+", call_id=b"lost call id 16b")) == Answered((b"v1",))
+    assert len(desk.sent) == 5
 
 
 def test_an_update_is_applied_once_though_every_reply_is_lost() -> None:

@@ -50,6 +50,12 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
         partial(client.test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds, 64, FORGOTTEN),
         "",
     ),
+    ("rings_kept_silent", client.test_a_call_that_keeps_losing_is_not_forgotten, ""),
+    ("rings_kept_silent", client.test_an_update_that_was_applied_is_done_though_it_is_refused, ""),
+    ("any_ring_believed", client.test_an_attempt_that_r_servers_may_show_is_not_dead, ""),
+    ("attempts_buried_alive", client.test_an_attempt_that_r_servers_may_show_is_not_dead, ""),
+    ("only_a_quorum_buries", client.test_a_liars_success_does_not_keep_an_attempt_alive, ""),
+    ("pauses_without_looking", client.test_a_long_pause_is_cut_short_when_others_have_repaired, ""),
     (
         "answers_counted_with_candidates",
         partial(client.test_one_lying_answer_does_not_force_a_repair, {"answers": (b"vevil",)}),

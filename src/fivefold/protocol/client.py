@@ -5,32 +5,33 @@ servers; only its own replies can finish it. A round of an operation ends the ca
 only asks for histories, is followed by the next.
 
 When is an attempt certainly dead? A server works on a frame once (it refuses repeated numbers), and FAIL says that this
-frame was not accepted. So if q servers, each sent one frame of the attempt, answered FAIL, at most n - q + b < r can
-ever hold its candidate, and nobody will repair it. Only attempts that are not certainly dead make an outcome unknown.
+frame was not accepted. So only those who were sent the attempt and did not answer each frame with FAIL can hold its
+candidate, and liars can claim it: if that is fewer than r servers, nobody will ever repair it. Only attempts that are
+not certainly dead make an outcome unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.actions import Ask
-from fivefold.protocol.classify import classify, next_to_repair, plan_operation, plan_repair, views_of
+from fivefold.protocol.classify import next_to_repair, plan_operation, plan_repair, views_of
+from fivefold.protocol.driver import Driver
 from fivefold.protocol.history import decode_history, make_histories
-from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, decode_vote, encode, request_frame
-from fivefold.protocol.operations import Call, ObjectId, Operation
+from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, Call, ObjectId, Operation
 from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
 from fivefold.protocol.records import INITIAL_HISTORY, Request, Vote
 from fivefold.protocol.rounds import (
     Purpose,
     Round,
+    absent_until,
     accepted_by,
     agreed_results,
-    agreement,
+    agreement_at,
     declined_reason,
     histories_of,
 )
@@ -38,37 +39,6 @@ from fivefold.protocol.steps import Kind, Missing
 
 INLINE_REPAIRS_AT_ONCE: Final = 3
 """Inline repairs of one call without a back-off."""
-
-
-class Driver(Protocol):
-    """What an invocation asks of the session it belongs to."""
-
-    knowledge: Knowledge
-    random: Random
-
-    def emit(self, asks: list[Ask]) -> None:
-        """Send frames."""
-        ...
-
-    def next_number(self, invocation: Invocation, round_: Round) -> int:
-        """A number for frames of the round; replies with it come back to the invocation."""
-        ...
-
-    def close_round(self, round_: Round) -> None:
-        """Replies of the round are of no interest any more."""
-        ...
-
-    def is_awaited(self, invocation: Invocation, now_ns: int) -> bool:
-        """Whether a call of the invocation has a deadline that is still to come."""
-        ...
-
-    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> None:
-        """Deadlines have come: the calls whose they are end; the invocation may have a new deadline."""
-        ...
-
-    def finish(self, invocation: Invocation, outcome: Outcome) -> None:
-        """The invocation has ended."""
-        ...
 
 
 class Invocation:
@@ -85,8 +55,11 @@ class Invocation:
         "_backoffs",
         "_driver",
         "_evidence",
+        "_is_looking",
         "_is_rested",
+        "_looks",
         "_pause_until_ns",
+        "_repair_from_ns",
         "_round",
         "_since",
         "_target",
@@ -112,7 +85,7 @@ class Invocation:
         deadline_ns: int,
         is_fixed: bool = False,
     ) -> None:
-        """Prepare; ``start`` sends the first request. A resolve is *fixed*: its ``since`` is that of the lost call."""
+        """Prepare; ``start`` sends the first request. A resolve is *fixed*: its ``since`` starts as the lost call's."""
         self.is_fixed = is_fixed
         self.ticket = ticket
         self.operation = operation
@@ -130,8 +103,11 @@ class Invocation:
         self._attempts = 0
         self._backoffs = 0
         self._pause_until_ns = 0
+        self._repair_from_ns = 0
+        self._is_looking = False
+        self._looks = 0
         self._is_rested = False
-        self._since: int | None = None
+        self._since = operation.calls[0].since if is_fixed else None
 
     # --- rounds -----------------------------------------------------------------------------------------------
 
@@ -146,7 +122,7 @@ class Invocation:
         if since is None:
             since = 0 if self.is_query else knowledge.conditioned_time(sets[0])
         operation = self.operation
-        if since and not self.is_fixed:
+        if since:
             calls = tuple([Call(call.id, since, call.method, call.arguments) for call in operation.calls])
             operation = Operation(operation.objects, calls)
         self._attempts += 1
@@ -236,10 +212,9 @@ class Invocation:
             if now_ns >= self._pause_until_ns:
                 self._pause_until_ns = 0
                 self._is_rested = True
-                self._act(now_ns)
+                (self._send_operation if self._is_looking else self._act)(now_ns)
             return
-        round_ = self._round
-        if round_ is None:
+        if (round_ := self._round) is None:
             return
         if len(round_.votes) >= self._driver.knowledge.quorums.q:
             self._evaluate(now_ns, is_patient=False)
@@ -251,8 +226,7 @@ class Invocation:
 
     def _ask_further(self, now_ns: int, round_: Round) -> None:
         """Ask the servers not yet asked; if there are none, ask the silent ones again."""
-        unasked = [server for server in self._driver.knowledge.order(self.objects[0]) if server not in round_.sent]
-        if unasked:
+        if unasked := [s for s in self._driver.knowledge.order(self.objects[0]) if s not in round_.sent]:
             self._send(round_, unasked)
         elif now_ns - round_.resent_ns >= limits.RESEND_AFTER_NS:
             # Frames are lost with their connection only. A second copy of one that is merely slow would cost the proof
@@ -263,8 +237,7 @@ class Invocation:
         self._sleep(now_ns + min(waited, limits.PROBE_AFTER_NS_MAX))
 
     def _time_out(self, now_ns: int) -> None:
-        round_ = self._round
-        if round_ is not None:
+        if (round_ := self._round) is not None:
             self._bury(round_)
         goes_on = self._driver.is_awaited(self, now_ns)
         if goes_on and self._since is None and not self.is_query:
@@ -310,7 +283,7 @@ class Invocation:
             return
         if reason is not None:
             # An earlier attempt may have been accepted before the rules changed: then the outcome is unknown.
-            is_certain = self._since is None
+            is_certain = self._since is None or self.is_fixed
             self._end(Refused(reason) if is_certain else TimedOut(self._since, len(round_.votes)))
             return
         if answered < quorums.q:
@@ -320,7 +293,7 @@ class Invocation:
         accepted = accepted_by(round_)
         if len(accepted) >= quorums.q and self._complete(now_ns, round_, accepted):
             return
-        if round_.purpose is Purpose.OPERATION and self.is_query and self._complete_optimistically(now_ns, round_):
+        if round_.purpose is Purpose.OPERATION and self._complete_optimistically(now_ns, round_):
             return
         unasked = quorums.n - len(round_.sent)
         silent = len(round_.sent) - len(round_.votes)
@@ -357,29 +330,29 @@ class Invocation:
         return True
 
     def _complete_optimistically(self, now_ns: int, round_: Round) -> bool:
-        """A query is done too if this round's own histories classify METHOD and b + 1 servers there agree (§6)."""
+        """A refused operation is done too if this round's own histories classify METHOD and b + 1 servers agree (§6).
+
+        Servers that call a query stale answer it all the same; of an update they tell what the ring of their latest
+        version says: if it was applied, these are its answers.
+        """
         quorums = self._driver.knowledge.quorums
-        sets = histories_of(round_, quorums.n)
-        if any(classify(quorums, view) is not Kind.METHOD for view in views_of(quorums, sets).values()):
+        views = views_of(quorums, histories_of(round_, quorums.n))
+        plan = plan_operation(quorums, views)
+        if plan is None:
             return False
-        plan = plan_operation(quorums, views_of(quorums, sets))
-        assert plan is not None, "every object classifies as METHOD"
-        wanted = [part.conditioned_on for part in plan.parts]
-        current = []
-        for server, vote in round_.votes.items():
-            pairs = zip(round_.objects, vote.histories, strict=True)
-            if vote.answers and [decode_history(o, h)[-1].candidate.timestamp for o, h in pairs] == wanted:
-                current.append((server, (vote.answers, b"")))
-        if not current:
+        latests = [part.conditioned_on for part in plan.parts]
+        counted = (SUCCESS, FAIL) if self.is_query else (FAIL,)
+        agreed = agreement_at(round_, latests, counted)
+        if not agreed or len(agreed[0]) <= quorums.b:
             return False
-        agreed = agreement(current)
-        if len(agreed[0]) <= quorums.b:
-            return False
-        for server, _ in current:
-            if server not in agreed[0]:
+        for minority in agreed[1:]:
+            for server in minority:
                 self._driver.knowledge.strike(server, "answered differently")
+        answers = round_.votes[agreed[0][0]].answers
+        if not self.is_query and not {NOT_RUN, FORGOTTEN}.isdisjoint(answers):
+            return False
         self._close(now_ns, round_)
-        self._end(Answered(round_.votes[agreed[0][0]].answers))
+        self._end(Answered(answers))
         return True
 
     def _close(self, now_ns: int, round_: Round) -> None:
@@ -401,8 +374,15 @@ class Invocation:
 
     def _bury(self, round_: Round) -> None:
         """Remember an update attempt that is not certainly dead: it may still be applied."""
-        is_attempt = round_.purpose is Purpose.OPERATION and not self.is_query
-        if is_attempt and self._since is None and not round_.is_dead(self._driver.knowledge.quorums.q):
+        if self.is_query or round_.purpose is not Purpose.OPERATION:
+            return
+        quorums = self._driver.knowledge.quorums
+        # No attempt so far was applied up to this time, nor ever will be.
+        certain = absent_until(round_, quorums.b)
+        round_.conditioned_time = max(round_.conditioned_time, certain)
+        if self._since is not None:
+            self._since = max(self._since, certain)
+        elif not round_.is_dead(quorums):
             self._since = round_.conditioned_time
 
     # --- acting on what was learnt ----------------------------------------------------------------------------
@@ -427,8 +407,9 @@ class Invocation:
             self._evidence = ()
             # The first new attempt goes out at once; from then on somebody else keeps getting in between. Somebody
             # makes progress then, so the pause stays short: a longer one would only starve this call.
+            self._repair_from_ns = 0
             if has_failed and self._attempts > 1:
-                self._back_off(now_ns, doublings_max=limits.RETRY_DOUBLINGS_MAX)
+                self._rest(now_ns, self._back_off(limits.RETRY_DOUBLINGS_MAX))
             else:
                 self._send_operation(now_ns)
             return
@@ -443,7 +424,9 @@ class Invocation:
         # No back-off before an inline repair, which disturbs nobody; unless it does not help.
         is_inline = plan is not None and plan.kind in (Kind.INLINE_METHOD, Kind.INLINE_BARRIER)
         if has_failed and not (is_inline and self.repairs < INLINE_REPAIRS_AT_ONCE):
-            self._back_off(now_ns, doublings_max=limits.REPAIR_DOUBLINGS_MAX)
+            self._repair_from_ns, self._looks = now_ns + self._back_off(limits.REPAIR_DOUBLINGS_MAX), 0
+        if now_ns < self._repair_from_ns:
+            self._rest(now_ns, self._repair_from_ns - now_ns)
         elif plan is None:
             self._refresh(now_ns, target)
         else:
@@ -480,15 +463,28 @@ class Invocation:
         self.repairs += 1
         self._open(now_ns, Purpose.REPAIR, Request(self._target, sets, b""))
 
-    def _back_off(self, now_ns: int, *, doublings_max: int) -> None:
-        """Pause for a random, exponentially growing multiple of the round trip, then act on what is known."""
+    def _back_off(self, doublings_max: int) -> int:
+        """How long to pause: a random, exponentially growing multiple of the round trip."""
         round_trip_ns = self._driver.knowledge.round_trip_ns
         shortest = max(round_trip_ns // 2, limits.BACKOFF_NS)
         # A repair takes three round trips: whoever pauses for less than that, far away, never lets another finish.
         longest = max(limits.BACKOFF_NS_MAX, limits.BACKOFF_ROUND_TRIPS_MAX * round_trip_ns)
         pause = min(shortest << min(self._backoffs, doublings_max), longest)
         self._backoffs += 1
-        self._pause_until_ns = now_ns + int(pause * (0.5 + self._driver.random.random()))
+        return int(pause * (0.5 + self._driver.random.random()))
+
+    def _rest(self, now_ns: int, pause_ns: int) -> None:
+        """Pause, then act on what is known; in a long pause look now and then whether others have repaired already.
+
+        To look is to send the operation on histories that call for a repair: no server accepts it, and all tell what
+        they hold by then, and what the ring says of the call. In a pause without, more may pass than the ring holds.
+        """
+        look_ns = limits.LOOK_AFTER_ROUND_TRIPS * max(self._driver.knowledge.round_trip_ns, limits.BACKOFF_NS)
+        look_ns <<= self._looks  # where a look shows no progress, not much can have passed
+        # Not with several objects: an inventing liar would each time undo what was repaired of those not at hand.
+        self._is_looking = pause_ns >= look_ns and len(self.objects) == 1
+        self._looks += self._is_looking
+        self._pause_until_ns = now_ns + (look_ns if self._is_looking else pause_ns)
         self._sleep(self._pause_until_ns)
 
     def _note_inventors(self) -> None:

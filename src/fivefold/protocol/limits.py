@@ -124,6 +124,9 @@ BACKOFF_NS_MAX: Final = 200_000_000
 BACKOFF_ROUND_TRIPS_MAX: Final = 16
 """... unless so many round trips are longer."""
 
+LOOK_AFTER_ROUND_TRIPS: Final = 8
+"""In a longer back-off a client looks after this time what has happened, and again after twice that, and so on."""
+
 RETRY_DOUBLINGS_MAX: Final = 3
 """Doublings before a new attempt where others made progress."""
 

@@ -76,7 +76,9 @@ CANCELLED: Final = b"c"
 FORGOTTEN: Final = b"f"
 """Too many updates have passed since to tell whether the call was applied."""
 NOT_RUN: Final = b"n"
-"""Not run: the answers of the calls before it fill the reply. The client sends such a call again, by itself."""
+"""Not run: the answers of the calls before it fill the reply. The client sends such a call again, by itself.
+
+Of an update that is refused as stale: the ring of the server's latest version does not have it."""
 DIGEST: Final = b"d"
 """The call was applied, but its answer was too long for the ring: the digest follows."""
 

@@ -6,11 +6,14 @@ repair for every operation.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from enum import Enum
 
-from fivefold.protocol.history import make_histories
+from fivefold.protocol.history import decode_history, make_histories, time_of
 from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, encode
-from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Request, Vote
+from fivefold.protocol.operations import NOT_RUN
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import INITIAL_HISTORY, Candidate, LogicalTimestamp, ObjectHistories, Request, Vote
 
 
 class Purpose(Enum):
@@ -32,6 +35,7 @@ class Round:
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
         busy: servers that answered BUSY, which is no answer.
+        conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
     """
 
@@ -73,9 +77,10 @@ class Round:
         self.read: dict[bytes, Vote] = {}
         self.tails: dict[int, bytes] = {}
 
-    def is_dead(self, q: int) -> bool:
-        """Whether an update attempt can certainly never be accepted by r servers (see the module's docstring)."""
-        return sum(vote.status == FAIL and self.sent[server] == 1 for server, vote in self.votes.items()) >= q
+    def is_dead(self, quorums: QuorumSystem) -> bool:
+        """Whether an update attempt can certainly never be shown by r servers (see the docstring of client.py)."""
+        refusals = sum(vote.status == FAIL and self.sent[server] == 1 for server, vote in self.votes.items())
+        return len(self.sent) - refusals + quorums.b < quorums.r
 
 
 def declined_reason(round_: Round, b: int) -> str | None:
@@ -115,6 +120,33 @@ def agreed_results(round_: Round, servers: list[int]) -> list[list[int]]:
     if len(round_.read) == 1:
         return [servers]
     return agreement([(server, result_of(round_.votes[server])) for server in servers])
+
+
+def agreement_at(round_: Round, latests: Sequence[LogicalTimestamp], statuses: Collection[int]) -> list[list[int]]:
+    """Servers that answered on these latest versions of the round's objects, grouped by equal answers."""
+    found = []
+    for server, vote in round_.votes.items():
+        if vote.status not in statuses or not vote.answers:
+            continue
+        pairs = zip(round_.objects, vote.histories, strict=True)
+        if all(decode_history(o, h)[-1].candidate.timestamp == at for (o, h), at in zip(pairs, latests, strict=True)):
+            found.append((server, (vote.answers, b"")))
+    return agreement(found)
+
+
+def absent_until(round_: Round, b: int) -> int:
+    """Logical time up to which a round's refusals rule its update out for good; 0 if they do not.
+
+    b + 1 of them have the same latest version, whose ring does not know the update. If a method made that version, then
+    what it is conditioned on is established, and no attempt is applied below what is established.
+    """
+    told: dict[Candidate, int] = {}
+    for vote in round_.votes.values():
+        if vote.status == FAIL and set(vote.answers) == {NOT_RUN}:
+            latest = decode_history(round_.objects[0], vote.histories[0])[-1].candidate
+            told[latest] = told.get(latest, 0) + 1
+    found = [each.part(round_.objects[0]) for each, count in told.items() if count > b and each.is_method]
+    return max([time_of(part.conditioned_on) for part in found], default=0)
 
 
 def histories_of(round_: Round, n: int) -> list[ObjectHistories]:

@@ -177,7 +177,7 @@ class Server:
             return
         step = work.step
         if step is None:
-            self._reply(work, FAIL)
+            self._fail(work)
             return
         replicas = [self._replicas.hot[part.object_id] for part in step.parts]
         if not work.is_query and self._answer_again(work, step, replicas):
@@ -185,7 +185,8 @@ class Server:
         # Currency (§4.4): an older version must not be built upon, whatever the client believes.
         for replica, bound in zip(replicas, step.bounds, strict=True):
             if replica.latest > bound and not replica.holds(step.candidate):
-                self._fail_stale(work)
+                self.counters["stale"] += 1
+                self._fail(work)
                 return
         if self.storage_failure is not None and not work.is_query:
             self._put_off(work, self.storage_failure)
@@ -227,11 +228,14 @@ class Server:
         self._reply(work, SUCCESS, answers=answers, candidate=timestamp, version_digest=joint)
         return True
 
-    def _fail_stale(self, work: Work) -> None:
-        """FAIL with the histories; for a query with the answer on the latest versions (optimistic execution, §4.4)."""
-        self.counters["stale"] += 1
+    def _fail(self, work: Work) -> None:
+        """FAIL with the histories; for a query with the answer on the latest versions (optimistic execution, §4.4).
+
+        For an update with what the ring of the latest version says of it: one who keeps losing under contention must
+        not have to wait for its turn to hear that it was not applied, or the ring has forgotten that by then.
+        """
         operation = work.operation
-        if operation is None or not work.is_query:
+        if operation is None:
             self._reply(work, FAIL)
             return
         versions = {}
@@ -241,6 +245,9 @@ class Server:
                 self._reply(work, FAIL)
                 return
             versions[name] = data
+        if not work.is_query:
+            self._reply(work, FAIL, answers=repeated_answers(work.client, operation, versions[min(versions)]))
+            return
         result = execute(self._executor, work.client, operation, versions, is_query=True, time=0)
         self._reply(work, FAIL, answers=result.answers)
 

@@ -191,10 +191,7 @@ class Run:
             now_ns = self.world.now_ns
             self._start(replace(call, number=number + step, client=last.index, at_ns=now_ns, patience_ns=PROBE_NS))
             self._wait(PROBE_NS, "for a client that is alone")
-            if last.history[-1].outcome is Seen.UNKNOWN:
-                # A liar that accepts a first attempt leaves its fate open; later the ring may have forgotten it.
-                self.world.counters["probe.forgotten"] += 1
-            elif last.history[-1].outcome not in (Seen.OK, Seen.REJECTED):
+            if last.history[-1].outcome not in (Seen.OK, Seen.REJECTED):
                 raise Violation(f"not live: {last.history[-1]} for a client that is alone")
 
     def _wait(self, time_ns: int, when: str) -> None:

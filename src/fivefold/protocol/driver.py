@@ -1,0 +1,45 @@
+"""What one call as a state machine asks of the session it belongs to."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from fivefold.protocol.actions import Ask
+from fivefold.protocol.knowledge import Knowledge
+from fivefold.protocol.outcomes import Outcome, TimedOut
+from fivefold.protocol.rounds import Round
+
+if TYPE_CHECKING:
+    from fivefold.protocol.client import Invocation
+
+
+class Driver(Protocol):
+    """What an invocation asks of the session it belongs to."""
+
+    knowledge: Knowledge
+    random: Random
+
+    def emit(self, asks: list[Ask]) -> None:
+        """Send frames."""
+        ...
+
+    def next_number(self, invocation: Invocation, round_: Round) -> int:
+        """A number for frames of the round; replies with it come back to the invocation."""
+        ...
+
+    def close_round(self, round_: Round) -> None:
+        """Replies of the round are of no interest any more."""
+        ...
+
+    def is_awaited(self, invocation: Invocation, now_ns: int) -> bool:
+        """Whether a call of the invocation has a deadline that is still to come."""
+        ...
+
+    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> None:
+        """Deadlines have come: the calls whose they are end; the invocation may have a new deadline."""
+        ...
+
+    def finish(self, invocation: Invocation, outcome: Outcome) -> None:
+        """The invocation has ended."""
+        ...

@@ -6,7 +6,7 @@ import pytest
 
 from fivefold.protocol import knowledge as module
 from fivefold.protocol.authenticators import columns
-from fivefold.protocol.history import Entry, encode_history
+from fivefold.protocol.history import Entry, encode_history, make_histories
 from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX
 from fivefold.protocol.messages import Vote
@@ -95,6 +95,14 @@ def test_the_conditioned_time_is_that_of_the_newest_version() -> None:
     assert Knowledge(SIX).conditioned_time(Knowledge(SIX).fitting(A)) == 0
     found = told(dict.fromkeys(range(6), 3))
     assert found.conditioned_time(found.fitting(A)) == 3
+
+
+def test_the_conditioned_time_is_not_that_of_an_invention() -> None:
+    """What fewer than r servers show may be a liar's: an attempt may be applied on what the others hold, at time 0."""
+    shown_by_two = make_histories(A, [history(7)] * 2 + [b""] * 4)
+    assert Knowledge(SIX).conditioned_time(shown_by_two) == 0
+    shown_by_three = make_histories(A, [history(7)] * 3 + [b""] * 3)
+    assert Knowledge(SIX).conditioned_time(shown_by_three) == 7
 
 
 @pytest.mark.patches_internals

@@ -20,6 +20,8 @@ EXAMPLES: Final = """
 
 `fivefold simulate --byzantine --seeds 0..999`
 
+`fivefold simulate --seeds 0..99999 --scheduler tcp://10.0.0.5:8786`, on the workers of a Dask cluster
+
 `fivefold simulate --byzantine --replay 338`, which prints the run, made as small as it gets
 
 Exit code 0 if every seed passed, 5 if one failed. The same seed gives the same run on every machine.
@@ -45,6 +47,9 @@ def parse_seeds(text: str) -> range:
 def simulate(
     seeds: Annotated[str, typer.Option(help="Seeds to run, as 0..99.")] = "0..99",
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Run on the workers of this Dask scheduler, tcp://host:port (extra: dask).")
+    ] = None,
     swarm: Annotated[bool, typer.Option("--swarm", help="Everything, in ever other mixtures (the default).")] = False,
     calm: Annotated[bool, typer.Option("--calm", help="Nothing goes wrong.")] = False,
     contended: Annotated[bool, typer.Option("--contended", help="Nothing but contention.")] = False,
@@ -58,12 +63,16 @@ def simulate(
     if replay is not None:
         _replay(replay, profile)
         return
+    if scheduler is not None and jobs > 1:
+        raise typer.BadParameter("--jobs and --scheduler exclude each other: the workers are the processes")
     chosen = parse_seeds(seeds)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=json
     ) as progress:
         task = progress.add_task(profile, total=len(chosen))
-        summary = run_seeds(chosen, profile, jobs=jobs, on_result=lambda result: progress.advance(task))
+        summary = run_seeds(
+            chosen, profile, jobs=jobs, scheduler=scheduler, on_result=lambda result: progress.advance(task)
+        )
     if json:
         print_json(_as_json(summary))
     else:
@@ -86,6 +95,7 @@ def _as_json(summary: Summary) -> dict[str, object]:
         "operations": summary.operations,
         "simulated_s": summary.simulated_ns / 1e9,
         "elapsed_s": summary.elapsed_s,
+        "digest": summary.digest,
         "counters": dict(sorted(summary.counters.items())),
         "failures": {str(seed): failure for seed, failure in summary.failures.items()},
     }

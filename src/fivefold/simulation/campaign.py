@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from hashlib import blake2b
 from multiprocessing import get_context
 
 from msgspec import Struct
 
 from fivefold.simulation.draw import draw
 from fivefold.simulation.run import run_plan
-
-CHUNK_SEEDS = 4
-"""Seeds handed to a process at once."""
+from fivefold.simulation.spread import CHUNK_SEEDS, spread
 
 
 class SeedResult(Struct, frozen=True, array_like=True):
@@ -61,6 +60,12 @@ class Summary(Struct):
     failures: dict[int, str] = {}
     digests: dict[int, str] = {}
 
+    @property
+    def digest(self) -> str:
+        """Of all seeds and their digests: equal for equal campaigns, wherever they ran."""
+        lines = (f"{seed} {digest}\n" for seed, digest in sorted(self.digests.items()))
+        return blake2b("".join(lines).encode(), digest_size=16).hexdigest()
+
     def add(self, result: SeedResult) -> None:
         """Take one seed's result in."""
         self.runs += 1
@@ -93,6 +98,7 @@ def run_seeds(
     profile: str = "swarm",
     *,
     jobs: int = 1,
+    scheduler: str | None = None,
     on_result: Callable[[SeedResult], None] | None = None,
 ) -> Summary:
     """Run seeds; same seeds, same results, however many processes share them.
@@ -101,11 +107,16 @@ def run_seeds(
         seeds: which.
         profile: one of :data:`~fivefold.simulation.draw.PROFILES`.
         jobs: processes.
+        scheduler: address of a Dask scheduler whose workers run the seeds, instead of processes of our own.
         on_result: hears of each seed as it ends, in the order of the seeds.
+
+    Raises:
+        ConfigurationError: the scheduler cannot be used as it is (:func:`fivefold.simulation.spread.spread`).
+        Unavailable: the scheduler or its workers do not answer.
     """
     summary = Summary(profile, counters=Counter())
     start_s = time.monotonic()
-    for result in _results(seeds, profile, jobs):
+    for result in _results(seeds, partial(run_seed, profile=profile), jobs, scheduler):
         summary.add(result)
         if on_result is not None:
             on_result(result)
@@ -113,10 +124,13 @@ def run_seeds(
     return summary
 
 
-def _results(seeds: Iterable[int], profile: str, jobs: int) -> Iterator[SeedResult]:
-    run = partial(run_seed, profile=profile)
-    if jobs <= 1:
+def _results(
+    seeds: Iterable[int], run: Callable[[int], SeedResult], jobs: int, scheduler: str | None
+) -> Iterator[SeedResult]:
+    if scheduler is not None:
+        yield from spread(scheduler, run, seeds)
+    elif jobs <= 1:
         yield from map(run, seeds)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run, seeds, chunksize=CHUNK_SEEDS)
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(run, seeds, chunksize=CHUNK_SEEDS)

@@ -115,7 +115,7 @@ MODELS: Final[Models] = MappingProxyType(
         ),
         "bump": Function(_model_step),
         "move": Function(_model_step),
-        "look": Function(_model_step),
+        "look": Function(_model_step, is_query=True),
     }
 )
 """The same objects once more, for the checker."""

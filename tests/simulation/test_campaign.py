@@ -74,4 +74,7 @@ def test_failures_are_compared_by_their_kind() -> None:
     """A smaller run fails in the same way even if it names another object."""
     assert kind_of_failure("fork of Counter/a: 7 is …") != kind_of_failure("not linearizable: Counter/a: …")
     assert kind_of_failure("not live: a of b by c0 …") == kind_of_failure("not live: x of y by c3 …")
+    assert kind_of_failure("server 0 shows a history") == kind_of_failure("server 3 shows a history")
+    assert kind_of_failure("c2.1: R/d.set(v=1) → None was applied to R/d twice") == "was applied to twice"
+    assert kind_of_failure("raised KeyError: 'x'") == "raised KeyError"
     assert run_plan(draw(0, "calm")).failure is None

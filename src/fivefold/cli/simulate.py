@@ -11,6 +11,7 @@ from rich.table import Table
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
 from fivefold.cli.output import out, print_json
+from fivefold.protocol.steps import Kind
 from fivefold.simulation import Summary, describe, draw, run_plan, run_seeds, shrink
 
 EXAMPLES: Final = """
@@ -27,7 +28,7 @@ EXAMPLES: Final = """
 Exit code 0 if every seed passed, 5 if one failed. The same seed gives the same run on every machine.
 """
 
-TRACE_LINES: Final = 60
+TRACE_LINES: Final = 200
 """Last lines of a trace that are printed."""
 
 
@@ -96,9 +97,24 @@ def _as_json(summary: Summary) -> dict[str, object]:
         "simulated_s": summary.simulated_ns / 1e9,
         "elapsed_s": summary.elapsed_s,
         "digest": summary.digest,
+        "undecided": summary.undecided,
         "counters": dict(sorted(summary.counters.items())),
         "failures": {str(seed): failure for seed, failure in summary.failures.items()},
     }
+
+
+ROWS: Final = (
+    ("outcomes", "operation"),
+    ("faults", "fault"),
+    ("disks", "disk"),
+    ("frames", "frame"),
+    ("liars", "liar"),
+    ("lies", "lie"),
+    ("villainies", "villainy"),
+    ("syncs", "server.sync"),
+    ("rejected", "server.rejected"),
+)
+"""Rows of the summary that count by kind: title, and prefix of the counters."""
 
 
 def _say(summary: Summary) -> None:
@@ -107,19 +123,19 @@ def _say(summary: Summary) -> None:
     table.add_row("runs", f"{summary.runs} ({summary.profile})")
     table.add_row("operations", f"{summary.operations}, {rate:.0f} per second")
     table.add_row("simulated time", f"{summary.simulated_ns / 1e9:.0f} s in {summary.elapsed_s:.0f} s")
-    for title, prefix in (
-        ("faults", "fault"),
-        ("frames", "frame"),
-        ("lies", "lie"),
-        ("villainies", "villainy"),
-        ("steps", "server.accepted"),
-        ("outcomes", "operation"),
-    ):
-        found = summary.of_kind(prefix)
+    steps = summary.of_kind("server.accepted")
+    methods = steps.pop(Kind.METHOD.value, 0)
+    table.add_row("accepted", f"{methods} updates by servers")
+    for title, found in (("repairs", steps), *((title, summary.of_kind(prefix)) for title, prefix in ROWS)):
         if found:
             table.add_row(title, ", ".join(f"{name} {count}" for name, count in found.items()))
-    table.add_row("failures", str(len(summary.failures)))
+    undecided = f", {len(summary.undecided)} undecided" if summary.undecided else ""
+    table.add_row("failures", f"{len(summary.failures)}{undecided}")
+    table.add_row("digest", summary.digest)
     out.print(table)
+    if summary.undecided:
+        seeds = ", ".join(map(str, summary.undecided))
+        out.print(f"undecided, since the checker ran out of steps: seeds {seeds}", style="yellow", markup=False)
     for seed, failure in summary.failures.items():
         out.print(f"seed {seed}: {failure}", style="bold red", markup=False)
         out.print(f"  fivefold simulate --{summary.profile} --replay {seed}", markup=False)
@@ -130,6 +146,7 @@ def _replay(seed: int, profile: str) -> None:
     plan = draw(seed, profile)
     report = run_plan(plan, is_traced=True)
     if report.failure is not None:
+        out.print(report.failure, style="bold red", markup=False)
         out.print("It fails; leaving out what the failure does not need …")
         report = run_plan(shrink(plan), is_traced=True)
     for line in (*describe(report.plan), *report.trace[-TRACE_LINES:]):

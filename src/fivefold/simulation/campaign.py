@@ -49,6 +49,7 @@ class Summary(Struct):
         counters: faults, repairs, lies, outcomes by kind.
         failures: sentences by seed.
         digests: by seed.
+        undecided: seeds whose histories the checker had too few steps for; everything else about them was checked.
     """
 
     profile: str
@@ -59,6 +60,7 @@ class Summary(Struct):
     counters: Counter[str] = Counter()
     failures: dict[int, str] = {}
     digests: dict[int, str] = {}
+    undecided: list[int] = []
 
     @property
     def digest(self) -> str:
@@ -73,6 +75,8 @@ class Summary(Struct):
         self.simulated_ns += result.simulated_ns
         self.counters.update(result.counters)
         self.digests[result.seed] = result.digest
+        if result.counters.get("check.undecided"):
+            self.undecided.append(result.seed)
         if result.failure is not None:
             self.failures[result.seed] = result.failure
 

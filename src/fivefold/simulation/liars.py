@@ -85,6 +85,7 @@ class LyingHost(ServerHost):
         # A liar that always lies is found out: most of them tell the truth now and then.
         if strategy in LIES and self.liar.random.random() < 0.8:
             self.world.counters[f"lie.{strategy}"] += 1
+            self.world.note(f"server {self.index} lies: {strategy}")
             LIES[strategy](self.liar, draft)
         return None if draft.is_dropped else draft.frame(self.keys)
 

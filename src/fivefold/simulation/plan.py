@@ -36,6 +36,15 @@ class Weather(Struct, frozen=True):
     commit_ns: int = 500_000
     load_ns: int = 200_000
 
+    def __str__(self) -> str:
+        """As in ``loss 12.3%, delay 0.1 to 20.1 ms, commits 0.5 ms, loads 0.2 ms``."""
+        shares = (("loss", self.loss), ("repetition", self.repetition), ("reordering", self.reordering))
+        parts = [f"{name} {share:.1%}" for name, share in shares if share]
+        longest_ns = self.delay_ns + self.delay_spread_ns
+        parts.append(f"delay {self.delay_ns / MILLISECOND:g} to {longest_ns / MILLISECOND:g} ms")
+        parts += [f"commits {self.commit_ns / MILLISECOND:g} ms", f"loads {self.load_ns / MILLISECOND:g} ms"]
+        return ", ".join(parts)
+
 
 class Fault(Struct, frozen=True):
     """One thing that goes wrong.

@@ -12,8 +12,10 @@ from msgspec.structs import replace
 from fivefold.checker import Observation, Verdict, check
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
+from fivefold.protocol.history import client_of, short
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Candidate
 from fivefold.protocol.versions import ring_key
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import ClientHost, Task
@@ -29,8 +31,11 @@ from fivefold.simulation.watch import Watch
 from fivefold.simulation.workload import TOYS, Workload
 from fivefold.simulation.world import World
 
-LIVENESS_NS = 120 * SECOND
-"""Virtual time after healing by which every operation of a correct client must have ended."""
+LIVENESS_ROUNDS = 600
+"""Rounds after healing by which every call of a correct client must have ended; a round is the longest there is."""
+
+LIVENESS_NS_MIN = 120 * SECOND
+"""Where rounds are short, pauses between attempts are what takes time: then the bound is this."""
 
 PROBE_NS = 60 * SECOND
 """Virtual time that one last query and update of every object may take, one client at work at a time."""
@@ -76,8 +81,11 @@ class Run:
         self.network = Network(self.world, plan.weather)
         self.quorums = QuorumSystem(plan.n, plan.t, plan.b)
         self.watch = Watch(self.quorums, len(plan.liars))
+        if is_traced:
+            self.watch.on_accept = self._note_accepted
         self.liars: dict[int, Liar] = {}
         self._unknown: dict[str, bytes] = {}
+        self._taken: tuple[int, int, bytes] | None = None
         lying = dict(plan.liars)
         self.servers = [self._server(index, lying.get(index)) for index in range(plan.n)]
         for server in self.servers:
@@ -92,6 +100,7 @@ class Run:
             client.on_end = self._ended
         names = sorted({ObjectId(name) for call in plan.calls for name in call.objects})
         machines = plan.n + len(self.clients)
+        self._names = {client.id: f"c{client.index}" for client in self.clients}
         self.villains = [
             Villain(
                 self.world,
@@ -106,6 +115,7 @@ class Run:
             )
             for index, strategy in enumerate(plan.villains)
         ]
+        self._names |= {villain.id: f"villain {index}" for index, villain in enumerate(self.villains)}
         self.stage = Stage(self.world, self.network, self.servers, self.clients, machines + len(self.villains))
 
     def _host(self, kind: type[Host], index: int, name: str = "disk") -> Host:
@@ -125,6 +135,7 @@ class Run:
         if strategy is None:
             return self._benign(index)
         plan = self.plan
+        self.world.counters[f"liar.{strategy}"] += 1
         self.liars[index] = Liar(index, self.world.stream(f"liar/{index}"), self.watch, n=plan.n, b=plan.b)
         if strategy == "twins":
             twin = self._host(TwinHost, index)
@@ -144,6 +155,17 @@ class Run:
         disk.on_commit = committed
         host.on_reply = lambda frame: self.watch.replied(index, host.machine, frame)
         return host
+
+    def _note_accepted(self, server: int, name: ObjectId, candidate: Candidate) -> None:
+        """One line for each candidate that a server takes, however many objects it takes it for."""
+        taken = (self.world.now_ns, server, candidate.timestamp)
+        part = f"{name} on {short(candidate.part(name).conditioned_on)}"
+        if taken == self._taken:
+            self.world.note_more(f", {part}")
+        else:
+            who = self._names.get(client_of(candidate.timestamp), "a liar")
+            self.world.note(f"server {server} takes {short(candidate.timestamp)} by {who}: {part}")
+        self._taken = taken
 
     # --- the two phases ---------------------------------------------------------------------------------------
 
@@ -180,7 +202,7 @@ class Run:
             villain.is_at_it = False
         self.network.weather = Weather(0, 0, 0, weather.delay_ns, weather.delay_spread_ns, weather.commit_ns)
         heal(self.stage, self.plan.dead)
-        self._wait(LIVENESS_NS, "after everything was healed")
+        self._wait(liveness_ns(weather), "after everything was healed")
         self._probe()
 
     def _probe(self) -> None:
@@ -258,6 +280,12 @@ class Run:
             trace=tuple(self.world.trace or ()),
             history=history,
         )
+
+
+def liveness_ns(weather: Weather) -> int:
+    """Virtual time after healing by which every operation of a correct client must have ended."""
+    round_ns = 2 * (weather.delay_ns + weather.delay_spread_ns) + weather.commit_ns
+    return max(LIVENESS_NS_MIN, LIVENESS_ROUNDS * round_ns)
 
 
 def _when(seen: Observation) -> tuple[int, str]:

@@ -8,16 +8,27 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from fivefold.simulation.plan import Plan, Weather
+from fivefold.simulation.plan import SECOND, Plan, Weather
 from fivefold.simulation.run import run_plan
 
 T = TypeVar("T")
 Fails = Callable[[Plan], bool]
 
+KIND_WORDS = 6
+"""Words that tell one kind of failure from another."""
+
 
 def kind_of_failure(failure: str | None) -> str:
     """The failure without names and numbers, so that a smaller run with the same failure is recognised."""
-    return "" if failure is None else " ".join(failure.split(":")[0].split()[:2])
+    if failure is None:
+        return ""
+    title = _words(failure.partition(":")[0])
+    return " ".join(title if len(title) > 1 else _words(failure)[:KIND_WORDS])
+
+
+def _words(text: str) -> list[str]:
+    """The words of a sentence that are no names, numbers or answers."""
+    return [word for word in text.replace(",", "").split() if word.isalpha() and word != "None"]
 
 
 def shrink(plan: Plan, *, budget_s: float = 60.0) -> Plan:
@@ -54,6 +65,8 @@ def _shrink_once(plan: Plan, fails: Fails) -> Plan:
     for candidate in _simpler_surroundings(plan):
         if candidate != plan and fails(candidate):
             plan = candidate
+    plan = replace(plan, villains=_without_needless(plan.villains, lambda rest: fails(replace(plan, villains=rest))))
+    plan = replace(plan, liars=_without_needless(plan.liars, lambda rest: fails(replace(plan, liars=rest))))
     plan = replace(plan, faults=_without_needless(plan.faults, lambda rest: fails(replace(plan, faults=rest))))
     return replace(plan, calls=_without_needless(plan.calls, lambda rest: fails(replace(plan, calls=rest))))
 
@@ -67,6 +80,8 @@ def _simpler_surroundings(plan: Plan) -> Iterator[Plan]:
     yield replace(plan, villains=())
     yield replace(plan, liars=())
     yield replace(plan, dead=())
+    begin_ns = [call.at_ns for call in plan.calls] + [fault.at_ns for fault in plan.faults]
+    yield replace(plan, safety_ns=max([SECOND // 10, *(at_ns + 1 for at_ns in begin_ns)]))
     yield replace(plan, cached_objects_max=1000)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
@@ -13,7 +13,7 @@ from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_CANDIDATES_MAX, KE
 from fivefold.protocol.messages import REPLY, decode_vote, split
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import INITIAL_HISTORY, Entry, LogicalTimestamp, ReplicaHistory
+from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, ReplicaHistory
 from fivefold.protocol.server import Server
 from fivefold.protocol.versions import decode_version, ring_key
 from fivefold.simulation.chains import Chains, Violation
@@ -29,12 +29,14 @@ class Watch:
     Attributes:
         chains: established candidates.
         signed: for each (server, object), its durable histories, the latest last: what it may have signed.
+        on_accept: hears of every candidate that a benign server has on its disk; for traces.
     """
 
     def __init__(self, quorums: QuorumSystem, liars: int) -> None:
         """Nothing has happened."""
         self.chains = Chains(quorums, liars)
         self.signed: dict[tuple[int, ObjectId], deque[bytes]] = {}
+        self.on_accept: Callable[[int, ObjectId, Candidate], None] | None = None
         self._shown: set[tuple[int, bytes]] = set()
         self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
         self._ended: list[tuple[ClientId, bytes, Observation]] = []
@@ -67,6 +69,8 @@ class Watch:
         past.append(data)
         self._shown.add((server, data))
         for entry in _appended(before, after, server):
+            if self.on_accept is not None:
+                self.on_accept(server, object_id, entry.candidate)
             self.chains.accept(server, object_id, entry.candidate)
 
     def _note_version(self, object_id: ObjectId, timestamp: LogicalTimestamp, data: bytes) -> None:

@@ -67,6 +67,11 @@ class World:
         if self.trace is not None:
             self.trace.append(f"{self.now_ns / 1e6:11.3f} ms  {line}")
 
+    def note_more(self, text: str) -> None:
+        """Go on with the last line of the trace, if one is kept."""
+        if self.trace:
+            self.trace[-1] += text
+
     @property
     def digest(self) -> str:
         """Of everything recorded so far: equal runs have equal digests, in any process."""

@@ -96,6 +96,7 @@ def _as_json(summary: Summary) -> dict[str, object]:
         "operations": summary.operations,
         "simulated_s": summary.simulated_ns / 1e9,
         "elapsed_s": summary.elapsed_s,
+        "processor_s": summary.processor_s,
         "digest": summary.digest,
         "undecided": summary.undecided,
         "counters": dict(sorted(summary.counters.items())),
@@ -119,9 +120,9 @@ ROWS: Final = (
 
 def _say(summary: Summary) -> None:
     table = Table(show_header=False, box=None)
-    rate = summary.operations / max(summary.elapsed_s, 0.001)
+    rate = summary.operations / max(summary.processor_s, 0.001)
     table.add_row("runs", f"{summary.runs} ({summary.profile})")
-    table.add_row("operations", f"{summary.operations}, {rate:.0f} per second")
+    table.add_row("operations", f"{summary.operations}, {rate:.0f} per second and core")
     table.add_row("simulated time", f"{summary.simulated_ns / 1e9:.0f} s in {summary.elapsed_s:.0f} s")
     steps = summary.of_kind("server.accepted")
     methods = steps.pop(Kind.METHOD.value, 0)

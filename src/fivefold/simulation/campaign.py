@@ -27,6 +27,7 @@ class SeedResult(Struct, frozen=True, array_like=True):
         operations_count: operations of correct clients that ended.
         simulated_ns: virtual time.
         counters: faults, repairs, lies, outcomes by kind.
+        processor_s: processor time; all else is the same in every run of the seed.
     """
 
     seed: int
@@ -35,6 +36,7 @@ class SeedResult(Struct, frozen=True, array_like=True):
     operations_count: int
     simulated_ns: int
     counters: dict[str, int]
+    processor_s: float = 0.0
 
 
 class Summary(Struct):
@@ -46,6 +48,7 @@ class Summary(Struct):
         operations: operations of correct clients that ended.
         simulated_ns: virtual time of all runs together.
         elapsed_s: real time.
+        processor_s: processor time of all runs together, on however many processors.
         counters: faults, repairs, lies, outcomes by kind.
         failures: sentences by seed.
         digests: by seed.
@@ -57,6 +60,7 @@ class Summary(Struct):
     operations: int = 0
     simulated_ns: int = 0
     elapsed_s: float = 0.0
+    processor_s: float = 0.0
     counters: Counter[str] = Counter()
     failures: dict[int, str] = {}
     digests: dict[int, str] = {}
@@ -73,6 +77,7 @@ class Summary(Struct):
         self.runs += 1
         self.operations += result.operations_count
         self.simulated_ns += result.simulated_ns
+        self.processor_s += result.processor_s
         self.counters.update(result.counters)
         self.digests[result.seed] = result.digest
         if result.counters.get("check.undecided"):
@@ -88,12 +93,19 @@ class Summary(Struct):
 
 def run_seed(seed: int, profile: str) -> SeedResult:
     """Run one seed. An exception of the machines is a failure like any other: they never raise for what a peer sent."""
+    start_s = time.thread_time()
     try:
         report = run_plan(draw(seed, profile))
     except Exception as error:
         return SeedResult(seed, f"raised {type(error).__name__}: {error}", "", 0, 0, {})
     return SeedResult(
-        seed, report.failure, report.digest, report.operations_count, report.simulated_ns, report.counters
+        seed,
+        report.failure,
+        report.digest,
+        report.operations_count,
+        report.simulated_ns,
+        report.counters,
+        time.thread_time() - start_s,
     )
 
 

@@ -70,6 +70,52 @@ def quorums_of_any_size() -> list[Patch]:
     return [(quorums.QuorumSystem, "_check_constraints", lambda self: None)]
 
 
+def _resized(*, q: int = 0, r: int = 0) -> list[Patch]:
+    """Quorums of q more servers than they need, and repair from r more."""
+    honest = quorums.QuorumSystem.__init__
+
+    def init(self: Any, *numbers: int, **sizes: int | None) -> None:
+        honest(self, *numbers, **sizes)
+        self.q, self.r = self.q + q, self.r + r
+
+    return [(quorums.QuorumSystem, "__init__", init)]
+
+
+@bug
+def quorums_smaller() -> list[Patch]:
+    """§1: a quorum is one server smaller."""
+    return _resized(q=-1)
+
+
+@bug
+def repairable_from_fewer() -> list[Patch]:
+    """§1: a candidate is repairable from one server fewer."""
+    return _resized(r=-1)
+
+
+@bug
+def repairable_from_more() -> list[Patch]:
+    """§1: a candidate is repairable only from one server more."""
+    return _resized(r=1)
+
+
+# --- §3 -----------------------------------------------------------------------------------------------------------
+
+
+@bug
+def copies_without_barrier() -> list[Patch]:
+    """§3: where a barrier is due, the newest repairable candidate is copied at once."""
+    honest = classify.plan_repair
+
+    def plan(quorums: Any, target: Any, views: Any) -> Any:
+        made = honest(quorums, target, views)
+        if isinstance(made, Plan) and made.kind is Kind.BARRIER:
+            return classify._plan_copy_alone(quorums, target, views[target].repairable[0], views)
+        return made
+
+    return [(module, "plan_repair", plan) for module in (admission, client, rack_module)]
+
+
 # --- §4 -----------------------------------------------------------------------------------------------------------
 
 
@@ -520,6 +566,12 @@ def barriers_may_differ() -> list[Patch]:
         return found is not None and view.latest == found.timestamp and view.order(found) >= quorums.q
 
     return [(classify, "_shows_barrier", shows)]
+
+
+@bug
+def barriers_not_asked_for() -> list[Patch]:
+    """S5: objects are judged without a barrier on each."""
+    return [(classify, "_shows_barrier", lambda quorums, view, barrier: True)]
 
 
 @bug

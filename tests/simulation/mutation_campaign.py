@@ -1,64 +1,146 @@
-"""How many random seeds notice each planted bug: ``python -m tests.simulation.mutation_campaign [SECONDS] [NAMES]``.
+"""After how many random seeds is each planted bug noticed? ``python -m tests.simulation.mutation_campaign``.
 
-Those that none notices within the time need directed tests; tests/scenarios/test_mutations.py has one for each bug.
+    python -m tests.simulation.mutation_campaign [--seeds 2000] [--seconds 600] [NAME …]
+
+runs seeds with each bug in place until one fails, notes what it found in ``mutations.json`` beside this file, and
+writes docs/internals/planted-bugs.md from it; ``--page`` writes the page alone. A bug that no seed notices needs its
+directed test; tests/scenarios/test_mutations.py has one for each bug anyhow, and the page names it.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FrameType
 
-from fivefold.protocol import classify, client
-from fivefold.protocol.quorums import QuorumSystem
+from fivefold.simulation.campaign import SeedResult, run_seed
 from fivefold.simulation.mutations import Caught, seek
-from tests.planted import BUGS, Patch
+from fivefold.simulation.shrink import kind_of_failure
+from tests.planted import BUGS
 
+RECORD = Path(__file__).with_name("mutations.json")
+PAGE = Path(__file__).parents[2] / "docs" / "internals" / "planted-bugs.md"
 
-def _resized(*, q: int = 0, r: int = 0) -> list[Patch]:
-    """Quorums of q more servers than they need, and repair from r more."""
-    honest = QuorumSystem.__init__
+SEEDS_MAX = 2000
+SEED_SECONDS_MAX = 30
+"""Real time one seed may take: some bugs make a livelock, which is a failure like any other."""
 
-    def init(self: QuorumSystem, n: int, t: int, b: int) -> None:
-        honest(self, n, t, b)
-        self.q, self.r = self.q + q, self.r + r
+HEAD = """# Planted bugs
 
-    return [(QuorumSystem, "__init__", init)]
+What is a rule good for, and would anybody notice if it were missing? For each bug of `tests/planted.py` this page says
+which directed test notices it (`tests/scenarios/test_mutations.py` runs each with the bug in place, in every test run),
+and after how many random seeds the simulator did, byzantine and swarm seeds in turn.
 
+The page is generated, and so are its figures:
 
-MORE_BUGS: dict[str, Callable[[], list[Patch]]] = {
-    "quorums_smaller": lambda: _resized(q=-1),
-    "repairable_from_fewer": lambda: _resized(r=-1),
-    "repairable_from_more": lambda: _resized(r=1),
-    "barriers_not_asked_for": lambda: [(classify, "_shows_barrier", lambda quorums, view, barrier: True)],
-    "votes_of_anybody": lambda: [(client, "accepted_by", lambda round_: list(round_.votes))],
-}
-"""Bugs that a directed test would notice at once, for comparison."""
+```text
+python -m tests.simulation.mutation_campaign --seeds 2000 --seconds 600
+```
+
+"""
 
 
 class TooSlow(Exception):
-    """A seed that does not end: the bug has made a livelock."""
+    """A seed that does not end."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise TooSlow("the run does not end")
+    raise TooSlow(f"a run of more than {SEED_SECONDS_MAX} s")
 
 
-def report(names: Sequence[str], budget_s: float) -> list[Caught]:
-    """Seek each bug, and print a line for it."""
-    found = []
+def run_limited(seed: int, profile: str) -> SeedResult:
+    """Run one seed; one that takes too long has failed."""
     signal.signal(signal.SIGALRM, _interrupt)
-    for name in names:
-        signal.setitimer(signal.ITIMER_REAL, 2 * budget_s)
-        caught = seek(name, {**BUGS, **MORE_BUGS}[name], budget_s=budget_s)
+    signal.setitimer(signal.ITIMER_REAL, SEED_SECONDS_MAX)
+    try:
+        return run_seed(seed, profile)
+    finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        print(f"{name:45} {caught.seeds_count:5} {caught.failure or '-'}"[:170], flush=True)  # noqa: T201
-        found.append(caught)
+
+
+def directed_tests() -> Mapping[str, list[str]]:
+    """The names of each bug's directed tests."""
+    from tests.scenarios.test_mutations import MUTATIONS
+
+    found: dict[str, list[str]] = {name: [] for name in BUGS}
+    for bug, scenario, _ in MUTATIONS:
+        name = getattr(scenario, "func", scenario).__name__
+        if name not in found[bug]:
+            found[bug].append(name)
     return found
 
 
+def recorded() -> dict[str, Caught]:
+    """What campaigns have found so far, by bug."""
+    if not RECORD.exists():
+        return {}
+    return {name: Caught(name=name, **found) for name, found in json.loads(RECORD.read_text("utf-8")).items()}
+
+
+def record(caught: Caught) -> None:
+    """Note what a campaign has found out about one bug."""
+    found = {**recorded(), caught.name: caught}
+    fields = {
+        name: {key: getattr(each, key) for key in each.__struct_fields__ if key != "name"}
+        for name, each in sorted(found.items())
+        if name in BUGS
+    }
+    RECORD.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def page() -> str:
+    """The page, from the record, the bugs and their directed tests."""
+    return HEAD + "\n".join([*_totals(), "", *_rows()]) + "\n"
+
+
+def _totals() -> Iterator[str]:
+    found = recorded()
+    noticed = [each for each in found.values() if each.failure is not None]
+    yield (
+        f"{len(BUGS)} bugs: {sum(map(bool, directed_tests().values()))} have a directed test of their own, and random "
+        f"seeds notice {len(noticed)}, {sum(each.seeds_count <= 100 for each in noticed)} of them within 100 seeds."
+    )
+
+
+def _rows() -> Iterator[str]:
+    yield "| bug | what it leaves out | random seeds | noticed as | directed test |"
+    yield "|---|---|---|---|---|"
+    found, directed = recorded(), directed_tests()
+    for name, make in BUGS.items():
+        what = (make.__doc__ or "").strip().rstrip(".")
+        tests = ", ".join(f"`{test}`" for test in directed[name])
+        yield f"| `{name}` | {what} | {_seeds(found.get(name))} | {_kind(found.get(name))} | {tests} |"
+
+
+def _seeds(caught: Caught | None) -> str:
+    if caught is None:
+        return "not run"
+    if caught.failure is None:
+        return f"not within {caught.seeds_count}"
+    return f"{caught.seeds_count} (`--{caught.profile}`, seed {caught.seed})"
+
+
+def _kind(caught: Caught | None) -> str:
+    return "" if caught is None or caught.failure is None else kind_of_failure(caught.failure)
+
+
+def main() -> None:
+    """Seek the bugs asked for, or all of them; a line for each."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutation_campaign", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="seeds per bug at most")
+    parser.add_argument("--seconds", type=float, default=600.0, help="real time per bug at most")
+    parser.add_argument("--page", action="store_true", help="write the page alone")
+    parser.add_argument("names", nargs="*", help="bugs; all if none is named")
+    asked = parser.parse_args()
+    for name in () if asked.page else asked.names or sorted(BUGS):
+        caught = seek(name, BUGS[name], seeds_max=asked.seeds, budget_s=asked.seconds, run=run_limited)
+        record(caught)
+        print(f"{name:45} {caught.seeds_count:5} {caught.failure or '-'}"[:170], flush=True)  # noqa: T201
+    PAGE.write_text(page(), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    results = report(sys.argv[2:] or sorted({**BUGS, **MORE_BUGS}), seconds)
-    print(f"{sum(each.failure is not None for each in results)} of {len(results)} noticed by random seeds")  # noqa: T201
+    main()

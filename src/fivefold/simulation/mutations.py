@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from fivefold.simulation.campaign import run_seed
+from fivefold.simulation.campaign import SeedResult, run_seed
 
 Patch = tuple[object, str, object]
 """Where, which attribute, what instead."""
@@ -57,6 +57,7 @@ def seek(
     profiles: Sequence[str] = ("byzantine", "swarm"),
     seeds_max: int = 2000,
     budget_s: float = 60.0,
+    run: Callable[[int, str], SeedResult] = run_seed,
 ) -> Caught:
     """Run seeds with a bug in place until one fails.
 
@@ -66,6 +67,7 @@ def seek(
         profiles: drawn from in turn.
         seeds_max: how many seeds to try.
         budget_s: real time to spend at most.
+        run: runs one seed of a profile.
     """
     end_s = time.monotonic() + budget_s
     with planted(make_patches()):
@@ -73,7 +75,7 @@ def seek(
             if time.monotonic() > end_s:
                 return Caught(name, count)
             seed, profile = divmod(count, len(profiles))
-            result = run_seed(seed, profiles[profile])
+            result = run(seed, profiles[profile])
             if result.failure is not None:
                 return Caught(name, count + 1, result.failure, seed, profiles[profile])
     return Caught(name, seeds_max)

@@ -1,6 +1,6 @@
 """After how many random seeds is each planted bug noticed? ``python -m tests.simulation.mutation_campaign``.
 
-    python -m tests.simulation.mutation_campaign [--seeds 2000] [--seconds 600] [NAME …]
+    python -m tests.simulation.mutation_campaign [--seeds 2000] [--seconds 600] [--missing] [NAME …]
 
 runs seeds with each bug in place until one fails, notes what it found in ``mutations.json`` beside this file, and
 writes docs/internals/planted-bugs.md from it; ``--page`` writes the page alone. A bug that no seed notices needs its
@@ -82,7 +82,11 @@ def recorded() -> dict[str, Caught]:
 
 def record(caught: Caught) -> None:
     """Note what a campaign has found out about one bug."""
-    found = {**recorded(), caught.name: caught}
+    found = recorded()
+    before = found.get(caught.name)
+    is_news = before is None or caught.failure is not None or caught.seeds_count >= before.seeds_count
+    if is_news or before.failure is not None:
+        found[caught.name] = caught
     fields = {
         name: {key: getattr(each, key) for key in each.__struct_fields__ if key != "name"}
         for name, each in sorted(found.items())
@@ -127,15 +131,25 @@ def _kind(caught: Caught | None) -> str:
     return "" if caught is None or caught.failure is None else kind_of_failure(caught.failure)
 
 
+def _wanted(seeds: int, *, only_missing: bool) -> list[str]:
+    """The bugs to seek, those that were tried least first."""
+    found = recorded()
+    tried = {name: found[name].seeds_count if name in found else 0 for name in BUGS}
+    noticed = {name for name, each in found.items() if each.failure is not None}
+    wanted = [name for name in BUGS if not only_missing or (name not in noticed and tried[name] < seeds)]
+    return sorted(wanted, key=lambda name: (tried[name], name))
+
+
 def main() -> None:
     """Seek the bugs asked for, or all of them; a line for each."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutation_campaign", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="seeds per bug at most")
-    parser.add_argument("--seconds", type=float, default=600.0, help="real time per bug at most")
+    parser.add_argument("--seconds", type=float, default=600.0, help="processor time per bug at most")
+    parser.add_argument("--missing", action="store_true", help="only bugs that fewer seeds have been tried on, in vain")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     parser.add_argument("names", nargs="*", help="bugs; all if none is named")
     asked = parser.parse_args()
-    for name in () if asked.page else asked.names or sorted(BUGS):
+    for name in () if asked.page else asked.names or _wanted(asked.seeds, only_missing=asked.missing):
         caught = seek(name, BUGS[name], seeds_max=asked.seeds, budget_s=asked.seconds, run=run_limited)
         record(caught)
         print(f"{name:45} {caught.seeds_count:5} {caught.failure or '-'}"[:170], flush=True)  # noqa: T201

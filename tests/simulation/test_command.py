@@ -66,6 +66,14 @@ def test_a_replay_that_passes_says_so(capsys: pytest.CaptureFixture[str]) -> Non
     assert "nothing wrong" in output
 
 
+@pytest.mark.parametrize("seeds", ["9..3", "three", "1.."])
+def test_a_range_without_seeds_is_wrong_usage(seeds: str) -> None:
+    """A campaign of no runs would pass."""
+    with pytest.raises(SystemExit) as left:
+        main(["simulate", "--seeds", seeds])
+    assert left.value.code == 2
+
+
 def test_a_history_that_is_not_decided_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,8 +37,8 @@ def check(
         print_json({"verdict": result.verdict, "message": result.message, "operations": result.operations_count})
     else:
         say_result(result)
-    if picture is not None and result.verdict is Verdict.VIOLATION and not json:
-        out.print(f"Picture: {picture}")
+    if result.verdict is Verdict.VIOLATION and not json:
+        out.print(f"Picture: {picture}" if picture else "Draw it with --out violation.html", markup=False)
     if result.verdict is not Verdict.LINEARIZABLE:
         raise typer.Exit(Exit.FAILED)
 

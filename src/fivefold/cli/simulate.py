@@ -36,13 +36,16 @@ def parse_seeds(text: str) -> range:
     """``0..99`` or a single number as a range.
 
     Raises:
-        typer.BadParameter: neither of them.
+        typer.BadParameter: neither of them, or no seed is in it.
     """
     first, dots, last = text.partition("..")
     try:
-        return range(int(first), (int(last) if dots else int(first)) + 1)
+        seeds = range(int(first), (int(last) if dots else int(first)) + 1)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no range of seeds: write it as 0..99") from None
+    if not seeds:
+        raise typer.BadParameter(f"{text!r} holds no seed: write the smaller number first")
+    return seeds
 
 
 def simulate(

@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "internals" / "planted-bugs.md"
 
 SEEDS_MAX = 2000
 SEED_SECONDS_MAX = 30
-"""Real time one seed may take: some bugs make a livelock, which is a failure like any other."""
+"""Processor time one seed may take: some bugs make a livelock, which is a failure like any other."""
 
 HEAD = """# Planted bugs
 
@@ -53,12 +53,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def run_limited(seed: int, profile: str) -> SeedResult:
     """Run one seed; one that takes too long has failed."""
-    signal.signal(signal.SIGALRM, _interrupt)
-    signal.setitimer(signal.ITIMER_REAL, SEED_SECONDS_MAX)
+    signal.signal(signal.SIGVTALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SEED_SECONDS_MAX)
     try:
         return run_seed(seed, profile)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 def directed_tests() -> Mapping[str, list[str]]:
@@ -152,6 +152,7 @@ def main() -> None:
     for name in () if asked.page else asked.names or _wanted(asked.seeds, only_missing=asked.missing):
         caught = seek(name, BUGS[name], seeds_max=asked.seeds, budget_s=asked.seconds, run=run_limited)
         record(caught)
+        PAGE.write_text(page(), encoding="utf-8")
         print(f"{name:45} {caught.seeds_count:5} {caught.failure or '-'}"[:170], flush=True)  # noqa: T201
     PAGE.write_text(page(), encoding="utf-8")
 

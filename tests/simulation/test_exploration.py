@@ -54,6 +54,10 @@ FREE = [
     ("currency_unchecked", Case(objects_count=1, requests_max=2), "not in order|fork"),
     ("repairing_clients_operation_run", Case(objects_count=1, requests_max=3), "fork"),
     ("conditioned_on_pruned", Case(objects_count=1, requests_max=3), "not live"),
+    ("copies_without_barrier", Case(objects_count=1, requests_max=3), "fork|rival"),
+    ("quorums_smaller", Case(objects_count=1, requests_max=3), "fork"),
+    ("repairable_from_fewer", Case(objects_count=1, requests_max=3), "rival"),
+    ("repairable_from_more", Case(objects_count=1, requests_max=3), "not live|fork"),
 ]
 """A bug, the case in which it is found from the start, and as what."""
 
@@ -74,6 +78,7 @@ NEAR = [
     ("flags_only_in_memory", "D2", "fork"),
     ("no_bases", "D4", "fork"),
     ("barriers_may_differ", "D5", "fork"),
+    ("barriers_not_asked_for", "D5", "fork"),
     ("later_copies_count", "D6", "fork"),
     ("joint_barriers_finished_alone_and_less_evidence", "D7", "fork"),
     ("inline_alone", "D8", "split"),
@@ -126,6 +131,11 @@ NOT_REACHED = {
     "inventors_forgiven",
     "cut_authenticators_passed_on",
     "doubted_only_while_told",
+    "rings_kept_silent",
+    "any_ring_believed",
+    "attempts_buried_alive",
+    "only_a_quorum_buries",
+    "pauses_without_looking",
     "versions_not_compared",
     "partners_need_rights",
     "any_client_may_freeze_anything",

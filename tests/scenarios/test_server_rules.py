@@ -110,6 +110,7 @@ def test_a_history_is_not_another_servers() -> None:
     letter = Letter(rack, Y, now(rack, range(5)), operation=op("get"))
     letter.proofs[1] = letter.proofs[0]
     assert {vote.culled for vote in letter.to(range(5)).values()} == {(1,)}
+    assert rack.servers[0].counters["culled.1"] == 1, "the operator can see it"
 
 
 def test_a_mac_cannot_be_reflected() -> None:

@@ -50,7 +50,8 @@ class Server:
     """One replica of everything.
 
     Attributes:
-        counters: how often what happened, by name: rejections of bad messages, steps by kind, syncs.
+        counters: how often what happened, by name: rejections of bad messages, histories culled by server, steps by
+            kind, syncs.
         storage_failure: set by the driver while nothing can be made durable; requests that would write are then
             answered BUSY.
     """
@@ -109,6 +110,8 @@ class Server:
         except PeerViolation as violation:
             self.counters[f"rejected.{violation.reason}"] += 1
             return NOTHING
+        for server in culled.servers:  # a hint for the operator, no proof: clients carry histories, and may spoil them
+            self.counters[f"culled.{server}"] += 1
         work = Work(channel, client, number, request, culled, views_of(self.quorums, culled.sets))
         if self._held_count + self._parked >= PENDING_REQUESTS_MAX:
             return self._turn_away(work, BUSY, "overloaded")

@@ -52,18 +52,6 @@ def test_frames_arrive_whole_and_in_order_both_ways(play):
         assert [frame for _, frame in ear.frames] == sent
 
 
-def test_parts_are_one_frame(play):
-    """A frame sent in pieces arrives as one, in either direction."""
-
-    @play
-    async def scenario(rig):
-        await rig.listen(0, lambda connection, frame: connection.send_parts([b"<", frame, b">"]))
-        line = await rig.join("admin", 0)
-        line.link.send_parts([b"ab", b"", b"c"])
-        await rig.until(lambda: line.frames != [])
-        assert line.frames == [b"<abc>"]
-
-
 def test_a_connection_knows_its_peer(play):
     """The listener sees a client's id or a server's index, as the cluster file has it."""
 
@@ -96,8 +84,7 @@ def test_send_while_down_is_dropped_and_counted(play):
         line = rig.connect("admin", 1)
         assert not line.link.is_up
         assert line.link.send(b"lost") is False
-        assert line.link.send_parts([b"lost"]) is False
-        assert line.link.dropped == 2
+        assert line.link.dropped == 1
 
 
 def test_a_link_tells_why_it_is_down(play):
@@ -214,7 +201,6 @@ def test_a_dead_connection_takes_no_frame(play):
         await rig.until(lambda: ear.closed != [])
         connection = ear.closed[0]
         assert connection.send(b"x") is False
-        assert connection.send_parts([b"x"]) is False
         connection.close()
         connection.hold()
         connection.release()

@@ -339,7 +339,7 @@ def test_frames_of_one_turn_are_written_together():
         )
         wire.connection_made(transport)
         assert wire.send(b"abc")
-        assert wire.send_parts([b"d", b"ef"])
+        assert wire.send(b"def")
         assert transport.written == []
         await asyncio.sleep(0)
         assert transport.written == [b"\0\0\0\3abc\0\0\0\3def"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -154,10 +154,6 @@ class _CountingLink:
     def send(self, frame: bytes) -> bool:
         self._count(frame, REQUEST, "sent")
         return self._inner.send(frame)
-
-    def send_parts(self, parts: Sequence[bytes]) -> bool:
-        self._count(b"".join(parts), REQUEST, "sent")
-        return self._inner.send_parts(parts)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ssl
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from fivefold.protocol.actions import Channel
@@ -39,10 +39,6 @@ class Connection(Protocol):
 
     def send(self, frame: bytes) -> bool:
         """Queue a frame; False if it was dropped. A peer that lets its answers pile up is disconnected."""
-        ...
-
-    def send_parts(self, parts: Sequence[bytes]) -> bool:
-        """Queue one frame given in pieces, which saves putting it together twice."""
         ...
 
     def hold(self) -> None:
@@ -101,10 +97,6 @@ class Link(Protocol):
 
     def send(self, frame: bytes) -> bool:
         """Queue a frame; False if it was dropped because the link is down or its buffer full."""
-        ...
-
-    def send_parts(self, parts: Sequence[bytes]) -> bool:
-        """Queue one frame given in pieces, which saves putting it together twice."""
         ...
 
     async def close(self) -> None:

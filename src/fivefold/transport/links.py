@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 from fivefold.transport import limits
@@ -63,13 +63,6 @@ class StreamLink:
     def send(self, frame: bytes) -> bool:
         """Queue a frame; False if it was dropped because the link is down or its buffer full."""
         if self._up is not None and self._up.send(frame):
-            return True
-        self.dropped += 1
-        return False
-
-    def send_parts(self, parts: Sequence[bytes]) -> bool:
-        """Queue one frame given in pieces."""
-        if self._up is not None and self._up.send_parts(parts):
             return True
         self.dropped += 1
         return False

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import TypeVar
@@ -43,10 +43,6 @@ class StreamConnection:
     def send(self, frame: bytes) -> bool:
         """Queue a frame; a peer that lets its answers pile up is disconnected."""
         return self.wire.send(frame) or self._refused()
-
-    def send_parts(self, parts: Sequence[bytes]) -> bool:
-        """Queue one frame given in pieces."""
-        return self.wire.send_parts(parts) or self._refused()
 
     def hold(self) -> None:
         """Read nothing more until :meth:`release`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 
 from fivefold.errors import ConfigurationError
@@ -75,10 +75,6 @@ class MemoryConnection:
         if not is_sent and self._outbound.is_open:
             self.close()
         return is_sent
-
-    def send_parts(self, parts: Sequence[bytes]) -> bool:
-        """Queue one frame given in pieces."""
-        return self.send(b"".join(parts))
 
     def hold(self) -> None:
         """Take no further frames from the peer until :meth:`release`."""
@@ -181,10 +177,6 @@ class MemoryLink:
             return True
         self.dropped += 1
         return False
-
-    def send_parts(self, parts: Sequence[bytes]) -> bool:
-        """Queue one frame given in pieces."""
-        return self.send(b"".join(parts))
 
     async def close(self) -> None:
         """Deliver what is queued if nothing holds it up, then end the connection; no callback is called afterwards."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, cast
 
 from fivefold.errors import PeerViolation
@@ -80,21 +80,6 @@ class Wire(asyncio.Protocol):
             self._call_soon(self._flush)
         queue.append(header_of(size))
         queue.append(frame)
-        return True
-
-    def send_parts(self, parts: Sequence[bytes]) -> bool:
-        """Queue one frame given in pieces."""
-        size = sum(map(len, parts))
-        assert 0 < size <= FRAME_BYTES_MAX
-        queued = self._queued_bytes + HEADER_BYTES + size
-        if queued > self._room_bytes:
-            return False
-        self._queued_bytes = queued
-        queue = self._queue
-        if not queue:
-            self._call_soon(self._flush)
-        queue.append(header_of(size))
-        queue.extend(parts)
         return True
 
     @property

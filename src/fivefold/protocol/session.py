@@ -238,7 +238,11 @@ class Session:
             heappush(self._alarms, (pending.deadline_ns, pending.ticket))
 
     def _flush(self) -> ClientActions:
-        wake_at_ns = self._alarms[0][0] if self._alarms else None
+        alarms = self._alarms
+        # What is over needs no alarm: a timer for each call that came back in time would cost as much as the call.
+        while alarms and alarms[0][1] not in self._running and alarms[0][1] not in self._waiting:
+            heappop(alarms)
+        wake_at_ns = alarms[0][0] if alarms else None
         actions = ClientActions(tuple(self._send), tuple(self._finished), wake_at_ns)
         self._send, self._finished = [], []
         return actions

@@ -97,6 +97,13 @@ def test_a_reply_to_a_round_that_is_over_changes_nothing() -> None:
         assert (actions.send, actions.finished) == ((), ())
 
 
+def test_what_is_over_leaves_no_alarm() -> None:
+    """A timer for each call that came back in time would wake the client as often as it calls."""
+    desk = Desk(WatchedRack())
+    assert isinstance(desk.call("add", b"+"), Answered)
+    assert desk.session.receive(0, 0, b"").wake_at_ns is None
+
+
 def test_one_server_cannot_vote_for_another() -> None:
     """A reply counts for the connection it came on, once: five copies from one server are one vote."""
     rack = WatchedRack()

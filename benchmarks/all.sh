@@ -19,6 +19,7 @@ fi
 "$python" breakdown.py "$@"
 "$python" throughput_scalability.py "$@"
 "$python" contention.py "$@"
+"$python" combining.py "$@"
 "$python" peers.py --durability disk "$@"
 "$python" peers.py --durability memory "$@"
 "$python" faults_timeline.py --durable

@@ -16,6 +16,9 @@ if [[ -n ${COMPILED:-} ]]; then
     "$COMPILED" floor_ratio.py --out results/floor-ratio-compiled.json "$@"
 fi
 "$python" fault_scalability.py "$@"
+if [[ -n ${COMPILED:-} ]]; then
+    "$COMPILED" fault_scalability.py --no-agreement --out results/fault-scalability-compiled.json "$@"
+fi
 "$python" breakdown.py "$@"
 "$python" throughput_scalability.py "$@"
 "$python" contention.py "$@"

@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 
-from fivefold import Cluster, ConfigurationError, Counter, NotAllowed, Unavailable, connect
+from fivefold import Account, Cluster, ConfigurationError, Counter, NotAllowed, Unavailable, connect
 from fivefold.cli.exits import Exit
 from fivefold.cluster import Credentials, client_directory, load_configuration, load_identity, server_directory
 from fivefold.objects import standard_registry
+from fivefold.objects.transfers import total
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.protocol.session import Session
@@ -67,16 +69,35 @@ async def test_a_client_that_is_not_in_the_cluster_file(site: Site, tmp_path: Pa
 
 
 async def test_a_client_with_restricted_rules(site: Site, key: str) -> None:
-    """A client may do what its rules cover; everything else is NotAllowed and changes nothing."""
+    """A client may do what its rules cover; everything else is NotAllowed before anything is sent."""
     name = site.add_client(f"reader-{key[:8]}", f"Counter/{key}:@query")
     async with client(site) as admin, client(site, name) as reader:
         assert await admin.object(Counter, key).increment() == 1
         assert await reader.object(Counter, key).get() == 1
+        sent = reader.requests_sent
         with pytest.raises(NotAllowed, match=f"'increment' of 'Counter/{key}'"):
             await reader.object(Counter, key).increment()
         with pytest.raises(NotAllowed, match="'get' of 'Counter/other'"):
             await reader.object(Counter, "other").get()
+        with pytest.raises(NotAllowed, match=r"'transfers\.total' of 'Account/"):
+            await reader.call(total, reader.object(Account, "a"), reader.object(Account, "b"))
+        assert reader.requests_sent == sent
         assert await admin.object(Counter, key).get() == 1
+
+
+async def test_a_client_with_a_cluster_file_of_its_own_making(site: Site, key: str) -> None:
+    """The servers go by their cluster file: what a client's own says of its rights changes nothing."""
+    name = site.add_client(f"forger-{key[:8]}", f"Counter/{key}:@query")
+    honest = load_configuration(site.file)
+    clients = tuple(msgspec.structs.replace(each, rules=("*",)) for each in honest.clients)
+    forged = msgspec.structs.replace(honest, clients=clients)
+    identity = client_directory(site.directory, name)
+    async with client(site) as admin, connect(forged, identity=identity, deadline=PATIENCE_S) as forger:
+        with pytest.raises(NotAllowed, match=f"'increment' of 'Counter/{key}'"):
+            await forger.object(Counter, key).increment()
+        with pytest.raises(NotAllowed, match=r"'transfers\.total' of 'Account/"):
+            await forger.call(total, forger.object(Account, "a"), forger.object(Account, "b"))
+        assert await admin.object(Counter, key).get() == 0
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------

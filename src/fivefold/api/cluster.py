@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -15,10 +16,10 @@ from msgspec import Struct
 from fivefold.api.outcomes import answer_of
 from fivefold.api.proxies import Remote, deadline_of, id_of, split_arguments
 from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
-from fivefold.errors import InvalidArguments, Unavailable
-from fivefold.node import ClientNode, ServerStatus, failures_text
+from fivefold.errors import InvalidArguments, NotAllowed, Unavailable
+from fivefold.node import ClientNode, ServerStatus, access_rules, failures_text
 from fivefold.objects import Object, Registry, standard_registry
-from fivefold.protocol.operations import CANCEL, Call, Operation
+from fivefold.protocol.operations import CANCEL, Call, ObjectId, Operation
 from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.session import QueueFull, Session
@@ -58,11 +59,19 @@ class Cluster:
         registry: the object types and functions this program can call.
     """
 
-    def __init__(self, node: ClientNode, registry: Registry, *, deadline_s: float = DEADLINE_S) -> None:
-        """Wrap a started node."""
+    def __init__(
+        self,
+        node: ClientNode,
+        registry: Registry,
+        *,
+        deadline_s: float = DEADLINE_S,
+        may_call: Callable[[ObjectId, str], bool] | None = None,
+    ) -> None:
+        """Wrap a started node; ``may_call`` says what this client's access rules cover, if that is known here."""
         self.registry = registry
         self._node = node
         self._deadline_s = deadline_s
+        self._may_call = may_call
 
     def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> Remote[T]:
         """The replicated object of this type and key; it need not exist before: its state is then the default.
@@ -108,6 +117,13 @@ class Cluster:
         if len(set(objects)) != len(objects):
             raise InvalidArguments(f"{method} got the same object twice: each parameter needs another object")
         arguments = self.registry.encode_arguments(objects, method, args, kwargs)
+        if self._may_call is not None:
+            for name in objects:
+                if not self._may_call(name, method):
+                    raise NotAllowed(
+                        f"your access rules do not cover {method!r} of {name!r}: ask for a rule (fivefold client add), "
+                        "or connect again with the cluster file that has it"
+                    )
         is_query = not self.registry.is_update(objects, method)
         call = Call(os.urandom(16), 0, method, arguments)
         deadline_s = next((d for d in map(deadline_of, remotes) if d is not None), self._deadline_s)
@@ -196,9 +212,17 @@ async def connect(
     node = ClientNode(session, StreamTransport(credentials, tls=tls))
     await node.start(connect_timeout, needs_quorum=needs_quorum)
     try:
-        yield Cluster(node, registry, deadline_s=deadline)
+        yield Cluster(node, registry, deadline_s=deadline, may_call=_rights(configuration, credentials, registry))
     finally:
         await node.close()
+
+
+def _rights(
+    configuration: Configuration, credentials: Credentials, registry: Registry
+) -> Callable[[ObjectId, str], bool] | None:
+    """What the cluster file at hand allows this client; None if it does not know the client, and the servers may."""
+    client = configuration.client_of(credentials.certificate)
+    return None if client is None else partial(access_rules(configuration, registry).allows, client.id)
 
 
 def _identity_directory(cluster: str | Path | Configuration, identity: str | Path | None) -> Path:

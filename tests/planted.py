@@ -24,6 +24,7 @@ from fivefold.protocol import (
     rounds,
     server,
     synchronise,
+    versions,
 )
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.compiled import is_compiled
@@ -373,7 +374,13 @@ def ring_forgotten() -> list[Patch]:
 @bug
 def ring_always_trusted() -> list[Patch]:
     """§6: an id that is not in the ring counts as never applied, however much has passed."""
-    return [(execution, "can_tell", lambda version, since: True)]
+    return [(execution, "can_tell", lambda version, key, since: True)]
+
+
+@bug
+def anybody_drives_out_anybody() -> list[Patch]:
+    """§6: the oldest call leaves a full ring, even if it is its client's last one."""
+    return [(versions, "_superseded", lambda ring: -1)]
 
 
 @bug

@@ -173,18 +173,28 @@ def derive(sets: Sets, target: ObjectId, *, q: int, r: int, b: int) -> Derived |
 
 
 class NaiveRing:
-    """The last 64 calls as a list, and the time of the newest one that fell out."""
+    """Recent calls as a list, and the times of the newest ones that fell out."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[bytes, int, bytes]] = []
         self.horizon = 0
+        self.orphaned = 0
         self.number = 0
 
-    def record(self, key: bytes, time: int, answer: bytes) -> None:
-        self.calls.append((key, time, answer))
-        self.number += 1
-        if len(self.calls) > 64:
-            _, self.horizon, _ = self.calls.pop(0)
+    def record(self, batch: list[tuple[bytes, int, bytes]]) -> None:
+        self.calls += batch
+        self.number += len(batch)
+        while len(self.calls) > 64:
+            newest = {key[:16]: time for key, time, _ in self.calls}
+            old = [place for place, (key, time, _) in enumerate(self.calls) if time < newest[key[:16]]]
+            _, time, _ = self.calls.pop(old[0] if old else 0)
+            self.horizon = max(self.horizon, time)
+            if not old:
+                self.orphaned = max(self.orphaned, time)
 
     def find(self, key: bytes) -> bytes | None:
         return next((answer for found, _, answer in self.calls if found == key), None)
+
+    def can_tell(self, client: bytes, since: int) -> bool:
+        own = [time for key, time, _ in self.calls if key[:16] == client]
+        return self.horizon <= since or (own[0] if own else self.orphaned) <= since

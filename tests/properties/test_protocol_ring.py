@@ -19,44 +19,60 @@ from fivefold.protocol.versions import (
 from tests.protocol_twins import NaiveRing
 
 
-def key(number: int) -> bytes:
-    return number.to_bytes(16, "big")
+def key(number: int, client: int = 0) -> bytes:
+    return b"client %09d" % client + number.to_bytes(16, "big")
 
 
-batches = st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=64), max_size=12)
+batches = st.lists(st.tuples(st.integers(0, 70), st.lists(st.integers(0, 300), min_size=1, max_size=20)), max_size=90)
 
 
-@settings(max_examples=100, deadline=None)
-@given(batches, st.lists(st.integers(0, 20), max_size=5))
-def test_the_ring_is_a_list_of_the_last_64(sizes: list[list[int]], probes: list[int]) -> None:
-    """Whatever the batches and the answers: the ring finds what the list finds, and forgets what it forgets."""
+@settings(max_examples=150, deadline=None)
+@given(batches, st.lists(st.tuples(st.integers(0, 70), st.integers(0, 90)), max_size=9))
+def test_the_ring_is_a_list_of_recent_calls(made: list[tuple[int, list[int]]], probes: list[tuple[int, int]]) -> None:
+    """Whatever the clients, batches and answers: the ring finds what the list finds, and forgets what it forgets.
+
+    And it says that it can tell only where whatever was recorded since is still there.
+    """
     version, naive = initial_version(b"state"), NaiveRing()
-    calls = 0
-    for time, batch in enumerate(sizes, 1):
-        outcomes = []
-        for length in batch:
-            calls += 1
-            outcomes.append(Outcome(key(calls), b"v" + bytes(length)))
-            kept = outcomes[-1].answer
-            naive.record(key(calls), time, kept if len(kept) <= 128 else DIGEST + digest(kept))
+    recorded: list[tuple[bytes, int]] = []
+    for time, (client, lengths) in enumerate(made, 1):
+        outcomes = [Outcome(key(len(recorded) + n, client), b"v" + bytes(length)) for n, length in enumerate(lengths)]
+        recorded += [(outcome.key, time) for outcome in outcomes]
+        kept = [each.answer if len(each.answer) <= 128 else DIGEST + digest(each.answer) for each in outcomes]
+        naive.record([(each.key, time, answer) for each, answer in zip(outcomes, kept, strict=True)])
         version = decode_version(encode_version(append_outcomes(version, time, b"next", tuple(outcomes))))
-        assert (version.number, version.horizon) == (naive.number, naive.horizon)
-        assert ring_entries(version.ring) == [(found, answer) for found, _, answer in naive.calls]
+        assert (version.number, version.horizon, version.orphaned) == (naive.number, naive.horizon, naive.orphaned)
+        assert ring_entries(version) == naive.calls
         for outcome in outcomes:
             assert find_answer(version, outcome.key) == outcome.answer
     last = {outcome.key for outcome in version.outcomes}
-    for number in range(1, calls + 1):
-        if key(number) not in last:
-            assert find_answer(version, key(number)) == naive.find(key(number))
-    for since in probes:
-        assert can_tell(version, since) == (naive.horizon <= since)
+    for found, _ in recorded:
+        if found not in last:
+            assert find_answer(version, found) == naive.find(found)
+    for client, since in probes:
+        told = can_tell(version, key(0, client), since)
+        assert told == naive.can_tell(key(0, client)[:16], since)
+        later = [found for found, time in recorded if found[:16] == key(0, client)[:16] and time > since]
+        assert not told or all(find_answer(version, found) is not None for found in later)
 
 
-def test_keys_that_span_two_entries_are_not_found() -> None:
-    """A key that appears in the ring's bytes by accident, across a boundary, is not taken for a call."""
-    first = Outcome(key(1), b"v" + bytes(20))
-    version = append_outcomes(initial_version(b""), 1, b"", (first,))
-    accident = version.ring[10:26]
-    version = append_outcomes(version, 2, b"", (Outcome(key(2), b"v"),))
-    assert accident in version.ring
-    assert find_answer(version, accident) is None
+def test_a_client_s_last_call_outlives_those_of_others() -> None:
+    """Two hundred calls of somebody else later it is still there, and of later ones the ring can tell."""
+    version = append_outcomes(initial_version(b""), 1, b"", (Outcome(key(1, client=1), b"mine"),))
+    for number in range(2, 202):
+        version = append_outcomes(version, number, b"", (Outcome(key(number, client=2), b"v"),))
+    assert find_answer(version, key(1, client=1)) == b"mine"
+    assert can_tell(version, key(999, client=1), 1)
+    assert can_tell(version, key(999, client=3), 0), "and of those who never called"
+    assert not can_tell(version, key(999, client=2), 1)
+
+
+def test_bytes_that_look_like_a_client_are_no_entry() -> None:
+    """A call's id and an answer are chosen by others: they do not make a client's call older or newer than it is."""
+    me, forged = key(1, client=1), b"client %09d" % 2 + b"client %09d" % 1
+    version = append_outcomes(initial_version(b""), 7, b"", (Outcome(forged, b"client %09d" % 1),))
+    for number in range(64):
+        version = append_outcomes(version, 8 + number, b"", (Outcome(key(number, client=3 + number), b"v"),))
+    assert version.orphaned == 7
+    assert not can_tell(version, me, 6)
+    assert find_answer(version, version.ring[10:42]) is None

@@ -8,7 +8,7 @@ import pytest
 
 from fivefold.protocol import limits
 from fivefold.protocol.messages import BUSY, DECLINED, FAIL, REPLY, SUCCESS, reply_frame, split
-from fivefold.protocol.operations import CANCELLED, FORGOTTEN, REFUSED, VALUE
+from fivefold.protocol.operations import CANCELLED, FORGOTTEN, REFUSED, VALUE, ClientId
 from fivefold.protocol.outcomes import Answered, Disagreed, Refused, TimedOut
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
@@ -389,21 +389,25 @@ def test_an_attempt_that_r_servers_may_show_is_not_dead() -> None:
 
 
 def test_a_liars_success_does_not_keep_an_attempt_alive() -> None:
-    """X knows nothing of 65 updates; four of five servers refuse its add: the fifth cannot make its outcome unknown."""
+    """X knows nothing of 65 updates of another session of X's; four of five servers refuse its add: the fifth cannot
+    make its outcome unknown.
+    """
     rack = WatchedRack()
     for _ in range(65):
-        assert isinstance(Desk(rack, Y).call("set", b""), Answered)
+        assert isinstance(Desk(rack, X).call("set", b""), Answered)
     desk = Desk(rack, X)
     desk.lies[preferred(rack)[0]] = altered(status=SUCCESS, candidate=candidate(1, A).timestamp, answers=(b"vevil",))
     assert desk.call("add", b"+") == Answered((b"v",))
 
 
 def test_a_call_that_keeps_losing_is_not_forgotten() -> None:
-    """X's first attempt may be alive. It loses to 30 updates again and again, and each time hears: not in the ring."""
+    """X's first attempt may be alive. It loses to 30 updates of another session of X's again and again, and each time
+    hears: not in the ring.
+    """
     rack = WatchedRack()
     low = preferred(rack)[:5]
     send(rack, Y, now(rack, []), low[2:], kind=METHOD, operation=op("set", b""))
-    desk, other = Desk(rack, X), Desk(rack, Y)
+    desk, other = Desk(rack, X), Desk(rack, X)
     ticket = desk.start(op("add", b"+"), timeout_s=100)
     for number in range(5):
         while len(desk.pending) < 5:
@@ -494,12 +498,20 @@ def test_a_resolve_may_be_repeated() -> None:
         assert desk.run(cancel(call_id, since), is_fixed=True) == Answered((CANCELLED,))
 
 
-@pytest.mark.parametrize(("updates", "answer"), [(63, b"v"), (64, FORGOTTEN), (65, FORGOTTEN)])
-def test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds(updates: int, answer: bytes) -> None:
-    """The ring holds 64 calls: after 63 more the answer is still there, after 64 resolve says that it cannot tell."""
+@pytest.mark.parametrize(
+    ("client", "updates", "answer"),
+    [(X, 63, b"v"), (X, 64, FORGOTTEN), (X, 65, FORGOTTEN), (Y, 99, b"v")],
+)
+def test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds(
+    client: ClientId, updates: int, answer: bytes
+) -> None:
+    """The ring holds 64 calls: after 63 more the answer is still there, after 64 resolve says that it cannot tell.
+
+    So it is with calls of another session of the same client; other clients' calls do not drive out its last one.
+    """
     rack = WatchedRack()
     call_id, since = lost(rack, *preferred(rack)[:5])
-    other = Desk(rack, Y)
+    other = Desk(rack, client)
     for _ in range(updates):
         assert isinstance(other.call("set", b""), Answered)
     assert Desk(rack, X).run(cancel(call_id, since), is_fixed=True) == Answered((answer,))

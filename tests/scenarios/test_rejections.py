@@ -190,7 +190,11 @@ class Rules:
         (Z, op(CANCEL, b"i" * 16), "NotAllowed: your access rules do not cover '' of 'Reg/a'"),
         (Z, None, "NotAllowed: your access rules do not cover 'Reg/a'"),
         (X, op("add", b"", "Nix/a"), "UnknownType: the servers know no object type 'Nix'; load it with --objects"),
-        (X, op(CANCEL, b"", "Nix/a"), "UnknownType: the servers know no object type 'Nix'; load it with --objects"),
+        (
+            X,
+            op(CANCEL, b"i" * 16, "Nix/a"),
+            "UnknownType: the servers know no object type 'Nix'; load it with --objects",
+        ),
         (
             X,
             op("add", b"", "Nix/a", "Reg/a"),

@@ -124,6 +124,7 @@ NOT_REACHED = {
     "rejections_written",
     "ring_forgotten",
     "ring_always_trusted",
+    "anybody_drives_out_anybody",
     "answers_counted_with_candidates",
     "any_answer_believed",
     "nobody_else_asked",

@@ -80,7 +80,7 @@ def _key_of(client: ClientId, call: Call) -> bytes:
 def _recorded(key: bytes, call: Call, version: Version) -> bytes | None:
     """What a version's ring says of an update: its answer, FORGOTTEN, or None: certainly not applied up to here."""
     answer = find_answer(version, key)
-    return FORGOTTEN if answer is None and not can_tell(version, call.since) else answer
+    return FORGOTTEN if answer is None and not can_tell(version, key, call.since) else answer
 
 
 def repeated_answers(client: ClientId, operation: Operation, version: Version) -> tuple[bytes, ...]:

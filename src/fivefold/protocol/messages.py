@@ -23,7 +23,7 @@ import msgspec
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.history import check_histories
-from fivefold.protocol.operations import Operation
+from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, Operation
 from fivefold.protocol.records import (
     TIMESTAMP_BYTES,
     Request,
@@ -139,7 +139,9 @@ def decode_operation(request: Request) -> Operation:
     if not 1 <= len(operation.calls) <= limits.CALLS_MAX:
         raise PeerViolation("operation-calls")
     for call in operation.calls:
-        if len(call.id) != 16 or call.since < 0:
+        if len(call.id) != CALL_ID_BYTES or call.since < 0:
+            raise PeerViolation("call-malformed")
+        if call.method == CANCEL and len(call.arguments) != CALL_ID_BYTES:
             raise PeerViolation("call-malformed")
         if len(call.arguments) > limits.ARGUMENTS_BYTES_MAX or len(call.method.encode()) > limits.METHOD_BYTES_MAX:
             raise PeerViolation("call-too-large")

@@ -17,6 +17,9 @@ ObjectId = NewType("ObjectId", str)
 ClientId = NewType("ClientId", bytes)
 """16 bytes: BLAKE2b-128 of the client's pinned certificate (DER); never a field of a message."""
 
+CALL_ID_BYTES: Final = 16
+"""Random bytes that a client chooses for each call."""
+
 CANCEL: Final = ""
 """The reserved method of a call that resolves another: the other's id is its argument (PROTOCOL §6, resolve)."""
 

@@ -133,12 +133,13 @@ class Version(Struct, frozen=True, array_like=True, gc=False):
     """An object at one logical timestamp. Equal on all honest servers, byte for byte.
 
     Attributes:
-        number: calls recorded so far; the ring holds the last RING_ENTRIES of them.
+        number: calls recorded so far; the ring holds RING_ENTRIES of them.
         horizon: logical time of the newest call that has left the ring: what was recorded later is still in it.
         state: canonical bytes of the state.
         outcomes: what the operation that made this version answered, call by call.
-        ring: recent calls, oldest first: for each 16 bytes of key, 8 of logical time, 2 of length, then the answer or
-            its digest.
+        ring: recent calls, oldest first: for each 32 bytes of key, 8 of logical time, 2 of the answer's length.
+        answers: their answers, or digests of long ones, one after the other.
+        orphaned: logical time of the newest call that has left the ring as the last of its client's.
     """
 
     number: int
@@ -146,6 +147,8 @@ class Version(Struct, frozen=True, array_like=True, gc=False):
     state: bytes
     outcomes: tuple[Outcome, ...]
     ring: bytes
+    answers: bytes
+    orphaned: int
 
 
 class Result(Struct, frozen=True, gc=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -12,12 +11,12 @@ from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES
 from fivefold.protocol.operations import DIGEST, ClientId, digest
 from fivefold.protocol.records import Outcome, Version
 
-KEY_BYTES: Final = 16
-"""A ring key binds a call's id to its client: nobody can use or cancel another client's id."""
+KEY_BYTES: Final = 32
+"""A ring key is a client's id and a call's: nobody can use or cancel another client's call."""
 
-_HEAD_BYTES: Final = KEY_BYTES + 8 + 2
-
-EMPTY_RING: Final = b""
+_CLIENT_BYTES: Final = 16
+_TIME_END: Final = KEY_BYTES + 8
+_STRIDE: Final = _TIME_END + 2
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -27,7 +26,7 @@ _digested = msgspec.msgpack.Encoder()
 
 def initial_version(state: bytes) -> Version:
     """The version ⟨0, 0⟩ of an object nobody has written."""
-    return Version(0, 0, state, (), EMPTY_RING)
+    return Version(0, 0, state, (), b"", b"", 0)
 
 
 def encode_version(version: Version) -> bytes:
@@ -60,9 +59,12 @@ def version_digest(version: Version) -> bytes:
     return digest(_digested.encode((version.number, version.state, version.outcomes)))
 
 
+# --- the ring of recent calls (exactly once, PROTOCOL §6) ----------------------------------------------------------
+
+
 def ring_key(client: ClientId, call_id: bytes) -> bytes:
     """Where a client's call is kept in rings."""
-    return blake2b(client + call_id, digest_size=KEY_BYTES).digest()
+    return client + call_id
 
 
 def find_answer(version: Version, key: bytes) -> bytes | None:
@@ -70,51 +72,92 @@ def find_answer(version: Version, key: bytes) -> bytes | None:
 
     The answer starts with DIGEST if it was too long to be remembered.
     """
-    if version.ring.find(key) < 0:
+    at = _find(version.ring, key)
+    if at < 0:
         return None
     for outcome in version.outcomes:
         if outcome.key == key:
             return outcome.answer
-    return next((answer for found, answer in ring_entries(version.ring) if found == key), None)
+    start = _answers_end(version.ring, at)
+    return version.answers[start : start + _length(version.ring, at)]
 
 
-def ring_entries(ring: bytes) -> list[tuple[bytes, bytes]]:
-    """The ring's keys and answers, oldest first."""
-    entries = []
-    offset = 0
-    while offset < len(ring):
-        end = _entry_end(ring, offset)
-        entries.append((ring[offset : offset + KEY_BYTES], ring[offset + _HEAD_BYTES : end]))
-        offset = end
+def ring_entries(version: Version) -> list[tuple[bytes, int, bytes]]:
+    """The ring's keys, logical times and answers, oldest first."""
+    ring, entries, start = version.ring, [], 0
+    for at in range(0, len(ring), _STRIDE):
+        end = start + _length(ring, at)
+        entries.append((ring[at : at + KEY_BYTES], _time(ring, at), version.answers[start:end]))
+        start = end
     return entries
 
 
-def _entry_end(ring: bytes, offset: int) -> int:
-    start = offset + _HEAD_BYTES
-    return start + int.from_bytes(ring[start - 2 : start], "big")
-
-
 def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[Outcome, ...]) -> Version:
-    """The next version: ``state``, with ``outcomes`` (at least one) recorded in its ring at logical ``time``."""
-    number = version.number + len(outcomes)
-    surplus = min(version.number, RING_ENTRIES) + len(outcomes) - RING_ENTRIES
-    ring = version.ring
+    """The next version: ``state``, with ``outcomes`` (at least one) recorded in its ring at logical ``time``.
+
+    Of more than RING_ENTRIES the oldest leaves that is not its client's newest operation, so that others cannot make a
+    client's last call forgotten; if there is none, the oldest of all.
+    """
+    ring, answers = version.ring, version.answers
     for outcome in outcomes:
-        ring += _ring_entry(time, outcome)
-    horizon, offset = version.horizon, 0
-    for _ in range(surplus):
-        horizon = int.from_bytes(ring[offset + KEY_BYTES : offset + KEY_BYTES + 8], "big")
-        offset = _entry_end(ring, offset)
-    return Version(number, horizon, state, outcomes, ring[offset:])
+        answer = outcome.answer
+        if len(answer) > RING_ANSWER_BYTES_MAX:
+            answer = DIGEST + digest(answer)
+        ring += outcome.key + time.to_bytes(8, "big") + len(answer).to_bytes(2, "big")
+        answers += answer
+    horizon, orphaned = version.horizon, version.orphaned
+    while len(ring) > RING_ENTRIES * _STRIDE:
+        at = _superseded(ring)
+        horizon = max(horizon, _time(ring, max(at, 0)))
+        if at < 0:
+            at = 0
+            orphaned = max(orphaned, _time(ring, at))
+        start = _answers_end(ring, at)
+        answers = answers[:start] + answers[start + _length(ring, at) :]
+        ring = ring[:at] + ring[at + _STRIDE :]
+    return Version(version.number + len(outcomes), horizon, state, outcomes, ring, answers, orphaned)
 
 
-def _ring_entry(time: int, outcome: Outcome) -> bytes:
-    answer = outcome.answer
-    if len(answer) > RING_ANSWER_BYTES_MAX:
-        answer = DIGEST + digest(answer)
-    return b"".join((outcome.key, time.to_bytes(8, "big"), len(answer).to_bytes(2, "big"), answer))
+def can_tell(version: Version, key: bytes, since: int) -> bool:
+    """Whether a call with this key that was recorded after logical time ``since`` would still be in the ring.
+
+    It would if nothing that new has left the ring. A client's calls leave it oldest first: so it would, too, if the
+    client has an older one in there, or if it has none and nobody's last one that is as new has left.
+    """
+    if version.horizon <= since:
+        return True
+    at = _find(version.ring, key[:_CLIENT_BYTES])
+    return (version.orphaned if at < 0 else _time(version.ring, at)) <= since
 
 
-def can_tell(version: Version, since: int) -> bool:
-    """Whether the ring still covers everything recorded after logical time ``since``."""
-    return version.horizon <= since
+def _find(ring: bytes, start_of_key: bytes) -> int:
+    """Where the first entry begins whose key starts so; -1 if there is none."""
+    at = ring.find(start_of_key)
+    while at > 0 and at % _STRIDE:  # bytes that look like it: whoever chooses ids and times must not deceive us
+        at = ring.find(start_of_key, at + 1)
+    return at
+
+
+def _superseded(ring: bytes) -> int:
+    """Where the oldest entry begins whose client has one of a later operation; -1 if there is none."""
+    for at in range(0, len(ring), _STRIDE):
+        client = ring[at : at + _CLIENT_BYTES]
+        last = ring.rfind(client)
+        while last % _STRIDE:
+            last = ring.rfind(client, 0, last + _CLIENT_BYTES - 1)
+        if ring[last + KEY_BYTES : last + _TIME_END] > ring[at + KEY_BYTES : at + _TIME_END]:
+            return at
+    return -1
+
+
+def _time(ring: bytes, at: int) -> int:
+    return int.from_bytes(ring[at + KEY_BYTES : at + _TIME_END], "big")
+
+
+def _length(ring: bytes, at: int) -> int:
+    return int.from_bytes(ring[at + _TIME_END : at + _STRIDE], "big")
+
+
+def _answers_end(ring: bytes, at: int) -> int:
+    """How many bytes the answers of the entries before take."""
+    return sum([_length(ring, before) for before in range(0, at, _STRIDE)])

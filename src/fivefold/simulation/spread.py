@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import fivefold
 from fivefold.errors import ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def run_chunk(run: Callable[[int], Result], seeds: Sequence[int], wanted: str) -
 @cache
 def fingerprint() -> str:
     """What tells one Fivefold from another: a digest of its sources. Other sources may make other runs of a seed."""
-    root = Path(fivefold.__file__).parent
+    root = Path(__file__).parents[1]
     digest = blake2b(digest_size=8)
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

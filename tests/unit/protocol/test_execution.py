@@ -97,8 +97,8 @@ def test_a_ring_that_lost_newer_calls_cannot_tell(since: int, answer: bytes) -> 
     """The ring lost a call of time 5: only a call conditioned at 5 or later is certainly not among the lost."""
     version = initial_version(b"")
     for number in range(65):
-        version = append_outcomes(version, 5 + number, b"", (Outcome(b"%016d" % number, b"v"),))
-    assert version.horizon == 5
+        version = append_outcomes(version, 5 + number, b"", (Outcome(b"%016d%016d" % (number, 0), b"v"),))
+    assert version.horizon == version.orphaned == 5
     assert run([call("add", b"a", since=since)], version, time=99).answers == (answer,)
 
 

@@ -108,11 +108,11 @@ def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[O
     horizon, orphaned = version.horizon, version.orphaned
     while len(ring) > RING_ENTRIES * _STRIDE:
         at = _superseded(ring)
-        horizon = max(horizon, _time(ring, max(at, 0)))
         if at < 0:
             at = 0
             orphaned = max(orphaned, _time(ring, at))
-        start = _answers_end(ring, at)
+        horizon = max(horizon, _time(ring, at))
+        start = _answers_end(ring, at) if at else 0
         answers = answers[:start] + answers[start + _length(ring, at) :]
         ring = ring[:at] + ring[at + _STRIDE :]
     return Version(version.number + len(outcomes), horizon, state, outcomes, ring, answers, orphaned)

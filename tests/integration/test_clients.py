@@ -28,8 +28,8 @@ pytestmark = pytest.mark.integration
 async def test_contending_client_processes_all_succeed(site: Site, key: str, tmp_path: Path) -> None:
     """Three processes with two identities increment one counter: all get on, and the joint history is linearizable.
 
-    They do nothing else, without a pause. Of those that share an identity, a call that loses to more than the 64 updates
-    that an object remembers may end as unknown, and says so; who has an identity of its own never hears that.
+    They do nothing else, without a pause. Of those that share an identity, a call that loses to more than the 64
+    updates that an object remembers may end as unknown, and says so; who has an identity of its own never hears that.
     """
     other = site.add_client(f"other-{key[:8]}")
     processes = [

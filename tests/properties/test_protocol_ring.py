@@ -76,3 +76,15 @@ def test_bytes_that_look_like_a_client_are_no_entry() -> None:
     assert version.orphaned == 7
     assert not can_tell(version, me, 6)
     assert find_answer(version, version.ring[10:42]) is None
+
+
+def test_bytes_that_look_like_a_client_supersede_nothing() -> None:
+    """Who chooses an id that contains another's cannot have that one's last call leave the ring unnoticed."""
+    version = append_outcomes(initial_version(b""), 7, b"", (Outcome(key(1, client=1), b"mine"),))
+    forged = b"client %09d" % 2 + b"client %09d" % 1
+    version = append_outcomes(version, 8, b"", (Outcome(forged, b"v"),))
+    for number in range(63):
+        version = append_outcomes(version, 9 + number, b"", (Outcome(key(number, client=3 + number), b"v"),))
+    assert find_answer(version, key(1, client=1)) is None
+    assert version.orphaned == 7
+    assert not can_tell(version, key(999, client=1), 6)

@@ -100,6 +100,7 @@ BAD_FRAMES = {
         framed(request(Operation((A,), tuple(call(id=b"%016d" % n).calls[0] for n in range(limits.CALLS_MAX + 1))))),
         "operation-calls",
     ),
+    "cancels what is no id": (framed(request(op(CANCEL, bytes(15)))), "call-malformed"),
     "one call id twice": (framed(request(Operation((A,), call().calls * 2))), "call-ids-repeated"),
     "call id too short": (framed(request(call(id=b"i" * 15))), "call-malformed"),
     "call id too long": (framed(request(call(id=b"i" * 17))), "call-malformed"),

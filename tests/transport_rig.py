@@ -51,9 +51,10 @@ class Ear:
         self.opened.append(connection)
         self.rig.changed.set()
 
-    def hear_frame(self, connection: Connection, frame: bytes) -> None:
-        self.frames.append((connection, frame))
-        self.on_frame(connection, frame)
+    def hear_frames(self, connection: Connection, frames: list[bytes]) -> None:
+        for frame in frames:
+            self.frames.append((connection, frame))
+            self.on_frame(connection, frame)
         self.rig.changed.set()
 
     def hear_close(self, connection: Connection) -> None:
@@ -70,8 +71,8 @@ class Line:
     frames: list[bytes] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
 
-    def hear_frame(self, frame: bytes) -> None:
-        self.frames.append(frame)
+    def hear_frames(self, frames: list[bytes]) -> None:
+        self.frames.extend(frames)
         self.rig.changed.set()
 
     def hear_up(self) -> None:
@@ -113,7 +114,7 @@ class Rig:
     async def listen(self, server: Member, on_frame=keep_silent, transport: Transport | None = None) -> Ear:
         ear = Ear(self, on_frame)
         ear.listener = await (transport or self.transport(server)).listen(
-            on_open=ear.hear_open, on_frame=ear.hear_frame, on_close=ear.hear_close
+            on_open=ear.hear_open, on_frames=ear.hear_frames, on_close=ear.hear_close
         )
         self.ears.append(ear)
         return ear
@@ -122,7 +123,7 @@ class Rig:
         """A started link, not up yet."""
         line = Line(self)
         line.link = (transport or self.transport(member)).link(
-            server, on_frame=line.hear_frame, on_up=line.hear_up, on_down=line.hear_down
+            server, on_frames=line.hear_frames, on_up=line.hear_up, on_down=line.hear_down
         )
         line.link.start()
         self.lines.append(line)

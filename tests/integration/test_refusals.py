@@ -154,7 +154,7 @@ async def raw_link(site: Site) -> AsyncIterator:
     """Admin's link to the target: frames as they are, replies in a list."""
     replies: list[bytes] = []
     link = StreamTransport(credentials_of(site)).link(
-        TARGET, on_frame=replies.append, on_up=lambda: None, on_down=lambda: None
+        TARGET, on_frames=replies.extend, on_up=lambda: None, on_down=lambda: None
     )
     link.start()
     try:

@@ -41,7 +41,7 @@ class SlowTransport:
     def __init__(self, *delays_s: float | None) -> None:
         self._delays_s = delays_s
 
-    def link(self, server: int, *, on_frame, on_up, on_down) -> SlowLink:
+    def link(self, server: int, *, on_frames, on_up, on_down) -> SlowLink:
         return SlowLink(server, self._delays_s[server], on_up)
 
 

@@ -332,7 +332,7 @@ def test_frames_of_one_turn_are_written_together():
         transport = Transport()
         wire = Wire(
             asyncio.get_running_loop(),
-            on_frame=lambda frame: None,
+            on_frames=lambda frames: None,
             on_made=lambda: None,
             on_lost=lambda failure: None,
             pushes_back=False,
@@ -350,13 +350,16 @@ def test_frames_of_one_turn_are_written_together():
     asyncio.run(main())
 
 
-async def test_frames_after_a_close_are_not_handed_on(clear):
-    """A listener that closes on a bad frame does not see the good ones that came with it."""
+async def test_frames_that_come_after_a_close_are_not_handed_on(clear):
+    """What arrived together is handed on together; a listener that closes then hears nothing more."""
     ear = await clear.listen(0, lambda connection, frame: connection.close())
     stranger = await knock_as_admin(clear)
     stranger.writer.write(b"\0\0\0\1a\0\0\0\1b")
     assert await stranger.hears_the_end()
-    assert [frame for _, frame in ear.frames] == [b"a"]
+    assert [frame for _, frame in ear.frames] == [b"a", b"b"]
+    (connection, _), _ = ear.frames
+    connection.wire.data_received(b"\0\0\0\1c")
+    assert len(ear.frames) == 2
 
 
 # --- pauses, addresses --------------------------------------------------------------------------------------------

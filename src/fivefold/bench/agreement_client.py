@@ -120,8 +120,12 @@ class AgreementClient:
         _, future = self._calls.pop(number)
         future.set_exception(Unavailable("the replicas did not answer in time: is the leader up?"))
 
-    def on_frame(self, replica: int, frame: bytes) -> None:
-        """A frame from a replica."""
+    def on_frames(self, replica: int, frames: list[bytes]) -> None:
+        """Frames from a replica."""
+        for frame in frames:
+            self._on_frame(replica, frame)
+
+    def _on_frame(self, replica: int, frame: bytes) -> None:
         if frame.startswith(COUNTERS):
             self._counted.pop(replica).set_result(msgspec.json.decode(frame[len(COUNTERS) :], type=dict[str, int]))
             return
@@ -172,7 +176,7 @@ async def open_agreement(options: dict[str, Any]) -> Opened:
     up = asyncio.Semaphore(0)
     for replica in range(configuration.quorums.n):
         link = transport.link(
-            replica, on_frame=partial(client.on_frame, replica), on_up=up.release, on_down=lambda: None
+            replica, on_frames=partial(client.on_frames, replica), on_up=up.release, on_down=lambda: None
         )
         client.links.append(link)
         link.start()

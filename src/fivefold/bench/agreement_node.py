@@ -49,15 +49,19 @@ class ReplicaNode:
         for replica in range(self._machine.n):
             if replica != self._machine.index:
                 self._links[replica] = self._transport.link(
-                    replica, on_frame=lambda _: None, on_up=lambda: None, on_down=lambda: None
+                    replica, on_frames=lambda _: None, on_up=lambda: None, on_down=lambda: None
                 )
-        await self._transport.listen(on_open=self._opened, on_frame=self._on_frame, on_close=lambda _: None)
+        await self._transport.listen(on_open=self._opened, on_frames=self._on_frames, on_close=lambda _: None)
         for link in self._links.values():
             link.start()
 
     def _opened(self, connection: Connection) -> None:
         if not isinstance(connection.peer, int):
             self._clients[connection.peer] = connection
+
+    def _on_frames(self, connection: Connection, frames: list[bytes]) -> None:
+        for frame in frames:
+            self._on_frame(connection, frame)
 
     def _on_frame(self, connection: Connection, frame: bytes) -> None:
         peer = connection.peer

@@ -49,8 +49,9 @@ def answer_to(frame: bytes) -> bytes:
     return frame[:size] if size <= len(frame) else frame.ljust(size, b"\0")
 
 
-def _echo(connection: Connection, frame: bytes) -> None:
-    connection.send(answer_to(frame))
+def _echo(connection: Connection, frames: list[bytes]) -> None:
+    for frame in frames:
+        connection.send(answer_to(frame))
 
 
 async def serve(directory: Path, index: int, tls: bool) -> None:
@@ -58,7 +59,7 @@ async def serve(directory: Path, index: int, tls: bool) -> None:
     credentials = Credentials(
         load_configuration(directory / CLUSTER_FILE), load_identity(server_directory(directory, index))
     )
-    await StreamTransport(credentials, tls=tls).listen(on_open=_ignore, on_frame=_echo, on_close=_ignore)
+    await StreamTransport(credentials, tls=tls).listen(on_open=_ignore, on_frames=_echo, on_close=_ignore)
     print(READY, index, "echo", flush=True)
     gc.collect()
     gc.freeze()
@@ -106,10 +107,11 @@ class Floor:
         await self._drained.wait()
         return log.recording(segment)
 
-    def answered(self, index: int) -> None:
-        """One frame came back from one server."""
-        self._answers[index] += 1
-        if self._answers[index] == 1:
+    def answered(self, index: int, count: int) -> None:
+        """Frames came back from one server."""
+        had = self._answers[index]
+        self._answers[index] = had + count
+        if not had:
             self._lacking -= 1
             while not self._lacking:
                 self._complete()
@@ -157,7 +159,9 @@ async def open_floor(options: dict[str, Any]) -> Opened:
 
 
 def _link(transport: StreamTransport, floor: Floor, index: int, up: asyncio.Semaphore) -> Link:
-    return transport.link(index, on_frame=lambda _: floor.answered(index), on_up=up.release, on_down=lambda: None)
+    return transport.link(
+        index, on_frames=lambda frames: floor.answered(index, len(frames)), on_up=up.release, on_down=lambda: None
+    )
 
 
 def main() -> None:

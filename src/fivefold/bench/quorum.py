@@ -100,15 +100,21 @@ class Counting:
         return dict(self._counters)
 
     def link(
-        self, server: int, *, on_frame: Callable[[bytes], None], on_up: Callable[[], None], on_down: Callable[[], None]
+        self,
+        server: int,
+        *,
+        on_frames: Callable[[list[bytes]], None],
+        on_up: Callable[[], None],
+        on_down: Callable[[], None],
     ) -> Link:
         """A link of the inner transport that counts."""
 
-        def receive(frame: bytes) -> None:
-            self._count(frame, REPLY, "received")
-            on_frame(frame)
+        def receive(frames: list[bytes]) -> None:
+            for frame in frames:
+                self._count(frame, REPLY, "received")
+            on_frames(frames)
 
-        return _CountingLink(self._inner.link(server, on_frame=receive, on_up=on_up, on_down=on_down), self._count)
+        return _CountingLink(self._inner.link(server, on_frames=receive, on_up=on_up, on_down=on_down), self._count)
 
     def _count(self, frame: bytes, kind: int, direction: str) -> None:
         self._counters["messages"] += 1

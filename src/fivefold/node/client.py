@@ -88,7 +88,7 @@ class ClientNode:
             self._perform(self.session.disconnected(self._clock(), server))
 
         return self._transport.link(
-            server, on_frame=lambda frame: self._on_frame(server, frame), on_up=up, on_down=down
+            server, on_frames=lambda frames: self._on_frames(server, frames), on_up=up, on_down=down
         )
 
     async def close(self) -> None:
@@ -150,11 +150,14 @@ class ClientNode:
 
     # --- driving the session ----------------------------------------------------------------------------------
 
-    def _on_frame(self, server: int, frame: bytes) -> None:
-        if frame[:1] == bytes([STATUS_REPLY]):
-            self._on_status(server, frame)
-        else:
-            self._perform(self.session.receive(self._clock(), server, frame))
+    def _on_frames(self, server: int, frames: list[bytes]) -> None:
+        replies = [frame for frame in frames if frame[0] != STATUS_REPLY]
+        if len(replies) < len(frames):
+            for frame in frames:
+                if frame[0] == STATUS_REPLY:
+                    self._on_status(server, frame)
+        if replies:
+            self._perform(self.session.receive(self._clock(), server, *replies))
 
     def _on_status(self, server: int, frame: bytes) -> None:
         try:

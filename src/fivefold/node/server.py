@@ -68,7 +68,7 @@ class ServerNode:
                 self._links[server] = self._link(server)
         try:
             self._listener = await self._transport.listen(
-                on_open=self._on_open, on_frame=self._on_frame, on_close=self._on_close
+                on_open=self._on_open, on_frames=self._on_frames, on_close=self._on_close
             )
         except BaseException:
             self.storage.close()
@@ -79,8 +79,8 @@ class ServerNode:
     def _link(self, server: int) -> Link:
         return self._transport.link(
             server,
-            on_frame=lambda frame: self._perform(
-                self.machine.receive_from_server(self._clock(), server, Channel(0), frame)
+            on_frames=lambda frames: self._perform(
+                self.machine.receive_from_server(self._clock(), server, Channel(0), *frames)
             ),
             on_up=lambda: log.info("connected to server %d", server),
             on_down=lambda: log.info("lost server %d", server),
@@ -104,15 +104,19 @@ class ServerNode:
         self._connections.pop(connection.number, None)
         self.machine.closed(connection.number)
 
-    def _on_frame(self, connection: Connection, frame: bytes) -> None:
+    def _on_frames(self, connection: Connection, frames: list[bytes]) -> None:
         peer = connection.peer
         if isinstance(peer, int):
-            self._perform(self.machine.receive_from_server(self._clock(), peer, connection.number, frame))
-        elif len(frame) == 9 and frame[0] == STATUS:
-            connection.send(status_reply_frame(frame, self.status()))
-        else:
+            self._perform(self.machine.receive_from_server(self._clock(), peer, connection.number, *frames))
+            return
+        requests = [frame for frame in frames if frame[0] != STATUS]
+        if len(requests) < len(frames):
+            for frame in frames:
+                if frame[0] == STATUS:
+                    connection.send(status_reply_frame(frame, self.status()))
+        if requests:
             self._check_storage()
-            self._perform(self.machine.receive_from_client(self._clock(), peer, connection.number, frame))
+            self._perform(self.machine.receive_from_client(self._clock(), peer, connection.number, *requests))
 
     def follow(self, credentials: Credentials, is_member: Callable[[Peer], bool]) -> None:
         """Identify callers by a changed cluster file from now on, and drop who is no member any more."""

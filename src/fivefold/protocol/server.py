@@ -96,8 +96,13 @@ class Server:
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
-    def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> Actions:
-        """A frame from a client, named by its connection."""
+    def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, *frames: bytes) -> Actions:
+        """Frames from a client, named by its connection, in the order in which they came."""
+        for frame in frames:
+            self._receive_request(now_ns, client, channel, frame)
+        return self._flush()
+
+    def _receive_request(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
         try:
             number, body, proof = split(frame, REQUEST)
             # Numbers only grow on one connection: a frame is worked on once, so FAIL means "not accepted" (client.py).
@@ -109,29 +114,31 @@ class Server:
             culled = cull(self.keys, self.quorums, request.target, request.sets, proof)
         except PeerViolation as violation:
             self.counters[f"rejected.{violation.reason}"] += 1
-            return NOTHING
+            return
         for server in culled.servers:  # a hint for the operator, no proof: clients carry histories, and may spoil them
             self.counters[f"culled.{server}"] += 1
         work = Work(channel, client, number, request, culled, views_of(self.quorums, culled.sets))
         if self._held_count + self._parked >= PENDING_REQUESTS_MAX:
-            return self._turn_away(work, BUSY, "overloaded")
+            self._turn_away(work, BUSY, "overloaded")
+            return
         try:
             admit(self.quorums, self._executor, self._access, work, operation)
         except Declined as reason:
-            return self._turn_away(work, DECLINED, str(reason))
+            self._turn_away(work, DECLINED, str(reason))
+            return
         self._advance(now_ns, work)
-        return self._flush()
 
-    def receive_from_server(self, now_ns: int, server: int, channel: Channel, frame: bytes) -> Actions:
-        """A frame from another server, named by its connection: a sync request, or the answer to one of ours."""
-        try:
-            message = decode_sync(frame)
-            if isinstance(message, SyncRequest):
-                self._serve_sync(now_ns, SyncWork(channel, message))
-            else:
-                self._receive_sync(now_ns, server, message)
-        except PeerViolation as violation:
-            self.counters[f"rejected.{violation.reason}"] += 1
+    def receive_from_server(self, now_ns: int, server: int, channel: Channel, *frames: bytes) -> Actions:
+        """Frames from another server, named by its connection: sync requests, and answers to ours."""
+        for frame in frames:
+            try:
+                message = decode_sync(frame)
+                if isinstance(message, SyncRequest):
+                    self._serve_sync(now_ns, SyncWork(channel, message))
+                else:
+                    self._receive_sync(now_ns, server, message)
+            except PeerViolation as violation:
+                self.counters[f"rejected.{violation.reason}"] += 1
         return self._flush()
 
     def closed(self, channel: Channel) -> None:
@@ -355,11 +362,10 @@ class Server:
 
     # --- replies ----------------------------------------------------------------------------------------------
 
-    def _turn_away(self, work: Work, status: int, reason: str) -> Actions:
+    def _turn_away(self, work: Work, status: int, reason: str) -> None:
         """Answer without histories: the client gets a typed error, or tries again later."""
         self.counters[f"turned-away.{reason.partition(':')[0]}"] += 1
         self._send.append(_without_histories(work, status, reason))
-        return self._flush()
 
     def _reply(
         self,

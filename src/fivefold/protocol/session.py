@@ -81,8 +81,13 @@ class Session:
             heappush(self._alarms, (deadline_ns, pending.ticket))
         return pending.ticket, self._flush()
 
-    def receive(self, now_ns: int, server: int, frame: bytes) -> ClientActions:
-        """A frame from a server, named by its connection."""
+    def receive(self, now_ns: int, server: int, *frames: bytes) -> ClientActions:
+        """Frames from a server, named by its connection, in the order in which they came."""
+        for frame in frames:
+            self._receive(now_ns, server, frame)
+        return self._flush()
+
+    def _receive(self, now_ns: int, server: int, frame: bytes) -> None:
         try:
             number, vote, tail = split(frame, REPLY)
             found = self._rounds.get(number)
@@ -94,7 +99,6 @@ class Session:
                 self._after(now_ns, invocation)
         except PeerViolation:
             self.knowledge.strike(server, "malformed")
-        return self._flush()
 
     def connected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is up (again)."""

@@ -111,10 +111,10 @@ class Transport(Protocol):
         self,
         *,
         on_open: Callable[[Connection], None],
-        on_frame: Callable[[Connection, bytes], None],
+        on_frames: Callable[[Connection, list[bytes]], None],
         on_close: Callable[[Connection], None],
     ) -> Listener:
-        """Accept connections on the own address.
+        """Accept connections on the own address; ``on_frames`` hears the frames that arrived together, in order.
 
         Raises:
             ConfigurationError: the own identity is not a server's, or its address cannot be used.
@@ -125,11 +125,15 @@ class Transport(Protocol):
         self,
         server: int,
         *,
-        on_frame: Callable[[bytes], None],
+        on_frames: Callable[[list[bytes]], None],
         on_up: Callable[[], None],
         on_down: Callable[[], None],
     ) -> Link:
-        """A link to a server, not yet started. ``on_down`` is called once for each ``on_up``."""
+        """A link to a server, not yet started.
+
+        ``on_frames`` hears the frames that arrived together, in order, at least one. ``on_down`` is called once for
+        each ``on_up``.
+        """
         ...
 
 

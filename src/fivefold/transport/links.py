@@ -30,7 +30,7 @@ class StreamLink:
         *,
         uses_tls: bool,
         random: Random,
-        on_frame: Callable[[bytes], None],
+        on_frames: Callable[[list[bytes]], None],
         on_up: Callable[[], None],
         on_down: Callable[[], None],
     ) -> None:
@@ -40,7 +40,7 @@ class StreamLink:
         self._credentials = credentials
         self._uses_tls = uses_tls
         self._random = random
-        self._on_frame = on_frame
+        self._on_frames = on_frames
         self._on_up = on_up
         self._on_down = on_down
         self._wire: Wire | None = None
@@ -73,7 +73,7 @@ class StreamLink:
         self._up = None
         wire = self._wire
         if wire is not None:
-            wire.on_frame = _ignore
+            wire.on_frames = _ignore
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -97,7 +97,7 @@ class StreamLink:
         self._refusal = None
         self._ended = loop.create_future()
         wire = self._wire = Wire(
-            loop, on_frame=self._hear_hello, on_made=self._made, on_lost=self._lost, pushes_back=False
+            loop, on_frames=self._hear_hello, on_made=self._made, on_lost=self._lost, pushes_back=False
         )
         host, port = self._credentials.address_of(self.server)
         try:
@@ -130,9 +130,12 @@ class StreamLink:
             return  # up when the answer is here
         self._check(is_our_version=self._wire.is_our_version(), certificate=self._wire.certificate())
 
-    def _hear_hello(self, frame: bytes) -> None:
-        is_our_version, certificate = decode_hello(frame)
+    def _hear_hello(self, frames: list[bytes]) -> None:
+        assert self._wire is not None
+        wire = self._wire
+        is_our_version, certificate = decode_hello(frames[0])
         self._check(is_our_version=is_our_version, certificate=certificate)
+        wire.pass_on(frames[1:])
 
     def _check(self, *, is_our_version: bool, certificate: bytes | None) -> None:
         assert self._wire is not None
@@ -143,7 +146,7 @@ class StreamLink:
         if self._refusal is not None:
             self._wire.close()  # in order, so that the listener can tell the reason too
             return
-        self._wire.trust(self._on_frame)
+        self._wire.trust(self._on_frames)
         self._up = self._wire
         self.failure = None
         self._on_up()
@@ -171,5 +174,5 @@ class StreamLink:
         return str(failure)
 
 
-def _ignore(frame: bytes) -> None:
-    """A frame that arrives after the end."""
+def _ignore(frames: list[bytes]) -> None:
+    """Frames that arrive after the end."""

@@ -30,7 +30,7 @@ class StreamConnection:
         self.number = number
         self.settled: asyncio.Future[None] = loop.create_future()
         """Done once the peer is identified or gone."""
-        self.wire = Wire(loop, on_frame=self._hear_hello, on_made=self._made, on_lost=self._lost, pushes_back=True)
+        self.wire = Wire(loop, on_frames=self._hear_hello, on_made=self._made, on_lost=self._lost, pushes_back=True)
         self._listener = listener
         self._peer: Peer | None = None
 
@@ -71,14 +71,15 @@ class StreamConnection:
         else:
             self._refuse("other_version")
 
-    def _hear_hello(self, frame: bytes) -> None:
-        is_our_version, certificate = decode_hello(frame)
+    def _hear_hello(self, frames: list[bytes]) -> None:
+        is_our_version, certificate = decode_hello(frames[0])
         # Answered in any case, so that a caller of another version can say what is wrong.
         self.wire.send(encode_hello(self._listener.credentials.certificate))
         if is_our_version:
             self._identify(certificate)
         else:
             self._refuse("other_version")
+        self.wire.pass_on(frames[1:])
 
     def _identify(self, certificate: bytes) -> None:
         listener = self._listener
@@ -89,7 +90,7 @@ class StreamConnection:
             self._refuse("too_many_connections")
         else:
             self._peer = peer
-            self.wire.trust(partial(listener.on_frame, self))
+            self.wire.trust(partial(listener.on_frames, self))
             listener.opened(self)
             self._settle()
 
@@ -125,13 +126,13 @@ class StreamListener:
         *,
         uses_tls: bool,
         on_open: Callable[[Connection], None],
-        on_frame: Callable[[Connection, bytes], None],
+        on_frames: Callable[[Connection, list[bytes]], None],
         on_close: Callable[[Connection], None],
     ) -> None:
         self.credentials = credentials
         self.uses_tls = uses_tls
         self.counters: Counter[str] = Counter()
-        self.on_frame = on_frame
+        self.on_frames = on_frames
         self._on_open = on_open
         self._on_close = on_close
         self._socket = listening

@@ -21,10 +21,10 @@ from fivefold.transport.contract import Connection, Peer
 class _Pipe:
     """One direction of one connection."""
 
-    __slots__ = ("_is_stopped", "_loop", "_waiting", "_waiting_bytes", "is_open", "on_frame")
+    __slots__ = ("_is_stopped", "_loop", "_waiting", "_waiting_bytes", "is_open", "on_frames")
 
-    def __init__(self, on_frame: Callable[[bytes], None]) -> None:
-        self.on_frame = on_frame
+    def __init__(self, on_frames: Callable[[list[bytes]], None]) -> None:
+        self.on_frames = on_frames
         self.is_open = True
         self._loop = asyncio.get_running_loop()
         self._is_stopped = False
@@ -50,7 +50,7 @@ class _Pipe:
         if self.is_open and not self._is_stopped and self._waiting:
             frame = self._waiting.popleft()
             self._waiting_bytes -= len(frame)
-            self.on_frame(frame)
+            self.on_frames([frame])
 
 
 class MemoryConnection:
@@ -104,12 +104,12 @@ class MemoryListener:
         server: int,
         *,
         on_open: Callable[[Connection], None],
-        on_frame: Callable[[Connection, bytes], None],
+        on_frames: Callable[[Connection, list[bytes]], None],
         on_close: Callable[[Connection], None],
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.on_open = on_open
-        self.on_frame = on_frame
+        self.on_frames = on_frames
         self.on_close = on_close
         self.server = server
         self.numbers = count(1)
@@ -144,7 +144,7 @@ class MemoryLink:
         peer: Peer,
         server: int,
         *,
-        on_frame: Callable[[bytes], None],
+        on_frames: Callable[[list[bytes]], None],
         on_up: Callable[[], None],
         on_down: Callable[[], None],
     ) -> None:
@@ -153,7 +153,7 @@ class MemoryLink:
         self.dropped = 0
         self.failure: str | None = None
         self._network = network
-        self._on_frame = on_frame
+        self._on_frames = on_frames
         self._on_up = on_up
         self._on_down = on_down
         self._listener: MemoryListener | None = None
@@ -182,7 +182,7 @@ class MemoryLink:
         """Deliver what is queued if nothing holds it up, then end the connection; no callback is called afterwards."""
         self._on_up = self._on_down = _ignore_event
         if self._inbound is not None:
-            self._inbound.on_frame = _ignore_frame
+            self._inbound.on_frames = _ignore_frames
         await asyncio.sleep(0)
         if self in self._network.links:
             self._network.links.remove(self)
@@ -197,9 +197,9 @@ class MemoryLink:
         if listener is None or self._network.is_cut(self.peer, self.server):
             self.failure = "it cannot be reached"
             return
-        self._inbound = _Pipe(self._on_frame)
+        self._inbound = _Pipe(self._on_frames)
         connection = MemoryConnection(Channel(next(listener.numbers)), self.peer, self, self._inbound)
-        self._outbound = _Pipe(lambda frame: listener.on_frame(connection, frame))
+        self._outbound = _Pipe(lambda frames: listener.on_frames(connection, frames))
         connection.attach(self._outbound)
         self._listener, self._connection, self.failure = listener, connection, None
         listener.links[connection.number] = self
@@ -286,7 +286,7 @@ class MemoryTransport:
         self,
         *,
         on_open: Callable[[Connection], None],
-        on_frame: Callable[[Connection, bytes], None],
+        on_frames: Callable[[Connection, list[bytes]], None],
         on_close: Callable[[Connection], None],
     ) -> MemoryListener:
         """Accept connections under the own index; see :class:`fivefold.transport.Transport`."""
@@ -294,7 +294,7 @@ class MemoryTransport:
             raise ConfigurationError("only a server can listen: use the transport of one of the cluster's servers")
         if self._peer in self._network.listeners:
             raise ConfigurationError(f"server {self._peer} listens already: close its other listener first")
-        listener = MemoryListener(self._network, self._peer, on_open=on_open, on_frame=on_frame, on_close=on_close)
+        listener = MemoryListener(self._network, self._peer, on_open=on_open, on_frames=on_frames, on_close=on_close)
         self._network.listeners[self._peer] = listener
         for link in self._network.links:
             asyncio.get_running_loop().call_soon(link.maybe_connect)
@@ -304,17 +304,17 @@ class MemoryTransport:
         self,
         server: int,
         *,
-        on_frame: Callable[[bytes], None],
+        on_frames: Callable[[list[bytes]], None],
         on_up: Callable[[], None],
         on_down: Callable[[], None],
     ) -> MemoryLink:
         """A link to a server, not yet started; see :class:`fivefold.transport.Transport`."""
-        return MemoryLink(self._network, self._peer, server, on_frame=on_frame, on_up=on_up, on_down=on_down)
+        return MemoryLink(self._network, self._peer, server, on_frames=on_frames, on_up=on_up, on_down=on_down)
 
 
 def _ignore_event() -> None:
     """A change of a link that is closed."""
 
 
-def _ignore_frame(frame: bytes) -> None:
-    """A frame that arrives after the end."""
+def _ignore_frames(frames: list[bytes]) -> None:
+    """Frames that arrive after the end."""

@@ -49,7 +49,7 @@ class StreamTransport:
         self,
         *,
         on_open: Callable[[Connection], None],
-        on_frame: Callable[[Connection, bytes], None],
+        on_frames: Callable[[Connection, list[bytes]], None],
         on_close: Callable[[Connection], None],
     ) -> StreamListener:
         """Accept connections on the own address; see :class:`fivefold.transport.Transport`."""
@@ -64,7 +64,7 @@ class StreamTransport:
             self.credentials,
             uses_tls=self.uses_tls,
             on_open=on_open,
-            on_frame=on_frame,
+            on_frames=on_frames,
             on_close=on_close,
         )
         listener.start()
@@ -74,7 +74,7 @@ class StreamTransport:
         self,
         server: int,
         *,
-        on_frame: Callable[[bytes], None],
+        on_frames: Callable[[list[bytes]], None],
         on_up: Callable[[], None],
         on_down: Callable[[], None],
     ) -> StreamLink:
@@ -85,7 +85,7 @@ class StreamTransport:
             self.credentials,
             uses_tls=self.uses_tls,
             random=self._random,
-            on_frame=on_frame,
+            on_frames=on_frames,
             on_up=on_up,
             on_down=on_down,
         )

@@ -27,7 +27,7 @@ class Wire(asyncio.Protocol):
     """Frames in and out over one connection.
 
     Attributes:
-        on_frame: called with each frame; its owner changes it once the peer is known.
+        on_frames: called with the frames that arrived together; its owner changes it once the peer is known.
         has_received: whether anything has come from the peer since it is known.
         violation: why we gave the connection up, if the peer broke the framing.
     """
@@ -36,7 +36,7 @@ class Wire(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        on_frame: Callable[[bytes], None],
+        on_frames: Callable[[list[bytes]], None],
         on_made: Callable[[], None],
         on_lost: Callable[[Exception | None], None],
         pushes_back: bool,
@@ -45,13 +45,13 @@ class Wire(asyncio.Protocol):
 
         Args:
             loop: the event loop the connection lives on.
-            on_frame: called with each frame.
+            on_frames: called with the frames that arrived together, at least one.
             on_made: called when the connection (with TLS: the handshake) is made.
             on_lost: called once when it has ended, with the reason or None for an orderly end.
             pushes_back: whether to stop reading while the peer does not take what we send. One end only: two ends that
                 wait for each other to read would wait for ever.
         """
-        self.on_frame = on_frame
+        self.on_frames = on_frames
         self.has_received = False
         self.violation: PeerViolation | None = None
         self._on_made = on_made
@@ -87,9 +87,9 @@ class Wire(asyncio.Protocol):
         """Whether the connection is made and neither end has given it up."""
         return self._room_bytes > 0
 
-    def trust(self, on_frame: Callable[[bytes], None]) -> None:
-        """The peer is known: allow frames of full size and hand them to ``on_frame`` from now on."""
-        self.on_frame = on_frame
+    def trust(self, on_frames: Callable[[list[bytes]], None]) -> None:
+        """The peer is known: allow frames of full size and hand them to ``on_frames`` from now on."""
+        self.on_frames = on_frames
         self.has_received = False
         self._framer.frame_bytes_max = FRAME_BYTES_MAX
 
@@ -142,10 +142,12 @@ class Wire(asyncio.Protocol):
             self.violation = violation
             self.abort()
             return
-        for frame in frames:
-            if not self._room_bytes:  # closed by an earlier frame
-                return
-            self.on_frame(frame)
+        self.pass_on(frames)
+
+    def pass_on(self, frames: list[bytes]) -> None:
+        """Hand frames on, unless the connection was given up."""
+        if frames and self._room_bytes:
+            self.on_frames(frames)
 
     def eof_received(self) -> bool:
         """End our half too."""

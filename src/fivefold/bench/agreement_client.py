@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from fivefold.bench.agreement import LEADER
-from fivefold.bench.agreement_messages import AgreementReply, client_key, decode_reply, make_request
+from fivefold.bench.agreement_messages import AgreementReply, client_key, decode_reply, mac_state, make_request
 from fivefold.bench.agreement_node import COUNTERS
 from fivefold.bench.system import Driven, Opened
 from fivefold.cluster import (
@@ -28,7 +28,6 @@ from fivefold.cluster import (
 from fivefold.cluster.setup import CLUSTER_FILE
 from fivefold.errors import Unavailable
 from fivefold.objects import standard_registry
-from fivefold.protocol.authenticators import mac_state
 from fivefold.protocol.messages import encode
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.transport import Link, StreamTransport, Transport

@@ -1,6 +1,7 @@
 """Who belongs to a cluster: the cluster file, identities, keys, access rules, and a launcher for local clusters."""
 
 from fivefold.cluster.access import AccessRules, Rule
+from fivefold.cluster.ciphers import aes_256
 from fivefold.cluster.configuration import (
     ClientEntry,
     Configuration,
@@ -37,6 +38,7 @@ __all__ = [
     "ServerEntry",
     "ServerProcess",
     "add_client",
+    "aes_256",
     "client_directory",
     "client_id_of",
     "create_cluster",

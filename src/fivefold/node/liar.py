@@ -32,12 +32,12 @@ class CorruptKeys(AuthenticatorKeys):
 
     __slots__ = ()
 
-    def make(self, authenticated: bytes) -> bytes:
-        """An authenticator whose MACs for the others are wrong."""
-        honest = super().make(authenticated)
-        start = self.own_index * MAC_BYTES
+    def macs(self, authenticated: bytes) -> bytes:
+        """An authenticator whose MACs for the others are wrong; what is expected of them is right."""
+        honest = super().macs(authenticated)
+        start, end = self.own_index * MAC_BYTES, self.n * MAC_BYTES
         wrong = bytes(byte ^ 0xFF for byte in honest)
-        return wrong[:start] + honest[start : start + MAC_BYTES] + wrong[start + MAC_BYTES :]
+        return wrong[:start] + honest[start : start + MAC_BYTES] + wrong[start + MAC_BYTES : end] + honest[end:]
 
 
 class LyingExecutor:

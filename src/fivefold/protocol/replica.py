@@ -19,7 +19,7 @@ class Replica:
         entries: the replica history.
         latest: the greatest timestamp accepted.
         versions: encoded versions by timestamp: those of the history's candidates, and some pruned ones.
-        authenticator: n MACs over the history; None until somebody needs them.
+        macs: all MACs over the history (AuthenticatorKeys.macs); None until somebody needs them.
         sequence: the last transaction that wrote the object; what is shown of it must wait for that.
     """
 
@@ -27,10 +27,10 @@ class Replica:
         "_deleted",
         "_pruned",
         "_put",
-        "authenticator",
         "entries",
         "history",
         "latest",
+        "macs",
         "object_id",
         "sequence",
         "versions",
@@ -43,7 +43,7 @@ class Replica:
         self.entries = decode_history(object_id, self.history)
         self.latest = self.entries[-1].candidate.timestamp
         self.versions: dict[bytes, bytes] = dict(record.versions) if record else {}
-        self.authenticator: bytes | None = None
+        self.macs: bytes | None = None
         self.sequence = 0
         self._pruned: list[tuple[int, bytes]] | None = None
         self._put: tuple[tuple[bytes, bytes], ...] = ()
@@ -95,7 +95,7 @@ class Replica:
         self.entries = entries
         self.latest = entries[-1].candidate.timestamp
         self.history = encode_history(self.object_id, entries)
-        self.authenticator = None
+        self.macs = None
 
     def _forget(self, pruned: ReplicaHistory, now_ns: int) -> None:
         """Keep a few versions of pruned candidates for slow syncs and repeated requests; drop the rest."""

@@ -14,7 +14,7 @@ from typing import Final
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import NOTHING, Actions, Ask, Channel, ObjectRecord, Reply, Store, Write
 from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, admit
-from fivefold.protocol.authenticators import AuthenticatorKeys, cull
+from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys, cull
 from fivefold.protocol.cache import Cache
 from fivefold.protocol.classify import views_of
 from fivefold.protocol.execution import execute, repeated_answers
@@ -73,6 +73,7 @@ class Server:
         """
         self.quorums, self.keys = quorums, keys
         self.index = keys.own_index
+        self._authenticator_bytes = quorums.n * MAC_BYTES
         self.counters: Counter[str] = Counter()
         self.storage_failure: str | None = None
         self._executor, self._access = executor, access
@@ -395,9 +396,9 @@ class Server:
         self._send.append(_without_histories(work, BUSY, reason))
 
     def _authenticator(self, replica: Replica) -> bytes:
-        if replica.authenticator is None:
-            replica.authenticator = self.keys.make(replica.digest)
-        return replica.authenticator
+        if replica.macs is None:
+            replica.macs = self.keys.macs(replica.digest)
+        return replica.macs[: self._authenticator_bytes]
 
     def _release(self, reply: Reply, sequence: int) -> None:
         if sequence <= self._durable:

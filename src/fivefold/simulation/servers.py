@@ -21,7 +21,7 @@ Input = Callable[[Server], Actions]
 
 @lru_cache(maxsize=256)
 def keys_of(index: int, n: int) -> AuthenticatorKeys:
-    """One server's keys; the same in all runs, since nobody here attacks BLAKE2b."""
+    """One server's keys; the same in all runs, since nobody here attacks the cipher."""
     return rack_keys(index, n)
 
 

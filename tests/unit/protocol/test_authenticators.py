@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.authenticators import MAC_BYTES, Culled, cull
+from fivefold.protocol.authenticators import MAC_BYTES, Culled, cull, expected_of
 from fivefold.protocol.history import Entry, encode_history, history_digest, make_histories, without
 from fivefold.protocol.limits import TIME_MAX
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.simulation.rack import rack_keys
+from fivefold.simulation.rack import pair_key, rack_keys
 from tests.protocol_rig import A, B, candidate
 
 SIX = QuorumSystem(6, 1, 1)
 KEYS = [rack_keys(server, 6) for server in range(6)]
+DIGEST = bytes(range(32))
 
 
 def mac_for(authenticator: bytes, receiver: int) -> bytes:
@@ -42,17 +46,34 @@ def culled(histories: list[bytes]) -> tuple[int, ...]:
 
 def test_an_authenticator_has_one_mac_for_each_server() -> None:
     """N MACs of 16 bytes, all different: a key per receiver."""
-    made = KEYS[2].make(b"digest")
+    made = KEYS[2].make(DIGEST)
     assert len(made) == 6 * MAC_BYTES
     assert len({mac_for(made, receiver) for receiver in range(6)}) == 6
 
 
 def test_each_receiver_expects_its_own_mac() -> None:
     """What server 2 makes for server 4 is what server 4 expects of server 2, and of nobody else."""
-    mac = mac_for(KEYS[2].make(b"digest"), 4)
-    assert KEYS[4].expected(bytes([0, 0, 1, 0, 0, 0]), [b"", b"digest"]) == mac
-    assert KEYS[4].expected(bytes([1, 1, 0, 1, 1, 1]), [b"", b"digest"]).find(mac) < 0
-    assert KEYS[3].expected(bytes([0, 0, 1, 0, 0, 0]), [b"", b"digest"]) != mac
+    mac = mac_for(KEYS[2].make(DIGEST), 4)
+    assert KEYS[4].expected(bytes([0, 0, 1, 0, 0, 0]), [b"", DIGEST]) == mac
+    assert KEYS[4].expected(bytes([1, 1, 0, 1, 1, 1]), [b"", DIGEST]).find(mac) < 0
+    assert KEYS[3].expected(bytes([0, 0, 1, 0, 0, 0]), [b"", DIGEST]) != mac
+
+
+def test_what_is_made_and_what_is_expected_come_together() -> None:
+    """For one digest: this server's authenticator, then the MAC that each server makes for this one."""
+    macs = KEYS[4].macs(DIGEST)
+    assert macs[:96] == KEYS[4].make(DIGEST)
+    assert macs[96:] == b"".join(mac_for(KEYS[server].make(DIGEST), 4) for server in range(6))
+    assert expected_of(macs, bytes([0, 1, 0, 0, 1, 0])) == macs[112:128] + macs[160:176]
+
+
+def test_a_mac_is_one_way() -> None:
+    """AES-256 under the digest, of the secret, XOR the secret: undoing the cipher, as anybody can, gives no secret."""
+    secret = pair_key(2, 4)[:16]
+    decrypt = Cipher(AES(DIGEST), ECB()).decryptor().update
+    encrypted = bytes(a ^ b for a, b in zip(mac_for(KEYS[2].make(DIGEST), 4), secret, strict=True))
+    assert decrypt(encrypted) == secret
+    assert decrypt(mac_for(KEYS[2].make(DIGEST), 4)) != secret
 
 
 def test_keys_never_show() -> None:

@@ -40,13 +40,13 @@ def test_a_new_object_is_initial() -> None:
 def test_accepting_changes_history_and_versions_together() -> None:
     """The write carries the new history and the new version; the authenticator is made anew."""
     replica = Replica(A, None)
-    replica.authenticator = b"old"
+    replica.macs = b"old"
     (one,) = chain(1)
     accepted(replica, [one])
     write = replica.written(7)
     assert (write.object_id, write.history) == (A, replica.history)
     assert (write.put, write.delete) == (((one.timestamp, b"version 0"),), ())
-    assert (replica.sequence, replica.authenticator, replica.written(8).put) == (7, None, ())
+    assert (replica.sequence, replica.macs, replica.written(8).put) == (7, None, ())
     assert replica.holds(one)
     assert replica.entry_at(one.timestamp).candidate == one
     assert replica.entry_at(b"other") is None

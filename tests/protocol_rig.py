@@ -311,7 +311,7 @@ def claims(rack: Rack, server: int, name: ObjectId, *candidates: Candidate, flag
     marked = set(flagged)
     known = {entry.candidate for entry in rack.entries(server, name)} | set(candidates) | marked
     ordered = sorted(known, key=lambda candidate: candidate.timestamp)
-    return encode_history(name, tuple(Entry(each, each in marked) for each in ordered))
+    return encode_history(tuple(Entry(each, each in marked) for each in ordered))
 
 
 def candidate(

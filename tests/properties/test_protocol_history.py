@@ -84,13 +84,13 @@ histories = chosen.map(history_from)
 @given(histories)
 def test_histories_survive_their_encoding(history: tuple[Entry, ...]) -> None:
     """What was encoded is decoded to the same entries."""
-    assert decode_history(A, encode_history(A, history)) == history
+    assert decode_history(A, encode_history(history)) == history
 
 
 @given(histories, st.data())
 def test_what_is_decoded_is_canonical(history: tuple[Entry, ...], data: st.DataObject) -> None:
     """Changed bytes are refused, or are themselves the one encoding of what they say."""
-    good = encode_history(A, history)
+    good = encode_history(history)
     position = data.draw(st.integers(0, len(good) - 1))
     change = data.draw(st.sampled_from(["flip", "cut", "insert", "append", "delete"]))
     other = data.draw(st.binary(min_size=1, max_size=3))
@@ -105,7 +105,7 @@ def test_what_is_decoded_is_canonical(history: tuple[Entry, ...], data: st.DataO
         decoded = decode_history(A, bad)
     except PeerViolation:
         return
-    assert bad == b"" or encode_history(A, decoded) == bad
+    assert bad == b"" or encode_history(decoded) == bad
 
 
 @given(st.binary(max_size=200))
@@ -120,7 +120,7 @@ def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
 @given(st.lists(histories, min_size=6, max_size=6), st.sets(st.integers(0, 5)))
 def test_history_sets_hold_each_servers_history(shown: list, blank: set[int]) -> None:
     """An OHS gives every server's history back, and is accepted by its own check; so is it without some servers."""
-    data = [b"" if server in blank else encode_history(A, shown[server]) for server in range(6)]
+    data = [b"" if server in blank else encode_history(shown[server]) for server in range(6)]
     found = make_histories(A, data)
     check_histories(found, 6)
     assert [found.of(server) for server in range(6)] == data
@@ -154,7 +154,7 @@ def test_only_what_make_histories_makes_is_accepted(holders: bytes, stored: list
 def test_views_count_like_explicit_sets(shown: list, sizes: tuple[int, int, int]) -> None:
     """Orders, flags, latest, object and barrier candidates, and the kind, are those of a count server by server."""
     system = QuorumSystem(*sizes)
-    view = View(system, make_histories(A, [encode_history(A, history) for history in shown]))
+    view = View(system, make_histories(A, [encode_history(history) for history in shown]))
     naive = [[(entry.candidate, entry.is_settled) for entry in history] for history in shown]
     for each in {entry.candidate for history in shown for entry in history}:
         assert view.order(each) == twins.order(each, naive)
@@ -170,6 +170,6 @@ def test_views_count_like_explicit_sets(shown: list, sizes: tuple[int, int, int]
 @pytest.mark.parametrize("blank", range(7))
 def test_servers_that_said_nothing_show_the_initial_version(blank: int) -> None:
     """An unknown, silent or culled server's history counts as ⟨0, 0⟩, which needs no authenticator."""
-    shown = [b"" if server < blank else encode_history(A, (Entry(POOL[0], False),)) for server in range(6)]
+    shown = [b"" if server < blank else encode_history((Entry(POOL[0], False),)) for server in range(6)]
     view = View(QuorumSystem(6, 1, 1), make_histories(A, shown))
     assert (view.order(initial_entry(A).candidate), view.order(POOL[0])) == (blank, 6 - blank)

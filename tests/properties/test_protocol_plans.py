@@ -116,7 +116,7 @@ class Walk:
         if len(entries) > 2 and self.random.random() < 0.3:
             entries.pop(self.random.randrange(len(entries)))
         entries.sort(key=lambda entry: entry.candidate.timestamp)
-        return encode_history(name, tuple(entries)) if entries else b""
+        return encode_history(tuple(entries)) if entries else b""
 
 
 @pytest.mark.parametrize(("n", "b"), [(4, 0), (6, 1)])

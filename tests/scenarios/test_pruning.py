@@ -102,11 +102,11 @@ def lost_by_pruning(*, barrier_time_of_x: bool) -> None:
     send(rack, Z, inline, [0], kind=INLINE)
     # s3 has crashed; the liar hides e and x behind something new.
     final = now(rack, [0, 1, 2, 4])
-    final[A][5] = encode_history(A, (initial_entry(A), Entry(candidate(9, A), False)))
+    final[A][5] = encode_history((initial_entry(A), Entry(candidate(9, A), False)))
     send(rack, Z, final, [0, 1, 2, 4], kind=BARRIER)
     again = newest(rack, 0)
     final = now(rack, [0, 1, 2, 4])
-    final[A][5] = encode_history(A, (initial_entry(A), Entry(again, False)))
+    final[A][5] = encode_history((initial_entry(A), Entry(again, False)))
     last = send(rack, Z, final, [0, 1, 2, 4], kind=COPY)
     says(copies(last), {A: "1"})
 

@@ -70,7 +70,7 @@ def test_forged_histories_do_not_resurrect_the_initial_version() -> None:
     rack = WatchedRack()
     written(rack, *range(5))
     barrier = candidate(2, A, is_barrier=True)
-    lie = encode_history(A, (initial_entry(A), Entry(barrier, False)))
+    lie = encode_history((initial_entry(A), Entry(barrier, False)))
     letter = forged(Letter(rack, Z, {A: dict.fromkeys(range(5), lie)}), *range(5))
     assert letter.kind() is COPY
     votes = letter.to(range(5))

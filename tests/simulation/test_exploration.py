@@ -51,7 +51,7 @@ def test_one_more_request_near_a_directed_schedule_is_sound(name: str) -> None:
 
 FREE = [
     ("repeated_requests_executed", Case(objects_count=1, requests_max=2), "answered again"),
-    ("currency_unchecked", Case(objects_count=1, requests_max=2), "not in order|fork"),
+    ("currency_unchecked", Case(objects_count=1, requests_max=2), "not-ordered|fork"),
     ("repairing_clients_operation_run", Case(objects_count=1, requests_max=3), "fork"),
     ("conditioned_on_pruned", Case(objects_count=1, requests_max=3), "not live"),
     ("copies_without_barrier", Case(objects_count=1, requests_max=3), "fork|rival"),

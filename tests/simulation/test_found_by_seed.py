@@ -158,7 +158,7 @@ def history_up_to(time: int) -> bytes:
     """The initial version, and a barrier of this time."""
     client, nothing = ClientId(b"x" * 16), bytes(32)
     stamp = make_timestamp(time, is_barrier=True, client=client, operation_digest=nothing, history_set_digest=nothing)
-    return encode_history(A, (initial_entry(A), Entry(Candidate(stamp, (Part(A, INITIAL_TIMESTAMP, None),)), False)))
+    return encode_history((initial_entry(A), Entry(Candidate(stamp, (Part(A, INITIAL_TIMESTAMP, None),)), False)))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Who belongs to a cluster: the cluster file, identities, keys, access rules, and a launcher for local clusters."""
 
 from fivefold.cluster.access import AccessRules, Rule
-from fivefold.cluster.ciphers import aes_256
+from fivefold.cluster.ciphers import Aes256
 from fivefold.cluster.configuration import (
     ClientEntry,
     Configuration,
@@ -29,6 +29,7 @@ from fivefold.cluster.setup import (
 
 __all__ = [
     "AccessRules",
+    "Aes256",
     "ClientEntry",
     "Configuration",
     "Credentials",
@@ -38,7 +39,6 @@ __all__ = [
     "ServerEntry",
     "ServerProcess",
     "add_client",
-    "aes_256",
     "client_directory",
     "client_id_of",
     "create_cluster",

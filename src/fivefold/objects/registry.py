@@ -181,8 +181,9 @@ class Registry:
 
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call on copies of ``states``; never raises, whatever the call says (see the protocol)."""
+        found = self._found.get((objects, call.method))
         try:
-            types, method = self._find(objects, call.method)
+            types, method = found or self._find(objects, call.method)
         except FivefoldError as error:
             return _refused(type(error).__name__, str(error))
         if len(call.arguments) > ARGUMENTS_BYTES_MAX:

@@ -87,7 +87,7 @@ def admit(
         plan = plan_repair(quorums, work.request.target, work.views)
     else:
         work.operation = operation
-        work.is_query = _check_operation(executor, access, work.client, operation)
+        work.is_query = check_operation(executor, access, work.client, operation)
         plan = plan_operation(quorums, work.views)
     if isinstance(plan, Plan):
         operation_digest = digest(work.request.operation) if operation else NO_OPERATION
@@ -96,8 +96,12 @@ def admit(
         )
 
 
-def _check_operation(executor: Executor, access: AccessPolicy, client: ClientId, operation: Operation) -> bool:
-    """Whether the calls are queries (all or none)."""
+def check_operation(executor: Executor, access: AccessPolicy, client: ClientId, operation: Operation) -> bool:
+    """Whether the calls are queries (all or none).
+
+    Raises:
+        Declined: a method that is unknown or not allowed, or queries and updates in one operation.
+    """
     objects = operation.objects
     has_updates: bool | None = None
     for call in operation.calls:

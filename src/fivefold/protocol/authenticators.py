@@ -111,8 +111,12 @@ class Culled:
         """Compute the digest."""
         self.sets = sets
         self.servers = servers
-        # Two requests that differ in their target alone can copy different candidates: it belongs in the digest.
-        self.digest = digest(_encode((target, sets)))
+        self.digest = sets_digest(target, sets)
+
+
+def sets_digest(target: ObjectId, sets: tuple[ObjectHistories, ...]) -> bytes:
+    """The history-set digest: two requests that differ in their target alone can copy different candidates."""
+    return digest(_encode((target, sets)))
 
 
 def cull(

@@ -8,7 +8,6 @@ from fivefold.protocol.limits import ANSWERS_BYTES_MAX
 from fivefold.protocol.operations import (
     CANCEL,
     CANCELLED,
-    FORGOTTEN,
     NOT_RUN,
     Call,
     ClientId,
@@ -18,7 +17,7 @@ from fivefold.protocol.operations import (
     Operation,
 )
 from fivefold.protocol.records import Outcome, Result, Version
-from fivefold.protocol.versions import append_outcomes, can_tell, find_answer, ring_key
+from fivefold.protocol.versions import append_outcomes, recall
 
 
 def execute(
@@ -36,19 +35,20 @@ def execute(
     record it together. ``time`` is the logical time of the candidate that an update makes; queries are not recorded.
     """
     objects = operation.objects
-    recorded = versions[min(objects)]
-    states: tuple[bytes, ...] = ()
-    for name in objects:
-        states += (versions[name].state,)
+    if len(objects) == 1:
+        recorded = versions[objects[0]]
+        states: tuple[bytes, ...] = (recorded.state,)
+    else:
+        recorded = versions[min(objects)]
+        states = tuple([versions[name].state for name in objects])
     answers: list[bytes] = []
     fresh: list[Outcome] = []
-    has_changed = False
-    room = ANSWERS_BYTES_MAX
+    has_changed, room = False, ANSWERS_BYTES_MAX
     for call in operation.calls:
         key, answer = b"", None
         if not is_query:
             key = _key_of(client, call)
-            answer = _recorded(key, call, recorded)
+            answer = recall(recorded, key, call.since)
         if answer is None and call.method == CANCEL:
             answer, has_changed = CANCELLED, True
             fresh.append(Outcome(key, answer))
@@ -66,23 +66,17 @@ def execute(
     if is_query or not has_changed:
         return Result(tuple(answers), None)
     outcomes = tuple(fresh)
+    if len(objects) == 1:
+        return Result(tuple(answers), (append_outcomes(recorded, time, states[0], outcomes),))
     by_name = dict(zip(objects, states, strict=True))
-    changed: tuple[Version, ...] = ()
-    for name, version in versions.items():
-        changed += (append_outcomes(version, time, by_name[name], outcomes),)
-    return Result(tuple(answers), changed)
+    changed = [append_outcomes(version, time, by_name[name], outcomes) for name, version in versions.items()]
+    return Result(tuple(answers), tuple(changed))
 
 
 def _key_of(client: ClientId, call: Call) -> bytes:
-    return ring_key(client, call.arguments if call.method == CANCEL else call.id)
-
-
-def _recorded(key: bytes, call: Call, version: Version) -> bytes | None:
-    """What a version's ring says of an update: its answer, FORGOTTEN, or None: certainly not applied up to here."""
-    answer = find_answer(version, key)
-    return FORGOTTEN if answer is None and not can_tell(version, key, call.since) else answer
+    return client + (call.arguments if call.method == CANCEL else call.id)
 
 
 def repeated_answers(client: ClientId, operation: Operation, version: Version) -> tuple[bytes, ...]:
     """What the operation that made ``version`` answered; nothing is run (§4.3)."""
-    return tuple([_recorded(_key_of(client, call), call, version) or NOT_RUN for call in operation.calls])
+    return tuple([recall(version, _key_of(client, call), call.since) or NOT_RUN for call in operation.calls])

@@ -120,11 +120,9 @@ class _Memo:
 _memo = _Memo()
 
 
-def encode_history(object_id: ObjectId, history: ReplicaHistory) -> bytes:
-    """Canonical bytes of an object's history that is not the initial one."""
-    data = _encoder.encode(history)
-    _memo.add(object_id, data, history)
-    return data
+def encode_history(history: ReplicaHistory) -> bytes:
+    """Canonical bytes of a history that is not the initial one."""
+    return _encoder.encode(history)
 
 
 def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
@@ -223,11 +221,13 @@ def check_histories(histories: ObjectHistories, n: int) -> None:
     Raises:
         PeerViolation: not canonical.
     """
-    if len(histories.holders) != n or len(histories.histories) > n:
+    holders, distinct = histories.holders, len(histories.histories)
+    if len(holders) != n or distinct > n:
         raise PeerViolation("histories-malformed")
-    distinct = len(histories.histories)
+    if distinct == 1 and histories.histories[0] and 0 < holders.count(1) == n - holders.count(0):
+        return  # what follows, for the good case
     # In the order in which they first occur, the indices are 1, 2, 3, ... up to the number of distinct histories.
-    if bytes(dict.fromkeys(histories.holders.replace(b"\0", b""))) != _INDICES[:distinct]:
+    if bytes(dict.fromkeys(holders.replace(b"\0", b""))) != _INDICES[:distinct]:
         raise PeerViolation("histories-not-canonical")
     if not all(histories.histories) or (distinct > 1 and len(set(histories.histories)) != distinct):
         raise PeerViolation("histories-not-canonical")

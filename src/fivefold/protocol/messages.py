@@ -23,6 +23,7 @@ import msgspec
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.history import check_histories
+from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, METHOD_BYTES_MAX, OBJECT_ID_BYTES_MAX
 from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, Operation
 from fivefold.protocol.records import (
     TIMESTAMP_BYTES,
@@ -106,18 +107,19 @@ def decode_request(body: bytes, n: int) -> Request:
         PeerViolation: anything else.
     """
     request = _decode(_request_decoder, body, "request")
-    objects_max = limits.OPERATION_OBJECTS_MAX if request.operation else limits.REPAIR_OBJECTS_MAX
-    if not 1 <= len(request.sets) <= objects_max:
+    sets = request.sets
+    if not 1 <= len(sets) <= (limits.OPERATION_OBJECTS_MAX if request.operation else limits.REPAIR_OBJECTS_MAX):
         raise PeerViolation("request-objects")
     previous = ""
     is_named = False
-    for each in request.sets:
+    for each in sets:
         name = each.object_id
         if name <= previous:
             raise PeerViolation("request-objects")
-        if len(name) > limits.OBJECT_ID_BYTES_MAX or len(name.encode()) > limits.OBJECT_ID_BYTES_MAX:
+        if len(name) > OBJECT_ID_BYTES_MAX or not (name.isascii() or len(name.encode()) <= OBJECT_ID_BYTES_MAX):
             raise PeerViolation("object-id-too-long")
-        is_named = is_named or name == request.target
+        if name == request.target:
+            is_named = True
         previous = name
         check_histories(each, n)
     if not is_named:
@@ -132,20 +134,22 @@ def decode_operation(request: Request) -> Operation:
         PeerViolation: not canonical, over a limit, or about other objects than the request's sets.
     """
     operation = _decode(_operation_decoder, request.operation, "operation")
-    if sorted(operation.objects) != list(map(_object_id, request.sets)):
+    calls, target = operation.calls, request.sets[0].object_id
+    if operation.objects != (target,) and sorted(operation.objects) != list(map(_object_id, request.sets)):
         raise PeerViolation("operation-objects")
-    if request.target != request.sets[0].object_id:
+    if request.target != target:
         raise PeerViolation("operation-target")
-    if not 1 <= len(operation.calls) <= limits.CALLS_MAX:
+    if not 1 <= len(calls) <= limits.CALLS_MAX:
         raise PeerViolation("operation-calls")
-    for call in operation.calls:
+    for call in calls:
+        method, arguments = call.method, call.arguments
         if len(call.id) != CALL_ID_BYTES or call.since < 0:
             raise PeerViolation("call-malformed")
-        if call.method == CANCEL and len(call.arguments) != CALL_ID_BYTES:
+        if method == CANCEL and len(arguments) != CALL_ID_BYTES:
             raise PeerViolation("call-malformed")
-        if len(call.arguments) > limits.ARGUMENTS_BYTES_MAX or len(call.method.encode()) > limits.METHOD_BYTES_MAX:
+        if len(arguments) > ARGUMENTS_BYTES_MAX or len(method.encode()) > METHOD_BYTES_MAX:
             raise PeerViolation("call-too-large")
-    if len(operation.calls) > 1 and len({call.id for call in operation.calls}) != len(operation.calls):
+    if len(calls) > 1 and len({call.id for call in calls}) != len(calls):
         raise PeerViolation("call-ids-repeated")
     return operation
 
@@ -191,7 +195,7 @@ def decode_sync(frame: bytes) -> SyncRequest | SyncReply:
     """
     if frame[:1] == b"\x03":
         request = _decode(_sync_decoder, frame[1:], "sync")
-        if len(request.timestamp) != TIMESTAMP_BYTES or len(request.object_id.encode()) > limits.OBJECT_ID_BYTES_MAX:
+        if len(request.timestamp) != TIMESTAMP_BYTES or len(request.object_id.encode()) > OBJECT_ID_BYTES_MAX:
             raise PeerViolation("sync-malformed")
         return request
     if frame[:1] == b"\x04":

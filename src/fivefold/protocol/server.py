@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from hmac import compare_digest
 from typing import Final
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import NOTHING, Actions, Ask, Channel, ObjectRecord, Reply, Store, Write
-from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, admit
-from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys, cull
+from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply
+from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, admit, check_operation
+from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys, cull, expected_of, sets_digest
 from fivefold.protocol.cache import Cache
 from fivefold.protocol.classify import views_of
 from fivefold.protocol.execution import execute, repeated_answers
-from fivefold.protocol.history import client_of, time_of
+from fivefold.protocol.history import client_of, make_timestamp, time_of
 from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import (
     BUSY,
@@ -34,13 +35,23 @@ from fivefold.protocol.messages import (
     split,
     sync_reply_frame,
 )
-from fivefold.protocol.operations import REFUSED, AccessPolicy, ClientId, Executor, ObjectId, digest
+from fivefold.protocol.operations import REFUSED, AccessPolicy, ClientId, Executor, ObjectId, Operation, digest
+from fivefold.protocol.outbox import Outbox
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import Candidate, LogicalTimestamp, SyncReply, SyncRequest, Version, Vote
-from fivefold.protocol.replica import Replica, needs_version
+from fivefold.protocol.records import (
+    Candidate,
+    LogicalTimestamp,
+    Part,
+    Request,
+    SyncReply,
+    SyncRequest,
+    Version,
+    Vote,
+)
+from fivefold.protocol.replica import Replica, needs_version, newly_settled
 from fivefold.protocol.steps import Kind, Step
 from fivefold.protocol.synchronise import SyncTable
-from fivefold.protocol.versions import decode_version, encode_version, initial_version, trusted_version, version_digest
+from fivefold.protocol.versions import decode_version, initial_version, joint_digest, version_digest
 
 _ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
 """Names of counters."""
@@ -77,23 +88,22 @@ class Server:
         self.counters: Counter[str] = Counter()
         self.storage_failure: str | None = None
         self._executor, self._access = executor, access
-        self._waits_for_store = waits_for_store
         self._replicas = Cache(cached_objects_max)
         self._loading: dict[ObjectId, list[Work | SyncWork]] = {}
         self._numbers: dict[Channel, int] = {}
         self._parked = 0
         self._syncs = SyncTable(self.index, quorums)
-        self._sequence = self._durable = 0
-        self._held: dict[int, list[Reply]] = {}
-        self._held_count = 0
-        self._store: list[Store] = []
-        self._send: list[Reply | Ask] = []
-        self._load: list[str] = []
+        self._outbox = Outbox(waits_for_store=waits_for_store)
 
     @property
     def cached_objects(self) -> int:
         """Objects in memory."""
         return len(self._replicas)
+
+    @property
+    def pending_requests(self) -> int:
+        """Requests that wait for the store, for a load or for an object sync."""
+        return self._outbox.held_count + self._parked
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -112,6 +122,8 @@ class Server:
             self._numbers[channel] = number
             request = decode_request(body, self.quorums.n)
             operation = decode_operation(request) if request.operation else None
+            if operation and self._take_shortcut(now_ns, client, channel, number, request, operation, proof):
+                return
             culled = cull(self.keys, self.quorums, request.target, request.sets, proof)
         except PeerViolation as violation:
             self.counters[f"rejected.{violation.reason}"] += 1
@@ -119,7 +131,7 @@ class Server:
         for server in culled.servers:  # a hint for the operator, no proof: clients carry histories, and may spoil them
             self.counters[f"culled.{server}"] += 1
         work = Work(channel, client, number, request, culled, views_of(self.quorums, culled.sets))
-        if self._held_count + self._parked >= PENDING_REQUESTS_MAX:
+        if self.pending_requests >= PENDING_REQUESTS_MAX:
             self._turn_away(work, BUSY, "overloaded")
             return
         try:
@@ -160,14 +172,7 @@ class Server:
 
     def durable(self, now_ns: int, sequence: int) -> Actions:
         """The store has committed everything up to ``sequence``: replies that promised it may leave."""
-        if sequence <= self._durable:
-            return NOTHING
-        released: list[Reply] = []
-        for number in range(self._durable + 1, sequence + 1):
-            released.extend(self._held.pop(number, ()))
-        self._durable = sequence
-        self._held_count -= len(released)
-        self._send.extend(released)
+        self._outbox.committed(sequence)
         return self._flush()
 
     def wake(self, now_ns: int) -> Actions:
@@ -179,6 +184,68 @@ class Server:
             self.counters["sync.timeout"] += 1
             self._put_off(work, "the version could not be fetched in time")
         return self._flush()
+
+    # --- the ordinary request ---------------------------------------------------------------------------------
+
+    def _take_shortcut(
+        self,
+        now_ns: int,
+        client: ClientId,
+        channel: Channel,
+        number: int,
+        request: Request,
+        operation: Operation,
+        proof: bytes,
+    ) -> bool:
+        """Do at once what nearly every request asks for; False if this one is to be examined step by step.
+
+        The ordinary request is an operation on one object, conditioned on one history that q servers signed and that
+        is this server's own. So it is current, classifies as METHOD and is not held yet; what is looked up, counted and
+        compared below for any request is known already. tests/properties/test_protocol_shortcut.py holds the two
+        against each other.
+        """
+        each = request.sets[0]
+        name = each.object_id
+        replica = self._replicas.hot.get(name)
+        if (
+            replica is None
+            or each.histories != (replica.history,)
+            or each.holders.count(1) < self.quorums.q
+            or len(request.sets) > 1
+            or not replica.is_plain
+            or self.storage_failure is not None
+            or self.pending_requests >= PENDING_REQUESTS_MAX
+        ):
+            return False
+        version = replica.version_at(replica.latest)
+        if version is None or not compare_digest(proof, expected_of(self._macs(replica), each.holders)):
+            return False
+        try:
+            is_query = check_operation(self._executor, self._access, client, operation)
+        except Declined:
+            return False
+        self._replicas.hot.move_to_end(name)
+        latest = replica.latest
+        time = time_of(latest) + 1
+        timestamp = make_timestamp(
+            time,
+            is_barrier=False,
+            client=client,
+            operation_digest=digest(request.operation),
+            history_set_digest=sets_digest(name, request.sets),
+        )
+        result = execute(self._executor, client, operation, {name: version}, is_query=is_query, time=time)
+        made = b""
+        if result.versions is not None:
+            made = version_digest(result.versions[0])
+            self.counters["accepted.METHOD"] += 1
+            candidate = Candidate(timestamp, (Part(name, latest, None),))
+            replica.accept(Kind.METHOD, candidate, result.versions[0], now_ns)
+            self._outbox.stage(replica.written(self._outbox.next_sequence))
+        vote = encode(Vote(SUCCESS, timestamp, result.answers, made, (replica.history,), ()))
+        frame = reply_frame(number, vote, (self._authenticator(replica),))
+        self._outbox.release(Reply(channel, frame), replica.sequence)
+        return True
 
     # --- examining a request ----------------------------------------------------------------------------------
 
@@ -203,7 +270,7 @@ class Server:
             self._put_off(work, self.storage_failure)
             return
         versions = self._versions(now_ns, work, step, replicas)
-        settled = self._newly_settled(work, step, replicas)
+        settled = [] if work.is_query else newly_settled(step, replicas, work.views)
         if versions is None:
             return
         if settled and self._is_loading(now_ns, work, [name for each in settled for name in each.objects]):
@@ -216,7 +283,7 @@ class Server:
             if not self._replicas.fetch(now_ns, name):
                 if name not in self._loading:
                     self._loading[name] = []
-                    self._load.append(name)
+                    self._outbox.load.append(name)
                 self._loading[name].append(work)
                 self._parked += 1
                 return True
@@ -232,10 +299,10 @@ class Server:
         if work.operation is None:
             self._reply(work, SUCCESS, candidate=timestamp)
             return True
-        versions = [trusted_version(replica.versions[timestamp]) for replica in replicas]
+        versions = [version for replica in replicas if (version := replica.version_at(timestamp)) is not None]
         # All objects record their calls together, in the order of the ids: the first is the least.
         answers = repeated_answers(work.client, work.operation, versions[0])
-        joint = _joint_digest(versions)
+        joint = joint_digest(versions)
         self._reply(work, SUCCESS, answers=answers, candidate=timestamp, version_digest=joint)
         return True
 
@@ -264,9 +331,9 @@ class Server:
 
     def _held_version(self, replica: Replica, timestamp: LogicalTimestamp) -> Version | None:
         """The version this server has at a timestamp; None for barriers and versions it does not hold."""
-        data = replica.versions.get(timestamp)
-        if data is not None:
-            return trusted_version(data)
+        version = replica.version_at(timestamp)
+        if version is not None:
+            return version
         state = None if needs_version(timestamp) or timestamp[8] else self._executor.initial(replica.object_id)
         return None if state is None else initial_version(state)
 
@@ -287,22 +354,6 @@ class Server:
             found.append(version)
         return found
 
-    def _newly_settled(self, work: Work, step: Step, replicas: list[Replica]) -> list[Candidate]:
-        """S2: multi-object candidates that accepting this step proves established, not flagged here yet."""
-        if step.candidate.timestamp[8] or work.is_query:
-            return []
-        settled = [] if step.settled is None else [step.settled]
-        for replica, part in zip(replicas, step.parts, strict=True):
-            base = part.base_or_conditioned_on
-            entry = replica.entry_at(base)
-            if entry is not None:
-                if entry.candidate.is_multi and not entry.is_settled:
-                    settled.append(entry.candidate)
-            else:
-                orders = work.views[replica.object_id].orders
-                settled.extend(each for each in orders if each.is_multi and each.timestamp == base)
-        return settled
-
     # --- performing a step ------------------------------------------------------------------------------------
 
     def _perform(self, now_ns: int, work: Work, step: Step, versions: list[Version], settled: list[Candidate]) -> None:
@@ -312,7 +363,7 @@ class Server:
                 self.counters["rejected.history-full"] += 1
                 self._put_off(work, "the history is full of candidates that are not established")
                 return
-            self._accept(now_ns, step, list(map(encode_version, versions)), settled)
+            self._accept(now_ns, step, versions, settled)
             self._reply(work, SUCCESS, candidate=step.candidate.timestamp)
             return
         operation = work.operation
@@ -326,8 +377,8 @@ class Server:
         )
         joint = b""
         if result.versions is not None:
-            joint = _joint_digest(result.versions)
-            self._accept(now_ns, step, list(map(encode_version, result.versions)), settled)
+            joint = joint_digest(result.versions)
+            self._accept(now_ns, step, result.versions, settled)
         self._reply(work, SUCCESS, answers=result.answers, candidate=timestamp, version_digest=joint)
 
     def _has_room(self, work: Work, step: Step) -> bool:
@@ -339,7 +390,7 @@ class Server:
                 return False
         return True
 
-    def _accept(self, now_ns: int, step: Step, versions: list[bytes], settled: list[Candidate]) -> None:
+    def _accept(self, now_ns: int, step: Step, versions: Sequence[Version], settled: list[Candidate]) -> None:
         """Append the candidate everywhere, flag what became settled, and stage it all as one transaction."""
         self.counters[_ACCEPTED[step.kind]] += 1
         changed: dict[ObjectId, Replica] = {}
@@ -353,20 +404,15 @@ class Server:
                 if self._replicas.hot[name].flag_settled(candidate):
                     changed[name] = self._replicas.hot[name]
         assert changed, "a candidate held everywhere is answered again, not accepted again"
-        self._sequence += 1
-        writes: tuple[Write, ...] = ()
         for name in sorted(changed):
-            writes += (changed[name].written(self._sequence),)
-        self._store.append(Store(self._sequence, writes))
-        if not self._waits_for_store:
-            self._durable = self._sequence
+            self._outbox.stage(changed[name].written(self._outbox.next_sequence))
 
     # --- replies ----------------------------------------------------------------------------------------------
 
     def _turn_away(self, work: Work, status: int, reason: str) -> None:
         """Answer without histories: the client gets a typed error, or tries again later."""
         self.counters[f"turned-away.{reason.partition(':')[0]}"] += 1
-        self._send.append(_without_histories(work, status, reason))
+        self._outbox.send.append(_without_histories(work, status, reason))
 
     def _reply(
         self,
@@ -389,30 +435,24 @@ class Server:
             if replica.sequence > sequence:
                 sequence = replica.sequence
         vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
-        self._release(Reply(work.channel, reply_frame(work.number, vote, authenticators)), sequence)
+        self._outbox.release(Reply(work.channel, reply_frame(work.number, vote, authenticators)), sequence)
 
     def _put_off(self, work: Work, reason: str) -> None:
         """BUSY shows no histories, so it need not wait for the disk."""
-        self._send.append(_without_histories(work, BUSY, reason))
+        self._outbox.send.append(_without_histories(work, BUSY, reason))
 
     def _authenticator(self, replica: Replica) -> bytes:
+        return self._macs(replica)[: self._authenticator_bytes]
+
+    def _macs(self, replica: Replica) -> bytes:
         if replica.macs is None:
             replica.macs = self.keys.macs(replica.digest)
-        return replica.macs[: self._authenticator_bytes]
-
-    def _release(self, reply: Reply, sequence: int) -> None:
-        if sequence <= self._durable:
-            self._send.append(reply)
-        else:
-            self._held.setdefault(sequence, []).append(reply)
-            self._held_count += 1
+        return replica.macs
 
     def _flush(self) -> Actions:
         """Hand over what the last input led to."""
-        self._replicas.shrink(self._durable)
-        actions = Actions(tuple(self._store), tuple(self._send), tuple(self._load), self._syncs.wake_at_ns)
-        self._store, self._send, self._load = [], [], []
-        return actions
+        self._replicas.shrink(self._outbox.durable)
+        return self._outbox.empty(self._syncs.wake_at_ns)
 
     # --- object sync ------------------------------------------------------------------------------------------
 
@@ -441,7 +481,7 @@ class Server:
             self._advance(now_ns, work)
 
     def _ask(self, asks: list[tuple[int, bytes]]) -> None:
-        self._send.extend([Ask(server, frame) for server, frame in asks])
+        self._outbox.send.extend([Ask(server, frame) for server, frame in asks])
 
     def _serve_sync(self, now_ns: int, work: SyncWork) -> None:
         """Give another server a version this one holds, old ones while they are kept."""
@@ -451,16 +491,9 @@ class Server:
         replica = self._replicas.hot[request.object_id]
         data = replica.versions.get(request.timestamp, b"")
         reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
-        self._release(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)
+        self._outbox.release(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)
 
 
 def _without_histories(work: Work, status: int, reason: str) -> Reply:
     vote = encode(Vote(status, b"", (REFUSED + reason.encode(),), b"", (), ()))
     return Reply(work.channel, reply_frame(work.number, vote, ()))
-
-
-def _joint_digest(versions: Sequence[Version]) -> bytes:
-    """One digest for the versions of all objects of an operation."""
-    if len(versions) == 1:
-        return version_digest(versions[0])
-    return digest(b"".join([version_digest(version) for version in versions]))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES
-from fivefold.protocol.operations import DIGEST, ClientId, digest
+from fivefold.protocol.operations import DIGEST, FORGOTTEN, ClientId, digest
 from fivefold.protocol.records import Outcome, Version
 
 KEY_BYTES: Final = 32
 """A ring key is a client's id and a call's: nobody can use or cancel another client's call."""
 
-_CLIENT_BYTES: Final = 16
+CLIENT_BYTES: Final = 16
 _TIME_END: Final = KEY_BYTES + 8
 _STRIDE: Final = _TIME_END + 2
 
@@ -59,6 +60,13 @@ def version_digest(version: Version) -> bytes:
     return digest(_digested.encode((version.number, version.state, version.outcomes)))
 
 
+def joint_digest(versions: Sequence[Version]) -> bytes:
+    """One digest for the versions of all objects of an operation."""
+    if len(versions) == 1:
+        return version_digest(versions[0])
+    return digest(b"".join([version_digest(version) for version in versions]))
+
+
 # --- the ring of recent calls (exactly once, PROTOCOL §6) ----------------------------------------------------------
 
 
@@ -80,6 +88,17 @@ def find_answer(version: Version, key: bytes) -> bytes | None:
             return outcome.answer
     start = _answers_end(version.ring, at)
     return version.answers[start : start + _length(version.ring, at)]
+
+
+def recall(version: Version, key: bytes, since: int) -> bytes | None:
+    """What a version's ring says of a call: its answer, FORGOTTEN, or None: certainly not applied up to here.
+
+    ``since`` is that of the call.
+    """
+    if version.horizon <= since and key[CLIENT_BYTES:] not in version.ring:
+        return None  # what is said below, too, for what is nearly always the case
+    answer = find_answer(version, key)
+    return FORGOTTEN if answer is None and not can_tell(version, key, since) else answer
 
 
 def ring_entries(version: Version) -> list[tuple[bytes, int, bytes]]:
@@ -126,7 +145,7 @@ def can_tell(version: Version, key: bytes, since: int) -> bool:
     """
     if version.horizon <= since:
         return True
-    at = _find(version.ring, key[:_CLIENT_BYTES])
+    at = _find(version.ring, key[:CLIENT_BYTES])
     return (version.orphaned if at < 0 else _time(version.ring, at)) <= since
 
 
@@ -141,10 +160,10 @@ def _find(ring: bytes, start_of_key: bytes) -> int:
 def _superseded(ring: bytes) -> int:
     """Where the oldest entry begins whose client has one of a later operation; -1 if there is none."""
     for at in range(0, len(ring), _STRIDE):
-        client = ring[at : at + _CLIENT_BYTES]
+        client = ring[at : at + CLIENT_BYTES]
         last = ring.rfind(client)
         while last % _STRIDE:
-            last = ring.rfind(client, 0, last + _CLIENT_BYTES - 1)
+            last = ring.rfind(client, 0, last + CLIENT_BYTES - 1)
         if ring[last + KEY_BYTES : last + _TIME_END] > ring[at + KEY_BYTES : at + _TIME_END]:
             return at
     return -1

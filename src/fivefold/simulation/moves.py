@@ -10,12 +10,12 @@ have which histories, written down as if the first servers had them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
+from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.classify import View, classify, plan_operation, plan_repair
@@ -304,9 +304,10 @@ class Moves:
 
     def _note_candidates(self, name: ObjectId, history: bytes) -> None:
         known = self.candidates[self.names.index(name)]
-        entries = decode_history(name, history)
-        if any(one.candidate.timestamp >= other.candidate.timestamp for one, other in pairwise(entries)):
-            raise Violation(f"a history of {name} is not in order")
+        try:
+            entries = decode_history(name, history)
+        except PeerViolation as violation:
+            raise Violation(f"a history of {name} is one that no honest server has: {violation}") from None
         for entry in entries:
             candidate = entry.candidate
             if not candidate.timestamp[8] and known.setdefault(candidate.timestamp, candidate) != candidate:
@@ -330,7 +331,7 @@ class Moves:
         for name, number in zip(self.names, shown, strict=True):
             honest = decode_history(name, self._histories[number])
             told = _TELL[how](name, honest)
-            lies.append(number if told == honest else self.history_number(encode_history(name, told)))
+            lies.append(number if told == honest else self.history_number(encode_history(told)))
         return tuple(lies)
 
 

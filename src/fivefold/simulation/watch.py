@@ -55,11 +55,14 @@ class Watch:
             for timestamp, version in write.put:
                 self._note_version(object_id, LogicalTimestamp(timestamp), version)
             self._note_history(server, object_id, write.history)
-            history = decode_history(object_id, write.history)
-            kept = len(disk.records[write.object_id][1])
-            if kept > len(history) + KEPT_VERSIONS or len(history) > HISTORY_CANDIDATES_MAX:
-                raise Violation(f"server {server} keeps {kept} versions and {len(history)} candidates of {object_id}")
-            missing = _first_missing(history, disk.records[write.object_id][1])
+        # One transaction can write an object several times: what the disk keeps now is due to the last of the writes.
+        for name, data in {write.object_id: write.history for write in writes}.items():
+            object_id, versions = ObjectId(name), disk.records[name][1]
+            history = decode_history(object_id, data)
+            if len(versions) > len(history) + KEPT_VERSIONS or len(history) > HISTORY_CANDIDATES_MAX:
+                held = f"{len(versions)} versions and {len(history)} candidates"
+                raise Violation(f"server {server} keeps {held} of {object_id}")
+            missing = _first_missing(history, versions)
             if missing is not None:
                 raise Violation(f"server {server} accepted {short(missing)} of {object_id} and has no version for it")
 
@@ -142,7 +145,7 @@ class Watch:
 
 def pending_of(machine: Server) -> int:
     """Requests that a machine holds back or has parked."""
-    return machine._held_count + machine._parked
+    return machine.pending_requests
 
 
 def _appended(before: ReplicaHistory, after: ReplicaHistory, server: int) -> Sequence[Entry]:

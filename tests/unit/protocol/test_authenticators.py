@@ -25,7 +25,7 @@ def mac_for(authenticator: bytes, receiver: int) -> bytes:
 
 
 def history(time: int, name: str = A, flag: bool = False) -> bytes:
-    return encode_history(name, (Entry(candidate(time, name), flag),))
+    return encode_history((Entry(candidate(time, name), flag),))
 
 
 def proof(receiver: int, sets: tuple) -> bytes:

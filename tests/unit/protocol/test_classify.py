@@ -41,7 +41,7 @@ def shown(*rows: tuple[int, tuple], name: str = A, n: int = 6) -> object:
     histories = []
     for count, candidates in rows:
         entries = tuple(Entry(*each) if isinstance(each, tuple) else Entry(each, False) for each in candidates)
-        histories += [encode_history(name, entries)] * count
+        histories += [encode_history(entries)] * count
     return make_histories(name, histories + [b""] * (n - len(histories)))
 
 

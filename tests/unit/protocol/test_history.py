@@ -136,7 +136,7 @@ def test_what_is_no_history_at_all_is_refused(bad: bytes) -> None:
 
 def test_bytes_that_are_no_text_are_refused() -> None:
     """An object id that is no UTF-8 is a violation like any other."""
-    good = encode_history(A, entries(candidate(1, A)))
+    good = encode_history(entries(candidate(1, A)))
     with pytest.raises(PeerViolation):
         decode_history(A, good.replace(b"Reg/a", b"Reg/\xff"))
 

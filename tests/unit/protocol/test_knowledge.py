@@ -17,7 +17,7 @@ SIX = QuorumSystem(6, 1, 1)
 
 
 def history(time: int, name: str = A) -> bytes:
-    return encode_history(name, (Entry(candidate(time, name), False),))
+    return encode_history((Entry(candidate(time, name), False),))
 
 
 def vote(*histories: bytes, culled: tuple = ()) -> Vote:

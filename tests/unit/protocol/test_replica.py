@@ -7,8 +7,10 @@ import pytest
 from fivefold.protocol.actions import ObjectRecord
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, initial_entry, make_timestamp, short
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS
+from fivefold.protocol.records import Version
 from fivefold.protocol.replica import Replica, needs_version, prune
 from fivefold.protocol.steps import Kind
+from fivefold.protocol.versions import encode_version, initial_version
 from tests.protocol_rig import A, B, candidate
 
 ZERO = initial_entry(A)
@@ -22,9 +24,13 @@ def chain(length: int) -> list[Candidate]:
     return made
 
 
+def version(number: int) -> Version:
+    return initial_version(b"version %d" % number)
+
+
 def accepted(replica: Replica, candidates: list[Candidate], now_ns: int = 0) -> None:
     for number, each in enumerate(candidates):
-        replica.accept(Kind.METHOD, each, b"version %d" % number, now_ns)
+        replica.accept(Kind.METHOD, each, version(number), now_ns)
 
 
 def shown(replica: Replica) -> list[str]:
@@ -45,7 +51,7 @@ def test_accepting_changes_history_and_versions_together() -> None:
     accepted(replica, [one])
     write = replica.written(7)
     assert (write.object_id, write.history) == (A, replica.history)
-    assert (write.put, write.delete) == (((one.timestamp, b"version 0"),), ())
+    assert (write.put, write.delete) == (((one.timestamp, encode_version(version(0))),), ())
     assert (replica.sequence, replica.macs, replica.written(8).put) == (7, None, ())
     assert replica.holds(one)
     assert replica.entry_at(one.timestamp).candidate == one
@@ -69,7 +75,7 @@ def test_pruned_versions_grow_old(age_ns: int, is_kept: bool) -> None:
     replica = Replica(A, None)
     made = chain(4)
     accepted(replica, made[:3])
-    replica.accept(Kind.METHOD, made[3], b"v", age_ns)
+    replica.accept(Kind.METHOD, made[3], version(3), age_ns)
     assert (made[0].timestamp in replica.versions) is is_kept
 
 

@@ -1,0 +1,67 @@
+"""What a server has to hand over: writes, replies that wait until these are durable, loads (PROTOCOL §4.8, §9)."""
+
+from __future__ import annotations
+
+from fivefold.protocol.actions import Actions, Ask, Reply, Store, Write
+from fivefold.protocol.operations import ObjectId
+
+
+class Outbox:
+    """Collects what one input leads to, and keeps back what promises more than the disk holds.
+
+    All writes of an input are one transaction.
+
+    Attributes:
+        durable: the last transaction that the store has committed.
+        next_sequence: the transaction that this input's writes become.
+        send: frames that may leave.
+        load: objects to read.
+        held_count: replies that wait for a transaction.
+    """
+
+    __slots__ = ("_held", "_waits_for_store", "_writes", "durable", "held_count", "load", "next_sequence", "send")
+
+    def __init__(self, *, waits_for_store: bool) -> None:
+        """Empty; without ``waits_for_store`` what is staged counts as durable."""
+        self._waits_for_store = waits_for_store
+        self.durable = 0
+        self.next_sequence = 1
+        self.held_count = 0
+        self.send: list[Reply | Ask] = []
+        self.load: list[ObjectId] = []
+        self._held: dict[int, list[Reply]] = {}
+        self._writes: list[Write] = []
+
+    def stage(self, write: Write) -> None:
+        """Make a write part of this input's transaction."""
+        self._writes.append(write)
+        if not self._waits_for_store:
+            self.durable = self.next_sequence
+
+    def release(self, reply: Reply, sequence: int) -> None:
+        """Send a reply once the transaction that it shows is durable (§4.8)."""
+        if sequence <= self.durable:
+            self.send.append(reply)
+        else:
+            self._held.setdefault(sequence, []).append(reply)
+            self.held_count += 1
+
+    def committed(self, sequence: int) -> None:
+        """The store has committed everything up to ``sequence``: what waited for that may leave."""
+        for number in range(self.durable + 1, sequence + 1):
+            released = self._held.pop(number, None)
+            if released is not None:
+                self.held_count -= len(released)
+                self.send += released
+        self.durable = max(self.durable, sequence)
+
+    def empty(self, wake_at_ns: int | None) -> Actions:
+        """Everything that is to be done now."""
+        store: tuple[Store, ...] = ()
+        if self._writes:
+            store = (Store(self.next_sequence, tuple(self._writes)),)
+            self.next_sequence += 1
+            self._writes = []
+        actions = Actions(store, tuple(self.send), tuple(self.load), wake_at_ns)
+        self.send, self.load = [], []
+        return actions

@@ -1,7 +1,7 @@
 """Who belongs to a cluster: the cluster file, identities, keys, access rules, and a launcher for local clusters."""
 
 from fivefold.cluster.access import AccessRules, Rule
-from fivefold.cluster.ciphers import Aes256
+from fivefold.cluster.ciphers import compress
 from fivefold.cluster.configuration import (
     ClientEntry,
     Configuration,
@@ -29,7 +29,6 @@ from fivefold.cluster.setup import (
 
 __all__ = [
     "AccessRules",
-    "Aes256",
     "ClientEntry",
     "Configuration",
     "Credentials",
@@ -41,6 +40,7 @@ __all__ = [
     "add_client",
     "client_directory",
     "client_id_of",
+    "compress",
     "create_cluster",
     "create_identity",
     "derive_mac_keys",

@@ -32,24 +32,23 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 MAC_BYTES: Final = 16
 """128 bits: a forger has one guess for each request."""
 
-BlockCipher = Callable[[bytes], Callable[[bytes], bytes]]
-"""AES-256: given a key of 32 bytes, the function that encrypts blocks of 16 bytes, each by itself."""
+Compress = Callable[[bytes, bytes], bytes]
+"""AES-256_key(block) XOR block for each block of 16 bytes: of a key of 32 bytes, and the blocks one after the other."""
 
 
 class AuthenticatorKeys:
     """One server's keys: to every server (itself included) for making, from every server for checking."""
 
-    __slots__ = ("_cipher", "_mask", "_secrets", "n", "own_index")
+    __slots__ = ("_compress", "_secrets", "n", "own_index")
 
     def __init__(
-        self, own_index: int, outgoing: Sequence[bytes], incoming: Sequence[bytes], cipher: BlockCipher
+        self, own_index: int, outgoing: Sequence[bytes], incoming: Sequence[bytes], compress: Compress
     ) -> None:
         """Take one key of at least 16 bytes per direction: ``outgoing[j]`` is k(own→j), ``incoming[j]`` is k(j→own)."""
         self.own_index = own_index
         self.n = len(outgoing)
-        self._cipher = cipher
+        self._compress = compress
         self._secrets = b"".join([key[:MAC_BYTES] for key in (*outgoing, *incoming)])
-        self._mask = int.from_bytes(self._secrets, "little")
 
     def macs(self, authenticated: bytes) -> bytes:
         """All MACs over a history digest that this server has to do with, one after the other.
@@ -58,8 +57,7 @@ class AuthenticatorKeys:
             The authenticator, n MACs in the order of the servers that it is for; then the n MACs that the servers, in
             their order, make for this one if they have the same history.
         """
-        encrypted = self._cipher(authenticated)(self._secrets)
-        return (int.from_bytes(encrypted, "little") ^ self._mask).to_bytes(len(encrypted), "little")
+        return self._compress(authenticated, self._secrets)
 
     def make(self, authenticated: bytes) -> bytes:
         """The authenticator over a history digest: n MACs one after the other, in the order of the servers."""

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from fivefold.api import Cluster, Remote
-from fivefold.cluster import Aes256
+from fivefold.cluster import compress
 from fivefold.node import ClientNode, ServerNode
 from fivefold.objects import Object, standard_registry
 from fivefold.protocol.actions import ObjectRecord, Write
@@ -163,7 +163,7 @@ def _keys(index: int, n: int) -> AuthenticatorKeys:
         return digest(b"%d>%d" % (sender, receiver))
 
     return AuthenticatorKeys(
-        index, [key(index, other) for other in range(n)], [key(other, index) for other in range(n)], Aes256()
+        index, [key(index, other) for other in range(n)], [key(other, index) for other in range(n)], compress
     )
 
 

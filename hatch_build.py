@@ -2,7 +2,8 @@
 
 ``HATCH_BUILD_HOOKS_ENABLE=1 pip install .`` needs a C compiler and Python's headers; without the variable this file is
 not even imported and the wheel is pure. The same typed source is compiled; only the kernel is a second implementation,
-which is compared with the first whenever it is loaded. The work is done on a copy, because an extension module left in a checkout would quietly replace the module beside it.
+which is compared with the first whenever it is loaded. The work is done on a copy, because an extension module left in
+a checkout would quietly replace the module beside it.
 """
 
 from __future__ import annotations

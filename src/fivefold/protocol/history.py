@@ -125,6 +125,16 @@ def encode_history(history: ReplicaHistory) -> bytes:
     return _encoder.encode(history)
 
 
+def encode_entry(entry: Entry) -> bytes:
+    """An entry as it stands in the bytes of its history."""
+    return _encoder.encode(entry)
+
+
+def trusted_history(data: bytes) -> ReplicaHistory:
+    """The history that ``data`` stands for: bytes that this server has encoded itself."""
+    return _decoder.decode(data)
+
+
 def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
     """The history that ``data`` stands for.
 

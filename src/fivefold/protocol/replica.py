@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from typing import Final
 
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.protocol.classify import Views
-from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, encode_history, history_digest, is_barrier
+from fivefold.protocol.history import (
+    INITIAL_TIMESTAMP,
+    decode_history,
+    encode_entry,
+    encode_history,
+    history_digest,
+    is_barrier,
+    trusted_history,
+)
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, ReplicaHistory, Version
+from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, Part, ReplicaHistory, Version
 from fivefold.protocol.steps import Kind, Step
 from fivefold.protocol.versions import encode_version, trusted_version
+
+_TWO_ENTRIES: Final = b"\x92"
+"""MessagePack's head of an array of two."""
 
 
 class Replica:
@@ -20,7 +33,6 @@ class Replica:
     Attributes:
         object_id: the object.
         history: canonical bytes of the replica history.
-        entries: the replica history.
         latest: the greatest timestamp accepted.
         versions: encoded versions by timestamp: those of the history's candidates, and some pruned ones.
         is_plain: the latest candidate is a version of this object alone: no barrier, and of no other object.
@@ -30,10 +42,11 @@ class Replica:
 
     __slots__ = (
         "_deleted",
-        "_newest",
+        "_entries",
+        "_last_at",
         "_pruned",
+        "_pruned_ns",
         "_put",
-        "entries",
         "history",
         "is_plain",
         "latest",
@@ -46,15 +59,26 @@ class Replica:
     def __init__(self, object_id: ObjectId, record: ObjectRecord | None) -> None:
         """Take the object up from the store; None stands for one that was never written."""
         self.object_id = object_id
-        self.history = record.history if record else INITIAL_HISTORY
-        self.macs: bytes | None = None
-        self._newest: Version | None = None
-        self._set(decode_history(object_id, self.history), self.history)
         self.versions: dict[bytes, bytes] = dict(record.versions) if record else {}
         self.sequence = 0
-        self._pruned: list[tuple[int, bytes]] | None = None
         self._put: tuple[tuple[bytes, bytes], ...] = ()
         self._deleted: tuple[bytes, ...] = ()
+        self._pruned = 0  # so many of the versions, the oldest, are of pruned candidates
+        self._pruned_ns = 0  # when the last of them was pruned
+        self._entries: ReplicaHistory | None = None
+        self._last_at = 0  # where the last entry begins in the history's bytes
+        self.history = INITIAL_HISTORY
+        self.latest = INITIAL_TIMESTAMP
+        self.is_plain = True
+        self.macs: bytes | None = None
+        self._show(decode_history(object_id, record.history if record else INITIAL_HISTORY), record)
+
+    @property
+    def entries(self) -> ReplicaHistory:
+        """The replica history."""
+        if self._entries is None:
+            self._entries = trusted_history(self.history)
+        return self._entries
 
     @property
     def digest(self) -> bytes:
@@ -79,29 +103,36 @@ class Replica:
         return None
 
     def version_at(self, timestamp: LogicalTimestamp) -> Version | None:
-        """The version held at a timestamp; that of the latest candidate is kept decoded."""
-        if timestamp == self.latest:
-            if self._newest is None:
-                self._newest = self._decoded(timestamp)
-            return self._newest
-        return self._decoded(timestamp)
-
-    def _decoded(self, timestamp: LogicalTimestamp) -> Version | None:
+        """The version held at a timestamp."""
         data = self.versions.get(timestamp)
         return None if data is None else trusted_version(data)
 
     def accept(self, kind: Kind, candidate: Candidate, version: Version | None, now_ns: int) -> None:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""
-        entries = self.entries
-        kept = prune(self.object_id, entries, kind, candidate)
+        kept = prune(self.object_id, self.entries, kind, candidate)
+        named = {entry.candidate.timestamp for entry in kept}
+        self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
         if version is not None:
-            data = self.versions[candidate.timestamp] = encode_version(version)
-            self._put += ((candidate.timestamp, data),)
-        if kept is not entries:
-            self._forget(entries[: len(entries) - len(kept)], now_ns)
-        entries = (*kept, Entry(candidate, False))
-        self._set(entries, encode_history(entries))
-        self._newest = version
+            self._hold(candidate.timestamp, version)
+        self._show((*kept, Entry(candidate, False)), None)
+
+    def follow(self, timestamp: LogicalTimestamp, version: Version, now_ns: int) -> None:
+        """``accept`` by METHOD a candidate of this object alone, conditioned on the latest one, which is plain.
+
+        The history is then the latest entry and the new one: no other is looked at, nor is any decoded.
+        """
+        entry = Entry(Candidate(timestamp, (Part(self.object_id, self.latest, None),)), False)
+        self._forget(len(self.versions) - 1, now_ns)
+        self._hold(timestamp, version)
+        last = self.history[self._last_at :]
+        self.history = _TWO_ENTRIES + last + encode_entry(entry)
+        self._last_at = len(_TWO_ENTRIES) + len(last)
+        self.latest = timestamp
+        self.macs = self._entries = None
+
+    def _hold(self, timestamp: LogicalTimestamp, version: Version) -> None:
+        data = self.versions[timestamp] = encode_version(version)
+        self._put += ((timestamp, data),)
 
     def flag_settled(self, candidate: Candidate) -> bool:
         """Set the candidate's settled flag if the history holds it without (S2); whether that changed anything."""
@@ -109,29 +140,38 @@ class Replica:
         changed = tuple(Entry(e.candidate, e.is_settled or e.candidate == candidate) for e in entries)
         if changed == entries:
             return False
-        self._set(changed, encode_history(changed))
+        self._show(changed, None)
         return True
 
-    def _set(self, entries: ReplicaHistory, history: bytes) -> None:
+    def _show(self, entries: ReplicaHistory, record: ObjectRecord | None) -> None:
+        """Take over a history, which is that of a record or was not encoded before."""
         latest = entries[-1].candidate
-        self.entries = entries
+        self._entries = entries
         self.latest = latest.timestamp
         self.is_plain = not is_barrier(latest.timestamp) and len(latest.parts) == 1
-        self.history = history
+        if self.latest == INITIAL_TIMESTAMP:
+            self.history, self._last_at = INITIAL_HISTORY, 0
+        else:
+            self.history = record.history if record else encode_history(entries)
+            self._last_at = len(self.history) - len(encode_entry(entries[-1]))
         self.macs = None
-        self._newest = None
 
-    def _forget(self, pruned: ReplicaHistory, now_ns: int) -> None:
-        """Keep a few versions of pruned candidates for slow syncs and repeated requests; drop the rest."""
-        queue = self._pruned if self._pruned is not None else []
-        for entry in pruned:
-            if entry.candidate.timestamp in self.versions:
-                queue.append((now_ns, entry.candidate.timestamp))
-        while queue and (len(queue) > KEPT_VERSIONS or queue[0][0] + KEPT_VERSIONS_AGE_NS < now_ns):
-            _, timestamp = queue.pop(0)
-            if self.versions.pop(timestamp, None) is not None:
-                self._deleted += (timestamp,)
-        self._pruned = queue or None
+    def _forget(self, pruned: int, now_ns: int) -> None:
+        """Keep a few versions of pruned candidates for slow syncs and repeated requests; drop the rest.
+
+        ``pruned`` versions, the oldest, are of pruned candidates now: a candidate is accepted only above all others, and
+        only pruned with all below it.
+        """
+        surplus = pruned - KEPT_VERSIONS
+        if self._pruned and self._pruned_ns + KEPT_VERSIONS_AGE_NS < now_ns:
+            surplus = max(surplus, self._pruned)
+        if pruned > self._pruned:
+            self._pruned_ns = now_ns
+        for timestamp in list(islice(self.versions, surplus)) if surplus > 0 else ():
+            del self.versions[timestamp]
+            self._deleted += (timestamp,)
+            pruned -= 1
+        self._pruned = pruned
 
     def written(self, sequence: int) -> Write:
         """The change since the last call, as part of transaction ``sequence``."""
@@ -143,8 +183,7 @@ class Replica:
     def adopt_leftovers(self, now_ns: int) -> None:
         """After a load: versions that no candidate of the history names were kept for a while; go on keeping them."""
         named = {entry.candidate.timestamp for entry in self.entries}
-        left = sorted(timestamp for timestamp in self.versions if timestamp not in named)
-        self._pruned = [(now_ns, timestamp) for timestamp in left] or None
+        self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
 
 
 def prune(object_id: ObjectId, entries: ReplicaHistory, kind: Kind, candidate: Candidate) -> ReplicaHistory:

@@ -41,7 +41,6 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import (
     Candidate,
     LogicalTimestamp,
-    Part,
     Request,
     SyncReply,
     SyncRequest,
@@ -239,8 +238,7 @@ class Server:
         if result.versions is not None:
             made = version_digest(result.versions[0])
             self.counters["accepted.METHOD"] += 1
-            candidate = Candidate(timestamp, (Part(name, latest, None),))
-            replica.accept(Kind.METHOD, candidate, result.versions[0], now_ns)
+            replica.follow(timestamp, result.versions[0], now_ns)
             self._outbox.stage(replica.written(self._outbox.next_sequence))
         vote = encode(Vote(SUCCESS, timestamp, result.answers, made, (replica.history,), ()))
         frame = reply_frame(number, vote, (self._authenticator(replica),))

@@ -159,8 +159,8 @@ class Replica:
     def _forget(self, pruned: int, now_ns: int) -> None:
         """Keep a few versions of pruned candidates for slow syncs and repeated requests; drop the rest.
 
-        ``pruned`` versions, the oldest, are of pruned candidates now: a candidate is accepted only above all others, and
-        only pruned with all below it.
+        ``pruned`` versions, the oldest, are of pruned candidates now: a candidate is accepted above all others only,
+        and pruned together with all below it.
         """
         surplus = pruned - KEPT_VERSIONS
         if self._pruned and self._pruned_ns + KEPT_VERSIONS_AGE_NS < now_ns:

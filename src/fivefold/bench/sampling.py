@@ -1,8 +1,8 @@
 """Where a server's time goes, by sampling its stacks with py-spy (an external program: the extra ``bench``).
 
 Sampling, not counters in the code: the code measured is the code that runs. A sample belongs to the innermost frame
-that the table below knows, so that BLAKE2 in native frames counts as MACs, and MessagePack as codec, whoever asked for
-them. Only samples on the processor count. The kernel's share of a system call is in the share of its caller: transport.
+that the table below knows, so that BLAKE2 in native frames counts as MACs (digests with them), and MessagePack as codec,
+whoever asked for them. Only samples on the processor count. The kernel's share of a system call is in the share of its caller: transport.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ _TABLE: Final = (
     # Longer beginnings first: what stands before another is looked for before it.
     ("msgspec", "codec"),
     ("_blake2", "MACs"),
+    ("cryptography", "MACs"),
+    ("_kernel", "MACs"),
+    ("fivefold/cluster/ciphers", "MACs"),
     ("uvloop", "transport"),
     ("_ssl", "transport"),
     ("libssl", "transport"),

@@ -1,8 +1,9 @@
 """Where a server's time goes, by sampling its stacks with py-spy (an external program: the extra ``bench``).
 
 Sampling, not counters in the code: the code measured is the code that runs. A sample belongs to the innermost frame
-that the table below knows, so that BLAKE2 in native frames counts as MACs (digests with them), and MessagePack as codec,
-whoever asked for them. Only samples on the processor count. The kernel's share of a system call is in the share of its caller: transport.
+that the table below knows, so that BLAKE2 in native frames counts as MACs (and digests with them), and MessagePack as
+codec, whoever asked for them. Only samples on the processor count. The kernel's share of a system call is in the share
+of its caller: transport.
 """
 
 from __future__ import annotations

@@ -73,11 +73,11 @@ def _macs(keys: Iterable[blake2b], authenticated: Iterable[bytes]) -> bytes:
     return b"".join(map(blake2b.digest, states))
 
 
-def columns(authenticators: list[bytes], n: int) -> list[bytes]:
-    """Each server's MACs out of authenticators for all n of them: rows of MACs turned into columns."""
+def columns(authenticators: Sequence[bytes], n: int, head: bytes = b"") -> list[bytes]:
+    """Each server's MACs out of authenticators for all n of them, behind ``head``: rows of MACs turned into columns."""
     if not authenticators:
-        return [b""] * n
-    return list(map(b"".join, zip(*map(_row_of(n).unpack, authenticators), strict=True)))
+        return [head] * n
+    return list(map(b"".join, zip(repeat(head, n), *map(_row_of(n).unpack, authenticators), strict=True)))
 
 
 @cache

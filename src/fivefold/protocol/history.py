@@ -166,16 +166,25 @@ def _check_entry(object_id: ObjectId, entry: Entry) -> None:
     timestamp = candidate.timestamp
     if len(timestamp) != TIMESTAMP_BYTES or timestamp[8] > 1:
         raise PeerViolation("timestamp-malformed")
-    objects_max = REPAIR_OBJECTS_MAX if timestamp[8] else OPERATION_OBJECTS_MAX
-    if not 1 <= len(candidate.parts) <= objects_max:
-        raise PeerViolation("candidate-objects")
-    names = candidate.objects
-    if object_id not in names or any(left >= right for left, right in pairwise(names)):
-        raise PeerViolation("candidate-objects")
+    if len(candidate.parts) == 1:  # the good case, without the loops
+        if candidate.parts[0].object_id != object_id:
+            raise PeerViolation("candidate-objects")
+    else:
+        names = candidate.objects
+        objects_max = REPAIR_OBJECTS_MAX if timestamp[8] else OPERATION_OBJECTS_MAX
+        if not 1 <= len(names) <= objects_max:
+            raise PeerViolation("candidate-objects")
+        if object_id not in names or any(left >= right for left, right in pairwise(names)):
+            raise PeerViolation("candidate-objects")
     for part in candidate.parts:
-        for other in (part.conditioned_on, part.conditioned_on if part.base is None else part.base):
-            if len(other) != TIMESTAMP_BYTES or other[8] or (other >= timestamp and timestamp != INITIAL_TIMESTAMP):
-                raise PeerViolation("timestamp-malformed")
+        _check_earlier(part.conditioned_on, timestamp)
+        if part.base is not None:
+            _check_earlier(part.base, timestamp)
+
+
+def _check_earlier(other: LogicalTimestamp, timestamp: LogicalTimestamp) -> None:
+    if len(other) != TIMESTAMP_BYTES or other[8] or (other >= timestamp and timestamp != INITIAL_TIMESTAMP):
+        raise PeerViolation("timestamp-malformed")
 
 
 def history_digest(object_id: ObjectId, data: bytes) -> bytes:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import Enum
+from operator import attrgetter
+from typing import Final
 
 from fivefold.protocol.history import decode_history, make_histories, time_of
-from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, encode
+from fivefold.protocol.messages import DECLINED, FAIL, REPLY_KEY_BYTES, SUCCESS, encode
 from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, LogicalTimestamp, ObjectHistories, Request, Vote
+
+_object_id: Final = attrgetter("object_id")
 
 
 class Purpose(Enum):
@@ -24,58 +28,83 @@ class Purpose(Enum):
     REFRESH = "refresh"
 
 
+_AlikeForm = tuple[Vote, bytes, int, int]
+"""A vote, its bytes in a frame with their length before them, where they end there, and the length of the frame."""
+
+
 class Round:
     """One request and its replies.
 
     Attributes:
         body: the request, the same for all servers.
-        columns: each server's proof.
+        authenticators: what proves its histories.
+        keys: what replies to the round's frames begin with.
         votes: each server's vote.
         read: the distinct votes by the bytes they came in, each decoded once.
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
         busy: servers that answered BUSY, which is no answer.
+        alike: the vote of all replies, if they differ in nothing but their authenticators, which have one length.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
     """
 
-    __slots__ = (
-        "body",
-        "busy",
-        "columns",
-        "conditioned_time",
-        "numbers",
-        "objects",
-        "purpose",
-        "read",
-        "resent_ns",
-        "sent",
-        "started_ns",
-        "tails",
-        "votes",
-    )
+    # How every round starts; most end before any of these has changed.
+    conditioned_time = 0
+    resent_ns = 0
+    busy: frozenset[int] = frozenset()
+    alike: Vote | None = None
+    _alike_form: _AlikeForm | None = None
 
-    def __init__(
-        self,
-        now_ns: int,
-        purpose: Purpose,
-        request: Request,
-        columns: list[bytes],
-    ) -> None:
+    def __init__(self, now_ns: int, purpose: Purpose, request: Request, authenticators: list[bytes]) -> None:
         """Encode the request once for all servers."""
         self.purpose = purpose
         self.started_ns = now_ns
-        self.resent_ns = now_ns
         self.body = encode(request)
-        self.objects = [each.object_id for each in request.sets]
-        self.columns = columns
-        self.conditioned_time = 0
-        self.numbers: list[int] = []
+        self.objects = list(map(_object_id, request.sets))
+        self.authenticators = authenticators
+        self.keys: list[bytes] = []
         self.sent: dict[int, int] = {}
-        self.busy: set[int] = set()
         self.votes: dict[int, Vote] = {}
         self.read: dict[bytes, Vote] = {}
         self.tails: dict[int, bytes] = {}
+
+    def take(self, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> None:
+        """Note a server's vote, which is not BUSY."""
+        if self.votes or len(self.read) > 1:
+            self.alike = self._alike_form = None
+        else:
+            start = REPLY_KEY_BYTES + 4 + len(vote_bytes)
+            self.alike = vote
+            self._alike_form = (vote, len(vote_bytes).to_bytes(4, "big") + vote_bytes, start, start + len(tail))
+        self.votes[server] = vote
+        self.tails[server] = tail
+
+    def take_alike(self, server: int, frame: bytes) -> int:
+        """Note a reply if it is like all before it, but for its authenticators; how many there are then.
+
+        0, and nothing is noted, if somebody has to look at it. As long as all are alike nobody is busy and nobody has
+        declined alone: until a quorum has replied there is nothing to decide.
+        """
+        if self._alike_form is None:
+            return 0
+        vote, vote_bytes, start, frame_bytes = self._alike_form
+        votes = self.votes
+        if (
+            len(frame) != frame_bytes
+            or not frame.startswith(vote_bytes, REPLY_KEY_BYTES)
+            or server in votes
+            or server not in self.sent
+        ):
+            return 0
+        votes[server] = vote
+        self.tails[server] = frame[start:]
+        return len(votes)
+
+    def set_busy(self, server: int) -> None:
+        """Note that a server answered BUSY."""
+        self.busy |= {server}
+        self.alike = self._alike_form = None
 
     def is_dead(self, quorums: QuorumSystem) -> bool:
         """Whether an update attempt can certainly never be shown by r servers (see the docstring of client.py)."""

@@ -124,7 +124,7 @@ class Invocation:
 
     def receive(self, now_ns: int, server: int, round_: Round, vote_bytes: bytes, tail: bytes) -> None:
         """A reply to a round of this invocation; ``PeerViolation`` if its vote cannot be read."""
-        if round_ is not self._round or server in round_.votes or server not in round_.sent:
+        if round_ is not self._round or server in round_.tails or server not in round_.sent:
             return  # a liar may answer what it was never asked: numbers can be guessed
         vote = round_.read.get(vote_bytes)
         if vote is None:
@@ -232,7 +232,7 @@ class Invocation:
         """See whether the replies so far decide the round; once patience is over, with the replies there are."""
         round_ = self._round
         assert round_ is not None, "replies are counted while a round is open"
-        quorums, answered, alike = self._driver.knowledge.quorums, len(round_.votes), round_.alike
+        quorums, answered, alike = self._driver.knowledge.quorums, len(round_.tails), round_.alike
         if answered < quorums.q and len(round_.read) == 1 and answered + len(round_.busy) < len(round_.sent):
             return
         if alike is not None and alike.status == SUCCESS and round_.purpose is Purpose.OPERATION:

@@ -154,37 +154,31 @@ def _decode(object_id: ObjectId, data: bytes) -> ReplicaHistory:
         raise PeerViolation("history-not-canonical")
     previous: bytes = b""
     for entry in history:
-        _check_entry(object_id, entry)
-        if entry.candidate.timestamp <= previous:
+        timestamp = _check_candidate(object_id, entry.candidate)
+        if timestamp <= previous:
             raise PeerViolation("history-not-ordered")
-        previous = entry.candidate.timestamp
+        previous = timestamp
     return history
 
 
-def _check_entry(object_id: ObjectId, entry: Entry) -> None:
-    candidate = entry.candidate
-    timestamp = candidate.timestamp
+def _check_candidate(object_id: ObjectId, candidate: Candidate) -> LogicalTimestamp:
+    timestamp, parts = candidate.timestamp, candidate.parts
     if len(timestamp) != TIMESTAMP_BYTES or timestamp[8] > 1:
         raise PeerViolation("timestamp-malformed")
-    if len(candidate.parts) == 1:  # the good case, without the loops
-        if candidate.parts[0].object_id != object_id:
-            raise PeerViolation("candidate-objects")
-    else:
+    if len(parts) != 1 or parts[0].object_id != object_id:
         names = candidate.objects
         objects_max = REPAIR_OBJECTS_MAX if timestamp[8] else OPERATION_OBJECTS_MAX
-        if not 1 <= len(names) <= objects_max:
+        if object_id not in names or len(names) > objects_max or any(left >= right for left, right in pairwise(names)):
             raise PeerViolation("candidate-objects")
-        if object_id not in names or any(left >= right for left, right in pairwise(names)):
-            raise PeerViolation("candidate-objects")
-    for part in candidate.parts:
-        _check_earlier(part.conditioned_on, timestamp)
-        if part.base is not None:
-            _check_earlier(part.base, timestamp)
-
-
-def _check_earlier(other: LogicalTimestamp, timestamp: LogicalTimestamp) -> None:
-    if len(other) != TIMESTAMP_BYTES or other[8] or (other >= timestamp and timestamp != INITIAL_TIMESTAMP):
-        raise PeerViolation("timestamp-malformed")
+    for part in parts:
+        other, base = part.conditioned_on, part.base
+        if len(other) != TIMESTAMP_BYTES or other[8] or (other >= timestamp and timestamp != INITIAL_TIMESTAMP):
+            raise PeerViolation("timestamp-malformed")
+        if base is None:
+            continue
+        if len(base) != TIMESTAMP_BYTES or base[8] or (base >= timestamp and timestamp != INITIAL_TIMESTAMP):
+            raise PeerViolation("timestamp-malformed")
+    return timestamp
 
 
 def history_digest(object_id: ObjectId, data: bytes) -> bytes:

@@ -164,7 +164,9 @@ class Knowledge:
             return False
         holders = bytes(map(tails.__contains__, range(n)))
         if len(histories) == 1:
-            self.of(objects[0]).fit(ObjectHistories(objects[0], histories, holders), tails)
+            # Used last when the round began: there is no need to move it to the end again.
+            known = self._known.get(objects[0]) or self.of(objects[0])
+            known.fit(ObjectHistories(objects[0], histories, holders), tails)
             return True
         for position, object_id in enumerate(objects):
             part = slice(size * position, size * (position + 1))

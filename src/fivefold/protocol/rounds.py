@@ -28,8 +28,8 @@ class Purpose(Enum):
     REFRESH = "refresh"
 
 
-_AlikeForm = tuple[Vote, bytes, int, int]
-"""A vote, its bytes in a frame with their length before them, where they end there, and the length of the frame."""
+_AlikeForm = tuple[bytes, int, int]
+"""A vote's bytes in a frame with their length before them, where they end there, and the length of the frame."""
 
 
 class Round:
@@ -39,7 +39,6 @@ class Round:
         body: the request, the same for all servers.
         authenticators: what proves its histories.
         keys: what replies to the round's frames begin with.
-        votes: each server's vote.
         read: the distinct votes by the bytes they came in, each decoded once.
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
@@ -65,19 +64,26 @@ class Round:
         self.authenticators = authenticators
         self.keys: list[bytes] = []
         self.sent: dict[int, int] = {}
-        self.votes: dict[int, Vote] = {}
+        self._votes: dict[int, Vote] = {}  # of those whose votes are not all alike
         self.read: dict[bytes, Vote] = {}
         self.tails: dict[int, bytes] = {}
 
+    @property
+    def votes(self) -> dict[int, Vote]:
+        """Each server's vote, in the order in which they came."""
+        if self.alike is not None and len(self._votes) < len(self.tails):
+            self._votes = dict.fromkeys(self.tails, self.alike)
+        return self._votes
+
     def take(self, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> None:
         """Note a server's vote, which is not BUSY."""
-        if self.votes or len(self.read) > 1:
-            self.alike = self._alike_form = None
-        else:
+        if not self.tails and len(self.read) == 1:
             start = REPLY_KEY_BYTES + 4 + len(vote_bytes)
             self.alike = vote
-            self._alike_form = (vote, len(vote_bytes).to_bytes(4, "big") + vote_bytes, start, start + len(tail))
-        self.votes[server] = vote
+            self._alike_form = (len(vote_bytes).to_bytes(4, "big") + vote_bytes, start, start + len(tail))
+        else:
+            self.votes[server] = vote
+            self.alike = self._alike_form = None
         self.tails[server] = tail
 
     def take_alike(self, server: int, frame: bytes) -> int:
@@ -88,22 +94,22 @@ class Round:
         """
         if self._alike_form is None:
             return 0
-        vote, vote_bytes, start, frame_bytes = self._alike_form
-        votes = self.votes
+        vote_bytes, start, frame_bytes = self._alike_form
+        tails = self.tails
         if (
             len(frame) != frame_bytes
-            or not frame.startswith(vote_bytes, REPLY_KEY_BYTES)
-            or server in votes
+            or server in tails
             or server not in self.sent
+            or not frame.startswith(vote_bytes, REPLY_KEY_BYTES)
         ):
             return 0
-        votes[server] = vote
-        self.tails[server] = frame[start:]
-        return len(votes)
+        tails[server] = frame[start:]
+        return len(tails)
 
     def set_busy(self, server: int) -> None:
         """Note that a server answered BUSY."""
         self.busy |= {server}
+        self._votes = self.votes
         self.alike = self._alike_form = None
 
     def is_dead(self, quorums: QuorumSystem) -> bool:

@@ -205,11 +205,14 @@ class Session:
         """The operation has ended: each call that is still waited for gets its part of the outcome."""
         calls = invocation.calls
         if isinstance(outcome, Answered):
+            again = []
             for pending, answer in zip(calls, outcome.answers, strict=True):
-                if pending.is_open and answer != NOT_RUN:
+                if answer == NOT_RUN:
+                    again.append(pending)
+                elif pending.is_open:
                     self._finished.append(Finished(pending.ticket, Answered((answer,))))
-            if NOT_RUN in outcome.answers:
-                self._put_back([each for each, answer in zip(calls, outcome.answers, strict=True) if answer == NOT_RUN])
+            if again:
+                self._put_back(again)
         elif isinstance(outcome, Refused) and len(calls) > 1:
             # One of them may be at fault, the others are not: each tries again by itself.
             self._put_back(calls)
@@ -262,7 +265,7 @@ class Session:
     def _flush(self) -> ClientActions:
         alarms, running, waiting = self._alarms, self._running, self._waiting
         # What is over needs no alarm: a timer for each call that came back in time would cost as much as the call.
-        while alarms and alarms[0][1] not in running and alarms[0][1] not in waiting:
+        while alarms and (ticket := alarms[0][1]) not in running and ticket not in waiting:
             heappop(alarms)
         self._wake_at_ns = alarms[0][0] if alarms else None
         actions = ClientActions(tuple(self._send), tuple(self._finished), self._wake_at_ns)

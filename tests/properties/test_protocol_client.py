@@ -198,9 +198,10 @@ def script_of(random: Random) -> list[tuple[Any, ...]]:
     return script
 
 
-def take(round_: Round, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> None:
+def take(round_: Round, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> bool:
     """Without the shortcut."""
     round_.votes[server], round_.tails[server] = vote, tail
+    return False
 
 
 @pytest.mark.patches_internals

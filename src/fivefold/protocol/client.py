@@ -73,10 +73,13 @@ class Invocation:
         first = calls[0]
         self.calls = calls
         self.ticket = first.ticket
-        self.operation = combined(calls)
+        self.operation = first.operation
         self.objects = first.objects
         self.is_query = first.is_query
-        self.deadline_ns = first.deadline_ns if len(calls) == 1 else min([pending.deadline_ns for pending in calls])
+        self.deadline_ns = first.deadline_ns
+        if len(calls) > 1:
+            self.operation = combined(calls)
+            self.deadline_ns = min([pending.deadline_ns for pending in calls])
         self._driver = driver
         self._target = first.objects[0]
         if first.is_fixed:  # a resolve: it goes on from where the lost call was
@@ -108,7 +111,10 @@ class Invocation:
                 servers = [*servers, trial]
         round_.sent = dict.fromkeys(servers, 1)
         self._driver.ask(self, round_, servers)
-        self._sleep(now_ns + knowledge.patience_ns)
+        patience_ns = 4 * knowledge.round_trip_ns
+        if patience_ns < limits.PROBE_AFTER_NS:
+            patience_ns = limits.PROBE_AFTER_NS
+        self.wake_at_ns = min(now_ns + patience_ns, now_ns + limits.PROBE_AFTER_NS_MAX, self.deadline_ns)
         return round_
 
     def _send_again(self, round_: Round, servers: Sequence[int]) -> None:
@@ -122,18 +128,23 @@ class Invocation:
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
-    def receive(self, now_ns: int, server: int, round_: Round, vote_bytes: bytes, tail: bytes) -> None:
-        """A reply to a round of this invocation; ``PeerViolation`` if its vote cannot be read."""
+    def receive(self, now_ns: int, server: int, round_: Round, vote_bytes: bytes, tail: bytes) -> bool:
+        """A reply to a round of this invocation; False if there was nothing to decide.
+
+        Raises:
+            PeerViolation: its vote cannot be read.
+        """
         if round_ is not self._round or server in round_.tails or server not in round_.sent:
-            return  # a liar may answer what it was never asked: numbers can be guessed
+            return False  # a liar may answer what it was never asked: numbers can be guessed
         vote = round_.read.get(vote_bytes)
         if vote is None:
             vote = round_.read[vote_bytes] = self._read(round_, vote_bytes)
         if vote.status == BUSY:
             round_.set_busy(server)
-        else:
-            round_.take(server, vote, vote_bytes, tail)
+        elif round_.take(server, vote, vote_bytes, tail) and self._driver.knowledge.quorums.q > 1:
+            return False
         self.evaluate(now_ns)
+        return True
 
     def _read(self, round_: Round, vote_bytes: bytes) -> Vote:
         """Decode a vote and every history in it; PeerViolation if it does not answer the round's request."""
@@ -329,11 +340,11 @@ class Invocation:
         if knowledge.slow:
             for server in round_.votes:
                 knowledge.slow.pop(server, None)
-        alike = round_.alike
-        for vote in round_.read.values():
+        alike, is_taken = round_.alike, False
+        if alike is not None and alike.status in (SUCCESS, FAIL):
+            is_taken = knowledge.absorb_alike(round_.objects, alike, round_.tails, round_.tail_bytes)
+        for vote in () if is_taken else round_.read.values():
             if vote.status in (SUCCESS, FAIL):
-                if vote is alike and knowledge.absorb_alike(round_.objects, vote, round_.tails):
-                    break
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
                 believed = knowledge.absorb(round_.objects, vote, tails)
                 if len(believed) == len(round_.votes) >= knowledge.quorums.q:

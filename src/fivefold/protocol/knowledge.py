@@ -12,7 +12,7 @@ from itertools import compress
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
 from fivefold.protocol.history import decode_history, make_histories, time_of
-from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, PROBE_AFTER_NS, PROBE_AFTER_NS_MAX, STRIKES_MAX
+from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
@@ -111,13 +111,6 @@ class Knowledge:
             self._known.move_to_end(object_id)
         return known
 
-    @property
-    def patience_ns(self) -> int:
-        """How long a round waits before it asks further servers."""
-        if (patience_ns := 4 * self.round_trip_ns) < PROBE_AFTER_NS:
-            return PROBE_AFTER_NS
-        return min(patience_ns, PROBE_AFTER_NS_MAX)
-
     def is_known(self, object_id: ObjectId) -> bool:
         """Whether any server ever told this client about the object."""
         return object_id in self._known
@@ -149,18 +142,20 @@ class Knowledge:
                 self._note_cull(culled, server)
         return list(tails)
 
-    def absorb_alike(self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes]) -> bool:
+    def absorb_alike(
+        self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes], tail_bytes: int
+    ) -> bool:
         """Take over what exactly q servers show alike, as ``absorb`` and ``remember_fit`` would.
 
         Returns:
             False, and nothing is taken over, unless it is the good case: one history for each object, authenticators of
-            the right length (``tails`` have all the same one), and nothing that speaks against anybody.
+            the right length (``tail_bytes`` is that of all), and nothing that speaks against anybody.
         """
         n, histories = self.quorums.n, vote.histories
         size = MAC_BYTES * n
         if len(tails) != self.quorums.q or self._is_anybody_doubted or vote.culled or INITIAL_HISTORY in histories:
             return False
-        if len(next(iter(tails.values()))) != size * len(histories):
+        if tail_bytes != size * len(histories):
             return False
         holders = bytes(map(tails.__contains__, range(n)))
         if len(histories) == 1:
@@ -176,7 +171,7 @@ class Knowledge:
 
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
         """All servers of the last round, at least q, cast one vote: condition the next operation on just that."""
-        chosen = [server for server in servers if not self._is_doubted(server)] if self._has_doubts() else servers
+        chosen = [server for server in servers if not self._is_doubted(server)] if self._is_anybody_doubted else servers
         if len(chosen) < self.quorums.q:
             return
         holders = bytearray(self.quorums.n)
@@ -250,7 +245,7 @@ class Knowledge:
         Whoever is asked must be believed, or a repair that every server confirms seems never to succeed: one lying
         report of culls would have the client leave out a server it asks and count the old history of one it does not.
         """
-        if not self._has_doubts():
+        if not self._is_anybody_doubted:
             return set()
         servers = range(self.quorums.n)
         doubtful = {server for server in servers if self.is_excluded(server)}
@@ -281,12 +276,9 @@ class Knowledge:
         """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
         known = self._known.get(object_id)
         preference = self.quorums.preference(object_id) if known is None else known.preference
-        if not (self.down or self.slow or self._has_doubts()):
+        if not (self.down or self.slow or self._is_anybody_doubted):
             return list(preference)
         return sorted(preference, key=self.rank)
-
-    def _has_doubts(self) -> bool:
-        return self._is_anybody_doubted
 
     def strike(self, server: int, kind: str) -> None:
         """Count something that an honest server does not do, or does only by bad luck."""

@@ -43,7 +43,8 @@ class Round:
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
         busy: servers that answered BUSY, which is no answer.
-        alike: the vote of all replies, if they differ in nothing but their authenticators, which have one length.
+        alike: the vote of all replies, if they differ in nothing but their authenticators ...
+        tail_bytes: ... which have one length then.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
     """
@@ -51,6 +52,7 @@ class Round:
     # How every round starts; most end before any of these has changed.
     conditioned_time = 0
     resent_ns = 0
+    tail_bytes = 0
     busy: frozenset[int] = frozenset()
     alike: Vote | None = None
     _alike_form: _AlikeForm | None = None
@@ -75,16 +77,18 @@ class Round:
             self._votes = dict.fromkeys(self.tails, self.alike)
         return self._votes
 
-    def take(self, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> None:
-        """Note a server's vote, which is not BUSY."""
+    def take(self, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> bool:
+        """Note a server's vote, which is not BUSY; whether it is the first, so that others may be like it."""
         if not self.tails and len(self.read) == 1:
             start = REPLY_KEY_BYTES + 4 + len(vote_bytes)
             self.alike = vote
+            self.tail_bytes = len(tail)
             self._alike_form = (len(vote_bytes).to_bytes(4, "big") + vote_bytes, start, start + len(tail))
         else:
             self.votes[server] = vote
             self.alike = self._alike_form = None
         self.tails[server] = tail
+        return self.alike is not None
 
     def take_alike(self, server: int, frame: bytes) -> int:
         """Note a reply if it is like all before it, but for its authenticators; how many there are then.

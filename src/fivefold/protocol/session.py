@@ -96,25 +96,25 @@ class Session:
             if found is None:
                 self._receive_late(server, frame)
                 continue
-            invocation, round_ = found
-            alike = round_.take_alike(server, frame)
-            if not alike:
-                self._receive(now_ns, server, frame, invocation, round_)
-            elif alike >= q:
-                invocation.evaluate(now_ns)
-            else:
+            alike = found[1].take_alike(server, frame)
+            if alike and alike < q:
                 continue
-            self._after(now_ns, invocation)
+            if alike:
+                found[0].evaluate(now_ns)
+            elif not self._receive(now_ns, server, frame, found):
+                continue
+            self._after(now_ns, found[0])
             has_changed = True
         return self._flush() if has_changed else ClientActions((), (), self._wake_at_ns)
 
-    def _receive(self, now_ns: int, server: int, frame: bytes, invocation: Invocation, round_: Round) -> None:
-        """A reply that its round has to look at."""
+    def _receive(self, now_ns: int, server: int, frame: bytes, found: tuple[Invocation, Round]) -> bool:
+        """A reply that its round has to look at; whether the invocation may have done something about it."""
         try:
             _, vote, tail = split(frame, REPLY)
-            invocation.receive(now_ns, server, round_, vote, tail)
+            return found[0].receive(now_ns, server, found[1], vote, tail)
         except PeerViolation:
             self.knowledge.strike(server, "malformed")
+            return False
 
     def _receive_late(self, server: int, frame: bytes) -> None:
         """A reply that nobody waits for any more; or something else."""
@@ -231,7 +231,8 @@ class Session:
         invocation = Invocation(self, calls)
         self._running[invocation.ticket] = invocation
         invocation.send_operation(now_ns)
-        self._after(now_ns, invocation)
+        invocation.alarm_ns = invocation.wake_at_ns
+        heappush(self._alarms, (invocation.wake_at_ns, invocation.ticket))
 
     def _after(self, now_ns: int, invocation: Invocation) -> None:
         """After any step of a call: set its alarm anew, or let those go on that waited for it."""

@@ -28,8 +28,8 @@ class Purpose(Enum):
     REFRESH = "refresh"
 
 
-_AlikeForm = tuple[bytes, int, int]
-"""A vote's bytes in a frame with their length before them, where they end there, and the length of the frame."""
+AlikeForm = tuple[bytes, int, int]
+"""What stands in a frame behind its key, the vote's length and bytes; where they end; the length of the frame."""
 
 
 class Round:
@@ -44,7 +44,8 @@ class Round:
         sent: how many frames of the round went to each server.
         busy: servers that answered BUSY, which is no answer.
         alike: the vote of all replies, if they differ in nothing but their authenticators ...
-        tail_bytes: ... which have one length then.
+        alike_form: how to tell that another reply is like these, and where its authenticators begin.
+        tail_bytes: the length of their authenticators.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
     """
@@ -55,7 +56,7 @@ class Round:
     tail_bytes = 0
     busy: frozenset[int] = frozenset()
     alike: Vote | None = None
-    _alike_form: _AlikeForm | None = None
+    alike_form: AlikeForm | None = None
 
     def __init__(self, now_ns: int, purpose: Purpose, request: Request, authenticators: list[bytes]) -> None:
         """Encode the request once for all servers."""
@@ -83,38 +84,20 @@ class Round:
             start = REPLY_KEY_BYTES + 4 + len(vote_bytes)
             self.alike = vote
             self.tail_bytes = len(tail)
-            self._alike_form = (len(vote_bytes).to_bytes(4, "big") + vote_bytes, start, start + len(tail))
+            # As long as all replies are alike, nobody is busy and nobody has declined alone: until there are q of them
+            # there is nothing to decide, and Session.receive counts the others by comparing bytes.
+            self.alike_form = (len(vote_bytes).to_bytes(4, "big") + vote_bytes, start, start + len(tail))
         else:
             self.votes[server] = vote
-            self.alike = self._alike_form = None
+            self.alike = self.alike_form = None
         self.tails[server] = tail
         return self.alike is not None
-
-    def take_alike(self, server: int, frame: bytes) -> int:
-        """Note a reply if it is like all before it, but for its authenticators; how many there are then.
-
-        0, and nothing is noted, if somebody has to look at it. As long as all are alike nobody is busy and nobody has
-        declined alone: until a quorum has replied there is nothing to decide.
-        """
-        if self._alike_form is None:
-            return 0
-        vote_bytes, start, frame_bytes = self._alike_form
-        tails = self.tails
-        if (
-            len(frame) != frame_bytes
-            or server in tails
-            or server not in self.sent
-            or not frame.startswith(vote_bytes, REPLY_KEY_BYTES)
-        ):
-            return 0
-        tails[server] = frame[start:]
-        return len(tails)
 
     def set_busy(self, server: int) -> None:
         """Note that a server answered BUSY."""
         self.busy |= {server}
         self._votes = self.votes
-        self.alike = self._alike_form = None
+        self.alike = self.alike_form = None
 
     def is_dead(self, quorums: QuorumSystem) -> bool:
         """Whether an update attempt can certainly never be shown by r servers (see the docstring of client.py)."""

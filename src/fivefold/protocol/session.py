@@ -96,14 +96,22 @@ class Session:
             if found is None:
                 self._receive_late(server, frame)
                 continue
-            alike = found[1].take_alike(server, frame)
-            if alike and alike < q:
-                continue
-            if alike:
-                found[0].evaluate(now_ns)
+            invocation, round_ = found
+            tails = round_.tails
+            if (
+                (form := round_.alike_form) is not None
+                and len(frame) == form[2]
+                and frame.startswith(form[0], REPLY_KEY_BYTES)
+                and server not in tails
+                and server in round_.sent
+            ):
+                tails[server] = frame[form[1] :]
+                if len(tails) < q:
+                    continue
+                invocation.evaluate(now_ns)
             elif not self._receive(now_ns, server, frame, found):
                 continue
-            self._after(now_ns, found[0])
+            self._after(now_ns, invocation)
             has_changed = True
         return self._flush() if has_changed else ClientActions((), (), self._wake_at_ns)
 

@@ -60,16 +60,38 @@ def start(objects):
     return session.call(0, operation, is_query=False, deadline_ns=10**12)[1]
 
 
+def finish(name, frames):
+    for server, frame in frames:
+        for finished in session.receive(0, server, frame).finished:
+            registry.decode_answer((name,), "increment", finished.outcome.answers[0])
+
+
 def update(name):
-    actions = timed("client", start, (name,))
-    asks, finished = list(actions.send), list(actions.finished)
-    while not finished:
-        ask = asks.pop(0)
-        for reply in timed("server", serve, servers[ask.server], ask.frame):
-            actions = timed("client", session.receive, 0, ask.server, reply.frame)
-            finished += actions.finished
-            asks += actions.send
-    timed("client", registry.decode_answer, (name,), "increment", finished[0].outcome.answers[0])
+    # A quorum's replies are all taken at once: asking for the time costs as much as taking one.
+    frames = []
+    for ask in timed("client", start, (name,)).send:
+        frames += [(ask.server, reply.frame) for reply in timed("server", serve, servers[ask.server], ask.frame)]
+    timed("client", finish, name, frames)
+
+
+def calls_of_client():
+    # How many functions in Python it calls for one update.
+    count = 0
+
+    def see(frame, event, argument):
+        nonlocal count
+        count += event == "call"
+
+    frames = []
+    sys.setprofile(see)
+    actions = start((names[0],))
+    sys.setprofile(None)
+    for ask in actions.send:
+        frames += [(ask.server, reply.frame) for reply in serve(servers[ask.server], ask.frame)]
+    sys.setprofile(see)
+    finish(names[0], frames)
+    sys.setprofile(None)
+    return count
 
 
 names = [ObjectId(f"Counter/{number}") for number in range(64)]
@@ -79,7 +101,8 @@ spent.update(server=0.0, client=0.0)
 for number in range(operations):
     update(names[number % 64])
 scale = 1e6 / operations
-print(json.dumps([is_compiled(), spent["server"] * scale / quorums.q, spent["client"] * scale]))
+client_us = spent["client"] * scale
+print(json.dumps([is_compiled(), spent["server"] * scale / quorums.q, client_us, calls_of_client()]))
 """
 
 
@@ -91,13 +114,13 @@ def build(target: Path, *, is_compiled: bool) -> Path:
     return target
 
 
-def cost(installed: Path, f: int, operations: int) -> tuple[bool, float, float]:
-    """Whether it is compiled, and microseconds of server and client for an operation."""
+def cost(installed: Path, f: int, operations: int) -> tuple[bool, float, float, int]:
+    """Whether it is compiled, microseconds of server and client for an operation, and calls of Python by the client."""
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     command = [sys.executable, "-c", MACHINES, str(f), str(operations)]
     done = subprocess.run(command, env=environment, cwd=installed, capture_output=True, text=True, check=True)
-    is_compiled, server_us, client_us = json.loads(done.stdout)
-    return is_compiled, server_us, client_us
+    is_compiled, server_us, client_us, client_calls = json.loads(done.stdout)
+    return is_compiled, server_us, client_us, client_calls
 
 
 def main() -> None:
@@ -109,14 +132,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fivefold-compiled-") as scratch:
         variants = {name: build(Path(scratch, name), is_compiled=name == "compiled") for name in ("pure", "compiled")}
         for f in (1, 5):
-            runs: dict[str, list[tuple[bool, float, float]]] = {name: [] for name in variants}
+            runs: dict[str, list[tuple[bool, float, float, int]]] = {name: [] for name in variants}
             for _ in range(chosen.runs):
                 for name, installed in variants.items():
                     runs[name].append(cost(installed, f, chosen.operations))
-            assert all(is_compiled == (name == "compiled") for name, each in runs.items() for is_compiled, _, _ in each)
+            assert all(run[0] == (name == "compiled") for name, each in runs.items() for run in each)
             for at, part in ((1, "server"), (2, "client")):
                 pure, compiled = (statistics.median(float(run[at]) for run in runs[name]) for name in variants)
                 print(f"f={f} {part}: pure {pure:.1f} µs, compiled {compiled:.1f} µs, ratio {compiled / pure:.2f}")
+            print(f"f={f} client: {runs['pure'][0][3]} calls of Python functions for an update")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from fivefold.api.blocking import LoopThread
 class Nobody:
     """Runs no calls."""
 
-    def invoke(self, remotes, method, args, kwargs):
+    def invoke(self, objects, method, args, kwargs, deadline_s):
         raise AssertionError(method)
 
 

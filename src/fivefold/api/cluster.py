@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -102,21 +102,23 @@ class Cluster:
         """
         method = self.registry.function(function)
         remotes, values = split_arguments(method.title, method.signature, args, kwargs)
-        return await self._invoke(remotes, method.name, (), values)  # type: ignore[no-any-return]
-
-    def invoke(
-        self, remotes: tuple[Remote[Any], ...], method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Coroutine[Any, Any, Any]:
-        """Run a method of a remote object; proxies call this."""
-        return self._invoke(remotes, method, args, kwargs)
-
-    async def _invoke(
-        self, remotes: tuple[Remote[Any], ...], method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:  # noqa: ANN401
         objects = tuple([id_of(remote) for remote in remotes])
         if len(set(objects)) != len(objects):
-            raise InvalidArguments(f"{method} got the same object twice: each parameter needs another object")
-        arguments = self.registry.encode_arguments(objects, method, args, kwargs)
+            raise InvalidArguments(f"{method.name} got the same object twice: each parameter needs another object")
+        deadline_s = next((d for d in map(deadline_of, remotes) if d is not None), None)
+        return await self.invoke(objects, method.name, (), values, deadline_s)  # type: ignore[no-any-return]
+
+    async def invoke(
+        self,
+        objects: tuple[ObjectId, ...],
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        deadline_s: float | None,
+    ) -> Any:  # noqa: ANN401
+        """Run a method of a remote object; proxies call this."""
+        found = self.registry.find(objects, method)
+        arguments = found.encode_arguments(args, kwargs)
         if self._may_call is not None:
             for name in objects:
                 if not self._may_call(name, method):
@@ -124,23 +126,23 @@ class Cluster:
                         f"your access rules do not cover {method!r} of {name!r}: ask for a rule (fivefold client add), "
                         "or connect again with the cluster file that has it"
                     )
-        is_query = not self.registry.is_update(objects, method)
-        call = Call(os.urandom(16), 0, method, arguments)
-        deadline_s = next((d for d in map(deadline_of, remotes) if d is not None), self._deadline_s)
-        return await self._run(Operation(objects, (call,)), is_query=is_query, deadline_s=deadline_s)
-
-    async def _run(self, operation: Operation, *, is_query: bool, deadline_s: float) -> Any:  # noqa: ANN401
-        call = operation.calls[0]
+        operation = Operation(objects, (Call(os.urandom(16), 0, method, arguments),))
+        patience_s = self._deadline_s if deadline_s is None else deadline_s
         try:
-            outcome = await self._node.call(operation, is_query=is_query, deadline_s=deadline_s)
+            future = self._node.call(operation, is_query=not found.is_update, deadline_s=patience_s)
         except QueueFull:
             raise Unavailable("too many calls of this client wait already: await some before starting more") from None
+        try:
+            outcome = await future
+        except asyncio.CancelledError:
+            self._node.give_up(future)
+            raise
 
         def resolve(since: int) -> Awaitable[Any]:
-            return self._resolve(operation, since, deadline_s)
+            return self._resolve(operation, since, patience_s)
 
         try:
-            return answer_of(self.registry, operation.objects, call.method, outcome, resolve)
+            return answer_of(self.registry, objects, method, outcome, resolve)
         except Unavailable as error:
             reasons = failures_text(self._node.failures)
             raise Unavailable(f"{error} ({reasons})" if reasons else str(error)) from None
@@ -150,7 +152,12 @@ class Cluster:
         call = lost.calls[0]
         cancel = Call(os.urandom(16), since, CANCEL, call.id)
         operation = Operation(lost.objects, (cancel,))
-        outcome = await self._node.call(operation, is_query=False, deadline_s=deadline_s, is_fixed=True)
+        future = self._node.call(operation, is_query=False, deadline_s=deadline_s, is_fixed=True)
+        try:
+            outcome = await future
+        except asyncio.CancelledError:
+            self._node.give_up(future)
+            raise
 
         def again(_: int) -> Awaitable[Any]:
             return self._resolve(lost, since, deadline_s)

@@ -14,7 +14,7 @@ from fivefold.errors import (
     Unavailable,
 )
 from fivefold.objects import Registry
-from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, ObjectId
+from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE, ObjectId
 from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
 
 
@@ -69,6 +69,8 @@ def answer_of(
 
 def _decode(registry: Registry, objects: tuple[ObjectId, ...], method: str, answer: bytes) -> Any:  # noqa: ANN401
     tag = answer[:1]
+    if tag == VALUE:
+        return registry.decode_answer(objects, method, answer)
     if tag == CANCELLED:
         return NOT_APPLIED
     if tag == FORGOTTEN:

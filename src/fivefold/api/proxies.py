@@ -21,9 +21,14 @@ class Invoker(Protocol):
     """Whoever runs calls for proxies."""
 
     def invoke(
-        self, remotes: tuple[Remote[Any], ...], method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        objects: tuple[ObjectId, ...],
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        deadline_s: float | None,
     ) -> Coroutine[Any, Any, Any]:
-        """Check the arguments, run the call, give back its answer."""
+        """Check the arguments, run the call within the deadline (None for the usual one), give back its answer."""
         ...
 
 
@@ -34,7 +39,7 @@ class Remote(Generic[T]):
     with the plugin ``fivefold.mypy_plugin``; ``await remote.do(Counter.increment, by=2)`` is typed for every checker.
     """
 
-    __slots__ = ("_cls", "_deadline_s", "_invoker", "_key")
+    __slots__ = ("__dict__", "_cls", "_deadline_s", "_invoker", "_key", "_objects")
 
     def __init__(self, invoker: Invoker, cls: type[T], key: str, deadline_s: float | None = None) -> None:
         """Made by ``Cluster.object``.
@@ -47,6 +52,7 @@ class Remote(Generic[T]):
         self._cls = cls
         self._key = key
         self._deadline_s = deadline_s
+        self._objects = (ObjectId(f"{cls.__name__}/{key}"),)
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         """A method of the class, to be called on the servers.
@@ -60,19 +66,22 @@ class Remote(Generic[T]):
             methods = ", ".join(methods_of(self)) or "none"
             raise UnknownMethod(f"{self._cls.__name__} has no query or update {name}: it has {methods}")
 
+        invoke, objects, deadline_s = self._invoker.invoke, self._objects, self._deadline_s
+
         def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:  # noqa: ANN401 (any method of any class)
-            return self._invoker.invoke((self,), name, args, kwargs)
+            return invoke(objects, name, args, kwargs, deadline_s)
 
         call.__name__ = name
+        self.__dict__[name] = call  # from now on Python finds it without asking here
         return call
 
     def __dir__(self) -> list[str]:
         """The queries and updates, too."""
-        return [*super().__dir__(), *methods_of(self)]
+        return [*{*super().__dir__(), *methods_of(self)}]
 
     def do(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Run a method given as ``Counter.increment``, with its own types."""
-        return self._invoker.invoke((self,), method.__name__, args, kwargs)
+        return self._invoker.invoke(self._objects, method.__name__, args, kwargs, self._deadline_s)
 
     def with_deadline(self, seconds: float) -> Remote[T]:
         """The same object, each of whose calls may take this long."""
@@ -99,7 +108,8 @@ def methods_of(remote: Remote[Any]) -> list[str]:
 
 def id_of(remote: Remote[Any]) -> ObjectId:
     """The id of the replicated object."""
-    return ObjectId(f"{remote._cls.__name__}/{remote._key}")
+    name: ObjectId = remote._objects[0]
+    return name
 
 
 def deadline_of(remote: Remote[Any]) -> float | None:

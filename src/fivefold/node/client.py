@@ -80,6 +80,15 @@ class ClientNode:
             await self._changed.wait()
 
     def _link(self, server: int) -> Link:
+        session, clock = self.session, self._clock
+
+        def hear(frames: list[bytes]) -> None:
+            for frame in frames:
+                if frame[0] == STATUS_REPLY:
+                    frames = self._without_status(server, frames)
+                    break
+            self._perform(session.receive(clock(), server, *frames))
+
         def up() -> None:
             self._perform(self.session.connected(self._clock(), server))
             self._changed.set()
@@ -87,9 +96,7 @@ class ClientNode:
         def down() -> None:
             self._perform(self.session.disconnected(self._clock(), server))
 
-        return self._transport.link(
-            server, on_frames=lambda frames: self._on_frames(server, frames), on_up=up, on_down=down
-        )
+        return self._transport.link(server, on_frames=hear, on_up=up, on_down=down)
 
     async def close(self) -> None:
         """Give up what is under way and disconnect."""
@@ -111,8 +118,12 @@ class ClientNode:
 
     # --- calls ------------------------------------------------------------------------------------------------
 
-    async def call(self, operation: Operation, *, is_query: bool, deadline_s: float, is_fixed: bool = False) -> Outcome:
-        """Run one operation; its outcome comes by the deadline at the latest.
+    def call(
+        self, operation: Operation, *, is_query: bool, deadline_s: float, is_fixed: bool = False
+    ) -> asyncio.Future[Outcome]:
+        """Start one operation; its outcome comes by the deadline at the latest.
+
+        Whoever does not wait for it any more, because a task was cancelled, is to say so with ``give_up``.
 
         Raises:
             QueueFull: too many calls wait already.
@@ -125,12 +136,15 @@ class ClientNode:
         )
         self._futures[ticket] = future
         self._perform(actions)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._futures.pop(ticket, None)
-            self._perform(self.session.abandon(self._clock(), ticket))
-            raise
+        return future
+
+    def give_up(self, future: asyncio.Future[Outcome]) -> None:
+        """End a call whose outcome nobody waits for any more as if its deadline had come."""
+        for ticket, each in self._futures.items():
+            if each is future:
+                del self._futures[ticket]
+                self._perform(self.session.abandon(self._clock(), ticket))
+                return
 
     async def status(self, server: int, timeout_s: float) -> ServerStatus | None:
         """What a server says about itself; None if it does not answer in time."""
@@ -150,14 +164,12 @@ class ClientNode:
 
     # --- driving the session ----------------------------------------------------------------------------------
 
-    def _on_frames(self, server: int, frames: list[bytes]) -> None:
-        replies = [frame for frame in frames if frame[0] != STATUS_REPLY]
-        if len(replies) < len(frames):
-            for frame in frames:
-                if frame[0] == STATUS_REPLY:
-                    self._on_status(server, frame)
-        if replies:
-            self._perform(self.session.receive(self._clock(), server, *replies))
+    def _without_status(self, server: int, frames: list[bytes]) -> list[bytes]:
+        """The replies among the frames; the others are taken care of."""
+        for frame in frames:
+            if frame[0] == STATUS_REPLY:
+                self._on_status(server, frame)
+        return [frame for frame in frames if frame[0] != STATUS_REPLY]
 
     def _on_status(self, server: int, frame: bytes) -> None:
         try:
@@ -170,19 +182,19 @@ class ClientNode:
             future.set_result(status)
 
     def _perform(self, actions: ClientActions) -> None:
+        links = self._links
         for ask in actions.send:
-            self._links[ask.server].send(ask.frame)
+            links[ask.server].send(ask.frame)
         for finished in actions.finished:
             future = self._futures.pop(finished.ticket, None)
             if future is not None and not future.done():
                 future.set_result(finished.outcome)
-        if actions.wake_at_ns is not None:
-            self._wake_at(actions.wake_at_ns)
+        at_ns = actions.wake_at_ns
+        if at_ns is not None and (self._timer is None or at_ns < self._timer_ns):
+            self._wake_at(at_ns)
 
     def _wake_at(self, at_ns: int) -> None:
         if self._timer is not None:
-            if self._timer_ns <= at_ns:
-                return
             self._timer.cancel()
         self._timer_ns = at_ns
         assert self._loop is not None, "a session has alarms only after a call"

@@ -28,6 +28,7 @@ _READABLE: Final = (
     (re.compile(r"\bNoneType\b"), "None"),
     (re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])"), ""),
 )
+_NO_ARGUMENTS: Final = _encode_map({})
 _SCALARS: Final = (type(None), bool, int, float, str, bytes)
 
 
@@ -212,6 +213,8 @@ class Method:
             InvalidArguments: wrong number, names or types.
             TooLarge: over ARGUMENTS_BYTES_MAX.
         """
+        if not (args or kwargs or self._required):
+            return _NO_ARGUMENTS
         if len(args) > len(self._order):
             raise InvalidArguments(f"{self.title}: got {len(args)} arguments by position: it takes {self.shown}")
         given = dict(zip(self._order, args, strict=False))

@@ -102,6 +102,8 @@ class Registry:
             ConfigurationError: two different things of one name, something that cannot be registered, or a type or
                 function that cannot be replicated.
         """
+        if all(map(self._has, things)):
+            return
         self._found.clear()
         for thing in things:
             if isinstance(thing, ModuleType):
@@ -135,6 +137,11 @@ class Registry:
     def functions(self) -> Mapping[str, Method]:
         """Registered functions over several objects by dotted name."""
         return MappingProxyType(self._functions)
+
+    def _has(self, thing: object) -> bool:
+        """Whether a type is registered already: programs name it again for each of its objects."""
+        known = self._types.get(thing.__name__) if isinstance(thing, type) else None
+        return known is not None and known.cls is thing
 
     def _register_one(self, thing: object) -> None:
         if isinstance(thing, type) and issubclass(thing, Object) and thing is not Object:

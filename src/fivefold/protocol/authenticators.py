@@ -82,11 +82,11 @@ def expected_of(macs: bytes, holders: bytes) -> bytes:
     return b"".join(compress(_row_of(n).unpack_from(macs, n * MAC_BYTES), holders))
 
 
-def columns(authenticators: list[bytes], n: int) -> list[bytes]:
-    """Each server's MACs out of authenticators for all n of them: rows of MACs turned into columns."""
+def columns(authenticators: Sequence[bytes], n: int, head: bytes = b"") -> list[bytes]:
+    """Each server's MACs out of authenticators for all n of them, behind ``head``: rows of MACs turned into columns."""
     if not authenticators:
-        return [b""] * n
-    return list(map(b"".join, zip(*map(_row_of(n).unpack, authenticators), strict=True)))
+        return [head] * n
+    return list(map(b"".join, zip(repeat(head, n), *map(_row_of(n).unpack, authenticators), strict=True)))
 
 
 @cache

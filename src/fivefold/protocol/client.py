@@ -17,13 +17,14 @@ from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
-from fivefold.protocol.actions import Ask
 from fivefold.protocol.classify import next_to_repair, plan_operation, plan_repair, views_of
 from fivefold.protocol.driver import Driver
 from fivefold.protocol.history import decode_history, make_histories
-from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, decode_vote, encode, request_frame
-from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, Call, ObjectId, Operation
+from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, decode_vote, encode_operation
+from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, ObjectId
 from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
+from fivefold.protocol.pending import Pending
+from fivefold.protocol.queues import combined
 from fivefold.protocol.records import INITIAL_HISTORY, Request, Vote
 from fivefold.protocol.rounds import (
     Purpose,
@@ -45,93 +46,62 @@ class Invocation:
     """One operation from its start to its outcome.
 
     Attributes:
+        calls: the calls that travel together as the operation; the first one's ticket names it.
         wake_at_ns: when to call ``wake`` at the latest.
         alarm_ns: the last ``wake_at_ns`` that the session has noted.
         is_over: whether the outcome has been handed to the session.
     """
 
-    __slots__ = (
-        "_attempts",
-        "_backoffs",
-        "_driver",
-        "_evidence",
-        "_is_looking",
-        "_is_rested",
-        "_looks",
-        "_pause_until_ns",
-        "_repair_from_ns",
-        "_round",
-        "_since",
-        "_target",
-        "alarm_ns",
-        "deadline_ns",
-        "is_fixed",
-        "is_over",
-        "is_query",
-        "objects",
-        "operation",
-        "repairs",
-        "ticket",
-        "wake_at_ns",
-    )
+    # How every call starts; most end before any of these has changed.
+    wake_at_ns = 0
+    alarm_ns = 0
+    is_over = False
+    repairs = 0
+    _round: Round | None = None
+    _evidence: tuple[ObjectId, ...] = ()
+    _attempts = 0
+    _backoffs = 0
+    _pause_until_ns = 0
+    _repair_from_ns = 0
+    _is_looking = False
+    _looks = 0
+    _is_rested = False
+    _since: int | None = None
 
-    def __init__(
-        self,
-        driver: Driver,
-        ticket: int,
-        operation: Operation,
-        *,
-        is_query: bool,
-        deadline_ns: int,
-        is_fixed: bool = False,
-    ) -> None:
-        """Prepare; ``start`` sends the first request. A resolve is *fixed*: its ``since`` starts as the lost call's."""
-        self.is_fixed = is_fixed
-        self.ticket = ticket
-        self.operation = operation
-        self.is_query = is_query
-        self.deadline_ns = deadline_ns
-        self.objects = tuple(sorted(operation.objects))
-        self.wake_at_ns = deadline_ns
-        self.is_over = False
-        self.alarm_ns = 0
-        self.repairs = 0
+    def __init__(self, driver: Driver, calls: list[Pending]) -> None:
+        """Prepare; ``send_operation`` sends the first request."""
+        first = calls[0]
+        self.calls = calls
+        self.ticket = first.ticket
+        self.operation = first.operation
+        self.objects = first.objects
+        self.is_query = first.is_query
+        self.deadline_ns = first.deadline_ns
+        if len(calls) > 1:
+            self.operation = combined(calls)
+            self.deadline_ns = min([pending.deadline_ns for pending in calls])
         self._driver = driver
-        self._round: Round | None = None
-        self._evidence: tuple[ObjectId, ...] = ()
-        self._target = self.objects[0]
-        self._attempts = 0
-        self._backoffs = 0
-        self._pause_until_ns = 0
-        self._repair_from_ns = 0
-        self._is_looking = False
-        self._looks = 0
-        self._is_rested = False
-        self._since = operation.calls[0].since if is_fixed else None
+        self._target = first.objects[0]
+        if first.is_fixed:  # a resolve: it goes on from where the lost call was
+            self._since = self.operation.calls[0].since
 
     # --- rounds -----------------------------------------------------------------------------------------------
 
-    def start(self, now_ns: int) -> None:
+    def send_operation(self, now_ns: int) -> None:
         """Send the operation, conditioned on what is cached; the first time that is nothing, in one round even then."""
-        self._send_operation(now_ns)
-
-    def _send_operation(self, now_ns: int) -> None:
         knowledge = self._driver.knowledge
-        sets = tuple([knowledge.fitting(name) for name in self.objects])
+        sets, authenticators = knowledge.conditions(self.objects)
         since = self._since
         if since is None:
             since = 0 if self.is_query else knowledge.conditioned_time(sets[0])
-        operation = self.operation
-        if since:
-            calls = tuple([Call(call.id, since, call.method, call.arguments) for call in operation.calls])
-            operation = Operation(operation.objects, calls)
         self._attempts += 1
-        round_ = self._open(now_ns, Purpose.OPERATION, Request(self.objects[0], sets, encode(operation)))
+        request = Request(self.objects[0], sets, encode_operation(self.operation, since))
+        round_ = self._open(now_ns, Purpose.OPERATION, request, authenticators)
         round_.conditioned_time = since
 
-    def _open(self, now_ns: int, purpose: Purpose, request: Request) -> Round:
+    def _open(self, now_ns: int, purpose: Purpose, request: Request, authenticators: list[bytes]) -> Round:
         knowledge = self._driver.knowledge
-        round_ = self._round = Round(now_ns, purpose, request, knowledge.proofs(request.sets))
+        round_ = self._round = Round(now_ns, purpose, request, authenticators)
         order = knowledge.order(self.objects[0])
         servers = order[: knowledge.quorums.q]
         if knowledge.slow:
@@ -139,39 +109,42 @@ class Invocation:
             if trial is not None:
                 knowledge.slow[trial] = now_ns + limits.TRIAL_AFTER_NS
                 servers = [*servers, trial]
-        self._send(round_, servers)
-        patience = 4 * knowledge.round_trip_ns
-        self._sleep(now_ns + min(max(patience, limits.PROBE_AFTER_NS), limits.PROBE_AFTER_NS_MAX))
+        round_.sent = dict.fromkeys(servers, 1)
+        self._driver.ask(self, round_, servers)
+        patience_ns = 4 * knowledge.round_trip_ns
+        if patience_ns < limits.PROBE_AFTER_NS:
+            patience_ns = limits.PROBE_AFTER_NS
+        self.wake_at_ns = min(now_ns + patience_ns, now_ns + limits.PROBE_AFTER_NS_MAX, self.deadline_ns)
         return round_
 
-    def _send(self, round_: Round, servers: Sequence[int]) -> None:
-        """One frame to each server: the body is the same for all, the column of MACs is each one's own."""
-        number = self._driver.next_number(self, round_)
-        asks = []
+    def _send_again(self, round_: Round, servers: Sequence[int]) -> None:
         for server in servers:
             round_.sent[server] = round_.sent.get(server, 0) + 1
-            round_.busy.discard(server)
-            asks.append(Ask(server, request_frame(number, round_.body, round_.columns[server])))
-        self._driver.emit(asks)
+        round_.busy -= frozenset(servers)
+        self._driver.ask(self, round_, servers)
 
     def _sleep(self, until_ns: int) -> None:
-        self.wake_at_ns = min(until_ns, self.deadline_ns)
+        self.wake_at_ns = min(self.deadline_ns, until_ns)
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
-    def receive(self, now_ns: int, server: int, round_: Round, vote_bytes: bytes, tail: bytes) -> None:
-        """A reply to a round of this invocation; ``PeerViolation`` if its vote cannot be read."""
-        if round_ is not self._round or server in round_.votes or server not in round_.sent:
-            return  # a liar may answer what it was never asked: numbers can be guessed
+    def receive(self, now_ns: int, server: int, round_: Round, vote_bytes: bytes, tail: bytes) -> bool:
+        """A reply to a round of this invocation; False if there was nothing to decide.
+
+        Raises:
+            PeerViolation: its vote cannot be read.
+        """
+        if round_ is not self._round or server in round_.tails or server not in round_.sent:
+            return False  # a liar may answer what it was never asked: numbers can be guessed
         vote = round_.read.get(vote_bytes)
         if vote is None:
             vote = round_.read[vote_bytes] = self._read(round_, vote_bytes)
         if vote.status == BUSY:
-            round_.busy.add(server)
-        else:
-            round_.votes[server] = vote
-            round_.tails[server] = tail
-        self._evaluate(now_ns)
+            round_.set_busy(server)
+        elif round_.take(server, vote, vote_bytes, tail) and self._driver.knowledge.quorums.q > 1:
+            return False
+        self.evaluate(now_ns)
+        return True
 
     def _read(self, round_: Round, vote_bytes: bytes) -> Vote:
         """Decode a vote and every history in it; PeerViolation if it does not answer the round's request."""
@@ -195,7 +168,7 @@ class Invocation:
         if round_ is None or server not in round_.sent or server in round_.votes:
             return
         if round_.sent[server] <= limits.RECONNECTIONS_AT_ONCE:  # a connection may come and go all the time
-            self._send(round_, [server])
+            self._send_again(round_, [server])
 
     def disconnected(self, now_ns: int, server: int) -> None:
         """A connection was lost: do not wait for that server's reply."""
@@ -212,12 +185,12 @@ class Invocation:
             if now_ns >= self._pause_until_ns:
                 self._pause_until_ns = 0
                 self._is_rested = True
-                (self._send_operation if self._is_looking else self._act)(now_ns)
+                (self.send_operation if self._is_looking else self._act)(now_ns)
             return
         if (round_ := self._round) is None:
             return
         if len(round_.votes) >= self._driver.knowledge.quorums.q:
-            self._evaluate(now_ns, is_patient=False)
+            self.evaluate(now_ns, is_patient=False)
             return
         for server in round_.sent:
             if server not in round_.votes and server not in self._driver.knowledge.slow:
@@ -227,12 +200,12 @@ class Invocation:
     def _ask_further(self, now_ns: int, round_: Round) -> None:
         """Ask the servers not yet asked; if there are none, ask the silent ones again."""
         if unasked := [s for s in self._driver.knowledge.order(self.objects[0]) if s not in round_.sent]:
-            self._send(round_, unasked)
-        elif now_ns - round_.resent_ns >= limits.RESEND_AFTER_NS:
+            self._send_again(round_, unasked)
+        elif now_ns - (round_.resent_ns or round_.started_ns) >= limits.RESEND_AFTER_NS:
             # Frames are lost with their connection only. A second copy of one that is merely slow would cost the proof
             # that the attempt is dead (above), and with it the means to tell what became of the call.
             round_.resent_ns = now_ns
-            self._send(round_, [server for server in round_.sent if server not in round_.votes])
+            self._send_again(round_, [server for server in round_.sent if server not in round_.votes])
         waited = max(now_ns - round_.started_ns, limits.PROBE_AFTER_NS)
         self._sleep(now_ns + min(waited, limits.PROBE_AFTER_NS_MAX))
 
@@ -266,13 +239,17 @@ class Invocation:
 
     # --- counting a round -------------------------------------------------------------------------------------
 
-    def _evaluate(self, now_ns: int, *, is_patient: bool = True) -> None:
+    def evaluate(self, now_ns: int, *, is_patient: bool = True) -> None:
         """See whether the replies so far decide the round; once patience is over, with the replies there are."""
         round_ = self._round
         assert round_ is not None, "replies are counted while a round is open"
-        quorums = self._driver.knowledge.quorums
-        answered = len(round_.votes)
-        if answered < quorums.q and answered + len(round_.busy) < len(round_.sent) and len(round_.read) == 1:
+        quorums, answered, alike = self._driver.knowledge.quorums, len(round_.tails), round_.alike
+        if answered < quorums.q and len(round_.read) == 1 and answered + len(round_.busy) < len(round_.sent):
+            return
+        if alike is not None and alike.status == SUCCESS and round_.purpose is Purpose.OPERATION:
+            # Nobody disagrees: all that follows would come to the same.
+            self._close(now_ns, round_)
+            self._end(Answered(alike.answers))
             return
         reason = declined_reason(round_, quorums.b)
         if reason is not None and round_.purpose is Purpose.REFRESH and self._evidence:
@@ -283,7 +260,7 @@ class Invocation:
             return
         if reason is not None:
             # An earlier attempt may have been accepted before the rules changed: then the outcome is unknown.
-            is_certain = self._since is None or self.is_fixed
+            is_certain = self._since is None or self.calls[0].is_fixed
             self._end(Refused(reason) if is_certain else TimedOut(self._since, len(round_.votes)))
             return
         if answered < quorums.q:
@@ -363,7 +340,10 @@ class Invocation:
         if knowledge.slow:
             for server in round_.votes:
                 knowledge.slow.pop(server, None)
-        for vote in round_.read.values():
+        alike, is_taken = round_.alike, False
+        if alike is not None and alike.status in (SUCCESS, FAIL):
+            is_taken = knowledge.absorb_alike(round_.objects, alike, round_.tails, round_.tail_bytes)
+        for vote in () if is_taken else round_.read.values():
             if vote.status in (SUCCESS, FAIL):
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
                 believed = knowledge.absorb(round_.objects, vote, tails)
@@ -411,7 +391,7 @@ class Invocation:
             if has_failed and self._attempts > 1:
                 self._rest(now_ns, self._back_off(limits.RETRY_DOUBLINGS_MAX))
             else:
-                self._send_operation(now_ns)
+                self.send_operation(now_ns)
             return
         if target != self._target:
             self._target, self._evidence = target, ()
@@ -452,16 +432,17 @@ class Invocation:
 
     def _refresh(self, now_ns: int, *objects: ObjectId) -> None:
         """Ask for histories only: a repair conditioned on nothing is answered FAIL, with what the servers hold."""
-        nothing = [INITIAL_HISTORY] * self._driver.knowledge.quorums.n
+        knowledge = self._driver.knowledge
+        nothing = [INITIAL_HISTORY] * knowledge.quorums.n
         sets = tuple([make_histories(name, nothing) for name in sorted({self._target, *objects})])
-        self._open(now_ns, Purpose.REFRESH, Request(self._target, sets, b""))
+        self._open(now_ns, Purpose.REFRESH, Request(self._target, sets, b""), knowledge.authenticators(sets))
 
     def _repair(self, now_ns: int) -> None:
         """Send the repair that the known histories of the target and of the evidence call for."""
         knowledge = self._driver.knowledge
         sets = tuple([knowledge.trusted(name) for name in sorted({self._target, *self._evidence})])
         self.repairs += 1
-        self._open(now_ns, Purpose.REPAIR, Request(self._target, sets, b""))
+        self._open(now_ns, Purpose.REPAIR, Request(self._target, sets, b""), knowledge.authenticators(sets))
 
     def _back_off(self, doublings_max: int) -> int:
         """How long to pause: a random, exponentially growing multiple of the round trip."""

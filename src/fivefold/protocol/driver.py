@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from fivefold.protocol.actions import Ask
 from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.outcomes import Outcome, TimedOut
 from fivefold.protocol.rounds import Round
@@ -20,12 +20,8 @@ class Driver(Protocol):
     knowledge: Knowledge
     random: Random
 
-    def emit(self, asks: list[Ask]) -> None:
-        """Send frames."""
-        ...
-
-    def next_number(self, invocation: Invocation, round_: Round) -> int:
-        """A number for frames of the round; replies with it come back to the invocation."""
+    def ask(self, invocation: Invocation, round_: Round, servers: Sequence[int]) -> None:
+        """Send the round's request to servers, under a number of its own; replies come back to the invocation."""
         ...
 
     def close_round(self, round_: Round) -> None:

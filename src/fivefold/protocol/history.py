@@ -162,28 +162,31 @@ def _decode(object_id: ObjectId, data: bytes) -> ReplicaHistory:
         raise PeerViolation("history-not-canonical")
     previous: bytes = b""
     for entry in history:
-        _check_entry(object_id, entry)
-        if entry.candidate.timestamp <= previous:
+        timestamp = _check_candidate(object_id, entry.candidate)
+        if timestamp <= previous:
             raise PeerViolation("history-not-ordered")
-        previous = entry.candidate.timestamp
+        previous = timestamp
     return history
 
 
-def _check_entry(object_id: ObjectId, entry: Entry) -> None:
-    candidate = entry.candidate
-    timestamp = candidate.timestamp
+def _check_candidate(object_id: ObjectId, candidate: Candidate) -> LogicalTimestamp:
+    timestamp, parts = candidate.timestamp, candidate.parts
     if len(timestamp) != TIMESTAMP_BYTES or timestamp[8] > 1:
         raise PeerViolation("timestamp-malformed")
-    objects_max = REPAIR_OBJECTS_MAX if timestamp[8] else OPERATION_OBJECTS_MAX
-    if not 1 <= len(candidate.parts) <= objects_max:
-        raise PeerViolation("candidate-objects")
-    names = candidate.objects
-    if object_id not in names or any(left >= right for left, right in pairwise(names)):
-        raise PeerViolation("candidate-objects")
-    for part in candidate.parts:
-        for other in (part.conditioned_on, part.conditioned_on if part.base is None else part.base):
-            if len(other) != TIMESTAMP_BYTES or other[8] or (other >= timestamp and timestamp != INITIAL_TIMESTAMP):
-                raise PeerViolation("timestamp-malformed")
+    if len(parts) != 1 or parts[0].object_id != object_id:
+        names = candidate.objects
+        objects_max = REPAIR_OBJECTS_MAX if timestamp[8] else OPERATION_OBJECTS_MAX
+        if object_id not in names or len(names) > objects_max or any(left >= right for left, right in pairwise(names)):
+            raise PeerViolation("candidate-objects")
+    for part in parts:
+        other, base = part.conditioned_on, part.base
+        if len(other) != TIMESTAMP_BYTES or other[8] or (other >= timestamp and timestamp != INITIAL_TIMESTAMP):
+            raise PeerViolation("timestamp-malformed")
+        if base is None:
+            continue
+        if len(base) != TIMESTAMP_BYTES or base[8] or (base >= timestamp and timestamp != INITIAL_TIMESTAMP):
+            raise PeerViolation("timestamp-malformed")
+    return timestamp
 
 
 def history_digest(object_id: ObjectId, data: bytes) -> bytes:

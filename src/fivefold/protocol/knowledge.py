@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 
-from fivefold.protocol.authenticators import MAC_BYTES, columns
+from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
 from fivefold.protocol.history import decode_history, make_histories, time_of
 from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
@@ -22,23 +22,59 @@ from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Vote
 class Known:
     """The latest history and authenticator of every server for one object.
 
+    What a quorum showed alike is kept as it came. The next operation is conditioned on it, and what its quorum shows
+    mostly replaces it: so it is spread over the servers only if somebody asks.
+
     Attributes:
+        preference: all servers in the order in which to try them.
         fitted: the history set that the last round ended with, as long as nothing else was learnt.
     """
 
-    __slots__ = ("authenticators", "fitted", "histories")
+    __slots__ = ("_authenticators", "_histories", "_tails", "fitted", "preference")
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, preference: tuple[int, ...]) -> None:
         """All initial."""
-        self.histories = [INITIAL_HISTORY] * n
-        self.authenticators = [b""] * n
+        self.preference = preference
         self.fitted: ObjectHistories | None = None
+        self._tails: Mapping[int, bytes] = {}  # of the holders of ``fitted``, while not spread
+        self._histories = [INITIAL_HISTORY] * len(preference)
+        self._authenticators = [b""] * len(preference)
 
-    def forget(self, server: int) -> None:
-        """Treat the server's history as unknown."""
+    @property
+    def histories(self) -> list[bytes]:
+        """Each server's history."""
+        self._spread()
+        return self._histories
+
+    @property
+    def authenticators(self) -> list[bytes]:
+        """Each server's authenticator."""
+        self._spread()
+        return self._authenticators
+
+    def fit(self, fitted: ObjectHistories, tails: Mapping[int, bytes]) -> None:
+        """All holders of ``fitted`` have shown its history, with these authenticators."""
+        if self.fitted is not None and self.fitted.holders != fitted.holders:
+            self._spread()
+        self.fitted, self._tails = fitted, tails
+
+    def unfit(self) -> None:
+        """Something else is learnt."""
+        self._spread()
         self.fitted = None
-        self.histories[server] = INITIAL_HISTORY
-        self.authenticators[server] = b""
+
+    def rows(self, holders: bytes) -> list[bytes]:
+        """The holders' authenticators, in the order of the servers."""
+        if self._tails and self.fitted is not None and self.fitted.holders == holders:
+            return list(map(self._tails.__getitem__, sorted(self._tails)))
+        return list(compress(self.authenticators, holders))
+
+    def _spread(self) -> None:
+        if self._tails and self.fitted is not None:
+            for server, tail in self._tails.items():
+                self._histories[server] = self.fitted.histories[0]
+                self._authenticators[server] = tail
+            self._tails = {}
 
 
 class Knowledge:
@@ -68,7 +104,7 @@ class Knowledge:
         """What is known of an object; the objects used longest ago are forgotten beyond KNOWN_OBJECTS_MAX."""
         known = self._known.get(object_id)
         if known is None:
-            known = self._known[object_id] = Known(self.quorums.n)
+            known = self._known[object_id] = Known(self.quorums.preference(object_id))
             if len(self._known) > KNOWN_OBJECTS_MAX:
                 self._known.popitem(last=False)
         else:
@@ -94,7 +130,7 @@ class Knowledge:
         start = 0
         for object_id, history in zip(objects, vote.histories, strict=True):
             known = self.of(object_id)
-            known.fitted = None
+            known.unfit()
             histories, authenticators = known.histories, known.authenticators
             end = start + size if history else start
             for server, tail in tails.items():
@@ -106,9 +142,36 @@ class Knowledge:
                 self._note_cull(culled, server)
         return list(tails)
 
+    def absorb_alike(
+        self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes], tail_bytes: int
+    ) -> bool:
+        """Take over what exactly q servers show alike, as ``absorb`` and ``remember_fit`` would.
+
+        Returns:
+            False, and nothing is taken over, unless it is the good case: one history for each object, authenticators of
+            the right length (``tail_bytes`` is that of all), and nothing that speaks against anybody.
+        """
+        n, histories = self.quorums.n, vote.histories
+        size = MAC_BYTES * n
+        if len(tails) != self.quorums.q or self._is_anybody_doubted or vote.culled or INITIAL_HISTORY in histories:
+            return False
+        if tail_bytes != size * len(histories):
+            return False
+        holders = bytes(map(tails.__contains__, range(n)))
+        if len(histories) == 1:
+            # Used last when the round began: there is no need to move it to the end again.
+            known = self._known.get(objects[0]) or self.of(objects[0])
+            known.fit(ObjectHistories(objects[0], histories, holders), tails)
+            return True
+        for position, object_id in enumerate(objects):
+            part = slice(size * position, size * (position + 1))
+            parts = {server: tail[part] for server, tail in tails.items()}
+            self.of(object_id).fit(ObjectHistories(object_id, (histories[position],), holders), parts)
+        return True
+
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
         """All servers of the last round, at least q, cast one vote: condition the next operation on just that."""
-        chosen = [server for server in servers if not self._is_doubted(server)] if self._has_doubts() else servers
+        chosen = [server for server in servers if not self._is_doubted(server)] if self._is_anybody_doubted else servers
         if len(chosen) < self.quorums.q:
             return
         holders = bytearray(self.quorums.n)
@@ -116,7 +179,7 @@ class Knowledge:
             holders[server] = 1
         for object_id, history in zip(objects, vote.histories, strict=True):
             if history:
-                self.of(object_id).fitted = ObjectHistories(object_id, (history,), bytes(holders))
+                self.of(object_id).fit(ObjectHistories(object_id, (history,), bytes(holders)), {})
 
     def trusted(self, object_id: ObjectId) -> ObjectHistories:
         """The history set to classify: all but those of the excluded and, where enough remain, of the suspected."""
@@ -127,9 +190,11 @@ class Knowledge:
 
         Leaving out what the other servers showed last saves them MACs to check; a server that knows better refuses.
         """
-        known, q = self.of(object_id), self.quorums.q
-        if known.fitted is not None:
-            return known.fitted
+        known = self.of(object_id)
+        return known.fitted or self._fitting(object_id, known)
+
+    def _fitting(self, object_id: ObjectId, known: Known) -> ObjectHistories:
+        q = self.quorums.q
         doubtful = self._doubtful(known)
         histories = [INITIAL_HISTORY if s in doubtful else each for s, each in enumerate(known.histories)]
         best = max(set(histories), key=histories.count) if histories.count(histories[0]) < q else histories[0]
@@ -151,17 +216,28 @@ class Knowledge:
     def conditioned_time(self, histories: ObjectHistories) -> int:
         """Logical time of the version that an operation conditioned on the set builds upon; 0 if there is none."""
         # With fewer than r holders it may be an invention; then the attempt is not accepted, but later ones may be.
-        if len(histories.histories) == 1 and sum(map(bool, histories.holders)) >= self.quorums.r:
+        if len(histories.histories) == 1 and self.quorums.n - histories.holders.count(0) >= self.quorums.r:
             return time_of(decode_history(histories.object_id, histories.histories[0])[-1].candidate.timestamp)
         repairable = View(self.quorums, histories).repairable
         return time_of(repairable[0].timestamp) if repairable else 0
 
-    def proofs(self, sets: Iterable[ObjectHistories]) -> list[bytes]:
-        """For each server the MACs that prove the sets to it, in the order of a request's proof."""
+    def conditions(self, objects: Iterable[ObjectId]) -> tuple[tuple[ObjectHistories, ...], list[bytes]]:
+        """The fitting sets of an operation's objects, and the authenticators that prove them."""
+        sets: tuple[ObjectHistories, ...] = ()
+        found: list[bytes] = []
+        for object_id in objects:
+            known = self.of(object_id)
+            fitted = known.fitted or self._fitting(object_id, known)
+            sets += (fitted,)
+            found += known.rows(fitted.holders)
+        return sets, found
+
+    def authenticators(self, sets: Iterable[ObjectHistories]) -> list[bytes]:
+        """The authenticators that prove the sets, in the order of a request's proof."""
         found: list[bytes] = []
         for each in sets:
-            found += compress(self.of(each.object_id).authenticators, each.holders)
-        return columns(found, self.quorums.n)
+            found += self.of(each.object_id).rows(each.holders)
+        return found
 
     def _doubtful(self, known: Known) -> set[int]:
         """Servers whose histories are left out: excluded ones always, doubted ones only while q others come first.
@@ -169,7 +245,7 @@ class Knowledge:
         Whoever is asked must be believed, or a repair that every server confirms seems never to succeed: one lying
         report of culls would have the client leave out a server it asks and count the old history of one it does not.
         """
-        if not self._has_doubts():
+        if not self._is_anybody_doubted:
             return set()
         servers = range(self.quorums.n)
         doubtful = {server for server in servers if self.is_excluded(server)}
@@ -198,13 +274,11 @@ class Knowledge:
 
     def order(self, object_id: ObjectId) -> list[int]:
         """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
-        preference = self.quorums.preference(object_id)
-        if not (self.down or self.slow or self._has_doubts()):
+        known = self._known.get(object_id)
+        preference = self.quorums.preference(object_id) if known is None else known.preference
+        if not (self.down or self.slow or self._is_anybody_doubted):
             return list(preference)
         return sorted(preference, key=self.rank)
-
-    def _has_doubts(self) -> bool:
-        return self._is_anybody_doubted
 
     def strike(self, server: int, kind: str) -> None:
         """Count something that an honest server does not do, or does only by bad luck."""

@@ -42,6 +42,7 @@ _object_id: Final = attrgetter("object_id")
 _head: Final = Struct(">BQI")
 _pack_head, _unpack_head = _head.pack, _head.unpack_from
 _HEAD_BYTES: Final = _head.size
+_pack_key: Final = Struct(">BQ").pack
 
 
 SUCCESS: Final = 0
@@ -80,9 +81,23 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, name: str) -> T:
 # --- requests -------------------------------------------------------------------------------------------------
 
 
+def request_head(number: int, body: bytes) -> bytes:
+    """What the frames of a request to all servers begin with; each goes on with the server's own proof."""
+    return _pack_head(REQUEST, number, len(body)) + body
+
+
 def request_frame(number: int, body: bytes, proof: bytes) -> bytes:
-    """Frame a request: the body is the same for all servers, the proof is each server's own."""
-    return b"".join((_pack_head(REQUEST, number, len(body)), body, proof))
+    """Frame a request to one server."""
+    return request_head(number, body) + proof
+
+
+def encode_operation(operation: Operation, since: int) -> bytes:
+    """Canonical bytes of an operation, each of whose calls gets this ``since`` unless it is 0."""
+    if not since:
+        return encode(operation)
+    # As arrays of their fields, which is what the structs are on the wire: nobody needs new structs.
+    calls = [(call.id, since, call.method, call.arguments) for call in operation.calls]
+    return encode((operation.objects, calls))
 
 
 def split(frame: bytes, kind: int) -> tuple[int, bytes, bytes]:
@@ -155,6 +170,14 @@ def decode_operation(request: Request) -> Operation:
 
 
 # --- replies --------------------------------------------------------------------------------------------------
+
+REPLY_KEY_BYTES: Final = 9
+"""Replies to one number begin with the same bytes; what follows them is length, vote and authenticators."""
+
+
+def reply_key(number: int) -> bytes:
+    """What every reply to the number begins with."""
+    return _pack_key(REPLY, number)
 
 
 def reply_frame(number: int, vote: bytes, authenticators: Sequence[bytes]) -> bytes:

@@ -11,77 +11,15 @@ from collections import deque
 
 from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, CALLS_MAX
 from fivefold.protocol.operations import ObjectId, Operation
+from fivefold.protocol.pending import Pending
 
 
-class Pending:
-    """One call as its caller made it.
-
-    Attributes:
-        ticket: its number.
-        operation: an operation of just this call.
-        objects: the operation's objects in the order of their ids.
-        is_query: whether it is a query.
-        deadline_ns: when its caller gives up.
-        is_single: it must not be combined: a resolve, or a call of a combined operation that was refused as a whole.
-        is_fixed: a resolve, whose ``since`` is that of the lost call.
-    """
-
-    __slots__ = ("deadline_ns", "is_fixed", "is_query", "is_single", "objects", "operation", "ticket")
-
-    def __init__(self, ticket: int, operation: Operation, *, is_query: bool, deadline_ns: int, is_fixed: bool) -> None:
-        """Note what was asked for."""
-        self.ticket = ticket
-        self.operation = operation
-        self.objects = operation.objects if len(operation.objects) == 1 else tuple(sorted(operation.objects))
-        self.is_query = is_query
-        self.deadline_ns = deadline_ns
-        self.is_single = is_fixed or len(self.objects) > 1
-        self.is_fixed = is_fixed
-
-
-class Batch:
-    """Calls that travel as one operation.
-
-    Attributes:
-        calls: the calls in their order.
-        open: the tickets whose callers still wait, with each call's position in the operation.
-    """
-
-    __slots__ = ("calls", "open")
-
-    def __init__(self, calls: list[Pending]) -> None:
-        """Everybody waits."""
-        self.calls = calls
-        self.open = {pending.ticket: position for position, pending in enumerate(calls)}
-
-    @property
-    def number(self) -> int:
-        """The first call's ticket names the batch."""
-        return self.calls[0].ticket
-
-    @property
-    def operation(self) -> Operation:
-        """All calls as one operation."""
-        first = self.calls[0].operation
-        if len(self.calls) == 1:
-            return first
-        return Operation(first.objects, tuple([pending.operation.calls[0] for pending in self.calls]))
-
-    @property
-    def deadline_ns(self) -> int:
-        """The earliest deadline among those who still wait."""
-        return min([self.calls[position].deadline_ns for position in self.open.values()])
-
-    def is_awaited(self, now_ns: int) -> bool:
-        """Whether the deadline of one of those who wait is still to come."""
-        return any(self.calls[position].deadline_ns > now_ns for position in self.open.values())
-
-    def expire(self, now_ns: int) -> list[int]:
-        """The tickets whose deadline has come; they wait no more."""
-        expired = [ticket for ticket, position in self.open.items() if self.calls[position].deadline_ns <= now_ns]
-        for ticket in expired:
-            del self.open[ticket]
-        return expired
+def combined(calls: list[Pending]) -> Operation:
+    """Calls that travel together as one operation."""
+    first = calls[0].operation
+    if len(calls) == 1:
+        return first
+    return Operation(first.objects, tuple([pending.operation.calls[0] for pending in calls]))
 
 
 class Queues:
@@ -95,12 +33,15 @@ class Queues:
 
     def enter(self, pending: Pending) -> bool:
         """Queue a call; True if it may start at once, and then its objects are busy."""
-        names = pending.objects
-        if not any(name in self._busy or name in self._queues for name in names):
-            self._busy.update(names)
+        busy, queues, names = self._busy, self._queues, pending.objects
+        for name in names:
+            if name in busy or name in queues:
+                break
+        else:
+            busy.update(names)
             return True
         for name in names:
-            self._queues.setdefault(name, deque()).append(pending)
+            queues.setdefault(name, deque()).append(pending)
         return False
 
     def leave(self, pending: Pending) -> None:
@@ -111,12 +52,12 @@ class Queues:
             if not queue:
                 del self._queues[name]
 
-    def release(self, names: tuple[ObjectId, ...]) -> list[Batch]:
+    def release(self, names: tuple[ObjectId, ...]) -> list[list[Pending]]:
         """The objects are free: the calls that may start now, combined; each batch's objects are busy again."""
         self._busy.difference_update(names)
-        return self.start(names)
+        return self.start(names) if self._queues else []
 
-    def start(self, names: tuple[ObjectId, ...]) -> list[Batch]:
+    def start(self, names: tuple[ObjectId, ...]) -> list[list[Pending]]:
         """Calls at the heads of these objects' queues that may start now, as after one before them has left."""
         batches = []
         for name in names:
@@ -124,7 +65,7 @@ class Queues:
             if queue and self._can_start(queue[0]):
                 calls = self._take(queue[0])
                 self._busy.update(calls[0].objects)
-                batches.append(Batch(calls))
+                batches.append(calls)
         return batches
 
     def _can_start(self, pending: Pending) -> bool:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import Enum
+from operator import attrgetter
+from typing import Final
 
 from fivefold.protocol.history import decode_history, make_histories, time_of
-from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, encode
+from fivefold.protocol.messages import DECLINED, FAIL, REPLY_KEY_BYTES, SUCCESS, encode
 from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, LogicalTimestamp, ObjectHistories, Request, Vote
+
+_object_id: Final = attrgetter("object_id")
 
 
 class Purpose(Enum):
@@ -24,58 +28,76 @@ class Purpose(Enum):
     REFRESH = "refresh"
 
 
+AlikeForm = tuple[bytes, int, int]
+"""What stands in a frame behind its key, the vote's length and bytes; where they end; the length of the frame."""
+
+
 class Round:
     """One request and its replies.
 
     Attributes:
         body: the request, the same for all servers.
-        columns: each server's proof.
-        votes: each server's vote.
+        authenticators: what proves its histories.
+        keys: what replies to the round's frames begin with.
         read: the distinct votes by the bytes they came in, each decoded once.
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
         busy: servers that answered BUSY, which is no answer.
+        alike: the vote of all replies, if they differ in nothing but their authenticators ...
+        alike_form: how to tell that another reply is like these, and where its authenticators begin.
+        tail_bytes: the length of their authenticators.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
     """
 
-    __slots__ = (
-        "body",
-        "busy",
-        "columns",
-        "conditioned_time",
-        "numbers",
-        "objects",
-        "purpose",
-        "read",
-        "resent_ns",
-        "sent",
-        "started_ns",
-        "tails",
-        "votes",
-    )
+    # How every round starts; most end before any of these has changed.
+    conditioned_time = 0
+    resent_ns = 0
+    tail_bytes = 0
+    busy: frozenset[int] = frozenset()
+    alike: Vote | None = None
+    alike_form: AlikeForm | None = None
 
-    def __init__(
-        self,
-        now_ns: int,
-        purpose: Purpose,
-        request: Request,
-        columns: list[bytes],
-    ) -> None:
+    def __init__(self, now_ns: int, purpose: Purpose, request: Request, authenticators: list[bytes]) -> None:
         """Encode the request once for all servers."""
         self.purpose = purpose
         self.started_ns = now_ns
-        self.resent_ns = now_ns
         self.body = encode(request)
-        self.objects = [each.object_id for each in request.sets]
-        self.columns = columns
-        self.conditioned_time = 0
-        self.numbers: list[int] = []
+        self.objects = list(map(_object_id, request.sets))
+        self.authenticators = authenticators
+        self.keys: list[bytes] = []
         self.sent: dict[int, int] = {}
-        self.busy: set[int] = set()
-        self.votes: dict[int, Vote] = {}
+        self._votes: dict[int, Vote] = {}  # of those whose votes are not all alike
         self.read: dict[bytes, Vote] = {}
         self.tails: dict[int, bytes] = {}
+
+    @property
+    def votes(self) -> dict[int, Vote]:
+        """Each server's vote, in the order in which they came."""
+        if self.alike is not None and len(self._votes) < len(self.tails):
+            self._votes = dict.fromkeys(self.tails, self.alike)
+        return self._votes
+
+    def take(self, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> bool:
+        """Note a server's vote, which is not BUSY; whether it is the first, so that others may be like it."""
+        if not self.tails and len(self.read) == 1:
+            start = REPLY_KEY_BYTES + 4 + len(vote_bytes)
+            self.alike = vote
+            self.tail_bytes = len(tail)
+            # As long as all replies are alike, nobody is busy and nobody has declined alone: until there are q of them
+            # there is nothing to decide, and Session.receive counts the others by comparing bytes.
+            self.alike_form = (len(vote_bytes).to_bytes(4, "big") + vote_bytes, start, start + len(tail))
+        else:
+            self.votes[server] = vote
+            self.alike = self.alike_form = None
+        self.tails[server] = tail
+        return self.alike is not None
+
+    def set_busy(self, server: int) -> None:
+        """Note that a server answered BUSY."""
+        self.busy |= {server}
+        self._votes = self.votes
+        self.alike = self.alike_form = None
 
     def is_dead(self, quorums: QuorumSystem) -> bool:
         """Whether an update attempt can certainly never be shown by r servers (see the docstring of client.py)."""

@@ -5,18 +5,21 @@ Calls on one object queue up and travel together; calls on different objects run
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from random import Random
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask
+from fivefold.protocol.authenticators import columns
 from fivefold.protocol.client import Invocation
 from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import QUEUED_CALLS_MAX
-from fivefold.protocol.messages import REPLY, split
+from fivefold.protocol.messages import REPLY, REPLY_KEY_BYTES, reply_key, request_head, split
 from fivefold.protocol.operations import NOT_RUN, Operation
 from fivefold.protocol.outcomes import Answered, ClientActions, Disagreed, Finished, Outcome, Refused, TimedOut
-from fivefold.protocol.queues import Batch, Pending, Queues
+from fivefold.protocol.pending import Pending
+from fivefold.protocol.queues import Queues
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.rounds import Round
 
@@ -38,17 +41,18 @@ class Session:
         """Start without knowing anything."""
         self.knowledge = Knowledge(quorums)
         self.random = random
+        self._q = quorums.q
         self.messages_sent = 0
         self._tickets = 0
         self._numbers = 0
         self._queues = Queues(is_combining=is_combining)
         self._waiting: dict[int, Pending] = {}
         self._running: dict[int, Invocation] = {}
-        self._batches: dict[int, Batch] = {}
-        self._rounds: dict[int, tuple[Invocation, Round]] = {}
+        self._rounds: dict[bytes, tuple[Invocation, Round]] = {}  # by what replies to it begin with
         self._alarms: list[tuple[int, int]] = []
         self._send: list[Ask] = []
         self._finished: list[Finished] = []
+        self._wake_at_ns: int | None = None
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -72,33 +76,62 @@ class Session:
         """
         if len(self._waiting) >= QUEUED_CALLS_MAX:
             raise QueueFull
-        self._tickets += 1
-        pending = Pending(self._tickets, operation, is_query=is_query, deadline_ns=deadline_ns, is_fixed=is_fixed)
+        self._tickets = ticket = self._tickets + 1
+        objects = operation.objects
+        if is_single := is_fixed or len(objects) > 1:
+            objects = tuple(sorted(objects))
+        pending = Pending(ticket, operation, objects, is_query, deadline_ns, is_fixed, is_single)
         if self._queues.enter(pending):
-            self._run(now_ns, Batch([pending]))
+            self._run(now_ns, [pending])
         else:
-            self._waiting[pending.ticket] = pending
-            heappush(self._alarms, (deadline_ns, pending.ticket))
-        return pending.ticket, self._flush()
+            self._waiting[ticket] = pending
+            heappush(self._alarms, (deadline_ns, ticket))
+        return ticket, self._flush()
 
     def receive(self, now_ns: int, server: int, *frames: bytes) -> ClientActions:
         """Frames from a server, named by its connection, in the order in which they came."""
+        rounds, q, has_changed = self._rounds, self._q, False
         for frame in frames:
-            self._receive(now_ns, server, frame)
-        return self._flush()
-
-    def _receive(self, now_ns: int, server: int, frame: bytes) -> None:
-        try:
-            number, vote, tail = split(frame, REPLY)
-            found = self._rounds.get(number)
+            found = rounds.get(frame[:REPLY_KEY_BYTES])
             if found is None:
-                self.knowledge.slow.pop(server, None)
-            else:
-                invocation, round_ = found
-                invocation.receive(now_ns, server, round_, vote, tail)
-                self._after(now_ns, invocation)
+                self._receive_late(server, frame)
+                continue
+            invocation, round_ = found
+            tails = round_.tails
+            if (
+                (form := round_.alike_form) is not None
+                and len(frame) == form[2]
+                and frame.startswith(form[0], REPLY_KEY_BYTES)
+                and server not in tails
+                and server in round_.sent
+            ):
+                tails[server] = frame[form[1] :]
+                if len(tails) < q:
+                    continue
+                invocation.evaluate(now_ns)
+            elif not self._receive(now_ns, server, frame, found):
+                continue
+            self._after(now_ns, invocation)
+            has_changed = True
+        return self._flush() if has_changed else ClientActions((), (), self._wake_at_ns)
+
+    def _receive(self, now_ns: int, server: int, frame: bytes, found: tuple[Invocation, Round]) -> bool:
+        """A reply that its round has to look at; whether the invocation may have done something about it."""
+        try:
+            _, vote, tail = split(frame, REPLY)
+            return found[0].receive(now_ns, server, found[1], vote, tail)
         except PeerViolation:
             self.knowledge.strike(server, "malformed")
+            return False
+
+    def _receive_late(self, server: int, frame: bytes) -> None:
+        """A reply that nobody waits for any more; or something else."""
+        try:
+            split(frame, REPLY)
+        except PeerViolation:
+            self.knowledge.strike(server, "malformed")
+        else:
+            self.knowledge.slow.pop(server, None)
 
     def connected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is up (again)."""
@@ -135,82 +168,79 @@ class Session:
         if ticket in self._waiting:
             self._give_up(now_ns, self._waiting[ticket])
             return self._flush()
-        for batch in self._batches.values():
-            if ticket in batch.open:
-                invocation = self._running[batch.number]
-                batch.calls[batch.open[ticket]].deadline_ns = invocation.deadline_ns = now_ns
-                invocation.wake(now_ns)
-                self._after(now_ns, invocation)
-                break
+        for invocation in self._running.values():
+            for pending in invocation.calls:
+                if pending.ticket == ticket and pending.is_open:
+                    pending.deadline_ns = invocation.deadline_ns = now_ns
+                    invocation.wake(now_ns)
+                    self._after(now_ns, invocation)
+                    return self._flush()
         return self._flush()
 
     # --- what invocations ask for -----------------------------------------------------------------------------
 
-    def next_number(self, invocation: Invocation, round_: Round) -> int:
-        """A number for frames of the round; numbers only grow."""
-        self._numbers += 1
-        self._rounds[self._numbers] = (invocation, round_)
-        round_.numbers.append(self._numbers)
-        return self._numbers
-
-    def emit(self, asks: list[Ask]) -> None:
-        """Send frames."""
-        self.messages_sent += len(asks)
-        self._send += asks
+    def ask(self, invocation: Invocation, round_: Round, servers: Sequence[int]) -> None:
+        """Send the round's request to servers, under a number of its own: numbers only grow."""
+        self._numbers = number = self._numbers + 1
+        key = reply_key(number)
+        self._rounds[key] = (invocation, round_)
+        round_.keys.append(key)
+        # The body is the same for all, the column of MACs is each one's own.
+        frames = columns(round_.authenticators, self.knowledge.quorums.n, request_head(number, round_.body))
+        self._send += map(Ask, servers, map(frames.__getitem__, servers))
+        self.messages_sent += len(servers)
 
     def close_round(self, round_: Round) -> None:
         """Replies of the round are of no interest any more."""
-        for number in round_.numbers:
-            self._rounds.pop(number, None)
+        for key in round_.keys:
+            self._rounds.pop(key, None)
 
     def is_awaited(self, invocation: Invocation, now_ns: int) -> bool:
         """Whether somebody who waits for the operation still has time."""
-        return self._batches[invocation.ticket].is_awaited(now_ns)
+        return any(pending.is_open and pending.deadline_ns > now_ns for pending in invocation.calls)
 
     def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> None:
         """A deadline has come: end the calls whose it was."""
-        batch = self._batches[invocation.ticket]
-        self._finished.extend([Finished(ticket, outcome) for ticket in batch.expire(now_ns)])
-        if batch.open:
-            invocation.deadline_ns = batch.deadline_ns
+        for pending in invocation.calls:
+            if pending.is_open and pending.deadline_ns <= now_ns:
+                pending.is_open = False
+                self._finished.append(Finished(pending.ticket, outcome))
+        left = [pending.deadline_ns for pending in invocation.calls if pending.is_open]
+        if left:
+            invocation.deadline_ns = min(left)
 
     def finish(self, invocation: Invocation, outcome: Outcome) -> None:
         """The operation has ended: each call that is still waited for gets its part of the outcome."""
-        batch = self._batches[invocation.ticket]
-        match outcome:
-            case Answered(answers=answers):
-                self._put_back([batch.calls[at] for at in batch.open.values() if answers[at] == NOT_RUN])
-                ran = [(ticket, answers[at]) for ticket, at in batch.open.items() if answers[at] != NOT_RUN]
-                parts = [Finished(ticket, Answered((answer,))) for ticket, answer in ran]
-            case Disagreed():
-                named = [(ticket, batch.calls[at].operation.method) for ticket, at in batch.open.items()]
-                parts = [Finished(ticket, Disagreed(method)) for ticket, method in named]
-            case Refused() if len(batch.calls) > 1:
-                # One of them may be at fault, the others are not: each tries again by itself.
-                self._put_back([batch.calls[at] for at in batch.open.values()])
-                parts = []
-            case _:
-                parts = [Finished(ticket, outcome) for ticket in batch.open]
-        self._finished.extend(parts)
+        calls = invocation.calls
+        if isinstance(outcome, Answered):
+            again = []
+            for pending, answer in zip(calls, outcome.answers, strict=True):
+                if answer == NOT_RUN:
+                    again.append(pending)
+                elif pending.is_open:
+                    self._finished.append(Finished(pending.ticket, Answered((answer,))))
+            if again:
+                self._put_back(again)
+        elif isinstance(outcome, Refused) and len(calls) > 1:
+            # One of them may be at fault, the others are not: each tries again by itself.
+            self._put_back(calls)
+        else:
+            for pending in calls:
+                if pending.is_open:
+                    part = Disagreed(pending.operation.method) if isinstance(outcome, Disagreed) else outcome
+                    self._finished.append(Finished(pending.ticket, part))
 
     # --- queues -----------------------------------------------------------------------------------------------
 
-    def _run(self, now_ns: int, batch: Batch) -> None:
-        for pending in batch.calls:
+    def _run(self, now_ns: int, calls: list[Pending]) -> None:
+        """Start calls that travel together."""
+        for pending in calls if self._waiting else ():
             self._waiting.pop(pending.ticket, None)
-        first = batch.calls[0]
-        invocation = Invocation(
-            self,
-            batch.number,
-            batch.operation,
-            is_query=first.is_query,
-            deadline_ns=first.deadline_ns if len(batch.calls) == 1 else batch.deadline_ns,
-            is_fixed=first.is_fixed,
-        )
-        self._running[batch.number] = invocation
-        self._batches[batch.number] = batch
-        invocation.start(now_ns)
-        self._after(now_ns, invocation)
+        invocation = Invocation(self, calls)
+        self._running[invocation.ticket] = invocation
+        invocation.send_operation(now_ns)
+        invocation.alarm_ns = invocation.wake_at_ns
+        heappush(self._alarms, (invocation.wake_at_ns, invocation.ticket))
 
     def _after(self, now_ns: int, invocation: Invocation) -> None:
         """After any step of a call: set its alarm anew, or let those go on that waited for it."""
@@ -221,20 +251,20 @@ class Session:
             return
         if self._running.pop(invocation.ticket, None) is None:
             return
-        del self._batches[invocation.ticket]
-        for batch in self._queues.release(invocation.objects):
-            self._run(now_ns, batch)
+        for calls in self._queues.release(invocation.objects):
+            self._run(now_ns, calls)
 
     def _give_up(self, now_ns: int, pending: Pending) -> None:
         """A call's deadline came while it waited: nothing was sent for it, and those behind it need not wait for it."""
         self._queues.leave(pending)
         del self._waiting[pending.ticket]
         self._finished.append(Finished(pending.ticket, TimedOut(None, 0)))
-        for batch in self._queues.start(pending.objects):
-            self._run(now_ns, batch)
+        for calls in self._queues.start(pending.objects):
+            self._run(now_ns, calls)
 
     def _put_back(self, calls: list[Pending]) -> None:
-        """Calls of a combined operation go first again, each by itself."""
+        """Calls of a combined operation go first again, each by itself; those whose callers have gone do not."""
+        calls = [pending for pending in calls if pending.is_open]
         if calls:
             self._queues.put_back(calls)
         for pending in calls:
@@ -242,11 +272,11 @@ class Session:
             heappush(self._alarms, (pending.deadline_ns, pending.ticket))
 
     def _flush(self) -> ClientActions:
-        alarms = self._alarms
+        alarms, running, waiting = self._alarms, self._running, self._waiting
         # What is over needs no alarm: a timer for each call that came back in time would cost as much as the call.
-        while alarms and alarms[0][1] not in self._running and alarms[0][1] not in self._waiting:
+        while alarms and (ticket := alarms[0][1]) not in running and ticket not in waiting:
             heappop(alarms)
-        wake_at_ns = alarms[0][0] if alarms else None
-        actions = ClientActions(tuple(self._send), tuple(self._finished), wake_at_ns)
+        self._wake_at_ns = alarms[0][0] if alarms else None
+        actions = ClientActions(tuple(self._send), tuple(self._finished), self._wake_at_ns)
         self._send, self._finished = [], []
         return actions

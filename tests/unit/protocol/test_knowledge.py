@@ -50,7 +50,7 @@ def test_histories_and_authenticators_are_taken_over() -> None:
     found = Knowledge(SIX)
     found.absorb([A, B], vote(history(1), history(1, B)), tails(2, count=2))
     assert found.of(A).histories[2] == history(1)
-    assert found.proofs([found.trusted(A), found.trusted(B)]) == [b"\x02" * 32] * 6
+    assert columns(found.authenticators([found.trusted(A), found.trusted(B)]), 6) == [b"\x02" * 32] * 6
 
 
 def test_an_initial_history_needs_no_authenticator() -> None:

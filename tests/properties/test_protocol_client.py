@@ -1,0 +1,218 @@
+"""A client that counts like replies by comparing bytes does what one does that looks at every reply."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fivefold.protocol.history import Entry, encode_history
+from fivefold.protocol.messages import (
+    BUSY,
+    DECLINED,
+    FAIL,
+    REQUEST,
+    SUCCESS,
+    Vote,
+    decode_operation,
+    decode_request,
+    encode,
+    reply_frame,
+    split,
+)
+from fivefold.protocol.operations import NOT_RUN, REFUSED
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.rounds import Round
+from fivefold.protocol.session import Session
+from tests.protocol_rig import A, B, candidate, op
+
+N = 6
+SECOND = 1_000_000_000
+
+# What a server may answer; the first one is what all of them answer in the good case.
+KINDS = (
+    "good",
+    "other answer",
+    "other candidate",
+    "other version",
+    "not run",
+    "refused",
+    "stale",
+    "culled",
+    "initial",
+    "initial and signed",
+    "declined",
+    "busy",
+    "not canonical",
+    "no answers",
+    "bad history",
+    "short tail",
+    "long tail",
+    "cut",
+    "request",
+)
+
+
+def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
+    """A reply to a request, with authenticators that no other reply has."""
+    number, body, _ = split(ask.frame, REQUEST)
+    request = decode_request(body, N)
+    calls = len(decode_operation(request).calls) if request.operation else 0
+    names = [each.object_id for each in request.sets]
+    made = candidate(time + (kind == "other candidate"), *names)
+    histories = tuple(encode_history(name, (Entry(made, False),)) for name in names)
+    answers: tuple[bytes, ...] = (b"v",) * calls
+    status, version, culled = SUCCESS, b"d" * 32, ()
+    if kind == "other answer":
+        answers = (b"vx",) * calls
+    elif kind == "other version":
+        version = b"e" * 32
+    elif kind == "not run":
+        answers = (b"v", *[NOT_RUN] * (calls - 1)) if calls else ()
+    elif kind == "refused":
+        status, answers = FAIL, (NOT_RUN,) * calls
+    elif kind == "stale":
+        status, answers = FAIL, ()
+    elif kind == "culled":
+        culled = (0,)
+    elif kind in ("initial", "initial and signed"):
+        status, histories = FAIL, (b"",) * len(names)
+    elif kind == "declined":
+        status, answers = DECLINED, (REFUSED + b"NotAllowed: no",)
+    elif kind == "busy":
+        status, answers = BUSY, (b"xBusy: later",)
+    elif kind == "no answers":
+        answers = ()
+    elif kind == "bad history":
+        histories = (b"\x91",) * len(names)
+    if status in (DECLINED, BUSY):
+        histories, version = (), b""
+    vote = encode(Vote(status, made.timestamp if status == SUCCESS else b"", answers, version, histories, culled))
+    if kind == "not canonical":
+        vote = b"\xdc\x00\x06" + vote[1:]
+    signed = len(names) if kind == "initial and signed" else sum(map(bool, histories))
+    tail = bytes([mark % 256]) * (16 * N * signed)
+    frame = reply_frame(
+        number, vote, (tail[: -16 if kind == "short tail" else None], b"x" * 16 * (kind == "long tail"))
+    )
+    if kind == "cut":
+        return frame[:20]
+    return b"\x01" + frame[1:] if kind == "request" else frame
+
+
+class Play:
+    """One session, driven by a script; whatever it is seen to do is written down."""
+
+    def __init__(self, quorums: QuorumSystem) -> None:
+        self.session = Session(quorums, Random(1))
+        self.asks: list[Any] = []
+        self.now_ns, self.calls, self.marks, self.seen = 0, 0, 0, []
+
+    def run(self, script: list[tuple[Any, ...]]) -> list[Any]:
+        for step, *details in script:
+            self.now_ns += 1_000_000
+            getattr(self, step)(*details)
+        for _ in range(40):  # until every deadline has come
+            self.now_ns += SECOND
+            self.note(self.session.wake(self.now_ns))
+        return [*self.seen, self.knowledge()]
+
+    def note(self, actions: Any) -> None:
+        self.asks += actions.send
+        self.seen.append((actions.send, actions.finished, actions.wake_at_ns))
+
+    def call(self, method: str, objects: tuple[str, ...]) -> None:
+        self.calls += 1
+        operation = op(method, b"+", *objects, call_id=self.calls.to_bytes(16, "big"))
+        deadline_ns = self.now_ns + 20 * SECOND
+        _, actions = self.session.call(self.now_ns, operation, is_query=method == "get", deadline_ns=deadline_ns)
+        self.note(actions)
+
+    def reply(self, ask: Any, server: int, kind: str, time: int) -> bytes:
+        self.marks += 1
+        return reply(ask, server, kind, time, self.marks)
+
+    def round(self, method: str, objects: tuple[str, ...], order: list[int], kinds: list[str], time: int) -> None:
+        """A call, and a reply of each server."""
+        self.call(method, objects)
+        asks = {ask.server: ask for ask in self.seen[-1][0]}
+        for server, kind in zip(order, kinds, strict=True):
+            if asks:  # whoever was not asked answers what another one was asked
+                ask = asks.get(server, self.asks[-1])
+                self.note(self.session.receive(self.now_ns, server, self.reply(ask, server, kind, time)))
+
+    def replies(self, back: int, count: int, kind: str, time: int) -> None:
+        """Replies to some of the latest requests, those to one server together."""
+        frames: dict[int, list[bytes]] = {}
+        for ask in self.asks[len(self.asks) - back :][:count]:
+            frames.setdefault(ask.server, []).append(self.reply(ask, ask.server, kind, time))
+        for server, each in frames.items():
+            self.note(self.session.receive(self.now_ns, server, *each))
+
+    def stranger(self, server: int) -> None:
+        """A reply of a server to what may have been asked of another."""
+        if self.asks:
+            self.note(self.session.receive(self.now_ns, server, self.reply(self.asks[-1], server, "good", 1)))
+
+    def wake(self, pause_ns: int) -> None:
+        self.now_ns += pause_ns
+        self.note(self.session.wake(self.now_ns))
+
+    def connect(self, server: int) -> None:
+        self.note(self.session.connected(self.now_ns, server))
+
+    def disconnect(self, server: int) -> None:
+        self.note(self.session.disconnected(self.now_ns, server))
+
+    def knowledge(self) -> Any:
+        found = self.session.knowledge
+        conditions = [found.conditions([name]) for name in (A, B)]
+        known = [(found.trusted(name), found.of(name).histories, found.of(name).authenticators) for name in (A, B)]
+        return conditions, known, found.evidence(), found.round_trip_ns, found.slow, found.down
+
+
+def script_of(random: Random) -> list[tuple[Any, ...]]:
+    """Mostly rounds whose replies are alike but for one or two, on objects that are met again."""
+    script: list[tuple[Any, ...]] = []
+    for _ in range(random.randint(2, 8)):
+        call = random.choice(["add", "add", "get"]), random.choice([(A,), (A,), (A,), (B,), (A, B), (B, A)])
+        kinds = [random.choice(["good"] * 9 + [random.choice(KINDS)])] * N
+        for _ in range(random.choice([0, 0, 1, 2])):
+            kinds[random.randrange(N)] = random.choice(KINDS)
+        step = random.randrange(12)
+        if step < 8:
+            script.append(("round", *call, random.sample(range(N), N), kinds, random.randint(1, 3)))
+        elif step == 8:
+            script.append(("call", *call))
+        elif step == 9:
+            script.append(("stranger", random.randrange(N)))
+        elif step == 10:
+            script.append((random.choice(["connect", "disconnect"]), random.randrange(N)))
+        else:
+            script.append(("wake", random.choice([0, 60_000_000, SECOND])))
+        if random.random() < 0.3:
+            back = random.randint(1, 12)
+            script.append(("replies", back, random.randint(1, 6), random.choice(kinds), random.randint(1, 3)))
+    return script
+
+
+def take(round_: Round, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> bool:
+    """Without the shortcut."""
+    round_.votes[server], round_.tails[server] = vote, tail
+    return False
+
+
+@pytest.mark.patches_internals
+@settings(max_examples=800, deadline=None)
+@given(st.integers(0, 2**64))
+def test_like_replies_are_counted_as_if_each_were_looked_at(seed: int) -> None:
+    """Outcomes, messages, alarms and knowledge are those of a client that knows no shortcut."""
+    script = script_of(Random(seed))
+    short = Play(QuorumSystem(N, 1, 1)).run(script)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Round, "take", take)
+        whole = Play(QuorumSystem(N, 1, 1)).run(script)
+    assert short == whole

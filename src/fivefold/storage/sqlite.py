@@ -1,30 +1,43 @@
-"""The durable store: SQLite with a write-ahead log, one writing thread (group commit) and one reading thread."""
+"""The durable store: a journal that writes are appended to, folded into SQLite in the background.
+
+Three threads: one appends to the journal (group commit), one folds, one loads.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fivefold.protocol.actions import Write
 from fivefold.storage.contract import Loaded, OnDurable, size_of
+from fivefold.storage.folder import GENERATION_SECONDS, Folder
+from fivefold.storage.journal import EPOCH_BYTES
+from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.reader import Answer, Reader
-from fivefold.storage.schema import create_tables
-from fivefold.storage.writer import GENERATION_SECONDS, Staged, Writer
+from fivefold.storage.recovery import Recovered, recover, refuse_left_over
+from fivefold.storage.schema import Mark, create_tables
+from fivefold.storage.segments import Journal, remove_journal
+from fivefold.storage.writer import Staged, Writer
 
 
 class SqliteStorage:
-    """Objects in one SQLite file. Use :func:`fivefold.storage.open_data` to open a server's: it also guards it.
+    """Objects in one SQLite file, with a journal before it while it is open.
+
+    Use :func:`fivefold.storage.open_data` to open a server's: it also guards it.
 
     Args:
         path: a database made by :meth:`create`; nothing else may write to it.
         loop: the event loop on whose thread callbacks run and this object is used.
         on_durable: hears the greatest sequence that is durable.
-        on_generation: hears, on the writer's thread, each new generation that the database file holds.
+        on_generation: hears, on the folder's thread, each new generation that the database file holds.
         released: called at the end of :meth:`close`.
         generation_seconds: how often a store that is written to takes a new generation.
 
     Raises:
+        DataDirectoryError: the journal is missing, another one, older than the database, or damaged.
+        OSError: the journal cannot be read or written.
         sqlite3.Error: the file cannot be opened or written.
     """
 
@@ -45,11 +58,17 @@ class SqliteStorage:
         self._staged_sequence = 0
         self._staged_bytes = 0
         self._is_closed = False
-        self._writer = Writer(path, self._committed, on_generation, generation_seconds=generation_seconds)
+        self._folder = Folder(path, on_generation, generation_seconds=generation_seconds)
         try:
-            self._reader = Reader(path, self._read)
+            self._journal, layers = _open_journal(path, self._folder)
         except BaseException:
-            self._writer.close()
+            self._folder.close(None)
+            raise
+        self._writer = Writer(self._journal, layers, self._folder, self._committed)
+        try:
+            self._reader = Reader(path, layers, self._read)
+        except BaseException:
+            self._end_writing()
             raise
 
     @staticmethod
@@ -65,12 +84,12 @@ class SqliteStorage:
     @property
     def record_failure(self) -> str | None:
         """One sentence on why the identity's record could not follow the last generation, or None."""
-        return self._writer.record_failure
+        return self._folder.record_failure
 
     @property
     def generation(self) -> int:
         """Counts opens, clean closes and minutes with writes; what the identity's record is compared with."""
-        return self._writer.generation
+        return self._folder.generation
 
     @property
     def staged_bytes(self) -> int:
@@ -92,16 +111,26 @@ class SqliteStorage:
         self._writer.stage(staged)
 
     def close(self) -> None:
-        """Commit what is staged (one attempt), end both threads, release the files. Blocks on the disk."""
+        """Commit what is staged and fold it (one attempt), end the threads, release the files. Blocks on the disk."""
         if self._is_closed:
             return
         self._is_closed = True
         # The reader first: SQLite checkpoints and removes the log when the last connection, a writing one, closes.
         self._reader.close()
-        has_ended = self._writer.close()
+        has_ended = self._end_writing()
         # A writer that hangs in the disk keeps the lock until the process ends: a second one must not join it.
         if has_ended and self._released is not None:
             self._released()
+
+    def _end_writing(self) -> bool:
+        """Fold everything; the journal goes when the database has it. False if a thread hangs in the disk."""
+        last = self._writer.close()
+        has_ended = self._folder.close(last) and last is not None
+        if has_ended:
+            self._journal.close()
+            if not self._folder.mark.is_open:
+                remove_journal(self.path)
+        return has_ended
 
     def _committed(self, sequence: int, size: int) -> None:
         self._call_soon(self._tell_durable, sequence, size)
@@ -124,3 +153,24 @@ class SqliteStorage:
         for record, done in answers:
             if not self._is_closed:
                 done(record)
+
+
+def _open_journal(path: Path, folder: Folder) -> tuple[Journal, Layers]:
+    """Take up the journal that a crash left, or begin one; the database knows of it before its first record."""
+    mark = folder.mark
+    if mark.is_open:
+        recovered = recover(path, mark)
+        journal = Journal(path, mark.epoch, recovered.segment, recovered.end)
+    else:
+        refuse_left_over(path, mark)
+        remove_journal(path)
+        # Random: nobody can make a value that, stored in a record, looks like another record.
+        journal = Journal(path, os.urandom(EPOCH_BYTES))
+        recovered = Recovered(Layers(Overlay()), journal.segment, journal.end)
+        mark = Mark(journal.epoch, is_open=True, folded=0, segment=journal.segment, end=journal.end)
+    try:
+        folder.start(mark._replace(segment=recovered.segment, end=recovered.end), recovered.layers)
+    except BaseException:
+        journal.close()
+        raise
+    return journal, recovered.layers

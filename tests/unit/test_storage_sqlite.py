@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,7 @@ from fivefold.storage import schema as schema_module
 from fivefold.storage import writer as writer_module
 from fivefold.storage.schema import HISTORY, connect, write_rows
 from fivefold.storage.segments import segment_paths
-
-SECONDS_MAX = 30
+from tests.storage_rig import Open
 
 
 @pytest.fixture
@@ -24,45 +23,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "objects.sqlite"
     SqliteStorage.create(path, "cluster", "fingerprint")
     return path
-
-
-class Open:
-    """A store opened for a test, and the sequences it reported."""
-
-    def __init__(self, path: Path, on_generation: Callable[[int], None] | None = None) -> None:
-        self.durable: list[int] = []
-        self._path = path
-        self._on_generation = on_generation
-        self.storage = self._open()
-
-    def _open(self) -> SqliteStorage:
-        return SqliteStorage(
-            self._path,
-            asyncio.get_running_loop(),
-            self.durable.append,
-            on_generation=self._on_generation,
-            generation_seconds=60.0 if self._on_generation is None else 0.0,
-        )
-
-    def reopen(self) -> None:
-        """Close, which folds everything into the database, and open again."""
-        self.storage.close()
-        self.storage = self._open()
-
-    async def until(self, is_true: Callable[[], object]) -> None:
-        async with asyncio.timeout(SECONDS_MAX):
-            while not is_true():  # noqa: ASYNC110 `failure` is set by a thread that tells nobody
-                await asyncio.sleep(0.002)
-
-    async def commit(self, sequence: int, *writes: Write) -> None:
-        self.storage.stage(sequence, writes)
-        await self.until(lambda: self.durable and self.durable[-1] >= sequence)
-
-    async def load(self, object_id: str) -> ObjectRecord | None:
-        found: list[ObjectRecord | None] = []
-        self.storage.load(object_id, found.append)
-        await self.until(lambda: found)
-        return found[0]
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from fivefold.storage.schema import (
     Mark,
     connect,
     generation_of,
-    mark_of,
     maybe_checkpoint,
     set_mark,
     take_generation,
@@ -51,6 +50,8 @@ class Folder:
 
     Args:
         path: the database.
+        mark: of the journal that is open; stored at once, with a generation.
+        layers: told when an overlay has been folded.
         on_generation: called in the thread when the database file holds a new generation; may be left out.
 
     Attributes:
@@ -60,40 +61,36 @@ class Folder:
         generation: the database's.
 
     Raises:
-        sqlite3.Error: the database cannot be opened.
+        sqlite3.Error: the database cannot be opened or written.
     """
 
     def __init__(
-        self, path: Path, on_generation: Callable[[int], None] | None, *, generation_seconds: float = GENERATION_SECONDS
+        self,
+        path: Path,
+        mark: Mark,
+        layers: Layers,
+        on_generation: Callable[[int], None] | None,
+        *,
+        generation_seconds: float = GENERATION_SECONDS,
     ) -> None:
         self._path = path
+        self._layers = layers
         self._on_generation = on_generation
         self._generation_seconds = generation_seconds
         self._generation_due = 0.0
         self._folds: queue.SimpleQueue[Fold | None] = queue.SimpleQueue()
         self._idle = threading.Event()
+        self._idle.set()
         self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._layers: Layers | None = None
         self.failure: str | None = None
         self.record_failure: str | None = None
         self._connection = connect(path, cache_kib=WRITER_CACHE_KIB)
         try:
             self.generation = generation_of(self._connection)
-            self.mark = mark_of(self._connection)
+            self._commit(Fold(mark, None, takes_generation=True))
         except BaseException:
             self._connection.close()
             raise
-
-    def start(self, mark: Mark, layers: Layers) -> None:
-        """Store the mark of an open journal, with a generation, at once; then fold in a thread.
-
-        Raises:
-            sqlite3.Error: the database cannot be written.
-        """
-        self._commit(Fold(mark, None, takes_generation=True))
-        self._layers = layers
-        self._idle.set()
         self._thread = threading.Thread(target=self._run, name="fivefold-storage-folder", daemon=True)
         self._thread.start()
 
@@ -114,9 +111,6 @@ class Folder:
 
     def close(self, last: Fold | None) -> bool:
         """End the fold under way and do the last one (one attempt each), then close; false if the disk hangs."""
-        if self._thread is None:
-            self._connection.close()
-            return True
         self._closing.set()
         if last is not None:
             self._folds.put(last)
@@ -133,7 +127,6 @@ class Folder:
                         return
                     delay = min(2 * delay, RETRY_SECONDS_MAX)
                 if fold.overlay is not None:
-                    assert self._layers is not None
                     self._layers.folded()
                 self._idle.set()
         finally:

@@ -16,6 +16,7 @@ from fivefold.storage.schema import (
     HISTORY,
     READER_CACHE_KIB,
     DamagedRecord,
+    Mark,
     connect,
     generation_of,
     log_of,
@@ -83,6 +84,10 @@ class Inspector:
         """Counts opens, clean closes and minutes with writes."""
         return generation_of(self._connection)
 
+    def mark(self) -> Mark:
+        """What the database knows of the journal before it."""
+        return mark_of(self._connection)
+
     def application_id(self) -> int:
         """The mark in the file's header that tells our databases from others."""
         return int(self._connection.execute("PRAGMA application_id").fetchone()[0])
@@ -127,8 +132,8 @@ class Inspector:
                 break
             self._connection.execute("BEGIN")
             try:
-                mark = mark_of(self._connection)
-                self._layer_cache = recover(self._path, mark).layers if mark.is_open else Layers(Overlay())
+                recovered = recover(self._path, self.mark())
+                self._layer_cache = recovered.layers if recovered is not None else Layers(Overlay())
             except DataDirectoryError:
                 self._connection.execute("ROLLBACK")
                 if attempt == 1:

@@ -35,14 +35,16 @@ class Recovered(NamedTuple):
     end: int
 
 
-def recover(path: Path, mark: Mark) -> Recovered:
-    """Read the journal that the database at ``path`` says it has; changes nothing.
+def recover(path: Path, mark: Mark) -> Recovered | None:
+    """Read the journal that the database at ``path`` says it has, None if it was closed; changes nothing.
 
     Raises:
         DataDirectoryError: the journal is missing, another one, older than the database, or damaged.
         OSError: it cannot be read.
     """
-    assert mark.is_open
+    if not mark.is_open:
+        _refuse_left_over(path, mark)
+        return None
     number = mark.folded + 1
     try:
         following = _read(path, mark, number + 1)
@@ -68,14 +70,12 @@ def recover(path: Path, mark: Mark) -> Recovered:
     return found
 
 
-def refuse_left_over(path: Path, mark: Mark) -> None:
-    """Nothing may lie beside a database that was closed, but its own old journal if the end came before its removal.
+def _refuse_left_over(path: Path, mark: Mark) -> None:
+    """Nothing may lie beside a database that was closed but its own old journal: a crash may come before its removal.
 
-    Raises:
-        DataDirectoryError: there is another journal, whose writes the database does not hold.
-        OSError: it cannot be read.
+    Story: (1) a server is stopped, its database copied. (2) It runs again and is killed. (3) Somebody puts the copy
+    back, and the journal stays, with writes that the copy knows nothing of.
     """
-    assert not mark.is_open
     for file in segment_paths(path):
         if file.exists() and not _is_harmless(file.read_bytes(), mark):
             raise DataDirectoryError(

@@ -23,6 +23,7 @@ from typing import Final
 
 from fivefold.storage.files import sync
 from fivefold.storage.journal import PAGE_BYTES, encode_prefix, opening, padded, record_size
+from fivefold.storage.schema import Mark
 
 SEGMENT_BYTES_MAX: Final = 32 * 1024 * 1024
 """A segment that has reached this takes no more records. The longer it is, the more updates of one object are folded as
@@ -99,6 +100,10 @@ class Journal:
     def is_empty(self) -> bool:
         """Whether the segment holds no record but the one that opens it."""
         return self.end <= record_size(opening(0))
+
+    def mark(self, *, folded: int) -> Mark:
+        """What the database is to know of it."""
+        return Mark(self.epoch, is_open=True, folded=folded, segment=self.segment, end=self.end)
 
     def append(self, payload: bytes) -> None:
         """Write one record; it is durable when this returns, and may or may not be if it raises.

@@ -13,10 +13,11 @@ from pathlib import Path
 from fivefold.protocol.actions import Write
 from fivefold.storage.contract import Loaded, OnDurable, size_of
 from fivefold.storage.folder import GENERATION_SECONDS, Folder
+from fivefold.storage.inspector import Inspector
 from fivefold.storage.journal import EPOCH_BYTES
 from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.reader import Answer, Reader
-from fivefold.storage.recovery import Recovered, recover, refuse_left_over
+from fivefold.storage.recovery import Recovered, recover
 from fivefold.storage.schema import Mark, create_tables
 from fivefold.storage.segments import Journal, remove_journal
 from fivefold.storage.writer import Staged, Writer
@@ -58,11 +59,16 @@ class SqliteStorage:
         self._staged_sequence = 0
         self._staged_bytes = 0
         self._is_closed = False
-        self._folder = Folder(path, on_generation, generation_seconds=generation_seconds)
+        with Inspector(path) as inspector:  # a store that is refused is not even written to
+            mark = inspector.mark()
+        recovered = recover(path, mark)
+        self._journal, layers = _open_journal(path, mark, recovered)
+        # The database knows of a journal before its first record.
+        mark = self._journal.mark(folded=mark.folded if recovered is not None else 0)
         try:
-            self._journal, layers = _open_journal(path, self._folder)
+            self._folder = Folder(path, mark, layers, on_generation, generation_seconds=generation_seconds)
         except BaseException:
-            self._folder.close(None)
+            self._journal.close()
             raise
         self._writer = Writer(self._journal, layers, self._folder, self._committed)
         try:
@@ -155,22 +161,10 @@ class SqliteStorage:
                 done(record)
 
 
-def _open_journal(path: Path, folder: Folder) -> tuple[Journal, Layers]:
-    """Take up the journal that a crash left, or begin one; the database knows of it before its first record."""
-    mark = folder.mark
-    if mark.is_open:
-        recovered = recover(path, mark)
-        journal = Journal(path, mark.epoch, recovered.segment, recovered.end)
-    else:
-        refuse_left_over(path, mark)
-        remove_journal(path)
-        # Random: nobody can make a value that, stored in a record, looks like another record.
-        journal = Journal(path, os.urandom(EPOCH_BYTES))
-        recovered = Recovered(Layers(Overlay()), journal.segment, journal.end)
-        mark = Mark(journal.epoch, is_open=True, folded=0, segment=journal.segment, end=journal.end)
-    try:
-        folder.start(mark._replace(segment=recovered.segment, end=recovered.end), recovered.layers)
-    except BaseException:
-        journal.close()
-        raise
-    return journal, recovered.layers
+def _open_journal(path: Path, mark: Mark, recovered: Recovered | None) -> tuple[Journal, Layers]:
+    """Take up the journal that a crash left, or begin one."""
+    if recovered is not None:
+        return Journal(path, mark.epoch, recovered.segment, recovered.end), recovered.layers
+    remove_journal(path)  # all folded, or never used
+    # Random: nobody can make a value that, stored in a record, looks like another record.
+    return Journal(path, os.urandom(EPOCH_BYTES)), Layers(Overlay())

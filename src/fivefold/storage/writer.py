@@ -11,7 +11,6 @@ from fivefold.protocol.actions import Write
 from fivefold.storage.folder import JOIN_SECONDS, RETRY_SECONDS_MAX, RETRY_SECONDS_MIN, Fold, Folder, sentence
 from fivefold.storage.journal import encode_writes
 from fivefold.storage.overlay import Layers
-from fivefold.storage.schema import Mark
 from fivefold.storage.segments import FULL, SEGMENT_BYTES_MAX, Journal
 
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -60,7 +59,7 @@ class Writer:
         self._closing = threading.Event()
         self.failure: str | None = None
         if layers.folding is not None:
-            folder.fold(Fold(self._mark(folded=journal.segment - 1), layers.folding, takes_generation=False))
+            folder.fold(Fold(journal.mark(folded=journal.segment - 1), layers.folding, takes_generation=False))
         self._thread = threading.Thread(target=self._run, name="fivefold-storage-writer", daemon=True)
         self._thread.start()
 
@@ -76,7 +75,7 @@ class Writer:
         if self._thread.is_alive():
             return None
         # A clean end is a generation too: a copy taken before it is older than the record.
-        mark = self._mark(folded=self._journal.segment)._replace(is_open=False)
+        mark = self._journal.mark(folded=self._journal.segment)._replace(is_open=False)
         return Fold(mark, self._layers.filling, takes_generation=True)
 
     def _run(self) -> None:
@@ -117,7 +116,7 @@ class Writer:
         self._committed(self._batch[-1].sequence, self._batch_bytes)
         self._batch, self._batch_bytes = [], 0
         if self._folder.is_generation_due and self._folder.wait_idle():
-            self._folder.fold(Fold(self._mark(folded=self._journal.segment - 1), None, takes_generation=True))
+            self._folder.fold(Fold(self._journal.mark(folded=self._journal.segment - 1), None, takes_generation=True))
         return True
 
     def _maybe_append(self, payload: bytes) -> bool:
@@ -142,10 +141,6 @@ class Writer:
             if self.failure is not None:
                 return False
         self._journal.rotate()
-        mark = self._mark(folded=self._journal.segment - 1)
+        mark = self._journal.mark(folded=self._journal.segment - 1)
         self._folder.fold(Fold(mark, self._layers.rotate(), takes_generation=self._folder.is_generation_due))
         return True
-
-    def _mark(self, *, folded: int) -> Mark:
-        journal = self._journal
-        return Mark(journal.epoch, is_open=True, folded=folded, segment=journal.segment, end=journal.end)

@@ -120,17 +120,24 @@ class Folder:
 
     def _run(self) -> None:
         try:
-            while (fold := self._folds.get()) is not None:
-                delay = RETRY_SECONDS_MIN
-                while not self._maybe_commit(fold):
-                    if self._closing.wait(delay):
-                        return
-                    delay = min(2 * delay, RETRY_SECONDS_MAX)
-                if fold.overlay is not None:
-                    self._layers.folded()
+            while self._has_folded():
                 self._idle.set()
         finally:
             self._connection.close()
+
+    def _has_folded(self) -> bool:
+        """Do the next fold, however often it takes; false at the end. Not a loop: its overlay must go with it."""
+        fold = self._folds.get()
+        if fold is None:
+            return False
+        delay = RETRY_SECONDS_MIN
+        while not self._maybe_commit(fold):
+            if self._closing.wait(delay):
+                return False
+            delay = min(2 * delay, RETRY_SECONDS_MAX)
+        if fold.overlay is not None:
+            self._layers.folded()
+        return True
 
     def _maybe_commit(self, fold: Fold) -> bool:
         # Any exception: a thread that ended here would leave every later update waiting without a word.

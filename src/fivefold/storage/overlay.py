@@ -48,11 +48,11 @@ class Overlay:
             patch.history = write.history
             versions = patch.versions
             for timestamp in write.delete:
-                size += _growth(versions, timestamp, 0)
+                size += _growth(versions, timestamp)
                 versions[timestamp] = None
             for timestamp, version in write.put:
                 assert timestamp != HISTORY
-                size += _growth(versions, timestamp, len(version))
+                size += _growth(versions, timestamp) + len(version)
                 versions[timestamp] = version
         self.size = size
 
@@ -81,11 +81,11 @@ class Overlay:
                 yield (object_id, timestamp), version
 
 
-def _growth(versions: dict[bytes, bytes | None], timestamp: bytes, size: int) -> int:
-    """By how much the memory grows when a version of ``size`` bytes takes this place."""
-    if timestamp not in versions:
-        return _VERSION_BYTES + len(timestamp) + size
-    return size - len(versions[timestamp] or b"")
+def _growth(versions: dict[bytes, bytes | None], timestamp: bytes) -> int:
+    """By how much the memory grows when an empty version takes this place."""
+    if timestamp in versions:
+        return -len(versions[timestamp] or b"")
+    return _VERSION_BYTES + len(timestamp)
 
 
 class Layers:

@@ -18,8 +18,15 @@ file alone is compared with it:
 4. the server dies and leaves its log; somebody restores yesterday's file beside it. Read together they show today's
    generation over yesterday's objects; the file alone shows yesterday's: refused.
 
-What stays hidden: a copy taken and restored within one minute of one run that then crashed, and a log deleted after
-such a run. Snapshots of the whole machine roll back the record too; keep the identity elsewhere if that is a danger.
+The journal (:mod:`fivefold.storage.recovery`) is bound to the database by the mark in it, which every generation
+renews: a journal that is missing, another one's, or does not reach as far as the mark says is refused.
+
+5. the server dies; somebody deletes the journal, or the database's log. The database file says which segments it needs:
+   without the first of them refused, and with it nothing is lost.
+
+What stays hidden: a copy taken and restored within one minute of one run that then crashed, and the loss of the
+journal's last records, written since the last generation, if nothing whole comes after them. Snapshots of the whole
+machine roll back the record too; keep the identity elsewhere if that is a danger.
 """
 
 from __future__ import annotations

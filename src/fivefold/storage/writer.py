@@ -113,10 +113,12 @@ class Writer:
             return False
         self.failure = None
         self._layers.apply(writes)
-        self._committed(self._batch[-1].sequence, self._batch_bytes)
+        sequence, size = self._batch[-1].sequence, self._batch_bytes
         self._batch, self._batch_bytes = [], 0
         if self._folder.is_generation_due and self._folder.wait_idle():
             self._folder.fold(Fold(self._journal.mark(folded=self._journal.segment - 1), None, takes_generation=True))
+        # At the end: the event loop wakes up, and wants the interpreter lock.
+        self._committed(sequence, size)
         return True
 
     def _maybe_append(self, payload: bytes) -> bool:

@@ -17,6 +17,7 @@ class Open:
         self, path: Path, on_generation: Callable[[int], None] | None = None, generation_seconds: float = 0
     ) -> None:
         self.durable: list[int] = []
+        self.during: Callable[[int], None] = lambda sequence: None
         self._path = path
         self._on_generation = on_generation
         self._generation_seconds = generation_seconds if on_generation is not None else 60
@@ -26,10 +27,14 @@ class Open:
         return SqliteStorage(
             self._path,
             asyncio.get_running_loop(),
-            self.durable.append,
+            self._on_durable,
             on_generation=self._on_generation,
             generation_seconds=self._generation_seconds,
         )
+
+    def _on_durable(self, sequence: int) -> None:
+        self.durable.append(sequence)
+        self.during(sequence)
 
     def reopen(self) -> None:
         """Close, which folds everything into the database, and open again."""

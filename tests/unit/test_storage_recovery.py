@@ -438,3 +438,24 @@ async def test_a_huge_transaction_does_not_keep_its_room(path: Path, monkeypatch
     opened.storage.close()
     with Inspector(path) as inspector:
         assert inspector.object_ids() == ["A/001", "A/002"]
+
+
+async def test_an_inspector_looks_on_while_segments_are_folded(path: Path, small_overlays: None) -> None:
+    """Beside a store that writes and folds all the time it sees one moment: objects up to some number, all whole."""
+    opened = Open(path)
+    sequence = 0
+
+    def write_on(durable: int) -> None:
+        nonlocal sequence
+        for _ in range(4):
+            sequence += 1
+            opened.storage.stage(sequence, [written(sequence)])
+
+    opened.during = write_on
+    write_on(0)
+    for _ in range(30):
+        found = await asyncio.to_thread(numbers, path)
+        assert sorted(found) == list(range(1, len(found) + 1))
+    opened.during = lambda durable: None
+    assert opened.storage._journal.segment > 3
+    opened.storage.close()

@@ -43,6 +43,15 @@ async def test_what_is_staged_during_a_commit_goes_into_the_next(opened: Open) -
     assert len(opened.durable) < 100
 
 
+async def test_what_waits_is_not_committed_all_at_once(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One record takes a limited number of bytes, or one transaction."""
+    monkeypatch.setattr(writer_module, "BATCH_BYTES_MAX", 10_000)
+    for sequence in range(1, 41):
+        opened.storage.stage(sequence, [Write(f"A/{sequence}", bytes(5000))])
+    await opened.until(lambda: opened.durable and opened.durable[-1] == 40)
+    assert len(opened.durable) > 12
+
+
 async def test_staged_bytes_count_ids_histories_versions_and_deletes(opened: Open) -> None:
     """What is staged counts until the event loop has heard that it is durable."""
     opened.storage.stage(1, [Write("A/x", b"1234", ((b"t", b"56"),), (b"dd",))])

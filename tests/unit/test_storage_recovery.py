@@ -8,15 +8,18 @@ import errno
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fivefold.errors import DataDirectoryError
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import Inspector, SqliteStorage
+from fivefold.storage import inspector as inspector_module
 from fivefold.storage import segments as segments_module
 from fivefold.storage import sqlite as sqlite_module
 from fivefold.storage import writer as writer_module
@@ -331,6 +334,24 @@ async def test_a_crash_before_the_database_knows_of_its_new_journal(
     assert await taken_up(path) == []
 
 
+async def test_both_crashes_one_after_the_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old journal was not removed, and the new one was made in its place: nothing of the old one is left in it."""
+    monkeypatch.setattr(sqlite_module, "remove_journal", lambda path: None)
+    opened = Open(path)
+    await write(opened, 1, 2)
+    opened.storage.close()
+    monkeypatch.undo()
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EIO, "crash")
+
+    monkeypatch.setattr(sqlite_module, "Folder", fail)
+    with pytest.raises(OSError, match="crash"):
+        Open(path)
+    monkeypatch.undo()
+    assert await taken_up(path) == [1, 2]
+
+
 async def test_a_journal_beside_a_database_that_does_not_know_it_is_refused(path: Path) -> None:
     """A database that was closed before, with the journal of a later run: what that holds would be forgotten."""
     Open(path).storage.close()
@@ -425,6 +446,37 @@ async def test_a_file_system_without_direct_access_will_do(path: Path, monkeypat
     assert numbers(crash) == [1]
 
 
+async def test_a_record_ends_in_zeros(path: Path) -> None:
+    """What a longer record before it left in the buffer is not written behind a shorter one."""
+    opened = Open(path)
+    await opened.commit(1, Write("A/001", b"\xff" * 30_000))
+    start = opened.storage._journal.end
+    await opened.commit(2, Write("A/001", b"h"))
+    opened.storage._journal.close()
+    data = segment_path(path, 1).read_bytes()
+    assert data[start : start + PAGE_BYTES].rstrip(b"\0")[-1:] != b"\xff"
+    assert not any(data[start + 100 : start + PAGE_BYTES])
+    opened.storage.close()
+
+
+async def test_commits_slow_down_before_a_segment_is_full(
+    path: Path, small_overlays: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a fold is under way each commit beyond half of the next segment waits for it a little."""
+    opened = Open(path)
+    stop_folding(opened)
+    await write(opened, *range(1, 14))
+    monkeypatch.setattr(writer_module, "BRAKE_SECONDS", 0.2)
+    begin = time.monotonic()
+    await write(opened, 14)
+    assert time.monotonic() - begin < 0.2
+    await write(opened, 15, 16)
+    begin = time.monotonic()
+    await write(opened, 17)
+    assert time.monotonic() - begin >= 0.2
+    opened.storage.close()
+
+
 async def test_a_huge_transaction_does_not_keep_its_room(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that grew far beyond a segment is cut when it is used again."""
     monkeypatch.setattr(segments_module, "SEGMENT_BYTES_MAX", 2**20)
@@ -440,6 +492,42 @@ async def test_a_huge_transaction_does_not_keep_its_room(path: Path, monkeypatch
         assert inspector.object_ids() == ["A/001", "A/002"]
 
 
+async def test_objects_in_both_places_are_one(path: Path) -> None:
+    """Ids and counts are of objects, wherever they are; pages are as long as asked for."""
+    opened = Open(path)
+    await write(opened, 1, 3, 5)
+    opened.reopen()
+    for sequence, number in enumerate((2, 3, 4), 6):
+        await opened.commit(sequence, written(number))
+    crash = crashed(path)
+    opened.storage.close()
+    assert numbers(crash) == [1, 2, 3, 4, 5]
+    with Inspector(crash) as inspector:
+        assert inspector.object_ids(limit=2) == ["A/001", "A/002"]
+        assert inspector.object_ids(after="A/002", limit=2) == ["A/003", "A/004"]
+
+
+async def test_a_journal_that_changes_while_it_is_read_is_read_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment that is written over meanwhile looks like a missing one; so it does when it is missing, in the end."""
+    crash = await crash_of(path, 1, 2)
+    original, failures = inspector_module.recover, 3
+
+    def recover(*arguments: Any) -> object:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise DataDirectoryError("written over")
+        return original(*arguments)
+
+    monkeypatch.setattr(inspector_module, "recover", recover)
+    assert numbers(crash) == [1, 2]
+    failures = 1000
+    with Inspector(crash) as inspector, pytest.raises(DataDirectoryError, match="written over"):
+        inspector.count()
+
+
 async def test_an_inspector_looks_on_while_segments_are_folded(path: Path, small_overlays: None) -> None:
     """Beside a store that writes and folds all the time it sees one moment: objects up to some number, all whole."""
     opened = Open(path)
@@ -453,9 +541,10 @@ async def test_an_inspector_looks_on_while_segments_are_folded(path: Path, small
 
     opened.during = write_on
     write_on(0)
-    for _ in range(30):
+    looks = 0
+    while looks < 30 or opened.storage._journal.segment < 6:
+        looks += 1
         found = await asyncio.to_thread(numbers, path)
         assert sorted(found) == list(range(1, len(found) + 1))
     opened.during = lambda durable: None
-    assert opened.storage._journal.segment > 3
     opened.storage.close()

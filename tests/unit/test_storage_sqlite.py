@@ -13,7 +13,7 @@ from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import Inspector, SqliteStorage
 from fivefold.storage import schema as schema_module
 from fivefold.storage import writer as writer_module
-from fivefold.storage.schema import HISTORY, connect, write_rows
+from fivefold.storage.schema import HISTORY, connect, log_of, write_rows
 from fivefold.storage.segments import segment_paths
 from tests.storage_rig import Open
 
@@ -251,6 +251,21 @@ async def test_a_disk_full_of_the_journal_itself_goes_on(small_disk: Path) -> No
         await opened.commit(sequence, Write("A/x", b"h", ((b"1", bytes([sequence]) * 100_000),)))
     assert opened.storage.failure is None
     assert sum(file.stat().st_size for file in segment_paths(path)) > 1024 * 1024
+    opened.storage.close()
+
+
+async def test_a_disk_full_of_the_log_goes_on(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fills the disk is the log of many folds of one object: it is emptied, and folds go on."""
+    monkeypatch.setattr(writer_module, "OVERLAY_BYTES_MAX", 50_000)
+    path = small_disk / "objects.sqlite"
+    SqliteStorage.create(path, "cluster", "fingerprint")
+    opened = Open(path)
+    for sequence in range(1, 104):
+        await opened.commit(sequence, Write("A/x", b"h", ((b"1", bytes([sequence]) * 100_000),)))
+        if sequence == 3:  # the database file has reached its size
+            opened.reopen()
+    assert opened.storage.failure is None
+    assert log_of(path).stat().st_size > 1024 * 1024
     opened.storage.close()
 
 

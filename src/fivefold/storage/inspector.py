@@ -26,7 +26,7 @@ from fivefold.storage.schema import (
 from fivefold.storage.segments import segment_paths
 
 _PAGE_OBJECTS: Final = 1000
-_ATTEMPTS: Final = 5
+_ATTEMPTS: Final = 10
 _IDS: Final = "SELECT object_id FROM records WHERE object_id > ? AND timestamp = ? ORDER BY object_id LIMIT ?"
 _ORPHANS: Final = """
 SELECT DISTINCT object_id FROM records AS version WHERE NOT EXISTS

@@ -134,6 +134,6 @@ def _payload_at(view: memoryview, epoch: bytes, segment: int, offset: int) -> me
         return None
     *_, size, checksum = _PREFIX.unpack(prefix)
     payload = view[offset + _PREFIX.size : offset + _PREFIX.size + size]
-    if len(payload) != size or crc32(payload, crc32(prefix[: -_CHECKSUM.size])) != checksum:
+    if crc32(payload, crc32(prefix[: -_CHECKSUM.size])) != checksum:
         return None
     return payload

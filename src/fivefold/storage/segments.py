@@ -96,11 +96,6 @@ class Journal:
         self.append(opening(0))
         sync(path.parent)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the segment holds no record but the one that opens it."""
-        return self.end <= record_size(opening(0))
-
     def mark(self, *, folded: int) -> Mark:
         """What the database is to know of it."""
         return Mark(self.epoch, is_open=True, folded=folded, segment=self.segment, end=self.end)

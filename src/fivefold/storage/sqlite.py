@@ -165,6 +165,8 @@ def _open_journal(path: Path, mark: Mark, recovered: Recovered | None) -> tuple[
     """Take up the journal that a crash left, or begin one."""
     if recovered is not None:
         return Journal(path, mark.epoch, recovered.segment, recovered.end), recovered.layers
-    remove_journal(path)  # all folded, or never used
+    # All folded, or never used. Not written over: what an older one left would make a journal that a crash leaves now,
+    # before the database knows of it, look used.
+    remove_journal(path)
     # Random: nobody can make a value that, stored in a record, looks like another record.
     return Journal(path, os.urandom(EPOCH_BYTES)), Layers(Overlay())

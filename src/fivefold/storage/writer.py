@@ -132,7 +132,7 @@ class Writer:
             self._journal.append(payload)
         except OSError as error:
             # On a full disk the journal makes do with the room that its files have already.
-            if error.errno not in FULL or self._journal.is_empty or not self._maybe_rotate():
+            if error.errno not in FULL or not self._maybe_rotate():
                 raise
             self._journal.append(payload)
         return True

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from fivefold.protocol.actions import Write
 from fivefold.storage.contract import Loaded, OnDurable, size_of
@@ -21,6 +23,10 @@ from fivefold.storage.recovery import Recovered, recover
 from fivefold.storage.schema import Mark, create_tables
 from fivefold.storage.segments import Journal, remove_journal
 from fivefold.storage.writer import Staged, Writer
+
+WATCH_SECONDS: Final = 0.002
+GIVE_WAY_SECONDS: Final = 0.0001
+"""A commit that takes longer than the first is given the second of the event loop's time, again and again."""
 
 
 class SqliteStorage:
@@ -57,7 +63,9 @@ class SqliteStorage:
         self._on_durable = on_durable
         self._released = released
         self._staged_sequence = 0
+        self._durable_sequence = 0
         self._staged_bytes = 0
+        self._is_watching = False
         self._is_closed = False
         with Inspector(path) as inspector:  # a store that is refused is not even written to
             mark = inspector.mark()
@@ -115,6 +123,8 @@ class SqliteStorage:
         self._staged_sequence = sequence
         self._staged_bytes += staged.size
         self._writer.stage(staged)
+        if not self._is_watching:
+            self._watch()
 
     def close(self) -> None:
         """Commit what is staged and fold it (one attempt), end the threads, release the files. Blocks on the disk."""
@@ -150,7 +160,26 @@ class SqliteStorage:
         except RuntimeError:  # the loop was closed before the store: nobody is left to hear
             assert self._loop.is_closed()
 
+    def _watch(self) -> None:
+        if not self._loop.is_closed():
+            self._is_watching = True
+            self._loop.call_later(WATCH_SECONDS, self._maybe_give_way, self._durable_sequence)
+
+    def _maybe_give_way(self, sequence: int) -> None:
+        """Let the writer have the interpreter lock if it has committed nothing since ``sequence``.
+
+        Story: (1) the event loop has work all the time, reads for example. (2) It gives the lock away for some
+        microseconds at each system call, and has it back before a thread that waits for it has woken up. (3) That
+        thread only asks for the lock if it was not woken for a whole switch interval: it waits for ever.
+        """
+        self._is_watching = False
+        if self._durable_sequence < self._staged_sequence and not self._is_closed:
+            if self._durable_sequence == sequence:
+                time.sleep(GIVE_WAY_SECONDS)
+            self._watch()
+
     def _tell_durable(self, sequence: int, size: int) -> None:
+        self._durable_sequence = sequence
         self._staged_bytes -= size
         if not self._is_closed:
             self._on_durable(sequence)

@@ -2,8 +2,10 @@
 
     python benchmarks/storage.py [--seconds 5] [--directory .] [--million]
 
-A write replaces a 400 B history, puts a 2,000 B version and deletes the one before, on a random one of 10,000 objects.
-It counts when ``on_durable`` has named it: after the synced commit.
+A write replaces a 400 B history, puts a 2,500 B version and deletes the one before, on a random one of 1,000 objects
+(hot) or 10,000. It counts when ``on_durable`` has named it: after the synced commit. "CPU" is the processor time of
+all threads together for one write, without what the same loop takes over a store that does nothing; on a machine shared
+with other work it is the figure to compare. "Beside work" has the event loop compute 0.1 ms in each of its turns.
 """
 
 import argparse
@@ -15,42 +17,84 @@ import resource
 import sqlite3
 import statistics
 import tempfile
-import threading
 import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from fivefold.protocol.actions import ObjectRecord, Write
-from fivefold.storage import Inspector, SqliteStorage
-from fivefold.storage.schema import READER_CACHE_KIB, Rows, connect, read_record, write_rows
+from fivefold.storage import Inspector, Loaded, OnDurable, SqliteStorage, Storage
+from fivefold.storage.schema import READER_CACHE_KIB, connect, read_record
 
 OBJECTS = 10_000
-VERSION_BYTES = 2000
+HOT_OBJECTS = 1000
+VERSION_BYTES = 2500
 HISTORY_BYTES = 400
 MILLION = 1_000_000
 BATCH = 1000
+WORK_SECONDS = 0.0001
+BARE_BYTES = 16 * 2**20
+
+
+POOL = random.Random(0).randbytes(2**20)
+"""What values are cut from: making random bytes would take longer than storing them."""
+
+
+class Nothing:
+    """A store that calls everything durable in the next turn of the event loop: what measuring itself takes."""
+
+    failure = None
+    staged_bytes = 0
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_durable: OnDurable) -> None:
+        self._loop = loop
+        self._on_durable = on_durable
+        self._staged = 0
+
+    def stage(self, sequence: int, writes: Sequence[Write]) -> None:
+        """Remember the sequence."""
+        if not self._staged:
+            self._loop.call_soon(self._tell)
+        self._staged = sequence
+
+    def load(self, object_id: str, done: Loaded) -> None:
+        """There is nothing."""
+        done(None)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _tell(self) -> None:
+        sequence, self._staged = self._staged, 0
+        self._on_durable(sequence)
 
 
 class Bench:
     """A store, and how to wait for what it was given."""
 
-    def __init__(self, path: Path) -> None:
-        SqliteStorage.create(path, "bench", "bench")
-        self.path = path
+    def __init__(self, path: Path | None) -> None:
         self.loop = asyncio.get_running_loop()
-        self.storage = SqliteStorage(path, self.loop, self._on_durable)
+        self.storage: Storage
+        if path is None:
+            self.storage = Nothing(self.loop, self._on_durable)
+        else:
+            SqliteStorage.create(path, "bench", "bench")
+            self.storage = SqliteStorage(path, self.loop, self._on_durable)
         self.sequence = 0
         self.commits = 0
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._random = random.Random(1)
         self._versions: dict[int, int] = {}
 
     def _on_durable(self, sequence: int) -> None:
         self.commits += 1
         while self._waiting and self._waiting[0][0] <= sequence:
-            self._waiting.pop(0)[1].set_result(None)
+            self._waiting.popleft()[1].set_result(None)
 
     def stage(self, writes: list[Write]) -> asyncio.Future[None]:
         """A future that is done when ``writes`` are durable."""
@@ -66,18 +110,20 @@ class Bench:
             await self.stage([self._fresh(number, version_bytes) for number in range(start, start + BATCH)])
 
     def _fresh(self, number: int, version_bytes: int) -> Write:
-        draw = self._random.randbytes
-        versions = tuple((timestamp(number, version), draw(version_bytes)) for version in (0, 1))
-        return Write(name(number), draw(HISTORY_BYTES), versions)
+        versions = tuple((timestamp(number, version), self._cut(version_bytes)) for version in (0, 1))
+        return Write(name(number), self._cut(HISTORY_BYTES), versions)
 
-    def update(self) -> Write:
+    def update(self, objects: int = OBJECTS) -> Write:
         """The next write to a random object."""
-        number = self._random.randrange(OBJECTS)
+        number = self._random.randrange(objects)
         version = self._versions.get(number, 1) + 1
         self._versions[number] = version
-        draw = self._random.randbytes
-        put = ((timestamp(number, version), draw(VERSION_BYTES)),)
-        return Write(name(number), draw(HISTORY_BYTES), put, (timestamp(number, version - 1),))
+        put = ((timestamp(number, version), self._cut(VERSION_BYTES)),)
+        return Write(name(number), self._cut(HISTORY_BYTES), put, (timestamp(number, version - 1),))
+
+    def _cut(self, size: int) -> bytes:
+        start = self._random.randrange(len(POOL) - size)
+        return POOL[start : start + size]
 
 
 def name(number: int) -> str:
@@ -87,23 +133,59 @@ def name(number: int) -> str:
 
 def timestamp(number: int, version: int) -> bytes:
     """89 bytes, of which 64 stand for digests."""
-    return version.to_bytes(8, "big") + bytes(17) + random.Random(number * 1009 + version).randbytes(64)
+    start = (number * 1009 + version) % (len(POOL) - 64)
+    return version.to_bytes(8, "big") + bytes(17) + POOL[start : start + 64]
 
 
-async def commits(bench: Bench, in_flight: int, seconds: float) -> tuple[float, float, list[float]]:
-    """Commits a second, writes a second, and each write's seconds until it was durable."""
+class Measured(NamedTuple):
+    """Of one run: commits and writes a second, processor seconds of all threads, each write's seconds."""
+
+    commits_per_second: float
+    writes_per_second: float
+    processor: float
+    times: list[float]
+
+    @property
+    def processor_us(self) -> float:
+        """Processor time of one write, measuring included."""
+        return self.processor / len(self.times) * 1e6
+
+
+async def commits(bench: Bench, in_flight: int, seconds: float, *, objects: int = OBJECTS, is_busy: bool) -> Measured:
+    """Write as fast as the store does, with ``in_flight`` writes at a time."""
     times: list[float] = []
     end = time.perf_counter() + seconds
 
     async def client() -> None:
         while (begin := time.perf_counter()) < end:
-            await bench.stage([bench.update()])
+            await bench.stage([bench.update(objects)])
             times.append(time.perf_counter() - begin)
 
-    before, begin = bench.commits, time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(in_flight)))
+    async def work() -> None:
+        while time.perf_counter() < end:
+            until = time.thread_time() + WORK_SECONDS
+            while time.thread_time() < until:
+                sum(range(100))
+            await asyncio.sleep(0)
+
+    before, begin, processor = bench.commits, time.perf_counter(), time.process_time()
+    await asyncio.gather(*(client() for _ in range(in_flight)), *([work()] if is_busy else []))
     spent = time.perf_counter() - begin
-    return (bench.commits - before) / spent, len(times) / spent, times
+    return Measured((bench.commits - before) / spent, len(times) / spent, time.process_time() - processor, times)
+
+
+async def write_table(bench: Bench, seconds: float) -> Table:
+    """Writes: hot and not, one at a time and many, with an event loop that has nothing else to do and one that has."""
+    columns = ("objects", "in flight", "beside work", "commits/s", "writes/s", "p50", "p99", "CPU")
+    table = Table(*columns, title="writes of 3 kB")
+    for objects, in_flight, is_busy in product((HOT_OBJECTS, OBJECTS), (1, 64), (False, True)):
+        measuring = await commits(Bench(None), in_flight, 0.5, objects=objects, is_busy=False)
+        found = await commits(bench, in_flight, seconds, objects=objects, is_busy=is_busy)
+        processor = "" if is_busy else f"{found.processor_us - measuring.processor_us:.1f} µs"
+        rates = (f"{found.commits_per_second:,.0f}", f"{found.writes_per_second:,.0f}")
+        what = (str(objects), str(in_flight), "yes" if is_busy else "no")
+        table.add_row(*what, *rates, *latencies(found.times), processor)
+    return table
 
 
 async def loads(bench: Bench, in_flight: int, seconds: float) -> tuple[float, list[float]]:
@@ -147,41 +229,17 @@ def forget(path: Path) -> None:
     os.close(descriptor)
 
 
-def with_busy_thread(directory: Path, *, is_executemany: bool, commits_count: int) -> float:
-    """Mean seconds of a commit of 64 writes while another thread (an event loop at its limit) computes all the time."""
-    path = directory / f"busy-{is_executemany}.sqlite"
-    SqliteStorage.create(path, "bench", "bench")
-    spent: list[float] = []
-
-    def work() -> None:
-        connection = connect(path, cache_kib=READER_CACHE_KIB)
-        for _ in range(commits_count):
-            rows: Rows = {(name(row), bytes([part])): bytes(1000) for row in range(64) for part in (0, 1)}
-            begin = time.perf_counter()
-            connection.execute("BEGIN IMMEDIATE")
-            if is_executemany:
-                statement = "INSERT OR REPLACE INTO records VALUES (?, ?, 0, ?)"
-                connection.executemany(statement, [(*key, data) for key, data in rows.items()])
-            else:
-                write_rows(connection, rows)
-            connection.execute("COMMIT")
-            spent.append(time.perf_counter() - begin)
-        connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    while thread.is_alive():
-        sum(range(1000))
-    return statistics.mean(spent)
-
-
-def bare_sync(directory: Path, seconds: float) -> float:
-    """Median seconds of appending 2 kB and fdatasync: what this disk takes today, with nothing of ours."""
-    times = []
+def bare_sync(directory: Path, seconds: float, *, is_growing: bool) -> float:
+    """Median seconds of writing 3 kB and fdatasync: what this disk takes today, with nothing of ours."""
+    times: list[float] = []
     with tempfile.NamedTemporaryFile(dir=directory, buffering=0) as file:
+        if not is_growing:
+            file.write(bytes(BARE_BYTES))
+            os.fsync(file.fileno())
         end = time.perf_counter() + seconds
         while (begin := time.perf_counter()) < end:
-            file.write(bytes(2048))
+            offset = len(times) * 3072
+            os.pwrite(file.fileno(), POOL[:3072], offset if is_growing else offset % (BARE_BYTES - 3072))
             os.fdatasync(file.fileno())
             times.append(time.perf_counter() - begin)
     return statistics.median(times)
@@ -195,46 +253,45 @@ def latencies(times: list[float]) -> tuple[str, str]:
 
 async def speed(console: Console, directory: Path, seconds: float) -> None:
     """Measure writes and loads on 10,000 objects."""
-    console.print(f"bare append of 2 kB + fdatasync in the same directory: {bare_sync(directory, 1) * 1e3:.3f} ms")
-    bench = Bench(directory / "objects.sqlite")
+    for is_growing, what in ((True, "appended to a file"), (False, "written into a file that has the room")):
+        bare = bare_sync(directory, 1, is_growing=is_growing)
+        console.print(f"bare 3 kB {what}, and fdatasync, in the same directory: {bare * 1e3:.3f} ms")
+    path = directory / "objects.sqlite"
+    bench = Bench(path)
     await bench.fill(OBJECTS, VERSION_BYTES)
-    table = Table("what", "in flight", "commits/s", "operations/s", "p50", "p99", title="2 kB writes, loads of 4.4 kB")
-    for in_flight in (1, 64):
-        per_second, rows, times = await commits(bench, in_flight, seconds)
-        table.add_row("write", str(in_flight), f"{per_second:,.0f}", f"{rows:,.0f}", *latencies(times))
+    console.print(await write_table(bench, seconds))
+    table = Table("what", "in flight", "loads/s", "p50", "p99", title="loads of 5.4 kB")
     for in_flight in (1, 64):
         rate, times = await loads(bench, in_flight, seconds)
-        table.add_row("load, thread", str(in_flight), "", f"{rate:,.0f}", *latencies(times))
+        table.add_row("through the thread", str(in_flight), f"{rate:,.0f}", *latencies(times))
     for is_cold in (False, True):
-        times = direct(bench.path, is_cold=is_cold, count=300 if is_cold else 5000)
-        where = "load in the loop, uncached" if is_cold else "load in the loop, cached"
-        table.add_row(where, "1", "", f"{1 / statistics.mean(times):,.0f}", *latencies(times))
+        times = direct(path, is_cold=is_cold, count=300 if is_cold else 5000)
+        where = "in the loop, uncached" if is_cold else "in the loop, cached"
+        table.add_row(where, "1", f"{1 / statistics.mean(times):,.0f}", *latencies(times))
     bench.storage.close()
     console.print(table)
-    for is_executemany, what in ((True, "a statement a row (executemany)"), (False, "128 rows a statement (ours)")):
-        mean = with_busy_thread(directory, is_executemany=is_executemany, commits_count=20)
-        console.print(f"commit of 128 rows beside a busy thread, {what}: {mean * 1e3:.1f} ms")
 
 
 async def million(console: Console, directory: Path) -> None:
     """Fill, update, check and open a database with a million objects, and watch the memory."""
     before = resident_mb()
-    bench = Bench(directory / "million.sqlite")
+    path = directory / "million.sqlite"
+    bench = Bench(path)
     begin = time.perf_counter()
     await bench.fill(MILLION, 200)
     console.print(
         f"a million objects (400 B history, two 200 B versions) written in {time.perf_counter() - begin:.0f} s"
     )
-    _, rows, _ = await commits(bench, 64, 5)
+    rows = (await commits(bench, 64, 5, is_busy=False)).writes_per_second
     console.print(f"then updated at {rows:,.0f} writes/s with 64 in flight")
     bench.storage.close()
     for what in ("count", "quick_check", "bytes_used", "check"):
-        with Inspector(bench.path) as inspector:
+        with Inspector(path) as inspector:
             begin = time.perf_counter()
             answer = getattr(inspector, what)()
             console.print(f"{what}: {answer} in {time.perf_counter() - begin:.2f} s")
     begin = time.perf_counter()
-    SqliteStorage(bench.path, bench.loop, lambda sequence: None).close()
+    SqliteStorage(path, bench.loop, lambda sequence: None).close()
     console.print(f"opened and closed in {(time.perf_counter() - begin) * 1e3:.0f} ms")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     console.print(f"memory of the process: {before:.0f} MB before, {resident_mb():.0f} MB after, {peak:.0f} MB at most")

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from fivefold.protocol.actions import Write
-from fivefold.storage import SqliteStorage
+from fivefold.storage import SqliteStorage, writer
 
 IN_FLIGHT = 16
+writer.OVERLAY_BYTES_MAX = 50_000  # a fold every forty transactions, for kills to hit
 
 
 async def main(path: Path, last: int) -> None:

@@ -18,7 +18,8 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
 from fivefold.protocol.session import Session
 from fivefold.storage import open_data
-from fivefold.storage.schema import merge, write_rows
+from fivefold.storage.overlay import Overlay
+from fivefold.storage.schema import write_rows
 from tests.integration.rig import Site, client, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
@@ -93,7 +94,7 @@ def write_objects(site: Site, count: int) -> None:
             for number in range(first, first + BATCH)
         ]
         connection.execute("BEGIN")
-        write_rows(connection, merge(writes))
+        write_rows(connection, Overlay(writes).rows())
         connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ import pytest
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import Inspector, SqliteStorage
 from fivefold.storage import schema as schema_module
-from fivefold.storage.schema import HISTORY, connect, log_of, merge, write_rows
-
-SECONDS_MAX = 30
+from fivefold.storage import writer as writer_module
+from fivefold.storage.schema import HISTORY, connect, log_of, write_rows
+from fivefold.storage.segments import segment_paths
+from tests.storage_rig import Open
 
 
 @pytest.fixture
@@ -22,36 +23,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "objects.sqlite"
     SqliteStorage.create(path, "cluster", "fingerprint")
     return path
-
-
-class Open:
-    """A store opened for a test, and the sequences it reported."""
-
-    def __init__(self, path: Path, on_generation: Callable[[int], None] | None = None) -> None:
-        self.durable: list[int] = []
-        seconds = 60.0 if on_generation is None else 0.0
-        self.storage = SqliteStorage(
-            path,
-            asyncio.get_running_loop(),
-            self.durable.append,
-            on_generation=on_generation,
-            generation_seconds=seconds,
-        )
-
-    async def until(self, is_true: Callable[[], object]) -> None:
-        async with asyncio.timeout(SECONDS_MAX):
-            while not is_true():  # noqa: ASYNC110 `failure` is set by a thread that tells nobody
-                await asyncio.sleep(0.002)
-
-    async def commit(self, sequence: int, *writes: Write) -> None:
-        self.storage.stage(sequence, writes)
-        await self.until(lambda: self.durable and self.durable[-1] >= sequence)
-
-    async def load(self, object_id: str) -> ObjectRecord | None:
-        found: list[ObjectRecord | None] = []
-        self.storage.load(object_id, found.append)
-        await self.until(lambda: found)
-        return found[0]
 
 
 @pytest.fixture
@@ -70,6 +41,15 @@ async def test_what_is_staged_during_a_commit_goes_into_the_next(opened: Open) -
         opened.storage.stage(sequence, [Write(f"A/{sequence}", b"h")])
     await opened.until(lambda: opened.durable and opened.durable[-1] == 1000)
     assert len(opened.durable) < 100
+
+
+async def test_what_waits_is_not_committed_all_at_once(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One record takes a limited number of bytes, or one transaction."""
+    monkeypatch.setattr(writer_module, "BATCH_BYTES_MAX", 10_000)
+    for sequence in range(1, 41):
+        opened.storage.stage(sequence, [Write(f"A/{sequence}", bytes(5000))])
+    await opened.until(lambda: opened.durable and opened.durable[-1] == 40)
+    assert len(opened.durable) > 12
 
 
 async def test_staged_bytes_count_ids_histories_versions_and_deletes(opened: Open) -> None:
@@ -143,12 +123,6 @@ async def test_a_loop_that_is_closed_first_does_not_stop_the_writer(path: Path) 
 # --- statements -----------------------------------------------------------------------------------------------
 
 
-def test_merge_leaves_the_last_word_on_each_row() -> None:
-    """Coalescing keeps one entry a row: the newest data, or its deletion."""
-    rows = merge([Write("A/x", b"1", ((b"t", b"v"), (b"u", b"v"))), Write("A/x", b"2", (), (b"t",))])
-    assert rows == {("A/x", HISTORY): b"2", ("A/x", b"t"): None, ("A/x", b"u"): b"v"}
-
-
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 256, 257])
 def test_statements_split_at_their_row_limit(path: Path, count: int) -> None:
     """One row fewer, exactly as many, and one more than a statement holds: all are written, all can be deleted."""
@@ -183,6 +157,7 @@ def test_deleting_searches_by_key(path: Path) -> None:
 
 async def damage(opened: Open, path: Path, statement: str) -> None:
     await opened.commit(1, Write("A/x", b"history", ((b"1", b"one"),)), Write("A/y", b"fine"))
+    opened.reopen()
     other = sqlite3.connect(path)
     with other:
         other.execute(statement)
@@ -267,18 +242,30 @@ async def test_a_full_disk_keeps_what_is_staged_until_there_is_room(small_disk: 
         assert inspector.check() == []
 
 
-async def test_a_disk_full_of_the_log_itself_goes_on(small_disk: Path) -> None:
-    """What fills the disk is the log of many updates of one small object: it is emptied, and commits go on."""
+async def test_a_disk_full_of_the_journal_itself_goes_on(small_disk: Path) -> None:
+    """What fills the disk is the journal of many updates of one object: it is folded, and commits go on."""
     path = small_disk / "objects.sqlite"
     SqliteStorage.create(path, "cluster", "fingerprint")
     opened = Open(path)
     for sequence in range(1, 104):  # 100 kB each: two and a half times the disk
         await opened.commit(sequence, Write("A/x", b"h", ((b"1", bytes([sequence]) * 100_000),)))
-        if sequence == 3:  # the database file has reached its size
-            opened.storage.close()
-            opened = Open(path)
     assert opened.storage.failure is None
-    assert log_of(path).stat().st_size > 2 * 1024 * 1024
+    assert sum(file.stat().st_size for file in segment_paths(path)) > 1024 * 1024
+    opened.storage.close()
+
+
+async def test_a_disk_full_of_the_log_goes_on(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fills the disk is the log of many folds of one object: it is emptied, and folds go on."""
+    monkeypatch.setattr(writer_module, "OVERLAY_BYTES_MAX", 50_000)
+    path = small_disk / "objects.sqlite"
+    SqliteStorage.create(path, "cluster", "fingerprint")
+    opened = Open(path)
+    for sequence in range(1, 104):
+        await opened.commit(sequence, Write("A/x", b"h", ((b"1", bytes([sequence]) * 100_000),)))
+        if sequence == 3:  # the database file has reached its size
+            opened.reopen()
+    assert opened.storage.failure is None
+    assert log_of(path).stat().st_size > 1024 * 1024
     opened.storage.close()
 
 
@@ -309,17 +296,46 @@ async def test_closing_on_a_full_disk_ends(small_disk: Path) -> None:
         assert inspector.check() == []
 
 
-async def test_a_database_at_its_page_limit_recovers(opened: Open) -> None:
-    """SQLite's own limit behaves like a full disk, without a file system of its own."""
-    writer = opened.storage._writer
-    pages = writer._connection.execute("PRAGMA page_count").fetchone()[0]
-    writer._connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
-    opened.storage.stage(1, [Write("A/x", b"h" * 100_000)])
-    await opened.until(lambda: opened.storage.failure)
-    assert opened.durable == []
-    writer._connection.execute("PRAGMA max_page_count = 1000000").fetchall()
-    await opened.until(lambda: opened.durable == [1])
+@pytest.fixture
+def small_overlays(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Overlays that are full after some ten writes of a kilobyte."""
+    monkeypatch.setattr(writer_module, "OVERLAY_BYTES_MAX", 20_000)
+    return 20_000
+
+
+async def test_a_database_that_cannot_grow_stops_commits_once_the_journal_is_full(
+    opened: Open, small_overlays: int
+) -> None:
+    """While folds fail commits go on in what room there is; then they wait, say why, and go on once folds work."""
+    connection = opened.storage._folder._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    sequence = 0
+    while opened.storage.failure is None:
+        sequence += 1
+        opened.storage.stage(sequence, [Write(f"A/{sequence}", b"h" * 1000)])
+        await asyncio.sleep(0.002)
+    assert "full" in opened.storage.failure
+    assert small_overlays < 1500 * opened.durable[-1] < 3 * small_overlays
+    assert opened.durable[-1] < sequence
+    assert await opened.load("A/1") == ObjectRecord(b"h" * 1000, ())
+    connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+    await opened.until(lambda: opened.durable[-1] == sequence)
     assert opened.storage.failure is None
+
+
+async def test_overlays_are_folded_while_the_store_works(opened: Open, path: Path, small_overlays: int) -> None:
+    """What was written goes to the database, in order, and is loaded rightly from wherever it is."""
+    for sequence in range(1, 301):
+        write = Write(
+            f"A/{sequence % 20}", b"%d" % sequence, ((b"%d" % sequence, bytes(500)),), (b"%d" % (sequence - 20),)
+        )
+        await opened.commit(sequence, write)
+        assert await opened.load(write.object_id) == ObjectRecord(write.history, write.put)
+    connection = connect(path, cache_kib=1024)
+    assert connection.execute("SELECT count(*) FROM records").fetchone()[0] == 40
+    assert opened.storage._folder.mark.folded > 3
+    connection.close()
 
 
 async def test_a_write_that_cannot_be_encoded_does_not_end_the_writer(opened: Open) -> None:

@@ -18,8 +18,15 @@ file alone is compared with it:
 4. the server dies and leaves its log; somebody restores yesterday's file beside it. Read together they show today's
    generation over yesterday's objects; the file alone shows yesterday's: refused.
 
-What stays hidden: a copy taken and restored within one minute of one run that then crashed, and a log deleted after
-such a run. Snapshots of the whole machine roll back the record too; keep the identity elsewhere if that is a danger.
+The journal (:mod:`fivefold.storage.recovery`) is bound to the database by the mark in it, which every generation
+renews: a journal that is missing, another one's, or does not reach as far as the mark says is refused.
+
+5. the server dies; somebody deletes the journal, or the database's log. The database file says which segments it needs:
+   without the first of them refused, and with it nothing is lost.
+
+What stays hidden: a copy taken and restored within one minute of one run that then crashed, and the loss of the
+journal's last records, written since the last generation, if nothing whole comes after them. Snapshots of the whole
+machine roll back the record too; keep the identity elsewhere if that is a danger.
 """
 
 from __future__ import annotations
@@ -36,10 +43,11 @@ import msgspec
 
 from fivefold.errors import DataDirectoryError
 from fivefold.storage.contract import OnDurable
+from fivefold.storage.files import sync
+from fivefold.storage.folder import GENERATION_SECONDS
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.schema import APPLICATION_ID, FORMAT, generation_in_file, log_of
 from fivefold.storage.sqlite import SqliteStorage
-from fivefold.storage.writer import GENERATION_SECONDS
 
 DATABASE_NAME: Final = "objects.sqlite"
 LOCK_NAME: Final = "lock"
@@ -159,7 +167,7 @@ def _prepare_directory(data_dir: Path, *, record: DataRecord | None, fresh_allow
     if not fresh_allowed:
         raise DataDirectoryError(f"{data_dir} does not exist: mount it, or allow a fresh start if this is the first")
     data_dir.mkdir(mode=0o700, parents=True)
-    _sync_directory(data_dir.parent)
+    sync(data_dir.parent)
 
 
 def _lock(path: Path) -> Callable[[], None]:
@@ -203,9 +211,9 @@ def create(path: Path, cluster_id: str, server_fingerprint: str) -> None:
         unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
     SqliteStorage.create(unfinished, cluster_id, server_fingerprint)
     unfinished.chmod(0o600)
-    _sync(unfinished)
+    sync(unfinished)
     unfinished.rename(path)
-    _sync_directory(path.parent)
+    sync(path.parent)
 
 
 def _verify(path: Path, identity: DataRecord, *, record: DataRecord | None, fresh_allowed: bool) -> None:
@@ -264,17 +272,6 @@ def _write_record(path: Path, record: DataRecord) -> None:
     """Replace the file at once and for good: new file, sync, rename, sync of the directory."""
     unfinished = path.with_name(path.name + ".new")
     unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-    _sync(unfinished)
+    sync(unfinished)
     unfinished.rename(path)
-    _sync_directory(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_sync_directory = _sync
+    sync(path.parent)

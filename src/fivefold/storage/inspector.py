@@ -8,18 +8,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from fivefold.errors import DataDirectoryError
 from fivefold.protocol.actions import ObjectRecord
+from fivefold.storage.overlay import Layers, Overlay
+from fivefold.storage.recovery import recover
 from fivefold.storage.schema import (
     HISTORY,
     READER_CACHE_KIB,
     DamagedRecord,
+    Mark,
     connect,
     generation_of,
     log_of,
+    mark_of,
     read_record,
 )
+from fivefold.storage.segments import segment_paths
 
 _PAGE_OBJECTS: Final = 1000
+_ATTEMPTS: Final = 10
 _IDS: Final = "SELECT object_id FROM records WHERE object_id > ? AND timestamp = ? ORDER BY object_id LIMIT ?"
 _ORPHANS: Final = """
 SELECT DISTINCT object_id FROM records AS version WHERE NOT EXISTS
@@ -28,15 +35,17 @@ SELECT DISTINCT object_id FROM records AS version WHERE NOT EXISTS
 
 
 class Inspector:
-    """A read-only view of a database; every call blocks on the disk and sees the last commit.
+    """A read-only view of a database and the journal before it; every call blocks on the disk.
 
-    Open a new one when the server has been started or stopped meanwhile.
+    What it says of objects is as of its first such call: open a new one to see what was written since. Close it soon: a
+    running server's log grows meanwhile.
 
     Args:
         path: the database file.
 
     Raises:
         sqlite3.Error: the file is missing or is no database.
+        DataDirectoryError: from calls about objects: the journal is missing, another one's, or damaged.
 
     Example:
         >>> import tempfile
@@ -53,6 +62,7 @@ class Inspector:
         # Without a log no store is open; a reader that asked for one would leave an empty one behind.
         access = "mode=ro" if log_of(path).exists() else "mode=ro&immutable=1"
         self._connection = connect(path, cache_kib=READER_CACHE_KIB, access=access)
+        self._layer_cache: Layers | None = None
 
     def __enter__(self) -> Inspector:
         return self
@@ -74,13 +84,19 @@ class Inspector:
         """Counts opens, clean closes and minutes with writes."""
         return generation_of(self._connection)
 
+    def mark(self) -> Mark:
+        """What the database knows of the journal before it."""
+        return mark_of(self._connection)
+
     def application_id(self) -> int:
         """The mark in the file's header that tells our databases from others."""
         return int(self._connection.execute("PRAGMA application_id").fetchone()[0])
 
     def object_ids(self, after: str = "", limit: int = _PAGE_OBJECTS) -> list[str]:
         """The first ``limit`` ids greater than ``after``, in code-point order; page on with the last one."""
-        return [row[0] for row in self._connection.execute(_IDS, (after, HISTORY, limit))]
+        journal = [object_id for object_id in self._layers().object_ids() if object_id > after]
+        stored = [row[0] for row in self._connection.execute(_IDS, (after, HISTORY, limit))]
+        return sorted({*stored, *journal})[:limit]
 
     def all_object_ids(self) -> Iterator[str]:
         """Every id in code-point order, a page at a time; objects made meanwhile may be missing."""
@@ -91,9 +107,11 @@ class Inspector:
 
     def count(self) -> int:
         """How many objects were ever written; reads the whole index."""
-        return int(
-            self._connection.execute("SELECT count(*) FROM records WHERE timestamp = ?", (HISTORY,)).fetchone()[0]
-        )
+        journal = self._layers().object_ids()
+        stored = self._connection.execute("SELECT count(*) FROM records WHERE timestamp = ?", (HISTORY,)).fetchone()[0]
+        has = "SELECT 1 FROM records WHERE object_id = ? AND timestamp = ?"
+        fresh = [each for each in journal if self._connection.execute(has, (each, HISTORY)).fetchone() is None]
+        return int(stored) + len(fresh)
 
     def record(self, object_id: str) -> ObjectRecord | None:
         """One object, None if it was never written.
@@ -101,11 +119,31 @@ class Inspector:
         Raises:
             DamagedRecord: what is stored is not what was written.
         """
-        return read_record(self._connection, object_id)
+        return self._layers().load(object_id, lambda name: read_record(self._connection, name))
+
+    def _layers(self) -> Layers:
+        """What the journal holds, of one moment with the snapshot that this connection reads from then on.
+
+        Beside a running server the journal is written to while it is read: a segment may be gone, or an older record
+        not yet be seen when a later one is. Then it is read again.
+        """
+        for attempt in range(_ATTEMPTS, 0, -1):
+            if self._layer_cache is not None:
+                break
+            self._connection.execute("BEGIN")
+            try:
+                recovered = recover(self._path, self.mark())
+                self._layer_cache = recovered.layers if recovered is not None else Layers(Overlay())
+            except DataDirectoryError:
+                self._connection.execute("ROLLBACK")
+                if attempt == 1:
+                    raise
+        assert self._layer_cache is not None
+        return self._layer_cache
 
     def bytes_used(self) -> int:
-        """Size of the database and its log on the disk, room for reuse included."""
-        files = (self._path, log_of(self._path))
+        """Size of the database, its log and its journal on the disk, room for reuse included."""
+        files = (self._path, log_of(self._path), *segment_paths(self._path))
         return sum(file.stat().st_size for file in files if file.exists())
 
     def quick_check(self, problems_max: int = 100) -> list[str]:
@@ -121,6 +159,10 @@ class Inspector:
         problems = self.quick_check(problems_max)
         if problems:
             return problems
+        try:
+            self._layers()
+        except DataDirectoryError as error:
+            return [str(error)]
         orphans = self._connection.execute(_ORPHANS, (HISTORY, problems_max))
         problems = [f"{row[0]} has versions but no history" for row in orphans]
         for object_id in self.all_object_ids():

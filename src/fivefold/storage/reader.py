@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from fivefold.protocol.actions import ObjectRecord
 from fivefold.storage.contract import Loaded
+from fivefold.storage.overlay import Layers
 from fivefold.storage.schema import READER_CACHE_KIB, DamagedRecord, connect, read_record
 
 RETRY_SECONDS: Final = 0.5
@@ -30,10 +31,12 @@ class Reader:
 
     Args:
         path: the database.
+        layers: what is durable and not yet in it.
         answer: called in the reader's thread with records and whom to give them to.
     """
 
-    def __init__(self, path: Path, answer: Callable[[Sequence[Answer]], None]) -> None:
+    def __init__(self, path: Path, layers: Layers, answer: Callable[[Sequence[Answer]], None]) -> None:
+        self._layers = layers
         self._answer = answer
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._failed: list[Request] = []
@@ -79,10 +82,13 @@ class Reader:
         answers = []
         for object_id, done in requests:
             try:
-                answers.append((read_record(self._connection, object_id), done))
+                answers.append((self._layers.load(object_id, self._read_below), done))
             except (sqlite3.Error, DamagedRecord) as error:
                 self.failure = f"an object cannot be read, check the disk and restore the server's data: {error}"
                 self._failed.append((object_id, done))
         if not self._failed:
             self.failure = None
         return answers
+
+    def _read_below(self, object_id: str) -> ObjectRecord | None:
+        return read_record(self._connection, object_id)

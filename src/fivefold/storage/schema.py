@@ -9,14 +9,14 @@ something the server never stored, which it calls malevolent.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
-from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.actions import ObjectRecord
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of this file format; a greater one is refused."""
 
 APPLICATION_ID: Final = 0x35464F4C
@@ -53,6 +53,14 @@ CREATE TABLE records (
     data BLOB NOT NULL,
     PRIMARY KEY (object_id, timestamp)
 );
+CREATE TABLE journal (
+    epoch BLOB NOT NULL,
+    is_open INTEGER NOT NULL,
+    folded INTEGER NOT NULL,
+    segment INTEGER NOT NULL,
+    segment_end INTEGER NOT NULL
+);
+INSERT INTO journal VALUES (x'0000000000000000', 0, 0, 0, 0);
 """
 _UPSERT: Final = "ON CONFLICT (object_id, timestamp) DO UPDATE SET checksum = excluded.checksum, data = excluded.data"
 _LOAD: Final = "SELECT timestamp, checksum, data FROM records WHERE object_id = ? ORDER BY timestamp"
@@ -60,6 +68,23 @@ _LOAD: Final = "SELECT timestamp, checksum, data FROM records WHERE object_id = 
 Key = tuple[str, bytes]
 Rows = dict[Key, bytes | None]
 """What a transaction leaves behind: the data of each row, None for a row that is to be deleted."""
+
+
+class Mark(NamedTuple):
+    """What a database knows of the journal before it.
+
+    Attributes:
+        epoch: which journal.
+        is_open: whether a store has been opened with it, and not been closed since.
+        folded: the last segment whose records are all in the database.
+        segment, end: at least so far the journal had got.
+    """
+
+    epoch: bytes
+    is_open: bool
+    folded: int
+    segment: int
+    end: int
 
 
 class DamagedRecord(Exception):
@@ -153,18 +178,17 @@ def maybe_checkpoint(connection: sqlite3.Connection) -> bool:
     return not is_busy and pages_logged == pages_moved
 
 
-def merge(writes: Iterable[Write]) -> Rows:
-    """Coalesce writes, oldest first, to what is left of each row after the last of them."""
-    rows: Rows = {}
-    for write in writes:
-        object_id = write.object_id
-        rows[object_id, HISTORY] = write.history
-        for timestamp in write.delete:
-            rows[object_id, timestamp] = None
-        for timestamp, version in write.put:
-            assert timestamp != HISTORY
-            rows[object_id, timestamp] = version
-    return rows
+def mark_of(connection: sqlite3.Connection) -> Mark:
+    """The mark as of the last commit."""
+    epoch, is_open, *rest = connection.execute(
+        "SELECT epoch, is_open, folded, segment, segment_end FROM journal"
+    ).fetchone()
+    return Mark(epoch, bool(is_open), *rest)
+
+
+def set_mark(connection: sqlite3.Connection, mark: Mark) -> None:
+    """Set the mark, as a part of the transaction under way."""
+    connection.execute("UPDATE journal SET epoch = ?, is_open = ?, folded = ?, segment = ?, segment_end = ?", mark)
 
 
 def write_rows(connection: sqlite3.Connection, rows: Rows) -> None:
@@ -178,12 +202,24 @@ def write_rows(connection: sqlite3.Connection, rows: Rows) -> None:
         values = ",".join(["(?,?,?,?)"] * len(chunk))
         parameters = [value for key, data in chunk for value in (*key, _checksum(key, data), data)]
         connection.execute(f"INSERT INTO records VALUES {values} {_UPSERT}", parameters)  # noqa: S608 placeholders only
-    deleted = [key for key, data in rows.items() if data is None]
+    deleted = _stored_of(connection, [key for key, data in rows.items() if data is None])
     for start in range(0, len(deleted), STATEMENT_ROWS_MAX):
         keys = deleted[start : start + STATEMENT_ROWS_MAX]
         # Not `(object_id, timestamp) IN (VALUES …)`: SQLite scans the whole table for it.
         condition = " OR ".join(["(object_id = ? AND timestamp = ?)"] * len(keys))
         connection.execute(f"DELETE FROM records WHERE {condition}", [value for key in keys for value in key])  # noqa: S608
+
+
+def _stored_of(connection: sqlite3.Connection, keys: list[Key]) -> list[Key]:
+    """Those keys that the database has. Most versions are put and deleted in one fold, and were never there."""
+    object_ids = list({object_id for object_id, _ in keys})
+    stored: set[Key] = set()
+    for start in range(0, len(object_ids), STATEMENT_ROWS_MAX):
+        chunk = object_ids[start : start + STATEMENT_ROWS_MAX]
+        marks = ",".join("?" * len(chunk))
+        select = f"SELECT object_id, timestamp FROM records WHERE object_id IN ({marks})"  # noqa: S608 placeholders only
+        stored.update(connection.execute(select, chunk).fetchall())
+    return [key for key in keys if key in stored]
 
 
 def read_record(connection: sqlite3.Connection, object_id: str) -> ObjectRecord | None:

@@ -1,30 +1,50 @@
-"""The durable store: SQLite with a write-ahead log, one writing thread (group commit) and one reading thread."""
+"""The durable store: a journal that writes are appended to, folded into SQLite in the background.
+
+Three threads: one appends to the journal (group commit), one folds, one loads.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from fivefold.protocol.actions import Write
 from fivefold.storage.contract import Loaded, OnDurable, size_of
+from fivefold.storage.folder import GENERATION_SECONDS, Folder
+from fivefold.storage.inspector import Inspector
+from fivefold.storage.journal import EPOCH_BYTES
+from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.reader import Answer, Reader
-from fivefold.storage.schema import create_tables
-from fivefold.storage.writer import GENERATION_SECONDS, Staged, Writer
+from fivefold.storage.recovery import Recovered, recover
+from fivefold.storage.schema import Mark, create_tables
+from fivefold.storage.segments import Journal, remove_journal
+from fivefold.storage.writer import Staged, Writer
+
+WATCH_SECONDS: Final = 0.002
+GIVE_WAY_SECONDS: Final = 0.0001
+"""A commit that takes longer than the first is given the second of the event loop's time, again and again."""
 
 
 class SqliteStorage:
-    """Objects in one SQLite file. Use :func:`fivefold.storage.open_data` to open a server's: it also guards it.
+    """Objects in one SQLite file, with a journal before it while it is open.
+
+    Use :func:`fivefold.storage.open_data` to open a server's: it also guards it.
 
     Args:
         path: a database made by :meth:`create`; nothing else may write to it.
         loop: the event loop on whose thread callbacks run and this object is used.
         on_durable: hears the greatest sequence that is durable.
-        on_generation: hears, on the writer's thread, each new generation that the database file holds.
+        on_generation: hears, on the folder's thread, each new generation that the database file holds.
         released: called at the end of :meth:`close`.
         generation_seconds: how often a store that is written to takes a new generation.
 
     Raises:
+        DataDirectoryError: the journal is missing, another one, older than the database, or damaged.
+        OSError: the journal cannot be read or written.
         sqlite3.Error: the file cannot be opened or written.
     """
 
@@ -43,13 +63,26 @@ class SqliteStorage:
         self._on_durable = on_durable
         self._released = released
         self._staged_sequence = 0
+        self._durable_sequence = 0
         self._staged_bytes = 0
+        self._is_watching = False
         self._is_closed = False
-        self._writer = Writer(path, self._committed, on_generation, generation_seconds=generation_seconds)
+        with Inspector(path) as inspector:  # a store that is refused is not even written to
+            mark = inspector.mark()
+        recovered = recover(path, mark)
+        self._journal, layers = _open_journal(path, mark, recovered)
+        # The database knows of a journal before its first record.
+        mark = self._journal.mark(folded=mark.folded if recovered is not None else 0)
         try:
-            self._reader = Reader(path, self._read)
+            self._folder = Folder(path, mark, layers, on_generation, generation_seconds=generation_seconds)
         except BaseException:
-            self._writer.close()
+            self._journal.close()
+            raise
+        self._writer = Writer(self._journal, layers, self._folder, self._committed)
+        try:
+            self._reader = Reader(path, layers, self._read)
+        except BaseException:
+            self._end_writing()
             raise
 
     @staticmethod
@@ -65,12 +98,12 @@ class SqliteStorage:
     @property
     def record_failure(self) -> str | None:
         """One sentence on why the identity's record could not follow the last generation, or None."""
-        return self._writer.record_failure
+        return self._folder.record_failure
 
     @property
     def generation(self) -> int:
         """Counts opens, clean closes and minutes with writes; what the identity's record is compared with."""
-        return self._writer.generation
+        return self._folder.generation
 
     @property
     def staged_bytes(self) -> int:
@@ -90,18 +123,30 @@ class SqliteStorage:
         self._staged_sequence = sequence
         self._staged_bytes += staged.size
         self._writer.stage(staged)
+        if not self._is_watching:
+            self._watch()
 
     def close(self) -> None:
-        """Commit what is staged (one attempt), end both threads, release the files. Blocks on the disk."""
+        """Commit what is staged and fold it (one attempt), end the threads, release the files. Blocks on the disk."""
         if self._is_closed:
             return
         self._is_closed = True
         # The reader first: SQLite checkpoints and removes the log when the last connection, a writing one, closes.
         self._reader.close()
-        has_ended = self._writer.close()
+        has_ended = self._end_writing()
         # A writer that hangs in the disk keeps the lock until the process ends: a second one must not join it.
         if has_ended and self._released is not None:
             self._released()
+
+    def _end_writing(self) -> bool:
+        """Fold everything; the journal goes when the database has it. False if a thread hangs in the disk."""
+        last = self._writer.close()
+        has_ended = self._folder.close(last) and last is not None
+        if has_ended:
+            self._journal.close()
+            if not self._folder.mark.is_open:
+                remove_journal(self.path)
+        return has_ended
 
     def _committed(self, sequence: int, size: int) -> None:
         self._call_soon(self._tell_durable, sequence, size)
@@ -115,7 +160,26 @@ class SqliteStorage:
         except RuntimeError:  # the loop was closed before the store: nobody is left to hear
             assert self._loop.is_closed()
 
+    def _watch(self) -> None:
+        if not self._loop.is_closed():
+            self._is_watching = True
+            self._loop.call_later(WATCH_SECONDS, self._maybe_give_way, self._durable_sequence)
+
+    def _maybe_give_way(self, sequence: int) -> None:
+        """Let the writer have the interpreter lock if it has committed nothing since ``sequence``.
+
+        Story: (1) the event loop has work all the time, reads for example. (2) It gives the lock away for some
+        microseconds at each system call, and has it back before a thread that waits for it has woken up. (3) That
+        thread only asks for the lock if it was not woken for a whole switch interval: it waits for ever.
+        """
+        self._is_watching = False
+        if self._durable_sequence < self._staged_sequence and not self._is_closed:
+            if self._durable_sequence == sequence:
+                time.sleep(GIVE_WAY_SECONDS)
+            self._watch()
+
     def _tell_durable(self, sequence: int, size: int) -> None:
+        self._durable_sequence = sequence
         self._staged_bytes -= size
         if not self._is_closed:
             self._on_durable(sequence)
@@ -124,3 +188,14 @@ class SqliteStorage:
         for record, done in answers:
             if not self._is_closed:
                 done(record)
+
+
+def _open_journal(path: Path, mark: Mark, recovered: Recovered | None) -> tuple[Journal, Layers]:
+    """Take up the journal that a crash left, or begin one."""
+    if recovered is not None:
+        return Journal(path, mark.epoch, recovered.segment, recovered.end), recovered.layers
+    # All folded, or never used. Not written over: what an older one left would make a journal that a crash leaves now,
+    # before the database knows of it, look used.
+    remove_journal(path)
+    # Random: nobody can make a value that, stored in a record, looks like another record.
+    return Journal(path, os.urandom(EPOCH_BYTES)), Layers(Overlay())

@@ -1,32 +1,29 @@
-"""The thread that commits: everything staged since its last transaction becomes its next (group commit)."""
+"""The thread that commits: everything staged since its last record of the journal becomes the next (group commit)."""
 
 from __future__ import annotations
 
-import sqlite3
+import queue
 import threading
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from fivefold.protocol.actions import Write
-from fivefold.storage.schema import (
-    WRITER_CACHE_KIB,
-    Rows,
-    connect,
-    generation_of,
-    maybe_checkpoint,
-    merge,
-    take_generation,
-    write_rows,
-)
+from fivefold.storage.folder import JOIN_SECONDS, RETRY_SECONDS_MAX, RETRY_SECONDS_MIN, Fold, Folder, sentence
+from fivefold.storage.journal import encode_writes
+from fivefold.storage.overlay import Layers
+from fivefold.storage.segments import FULL, SEGMENT_BYTES_MAX, Journal
 
-RETRY_SECONDS_MIN: Final = 0.05
-RETRY_SECONDS_MAX: Final = 1.0
-GENERATION_SECONDS: Final = 60.0
-"""How often a store that is written to takes a new generation: what a rollback can hide (see guard.py)."""
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What is staged beyond that waits for the next record; a larger transaction goes alone."""
 
-_JOIN_SECONDS: Final = 30.0
+OVERLAY_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Memory of the writes that are not folded, and as much again of those that are being folded."""
+
+
+BRAKE_FULLNESS: Final = 0.5
+BRAKE_SECONDS: Final = 0.005
+"""When folding is slower than writing, each commit from half of a segment on waits that long for it: many short waits
+instead of one of the whole fold at the segment's end."""
 
 
 class Staged(NamedTuple):
@@ -38,154 +35,114 @@ class Staged(NamedTuple):
 
 
 class Writer:
-    """Owns the writing connection. ``stage`` and ``close`` are called by one thread, everything else is the writer's.
+    """Owns the journal. ``stage`` and ``close`` are called by one thread, everything else is the writer's.
 
     Args:
-        path: the database.
+        journal: open at its end.
+        layers: what it holds and the database does not.
+        folder: started; told what to fold.
         committed: called in the writer's thread after each commit with the greatest sequence and the bytes it held.
-        on_generation: called in the writer's thread when the database file holds a new generation; may be left out.
+
+    Attributes:
+        failure: one sentence on why commits fail at present, or None.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        committed: Callable[[int, int], None],
-        on_generation: Callable[[int], None] | None,
-        *,
-        generation_seconds: float = GENERATION_SECONDS,
-    ) -> None:
-        self._path = path
+    def __init__(self, journal: Journal, layers: Layers, folder: Folder, committed: Callable[[int, int], None]) -> None:
+        self._journal = journal
+        self._layers = layers
+        self._folder = folder
         self._committed = committed
-        self._on_generation = on_generation
-        self._generation_seconds = generation_seconds
-        self._generation_due = 0.0
-        self._staged: list[Staged] = []
-        self._wake = threading.Condition()
-        self._is_closing = False
+        self._queue: queue.SimpleQueue[Staged | None] = queue.SimpleQueue()
+        self._batch: list[Staged] = []
+        self._batch_bytes = 0
+        self._has_ended = False
+        self._closing = threading.Event()
         self.failure: str | None = None
-        self.record_failure: str | None = None
-        self._connection = connect(path, cache_kib=WRITER_CACHE_KIB)
-        try:
-            self.generation = generation_of(self._connection)
-            self._commit_rows({}, takes_generation=True)
-        except BaseException:
-            self._connection.close()
-            raise
+        if layers.folding is not None:
+            folder.fold(Fold(journal.mark(folded=journal.segment - 1), layers.folding, takes_generation=False))
         self._thread = threading.Thread(target=self._run, name="fivefold-storage-writer", daemon=True)
         self._thread.start()
 
     def stage(self, staged: Staged) -> None:
-        """Append to the next transaction and wake the thread."""
-        with self._wake:
-            self._staged.append(staged)
-            self._wake.notify()
+        """Append to the next record and wake the thread."""
+        self._queue.put(staged)
 
-    def close(self) -> bool:
-        """Try to commit what is staged, then close the connection; true if the thread has ended in time."""
-        with self._wake:
-            self._is_closing = True
-            self._wake.notify()
-        self._thread.join(_JOIN_SECONDS)
-        return not self._thread.is_alive()
+    def close(self) -> Fold | None:
+        """Try to commit what is staged; returns what is left to fold, or None if the disk hangs."""
+        self._closing.set()
+        self._queue.put(None)
+        self._thread.join(JOIN_SECONDS)
+        if self._thread.is_alive():
+            return None
+        # A clean end is a generation too: a copy taken before it is older than the record.
+        mark = self._journal.mark(folded=self._journal.segment)._replace(is_open=False)
+        return Fold(mark, self._layers.filling, takes_generation=True)
 
     def _run(self) -> None:
         delay = RETRY_SECONDS_MIN
-        try:
-            while batch := self._next_batch():
-                if self._maybe_commit(batch, takes_generation=self._is_generation_due()):
-                    delay = RETRY_SECONDS_MIN
-                elif self._is_closing_after(delay):
-                    break
-                else:
-                    delay = min(2 * delay, RETRY_SECONDS_MAX)
-            # A clean end is a generation too: a copy taken before it is older than the record.
-            self._maybe_commit(self._staged[:], takes_generation=True)
-        finally:
-            self._connection.close()
+        while self._gather():
+            if self._maybe_commit():
+                delay = RETRY_SECONDS_MIN
+            elif self._closing.wait(delay):
+                return
+            else:
+                delay = min(2 * delay, RETRY_SECONDS_MAX)
 
-    def _next_batch(self) -> list[Staged]:
-        """Everything staged, once there is something; empty when the store is closing and nothing is left."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._staged or self._is_closing)
-            return [] if self._is_closing else self._staged[:]
+    def _gather(self) -> bool:
+        """Complete the batch with what is staged, once there is something; false at the end, when nothing is."""
+        while self._batch_bytes <= BATCH_BYTES_MAX and not self._has_ended:
+            try:
+                staged = self._queue.get(block=not self._batch)
+            except queue.Empty:
+                break
+            if staged is None:
+                self._has_ended = True
+            else:
+                self._batch.append(staged)
+                self._batch_bytes += staged.size
+        return bool(self._batch)
 
-    def _is_closing_after(self, seconds: float) -> bool:
-        with self._wake:
-            return self._wake.wait_for(lambda: self._is_closing, timeout=seconds)
-
-    def _maybe_commit(self, batch: Sequence[Staged], *, takes_generation: bool) -> bool:
+    def _maybe_commit(self) -> bool:
         # Any exception: a thread that ended here would leave every later update waiting without a word.
+        writes = [write for staged in self._batch for write in staged.writes]
         try:
-            rows = merge(write for staged in batch for write in staged.writes)
-            self._commit_rows(rows, takes_generation=takes_generation)
+            if not self._maybe_append(encode_writes(writes)):
+                return False
         except Exception as error:
-            self.failure = _sentence(error)
-            self._roll_back()
-            self._maybe_empty_log()
+            self.failure = sentence(error)
             return False
         self.failure = None
-        with self._wake:
-            del self._staged[: len(batch)]
-        if batch:
-            self._committed(batch[-1].sequence, sum(staged.size for staged in batch))
+        self._layers.apply(writes)
+        sequence, size = self._batch[-1].sequence, self._batch_bytes
+        self._batch, self._batch_bytes = [], 0
+        if self._folder.is_generation_due and self._folder.wait_idle():
+            self._folder.fold(Fold(self._journal.mark(folded=self._journal.segment - 1), None, takes_generation=True))
+        # At the end: the event loop wakes up, and wants the interpreter lock.
+        self._committed(sequence, size)
         return True
 
-    def _commit_rows(self, rows: Rows, *, takes_generation: bool) -> None:
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        write_rows(self._connection, rows)
-        if takes_generation:
-            take_generation(self._connection, self.generation + 1)
-        execute("COMMIT")
-        if takes_generation:
-            self._record_generation()
-
-    def _record_generation(self) -> None:
-        self.generation += 1
-        self._generation_due = time.monotonic() + self._generation_seconds
-        # Only what the database file holds without its log may be recorded: guard.py compares the two.
-        if self._on_generation is None or not maybe_checkpoint(self._connection):
-            return
+    def _maybe_append(self, payload: bytes) -> bool:
+        """Write a record, in the next segment if this one is full; false if that one has not been folded yet."""
+        fullness = max(self._journal.end / SEGMENT_BYTES_MAX, self._layers.filling.size / OVERLAY_BYTES_MAX)
+        if fullness >= 1 and not self._maybe_rotate():
+            return False
+        if fullness >= BRAKE_FULLNESS:
+            self._folder.wait_idle(BRAKE_SECONDS)
         try:
-            self._on_generation(self.generation)
-        except OSError as error:  # a record that lags is safe, see guard.py; the next generation tries again
-            self.record_failure = f"the identity's data record cannot be written, free its disk or fix it: {error}"
-        else:
-            self.record_failure = None
+            self._journal.append(payload)
+        except OSError as error:
+            # On a full disk the journal makes do with the room that its files have already.
+            if error.errno not in FULL or not self._maybe_rotate():
+                raise
+            self._journal.append(payload)
+        return True
 
-    def _is_generation_due(self) -> bool:
-        return time.monotonic() >= self._generation_due
-
-    def _roll_back(self) -> None:
-        try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._reconnect()
-
-    def _maybe_empty_log(self) -> None:
-        """Make room inside the log: what has been moved from it into the database file is overwritten from then on.
-
-        Story: (1) updates of a few objects, hardly 100 KiB in all, make a log of many MiB. (2) The disk is full, of
-        that log. (3) A checkpoint comes only once the log has grown further: nothing is ever committed again.
-        """
-        try:
-            maybe_checkpoint(self._connection)
-        except sqlite3.Error:
-            pass  # the database file itself must grow and cannot: the log stays as it is, and nothing is lost
-
-    def _reconnect(self) -> None:
-        """A transaction that can neither commit nor roll back ends with its connection."""
-        try:
-            fresh = connect(self._path, cache_kib=WRITER_CACHE_KIB)
-        except sqlite3.Error:
-            return  # the next attempt fails on the old one, and comes here again
-        self._connection.close()
-        self._connection = fresh
-
-
-def _sentence(error: Exception) -> str:
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    if name == "SQLITE_FULL":
-        return "the disk that holds the data is full, free some space: updates wait until a commit succeeds"
-    return f"commits fail with {name} ({error}), check the disk that holds the data: updates wait until one succeeds"
+    def _maybe_rotate(self) -> bool:
+        while not self._folder.wait_idle(RETRY_SECONDS_MIN):
+            self.failure = self._folder.failure
+            if self.failure is not None:
+                return False
+        self._journal.rotate()
+        mark = self._journal.mark(folded=self._journal.segment - 1)
+        self._folder.fold(Fold(mark, self._layers.rotate(), takes_generation=self._folder.is_generation_due))
+        return True

@@ -1,0 +1,152 @@
+"""What is durable in the journal and not yet in the database: kept in memory, laid over what the database says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.storage.schema import HISTORY, Rows
+
+_OBJECT_BYTES: Final = 400
+_VERSION_BYTES: Final = 250
+"""Memory of an object and of a version beside their own bytes; a deleted version takes as much as any other."""
+
+
+class _Patch:
+    """The last word on one object's rows; a version is None if it is to be deleted."""
+
+    __slots__ = ("history", "versions")
+
+    def __init__(self) -> None:
+        self.history = HISTORY
+        self.versions: dict[bytes, bytes | None] = {}
+
+
+class Overlay:
+    """Coalesced writes: what is left of each row after the last of them.
+
+    Attributes:
+        size: bytes of memory that it takes, about.
+    """
+
+    def __init__(self, writes: Iterable[Write] = ()) -> None:
+        self.size = 0
+        self._patches: dict[str, _Patch] = {}
+        self.apply(writes)
+
+    def apply(self, writes: Iterable[Write]) -> None:
+        """Add writes, oldest first."""
+        patches, size = self._patches, self.size
+        for write in writes:
+            patch = patches.get(write.object_id)
+            if patch is None:
+                patch = patches[write.object_id] = _Patch()
+                size += _OBJECT_BYTES + len(write.object_id)
+            size += len(write.history) - len(patch.history)
+            patch.history = write.history
+            versions = patch.versions
+            for timestamp in write.delete:
+                size += _growth(versions, timestamp)
+                versions[timestamp] = None
+            for timestamp, version in write.put:
+                assert timestamp != HISTORY
+                size += _growth(versions, timestamp) + len(version)
+                versions[timestamp] = version
+        self.size = size
+
+    def object_ids(self) -> Iterable[str]:
+        """Ids of all objects that are written to."""
+        return self._patches.keys()
+
+    def patched(self, object_id: str, record: ObjectRecord | None) -> ObjectRecord | None:
+        """One object as it is with these writes, when it was ``record`` without them."""
+        patch = self._patches.get(object_id)
+        if patch is None:
+            return record
+        versions: dict[bytes, bytes | None] = dict(record.versions) if record is not None else {}
+        versions.update(patch.versions)
+        kept = ((timestamp, version) for timestamp, version in sorted(versions.items()) if version is not None)
+        return ObjectRecord(patch.history, tuple(kept))
+
+    def rows(self) -> Rows:
+        """The same for the database."""
+        return dict(self._rows())
+
+    def _rows(self) -> Iterator[tuple[tuple[str, bytes], bytes | None]]:
+        for object_id, patch in self._patches.items():
+            yield (object_id, HISTORY), patch.history
+            for timestamp, version in patch.versions.items():
+                yield (object_id, timestamp), version
+
+
+def _growth(versions: dict[bytes, bytes | None], timestamp: bytes) -> int:
+    """By how much the memory grows when an empty version takes this place."""
+    if timestamp in versions:
+        return -len(versions[timestamp] or b"")
+    return _VERSION_BYTES + len(timestamp)
+
+
+class Layers:
+    """The overlay that is being filled, over the one that is being folded, over the database. Used by all threads.
+
+    Args:
+        filling: what the journal's last segment holds.
+        folding: what the one before holds, if it is not in the database.
+    """
+
+    def __init__(self, filling: Overlay, folding: Overlay | None = None) -> None:
+        self._lock = threading.Lock()
+        self._filling = filling
+        self._folding = folding
+        self._changes = 0
+
+    @property
+    def filling(self) -> Overlay:
+        """What the journal's last segment holds; one thread changes it, through :meth:`apply`."""
+        return self._filling
+
+    @property
+    def folding(self) -> Overlay | None:
+        """What the segment before holds until the database has it."""
+        return self._folding
+
+    def object_ids(self) -> set[str]:
+        """Ids of all objects that are written to."""
+        with self._lock:
+            return {*self._filling.object_ids(), *(self._folding.object_ids() if self._folding is not None else ())}
+
+    def apply(self, writes: Iterable[Write]) -> None:
+        """Add what has become durable: all of it at once for whoever loads."""
+        with self._lock:
+            self._filling.apply(writes)
+
+    def rotate(self) -> Overlay:
+        """Begin a new overlay; returns the one that is now to be folded."""
+        with self._lock:
+            assert self._folding is None
+            self._folding, self._filling = self._filling, Overlay()
+            self._changes += 1
+            return self._folding
+
+    def folded(self) -> None:
+        """The database holds what was to be folded."""
+        with self._lock:
+            self._folding = None
+            self._changes += 1
+
+    def load(self, object_id: str, below: Callable[[str], ObjectRecord | None]) -> ObjectRecord | None:
+        """One object as it is now; ``below`` reads it from the database.
+
+        Story: (1) the database is read, without the writes being folded. (2) They are folded, and no longer laid over
+        it. (3) Without looking at the count of changes, the answer would be an object without them.
+        """
+        while True:
+            changes = self._changes
+            record = below(object_id)
+            with self._lock:
+                if self._changes == changes:
+                    if self._folding is not None:
+                        record = self._folding.patched(object_id, record)
+                    return self._filling.patched(object_id, record)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fivefold.protocol.actions import ObjectRecord, Write
-from fivefold.storage import MemoryStorage, SqliteStorage, Storage
+from fivefold.storage import SqliteStorage, Storage
+from fivefold.testing.cluster import SurvivingStorage
 
 SECONDS_MAX = 20
 
@@ -47,7 +48,7 @@ class Harness:
 async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
     def make(on_durable: Callable[[int], None]) -> Storage:
         if request.param == "memory":
-            return MemoryStorage(on_durable)
+            return SurvivingStorage().open(on_durable)
         path = tmp_path / "objects.sqlite"
         SqliteStorage.create(path, "cluster", "fingerprint")
         return SqliteStorage(path, asyncio.get_running_loop(), on_durable)

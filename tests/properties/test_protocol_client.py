@@ -63,7 +63,7 @@ def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
     calls = len(decode_operation(request).calls) if request.operation else 0
     names = [each.object_id for each in request.sets]
     made = candidate(time + (kind == "other candidate"), *names)
-    histories = tuple(encode_history(name, (Entry(made, False),)) for name in names)
+    histories = tuple(encode_history((Entry(made, False),)) for name in names)
     answers: tuple[bytes, ...] = (b"v",) * calls
     status, version, culled = SUCCESS, b"d" * 32, ()
     if kind == "other answer":

@@ -28,7 +28,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         data: directory for its data; None keeps everything in memory, and a restart forgets it.
         listen: host and port to listen on, if not those of the cluster file.
         tls: False for experiments on loopback.
-        cached_objects_max: objects kept in memory; at least CACHED_OBJECTS_MIN.
+        cached_objects_max: objects kept in memory beside a store; at least CACHED_OBJECTS_MIN.
         lie: for the demo and tests: what to lie about.
     """
 
@@ -87,14 +87,14 @@ def assemble_server(
         executor,
         rules or access_rules(configuration, registry),
         cached_objects_max=options.cached_objects_max,
-        waits_for_store=options.data is not None,
+        has_store=options.data is not None,
     )
     transport = StreamTransport(Credentials(configuration, identity), tls=options.tls, listen_address=options.listen)
 
     def open_storage(on_durable: Callable[[int], None]) -> Storage:
         if options.data is None:
             _refuse_to_forget(identity)
-            return MemoryStorage(on_durable)
+            return MemoryStorage()
         loop = asyncio.get_running_loop()
         cluster, own = configuration.cluster_id.hex(), identity.fingerprint
         return open_data(options.data, identity.directory, cluster, own, loop, on_durable, fresh_allowed=True)

@@ -1,6 +1,8 @@
 """The objects a server has in memory: the hot ones ready for use, the others as the bytes a store would hold.
 
 A replica ready for use takes about three times the memory of its bytes, and most objects are not in use at any moment.
+Which of the hot ones leave is decided by second chance: to keep them in the order of their use would touch two others
+for each object that is used, and with many objects each touch is a wait for the memory.
 """
 
 from __future__ import annotations
@@ -26,16 +28,16 @@ _decode: Final = msgspec.msgpack.Decoder(ObjectRecord).decode
 
 
 class Cache:
-    """Replicas by object, the ones used longest ago leaving first, but none whose last write is not yet durable.
+    """Replicas by object; those not used lately leave first, but none whose last write is not yet durable.
 
     Attributes:
         hot: the replicas ready for use; one that :meth:`fetch` has found is among them until the next :meth:`shrink`.
     """
 
-    def __init__(self, objects_max: int) -> None:
-        """Empty."""
-        self._hot_max = min(objects_max, HOT_OBJECTS_MAX)
-        self._packed_max = objects_max - self._hot_max
+    def __init__(self, objects_max: int | None) -> None:
+        """Empty; without ``objects_max`` no object is ever forgotten."""
+        self._hot_max = HOT_OBJECTS_MAX if objects_max is None else min(objects_max, HOT_OBJECTS_MAX)
+        self._packed_max = None if objects_max is None else objects_max - self._hot_max
         self.hot: OrderedDict[ObjectId, Replica] = OrderedDict()
         self._packed: OrderedDict[ObjectId, bytes] = OrderedDict()
 
@@ -45,8 +47,9 @@ class Cache:
 
     def fetch(self, now_ns: int, name: ObjectId) -> bool:
         """Make the object's replica ready for use; False if it is not in memory."""
-        if name in self.hot:
-            self.hot.move_to_end(name)
+        replica = self.hot.get(name)
+        if replica is not None:
+            replica.is_recent = True
             return True
         data = self._packed.pop(name, None)
         if data is None:
@@ -66,10 +69,17 @@ class Cache:
         surplus = len(self.hot) - self._hot_max
         if surplus <= 0:
             return
-        oldest = [name for name in islice(self.hot, surplus + LOOKAHEAD) if self.hot[name].sequence <= durable]
-        for name in oldest[:surplus]:
-            replica = self.hot.pop(name)
-            if self._packed_max:
-                self._packed[name] = _encode(ObjectRecord(replica.history, tuple(replica.versions.items())))
-        while len(self._packed) > self._packed_max:
+        for name in list(islice(self.hot, surplus + LOOKAHEAD)):
+            replica = self.hot[name]
+            if replica.is_recent:
+                replica.is_recent = False
+                self.hot.move_to_end(name)
+            elif replica.sequence <= durable:
+                del self.hot[name]
+                if self._packed_max != 0:
+                    self._packed[name] = _encode(ObjectRecord(replica.history, tuple(replica.versions.items())))
+                surplus -= 1
+                if not surplus:
+                    break
+        while self._packed_max is not None and len(self._packed) > self._packed_max:
             self._packed.popitem(last=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fivefold.protocol.actions import Actions, Ask, Reply, Store, Write
 from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.replica import Replica
 
 
 class Outbox:
@@ -19,11 +20,11 @@ class Outbox:
         held_count: replies that wait for a transaction.
     """
 
-    __slots__ = ("_held", "_waits_for_store", "_writes", "durable", "held_count", "load", "next_sequence", "send")
+    __slots__ = ("_has_store", "_held", "_writes", "durable", "held_count", "load", "next_sequence", "send")
 
-    def __init__(self, *, waits_for_store: bool) -> None:
-        """Empty; without ``waits_for_store`` what is staged counts as durable."""
-        self._waits_for_store = waits_for_store
+    def __init__(self, *, has_store: bool) -> None:
+        """Empty; without a store nothing is written, and nothing waits."""
+        self._has_store = has_store
         self.durable = 0
         self.next_sequence = 1
         self.held_count = 0
@@ -32,11 +33,12 @@ class Outbox:
         self._held: dict[int, list[Reply]] = {}
         self._writes: list[Write] = []
 
-    def stage(self, write: Write) -> None:
-        """Make a write part of this input's transaction."""
-        self._writes.append(write)
-        if not self._waits_for_store:
-            self.durable = self.next_sequence
+    def stage(self, replica: Replica) -> None:
+        """Make what was done to a replica part of this input's transaction."""
+        if self._has_store:
+            self._writes.append(replica.written(self.next_sequence))
+        else:
+            replica.forget_changes()
 
     def release(self, reply: Reply, sequence: int) -> None:
         """Send a reply once the transaction that it shows is durable (§4.8)."""

@@ -35,6 +35,7 @@ class Replica:
         history: canonical bytes of the replica history.
         latest: the greatest timestamp accepted.
         versions: encoded versions by timestamp: those of the history's candidates, and some pruned ones.
+        is_recent: whether it was used since the cache looked last.
         is_plain: the latest candidate is a version of this object alone: no barrier, and of no other object.
         macs: all MACs over the history (AuthenticatorKeys.macs); None until somebody needs them.
         sequence: the last transaction that wrote the object; what is shown of it must wait for that.
@@ -49,6 +50,7 @@ class Replica:
         "_put",
         "history",
         "is_plain",
+        "is_recent",
         "latest",
         "macs",
         "object_id",
@@ -60,6 +62,7 @@ class Replica:
         """Take the object up from the store; None stands for one that was never written."""
         self.object_id = object_id
         self.versions: dict[bytes, bytes] = dict(record.versions) if record else {}
+        self.is_recent = True
         self.sequence = 0
         self._put: tuple[tuple[bytes, bytes], ...] = ()
         self._deleted: tuple[bytes, ...] = ()
@@ -179,6 +182,10 @@ class Replica:
         self._put, self._deleted = (), ()
         self.sequence = sequence
         return write
+
+    def forget_changes(self) -> None:
+        """Where there is no store, nobody needs to hear of them."""
+        self._put, self._deleted = (), ()
 
     def adopt_leftovers(self, now_ns: int) -> None:
         """After a load: versions that no candidate of the history names were kept for a while; go on keeping them."""

@@ -74,12 +74,11 @@ class Server:
         access: AccessPolicy,
         *,
         cached_objects_max: int = 100_000,
-        waits_for_store: bool = True,
+        has_store: bool = True,
     ) -> None:
         """Start with an empty cache; objects are loaded when first needed.
 
-        ``waits_for_store`` is False where the store is gone with the process anyway: then what is staged before a reply
-        leaves is as durable as it will ever be.
+        Without a store nothing is loaded or written, and the cache, whatever its size was to be, keeps every object.
         """
         self.quorums, self.keys = quorums, keys
         self.index = keys.own_index
@@ -87,12 +86,13 @@ class Server:
         self.counters: Counter[str] = Counter()
         self.storage_failure: str | None = None
         self._executor, self._access = executor, access
-        self._replicas = Cache(cached_objects_max)
+        self._has_store = has_store
+        self._replicas = Cache(cached_objects_max if has_store else None)
         self._loading: dict[ObjectId, list[Work | SyncWork]] = {}
         self._numbers: dict[Channel, int] = {}
         self._parked = 0
         self._syncs = SyncTable(self.index, quorums)
-        self._outbox = Outbox(waits_for_store=waits_for_store)
+        self._outbox = Outbox(has_store=has_store)
 
     @property
     def cached_objects(self) -> int:
@@ -223,7 +223,7 @@ class Server:
             is_query = check_operation(self._executor, self._access, client, operation)
         except Declined:
             return False
-        self._replicas.hot.move_to_end(name)
+        replica.is_recent = True
         latest = replica.latest
         time = time_of(latest) + 1
         timestamp = make_timestamp(
@@ -239,7 +239,7 @@ class Server:
             made = version_digest(result.versions[0])
             self.counters["accepted.METHOD"] += 1
             replica.follow(timestamp, result.versions[0], now_ns)
-            self._outbox.stage(replica.written(self._outbox.next_sequence))
+            self._outbox.stage(replica)
         vote = encode(Vote(SUCCESS, timestamp, result.answers, made, (replica.history,), ()))
         frame = reply_frame(number, vote, (self._authenticator(replica),))
         self._outbox.release(Reply(channel, frame), replica.sequence)
@@ -279,6 +279,9 @@ class Server:
         """Whether the work has to wait for an object; if so it is parked with the first that is missing."""
         for name in objects:
             if not self._replicas.fetch(now_ns, name):
+                if not self._has_store:
+                    self._replicas.add(now_ns, name, None)
+                    continue
                 if name not in self._loading:
                     self._loading[name] = []
                     self._outbox.load.append(name)
@@ -403,7 +406,7 @@ class Server:
                     changed[name] = self._replicas.hot[name]
         assert changed, "a candidate held everywhere is answered again, not accepted again"
         for name in sorted(changed):
-            self._outbox.stage(changed[name].written(self._outbox.next_sequence))
+            self._outbox.stage(changed[name])
 
     # --- replies ----------------------------------------------------------------------------------------------
 

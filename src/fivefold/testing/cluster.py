@@ -117,10 +117,13 @@ class SurvivingStorage:
         """Empty."""
         self._records: dict[str, ObjectRecord] = {}
         self._on_durable: Callable[[int], None] = _ignore
+        self._staged = self._told = 0
+        self._is_telling = False
 
     def open(self, on_durable: Callable[[int], None]) -> Storage:
         """The store, from now on for a new server."""
         self._on_durable = on_durable
+        self._staged = self._told = 0
         return self
 
     def load(self, object_id: str, done: Callable[[ObjectRecord | None], None]) -> None:
@@ -132,10 +135,17 @@ class SurvivingStorage:
         for write in writes:
             record = self._records.get(write.object_id)
             versions = dict(record.versions) if record else {}
+            for timestamp in write.delete:
+                versions.pop(timestamp, None)
             versions.update(write.put)
-            kept = tuple((timestamp, data) for timestamp, data in versions.items() if timestamp not in write.delete)
-            self._records[write.object_id] = ObjectRecord(write.history, kept)
-        self._on_durable(sequence)
+            self._records[write.object_id] = ObjectRecord(write.history, tuple(sorted(versions.items())))
+        self._staged = sequence
+        if not self._is_telling:
+            self._is_telling = True
+            while self._told < self._staged:  # whoever stages from within on_durable hears of it after returning
+                self._told = self._staged
+                self._on_durable(self._told)
+            self._is_telling = False
 
     def close(self) -> None:
         """The server is gone; what it stored remains."""

@@ -185,3 +185,19 @@ def naive_match(pattern, text):
 def test_patterns_match_as_the_naive_matcher_does(pattern, key):
     """A key is covered exactly if the stars can be filled in."""
     assert Rule.parse(f"T/{pattern}").covers(ObjectId(f"T/{key}")) is naive_match(pattern, key)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["*", "Map", "Map/a", "Map/*", "M*", "*p:get", "Map:@update", "*/b", "Counter:@query"]),
+        max_size=3,
+    ),
+    st.lists(st.sampled_from(["Map/a", "Map/b", "Map", "Mop/a", "Counter/a", "Counter/p/b", "a/Map/b"]), min_size=1),
+)
+def test_what_is_remembered_of_one_object_is_true_of_the_next(rules: list[str], asked: list[str]) -> None:
+    """Answers remembered by type are those that the rules give for each object."""
+    remembering = AccessRules({ALICE: rules}, is_update)
+    for object_id in asked:
+        for method in ("get", "increment", CANCEL):
+            fresh = AccessRules({ALICE: rules}, is_update)
+            assert remembering.allows(ALICE, object_id, method) is fresh.allows(ALICE, object_id, method)

@@ -53,12 +53,14 @@ class Rule(Struct, frozen=True):
         objects: pattern of whole object ids.
         kind: which methods it is about.
         methods: pattern of method names, for NAMED rules.
+        is_of_type: it decides alike for all objects of a type: it names one, or all, and no key.
     """
 
     text: str
     objects: re.Pattern[str]
     kind: Kind
     methods: re.Pattern[str]
+    is_of_type: bool
 
     @staticmethod
     def parse(text: str) -> Rule:
@@ -72,7 +74,8 @@ class Rule(Struct, frozen=True):
             raise _bad(text, "has no method after the colon")
         if len(objects.encode()) > OBJECT_ID_BYTES_MAX or len(methods.encode()) > METHOD_BYTES_MAX:
             raise _bad(text, "is too long")
-        return Rule(text, _objects_pattern(text, objects), _kind_of(text, methods), _glob(text, methods))
+        is_of_type = objects == "*" or not ("*" in objects or "/" in objects)
+        return Rule(text, _objects_pattern(text, objects), _kind_of(text, methods), _glob(text, methods), is_of_type)
 
     def covers(self, object_id: ObjectId) -> bool:
         """Whether the rule is about this object."""
@@ -122,19 +125,22 @@ class AccessRules:
             ConfigurationError: as at the start; the rules so far stay.
         """
         self._rules = {client: _parse_all(texts) for client, texts in rules.items()}
-        self._answers: dict[ClientId, dict[tuple[ObjectId, str], bool]] = {client: {} for client in rules}
+        self._answers: dict[ClientId, dict[tuple[str, str], bool]] = {client: {} for client in rules}
+        # Where no rule looks at keys, answers are remembered by type: there are few, so they are at hand.
+        self._is_by_type = {client: all(rule.is_of_type for rule in parsed) for client, parsed in self._rules.items()}
 
     def allows(self, client: ClientId, object_id: ObjectId, method: str) -> bool:
         """Whether ``client`` may invoke ``method`` on the object."""
         answers = self._answers.get(client)
         if answers is None:
             return False
-        answer = answers.get((object_id, method))
+        named = object_id[: object_id.find("/") + 1] if self._is_by_type[client] else object_id
+        answer = answers.get((named, method))
         if answer is None:
             answer = self._decide(client, object_id, method)
             if len(answers) >= CACHED_ANSWERS_MAX:
                 answers.clear()
-            answers[object_id, method] = answer
+            answers[named, method] = answer
         return answer
 
     def knows(self, client: ClientId, object_id: ObjectId) -> bool:

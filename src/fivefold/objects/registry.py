@@ -85,7 +85,7 @@ class Registry:
     def __init__(self, *things: object, limit: TimeLimit | None = None) -> None:
         self.limit = limit
         self._types: dict[str, ObjectType] = {}
-        self._found: dict[tuple[tuple[ObjectId, ...], str], tuple[list[ObjectType], Method]] = {}
+        self._found: dict[tuple[str, ...], tuple[list[ObjectType], Method]] = {}
         self._functions: dict[str, Method] = {}
         self._rejections: dict[str, type[Rejected]] = {}
         self.register(*things)
@@ -188,9 +188,8 @@ class Registry:
 
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call on copies of ``states``; never raises, whatever the call says (see the protocol)."""
-        found = self._found.get((objects, call.method))
         try:
-            types, method = found or self._find(objects, call.method)
+            types, method = self._find(objects, call.method)
         except FivefoldError as error:
             return _refused(type(error).__name__, str(error))
         if len(call.arguments) > ARGUMENTS_BYTES_MAX:
@@ -224,12 +223,19 @@ class Registry:
         Raises:
             UnknownType, UnknownMethod, InvalidArguments: in this order.
         """
-        found = self._found.get((objects, name))
+        first = objects[0]
+        # By the types' names, not by the objects': there are few of them, so they are at hand.
+        key: tuple[str, ...] = (name, first[: first.find("/") + 1])
+        if len(objects) > 1:
+            key = (name, *[object_id[: object_id.find("/") + 1] for object_id in objects])
+        found = self._found.get(key)
         if found is None:
             found = self._look_up(objects, name)
             if len(self._found) >= FOUND_MAX:
                 self._found.clear()
-            self._found[(objects, name)] = found
+            self._found[key] = found
+        if len(objects) > 1 and len(set(objects)) != len(objects):
+            raise InvalidArguments(f"{name}: every object must be another one, got {', '.join(objects)}")
         return found
 
     def _look_up(self, objects: tuple[ObjectId, ...], name: str) -> tuple[list[ObjectType], Method]:
@@ -244,8 +250,6 @@ class Registry:
             raise InvalidArguments(f"{name} cannot be called on ({given}): it takes {function.shown}")
         if len(objects) > OPERATION_OBJECTS_MAX:
             raise InvalidArguments(f"{name}: at most {OPERATION_OBJECTS_MAX} objects can take part in one call")
-        if len(set(objects)) != len(objects):
-            raise InvalidArguments(f"{name}: every object must be another one, got {', '.join(objects)}")
         return types, function
 
     def _type_of(self, object_id: ObjectId) -> ObjectType:

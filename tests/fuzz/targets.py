@@ -321,7 +321,7 @@ class _Target:
             for server, index in enumerate(each.holders)
             if index
         ]
-        proof = columns(proofs, N)[self.index]
+        proof = columns(b"".join(proofs), N)[self.index]
         if kind == 3:
             body, proof = script.mutated(body), script.mutated(proof)
         return (X, Y)[script.number() % 2], request_frame(1 + script.number() % 3, body, proof)

@@ -82,7 +82,7 @@ def test_each_server_judges_its_own_macs() -> None:
     rack = WatchedRack()
     written(rack, *range(5))
     letter = Letter(rack, X, now(rack, range(5)), operation=op("add", b"+"))
-    frame = request_frame(1, encode(letter.request), bytes(16) + columns(letter.proofs, 6)[0][16:])
+    frame = request_frame(1, encode(letter.request), bytes(16) + columns(b"".join(letter.proofs), 6)[0][16:])
     assert rack.deliver(0, X, frame) is not None
     assert rack.servers[0].counters["stale"] == 0
     assert short(newest(rack, 0).timestamp) == "1"
@@ -118,8 +118,8 @@ def test_a_mac_cannot_be_reflected() -> None:
     rack = WatchedRack()
     written(rack, *range(5))
     letter = Letter(rack, Y, now(rack, range(5)), operation=op("get"))
-    made_by_s0_for_s1 = columns(letter.proofs, 6)[1][:16]
-    proof = columns(letter.proofs, 6)[0]
+    made_by_s0_for_s1 = columns(b"".join(letter.proofs), 6)[1][:16]
+    proof = columns(b"".join(letter.proofs), 6)[0]
     frame = request_frame(1, encode(letter.request), proof[:16] + made_by_s0_for_s1 + proof[32:])
     assert culled_by(rack, 0, frame) == (1,)
 
@@ -135,7 +135,13 @@ def test_a_mac_for_another_server_is_no_proof() -> None:
     rack = WatchedRack()
     written(rack, *range(5))
     letter = Letter(rack, Y, now(rack, range(5)), operation=op("get"))
-    assert culled_by(rack, 0, request_frame(1, encode(letter.request), columns(letter.proofs, 6)[1])) == (0, 1, 2, 3, 4)
+    assert culled_by(rack, 0, request_frame(1, encode(letter.request), columns(b"".join(letter.proofs), 6)[1])) == (
+        0,
+        1,
+        2,
+        3,
+        4,
+    )
 
 
 def test_the_digest_is_over_what_culling_left() -> None:

@@ -223,11 +223,10 @@ class Registry:
         Raises:
             UnknownType, UnknownMethod, InvalidArguments: in this order.
         """
-        first = objects[0]
         # By the types' names, not by the objects': there are few of them, so they are at hand.
-        key: tuple[str, ...] = (name, first[: first.find("/") + 1])
-        if len(objects) > 1:
-            key = (name, *[object_id[: object_id.find("/") + 1] for object_id in objects])
+        key: tuple[str, ...] = (name,)
+        for object_id in objects:
+            key += (object_id[: object_id.find("/") + 1],)
         found = self._found.get(key)
         if found is None:
             found = self._look_up(objects, name)

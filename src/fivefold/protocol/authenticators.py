@@ -12,7 +12,7 @@ six, where one keyed hash for each took a quarter of a server's time (docs/decis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from functools import cache
+from functools import lru_cache
 from hmac import compare_digest
 from itertools import compress, repeat
 from struct import Struct
@@ -82,16 +82,17 @@ def expected_of(macs: bytes, holders: bytes) -> bytes:
     return b"".join(compress(_row_of(n).unpack_from(macs, n * MAC_BYTES), holders))
 
 
-def columns(authenticators: Sequence[bytes], n: int, head: bytes = b"") -> list[bytes]:
+def columns(authenticators: bytes, n: int, head: bytes = b"") -> list[bytes]:
     """Each server's MACs out of authenticators for all n of them, behind ``head``: rows of MACs turned into columns."""
     if not authenticators:
         return [head] * n
-    return list(map(b"".join, zip(repeat(head, n), *map(_row_of(n).unpack, authenticators), strict=True)))
+    macs = _row_of(len(authenticators) // MAC_BYTES).unpack(authenticators)
+    return [head + b"".join(macs[server::n]) for server in range(n)]
 
 
-@cache
-def _row_of(n: int) -> Struct:
-    return Struct(f"{MAC_BYTES}s" * n)
+@lru_cache(maxsize=256)
+def _row_of(macs: int) -> Struct:
+    return Struct(f"{MAC_BYTES}s" * macs)
 
 
 class Culled:

@@ -19,7 +19,7 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.classify import next_to_repair, plan_operation, plan_repair, views_of
 from fivefold.protocol.driver import Driver
-from fivefold.protocol.history import decode_history, make_histories
+from fivefold.protocol.history import make_histories, read_history
 from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, decode_vote, encode_operation
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, ObjectId
 from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
@@ -99,7 +99,7 @@ class Invocation:
         round_ = self._open(now_ns, Purpose.OPERATION, request, authenticators)
         round_.conditioned_time = since
 
-    def _open(self, now_ns: int, purpose: Purpose, request: Request, authenticators: list[bytes]) -> Round:
+    def _open(self, now_ns: int, purpose: Purpose, request: Request, authenticators: bytes) -> Round:
         knowledge = self._driver.knowledge
         round_ = self._round = Round(now_ns, purpose, request, authenticators)
         order = knowledge.order(self.objects[0])
@@ -153,7 +153,7 @@ class Invocation:
             if len(vote.histories) != len(round_.objects):
                 raise PeerViolation("vote-histories")
             for name, history in zip(round_.objects, vote.histories, strict=True):
-                decode_history(name, history)
+                read_history(name, history)
             if vote.answers and len(vote.answers) != len(self.operation.calls):
                 raise PeerViolation("vote-answers")
             if vote.status == SUCCESS and round_.purpose is Purpose.OPERATION and not (vote.answers and vote.candidate):

@@ -131,7 +131,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def trusted_history(data: bytes) -> ReplicaHistory:
-    """The history that ``data`` stands for: bytes that this server has encoded itself."""
+    """The history that ``data`` stands for: bytes that were encoded here, or decoded before."""
     return _decoder.decode(data)
 
 
@@ -144,12 +144,17 @@ def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
     read = _memo.read.get((object_id, data))
     if read is not None:
         return read.history
-    history = _decode(object_id, data)
+    history = read_history(object_id, data)
     _memo.add(object_id, data, history)
     return history
 
 
-def _decode(object_id: ObjectId, data: bytes) -> ReplicaHistory:
+def read_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
+    """Like :func:`decode_history`, for histories that will hardly be met again: they are not remembered.
+
+    Raises:
+        PeerViolation: bytes that no honest server would have written.
+    """
     if data == INITIAL_HISTORY:
         return (initial_entry(object_id),)
     if len(data) > HISTORY_BYTES_MAX:

@@ -5,13 +5,13 @@ Cached histories help to classify, never to finish: whatever a client returns re
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
-from fivefold.protocol.history import decode_history, make_histories, time_of
+from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
 from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.outcomes import Evidence
@@ -28,15 +28,17 @@ class Known:
     Attributes:
         preference: all servers in the order in which to try them.
         fitted: the history set that the last round ended with, as long as nothing else was learnt.
+        is_recent: whether the object was used since some were last forgotten.
     """
 
-    __slots__ = ("_authenticators", "_histories", "_tails", "fitted", "preference")
+    __slots__ = ("_authenticators", "_histories", "_rows", "fitted", "is_recent", "preference")
 
     def __init__(self, preference: tuple[int, ...]) -> None:
         """All initial."""
         self.preference = preference
         self.fitted: ObjectHistories | None = None
-        self._tails: Mapping[int, bytes] = {}  # of the holders of ``fitted``, while not spread
+        self.is_recent = True
+        self._rows = b""  # the authenticators of the holders of ``fitted`` one after the other, while not spread
         self._histories = [INITIAL_HISTORY] * len(preference)
         self._authenticators = [b""] * len(preference)
 
@@ -52,29 +54,34 @@ class Known:
         self._spread()
         return self._authenticators
 
-    def fit(self, fitted: ObjectHistories, tails: Mapping[int, bytes]) -> None:
-        """All holders of ``fitted`` have shown its history, with these authenticators."""
+    def fit(self, fitted: ObjectHistories, rows: bytes) -> None:
+        """All holders of ``fitted`` have shown its history, with these authenticators, in the order of the servers.
+
+        ``rows`` may be empty: then each server's has been taken over already.
+        """
         if self.fitted is not None and self.fitted.holders != fitted.holders:
             self._spread()
-        self.fitted, self._tails = fitted, tails
+        self.fitted, self._rows = fitted, rows
 
     def unfit(self) -> None:
         """Something else is learnt."""
         self._spread()
         self.fitted = None
 
-    def rows(self, holders: bytes) -> list[bytes]:
-        """The holders' authenticators, in the order of the servers."""
-        if self._tails and self.fitted is not None and self.fitted.holders == holders:
-            return list(map(self._tails.__getitem__, sorted(self._tails)))
-        return list(compress(self.authenticators, holders))
+    def rows(self, holders: bytes) -> bytes:
+        """The holders' authenticators one after the other, in the order of the servers."""
+        if self._rows and self.fitted is not None and self.fitted.holders == holders:
+            return self._rows
+        return b"".join(compress(self.authenticators, holders))
 
     def _spread(self) -> None:
-        if self._tails and self.fitted is not None:
-            for server, tail in self._tails.items():
+        if self._rows and self.fitted is not None:
+            size, start = MAC_BYTES * len(self.preference), 0
+            for server in compress(range(len(self.preference)), self.fitted.holders):
                 self._histories[server] = self.fitted.histories[0]
-                self._authenticators[server] = tail
-            self._tails = {}
+                self._authenticators[server] = self._rows[start : start + size]
+                start += size
+            self._rows = b""
 
 
 class Knowledge:
@@ -92,7 +99,7 @@ class Knowledge:
         self.down: set[int] = set()
         self.slow: dict[int, int] = {}
         self.round_trip_ns = 0
-        self._known: OrderedDict[ObjectId, Known] = OrderedDict()
+        self._known: dict[ObjectId, Known] = {}
         self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
         self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
         self._alone = [0] * quorums.n
@@ -101,15 +108,26 @@ class Knowledge:
     # --- histories --------------------------------------------------------------------------------------------
 
     def of(self, object_id: ObjectId) -> Known:
-        """What is known of an object; the objects used longest ago are forgotten beyond KNOWN_OBJECTS_MAX."""
+        """What is known of an object; beyond KNOWN_OBJECTS_MAX, those not used lately are forgotten."""
         known = self._known.get(object_id)
         if known is None:
+            if len(self._known) >= KNOWN_OBJECTS_MAX:
+                self._forget()
             known = self._known[object_id] = Known(self.quorums.preference(object_id))
-            if len(self._known) > KNOWN_OBJECTS_MAX:
-                self._known.popitem(last=False)
-        else:
-            self._known.move_to_end(object_id)
+        known.is_recent = True
         return known
+
+    def _forget(self) -> None:
+        """Forget the half that was not used lately: to note the order of all uses would cost each of them."""
+        for recent in (True, False):
+            for object_id in list(self._known):
+                if len(self._known) <= KNOWN_OBJECTS_MAX // 2:
+                    return
+                known = self._known[object_id]
+                if recent and known.is_recent:
+                    known.is_recent = False
+                else:
+                    del self._known[object_id]
 
     def is_known(self, object_id: ObjectId) -> bool:
         """Whether any server ever told this client about the object."""
@@ -158,15 +176,13 @@ class Knowledge:
         if tail_bytes != size * len(histories):
             return False
         holders = bytes(map(tails.__contains__, range(n)))
+        in_order = list(map(tails.__getitem__, compress(range(n), holders)))
         if len(histories) == 1:
-            # Used last when the round began: there is no need to move it to the end again.
-            known = self._known.get(objects[0]) or self.of(objects[0])
-            known.fit(ObjectHistories(objects[0], histories, holders), tails)
+            self.of(objects[0]).fit(ObjectHistories(objects[0], histories, holders), b"".join(in_order))
             return True
         for position, object_id in enumerate(objects):
-            part = slice(size * position, size * (position + 1))
-            parts = {server: tail[part] for server, tail in tails.items()}
-            self.of(object_id).fit(ObjectHistories(object_id, (histories[position],), holders), parts)
+            rows = b"".join([tail[size * position : size * (position + 1)] for tail in in_order])
+            self.of(object_id).fit(ObjectHistories(object_id, (histories[position],), holders), rows)
         return True
 
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
@@ -179,7 +195,7 @@ class Knowledge:
             holders[server] = 1
         for object_id, history in zip(objects, vote.histories, strict=True):
             if history:
-                self.of(object_id).fit(ObjectHistories(object_id, (history,), bytes(holders)), {})
+                self.of(object_id).fit(ObjectHistories(object_id, (history,), bytes(holders)), b"")
 
     def trusted(self, object_id: ObjectId) -> ObjectHistories:
         """The history set to classify: all but those of the excluded and, where enough remain, of the suspected."""
@@ -217,14 +233,14 @@ class Knowledge:
         """Logical time of the version that an operation conditioned on the set builds upon; 0 if there is none."""
         # With fewer than r holders it may be an invention; then the attempt is not accepted, but later ones may be.
         if len(histories.histories) == 1 and self.quorums.n - histories.holders.count(0) >= self.quorums.r:
-            return time_of(decode_history(histories.object_id, histories.histories[0])[-1].candidate.timestamp)
+            return time_of(trusted_history(histories.histories[0])[-1].candidate.timestamp)
         repairable = View(self.quorums, histories).repairable
         return time_of(repairable[0].timestamp) if repairable else 0
 
-    def conditions(self, objects: Iterable[ObjectId]) -> tuple[tuple[ObjectHistories, ...], list[bytes]]:
+    def conditions(self, objects: Iterable[ObjectId]) -> tuple[tuple[ObjectHistories, ...], bytes]:
         """The fitting sets of an operation's objects, and the authenticators that prove them."""
         sets: tuple[ObjectHistories, ...] = ()
-        found: list[bytes] = []
+        found = b""
         for object_id in objects:
             known = self.of(object_id)
             fitted = known.fitted or self._fitting(object_id, known)
@@ -232,12 +248,9 @@ class Knowledge:
             found += known.rows(fitted.holders)
         return sets, found
 
-    def authenticators(self, sets: Iterable[ObjectHistories]) -> list[bytes]:
-        """The authenticators that prove the sets, in the order of a request's proof."""
-        found: list[bytes] = []
-        for each in sets:
-            found += self.of(each.object_id).rows(each.holders)
-        return found
+    def authenticators(self, sets: Iterable[ObjectHistories]) -> bytes:
+        """The authenticators that prove the sets one after the other, in the order of a request's proof."""
+        return b"".join([self.of(each.object_id).rows(each.holders) for each in sets])
 
     def _doubtful(self, known: Known) -> set[int]:
         """Servers whose histories are left out: excluded ones always, doubted ones only while q others come first.

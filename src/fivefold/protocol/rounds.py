@@ -58,7 +58,7 @@ class Round:
     alike: Vote | None = None
     alike_form: AlikeForm | None = None
 
-    def __init__(self, now_ns: int, purpose: Purpose, request: Request, authenticators: list[bytes]) -> None:
+    def __init__(self, now_ns: int, purpose: Purpose, request: Request, authenticators: bytes) -> None:
         """Encode the request once for all servers."""
         self.purpose = purpose
         self.started_ns = now_ns

@@ -244,7 +244,8 @@ class Moves:
         letter = Letter(self._rack, shape.client, view, target=target, operation=operation)
         step = letter.step()
         assert isinstance(step, Step), "the plan was there before"
-        return Sending(request_frame(1, encode(letter.request), columns(letter.proofs, self.quorums.n)[0]), shape, step)
+        proof = columns(b"".join(letter.proofs), self.quorums.n)[0]
+        return Sending(request_frame(1, encode(letter.request), proof), shape, step)
 
     # --- what a server does with it ---------------------------------------------------------------------------
 

@@ -209,7 +209,7 @@ class Letter:
     def to(self, servers: Iterable[int]) -> dict[int, Vote]:
         """Deliver it to servers, in order; the votes of those that answered."""
         votes = {}
-        proofs = columns(self.proofs, self.rack.quorums.n)
+        proofs = columns(b"".join(self.proofs), self.rack.quorums.n)
         for server in servers:
             frame = request_frame(1, encode(self.request), proofs[server])
             reply = self.rack.deliver(server, self.client, frame)

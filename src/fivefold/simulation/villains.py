@@ -208,7 +208,7 @@ class Villain:
 
     def _send(self, letter: Letter, receivers: list[int]) -> None:
         self._numbers += 1
-        proofs = columns(letter.authenticators, len(self.servers))
+        proofs = columns(b"".join(letter.authenticators), len(self.servers))
         for server in receivers:
             self._throw(server, request_frame(self._numbers, letter.body, proofs[server]))
 

@@ -72,8 +72,8 @@ def test_authenticators_of_another_length_are_a_strike(length: int) -> None:
 def test_the_column_of_a_server_is_its_mac_of_each_authenticator() -> None:
     """16 bytes of each, at its own place."""
     first, second = bytes(range(96)), bytes(range(96, 192))
-    assert columns([first, second], 6)[1] == first[16:32] + second[16:32]
-    assert columns([], 6) == [b""] * 6
+    assert columns(first + second, 6)[1] == first[16:32] + second[16:32]
+    assert columns(b"", 6) == [b""] * 6
 
 
 def test_q_equal_histories_fit() -> None:
@@ -106,13 +106,23 @@ def test_the_conditioned_time_is_not_that_of_an_invention() -> None:
 
 
 @pytest.mark.patches_internals
-def test_the_objects_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With room for two, using the first again makes the second go when a third comes."""
-    monkeypatch.setattr(module, "KNOWN_OBJECTS_MAX", 2)
+@pytest.mark.parametrize(
+    ("used", "known"),
+    [
+        ("1234", "1234"),
+        ("12345", "345"),
+        ("12345" + "36", "3456"),
+        ("12345" + "36" + "7", "567"),
+        ("12345" + "467", "567"),
+    ],
+)
+def test_objects_not_used_lately_are_forgotten(monkeypatch: pytest.MonkeyPatch, used: str, known: str) -> None:
+    """With room for four a fifth makes half of them go: those not used since the last time, then the oldest."""
+    monkeypatch.setattr(module, "KNOWN_OBJECTS_MAX", 4)
     found = Knowledge(SIX)
-    for name in ("Reg/1", "Reg/2", "Reg/1", "Reg/3"):
-        found.of(name)
-    assert [found.is_known(f"Reg/{number}") for number in (1, 2, 3)] == [True, False, True]
+    for number in used:
+        found.of(f"Reg/{number}")
+    assert "".join(number for number in "1234567" if found.is_known(f"Reg/{number}")) == known
 
 
 @pytest.mark.parametrize(("reporters", "is_excluded"), [((1,), False), ((1, 2), True), ((1, 2, 3), True)])

@@ -163,6 +163,7 @@ async def commits(bench: Bench, in_flight: int, seconds: float, *, objects: int 
 
     async def work() -> None:
         while time.perf_counter() < end:
+            bench.storage.give_way()
             until = time.thread_time() + WORK_SECONDS
             while time.thread_time() < until:
                 sum(range(100))

@@ -12,9 +12,11 @@ import pytest
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import Inspector, SqliteStorage
 from fivefold.storage import schema as schema_module
+from fivefold.storage import sqlite as sqlite_module
 from fivefold.storage import writer as writer_module
 from fivefold.storage.schema import HISTORY, connect, log_of, write_rows
 from fivefold.storage.segments import segment_paths
+from fivefold.storage.sqlite import GIVE_WAY_SECONDS
 from tests.storage_rig import Open
 
 
@@ -50,6 +52,22 @@ async def test_what_waits_is_not_committed_all_at_once(opened: Open, monkeypatch
         opened.storage.stage(sequence, [Write(f"A/{sequence}", bytes(5000))])
     await opened.until(lambda: opened.durable and opened.durable[-1] == 40)
     assert len(opened.durable) > 12
+
+
+async def test_a_commit_that_is_overdue_is_given_a_turn(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that always has work lets the writer have the interpreter lock; not one whose commits come in time."""
+    turns: list[float] = []
+    monkeypatch.setattr(sqlite_module.time, "sleep", turns.append)
+    opened.storage.give_way()
+    opened.storage.stage(1, [Write("A/x", b"h")])
+    opened.storage.give_way()
+    assert turns == [], "nothing waits, or not for long"
+    monkeypatch.setattr(sqlite_module, "PATIENCE_SECONDS", 0)
+    opened.storage.give_way()
+    assert turns == [GIVE_WAY_SECONDS]
+    await opened.until(lambda: opened.durable)
+    opened.storage.give_way()
+    assert turns == [GIVE_WAY_SECONDS], "all is durable"
 
 
 async def test_staged_bytes_count_ids_histories_versions_and_deletes(opened: Open) -> None:

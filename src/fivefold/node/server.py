@@ -106,6 +106,7 @@ class ServerNode:
 
     def _on_frames(self, connection: Connection, frames: list[bytes]) -> None:
         peer = connection.peer
+        self.storage.give_way()
         if isinstance(peer, int):
             self._perform(self.machine.receive_from_server(self._clock(), peer, connection.number, *frames))
             return

@@ -42,6 +42,10 @@ class Storage(Protocol):
         """
         ...
 
+    def give_way(self) -> None:
+        """To be called before each batch of work on the event loop's thread: threads of the store may need a turn."""
+        ...
+
     @property
     def failure(self) -> str | None:
         """One sentence on why commits or loads fail at present, or None."""

@@ -25,5 +25,8 @@ class MemoryStorage:
         """Never called: see ``has_store`` of :class:`fivefold.protocol.server.Server`."""
         raise AssertionError("a server without a store writes nothing")
 
+    def give_way(self) -> None:
+        """Nobody waits."""
+
     def close(self) -> None:
         """There is nothing to release."""

@@ -24,7 +24,7 @@ from fivefold.storage.schema import Mark, create_tables
 from fivefold.storage.segments import Journal, remove_journal
 from fivefold.storage.writer import Staged, Writer
 
-WATCH_SECONDS: Final = 0.002
+PATIENCE_SECONDS: Final = 0.002
 GIVE_WAY_SECONDS: Final = 0.0001
 """A commit that takes longer than the first is given the second of the event loop's time, again and again."""
 
@@ -65,7 +65,7 @@ class SqliteStorage:
         self._staged_sequence = 0
         self._durable_sequence = 0
         self._staged_bytes = 0
-        self._is_watching = False
+        self._waiting_since = 0.0
         self._is_closed = False
         with Inspector(path) as inspector:  # a store that is refused is not even written to
             mark = inspector.mark()
@@ -120,11 +120,24 @@ class SqliteStorage:
         assert sequence > self._staged_sequence
         assert not self._is_closed
         staged = Staged(sequence, tuple(writes), size_of(writes))
+        if self._durable_sequence == self._staged_sequence:
+            self._waiting_since = time.monotonic()
         self._staged_sequence = sequence
         self._staged_bytes += staged.size
         self._writer.stage(staged)
-        if not self._is_watching:
-            self._watch()
+
+    def give_way(self) -> None:
+        """Let the writer have the interpreter lock if it has committed nothing for a while.
+
+        Story: (1) the event loop has work all the time, reads for example. (2) It gives the lock away for some
+        microseconds at each system call, and has it back before a thread that waits for it has woken up. (3) That
+        thread only asks for the lock if it was not woken for a whole switch interval: it waits for ever.
+        """
+        if self._durable_sequence < self._staged_sequence:
+            now = time.monotonic()
+            if now - self._waiting_since > PATIENCE_SECONDS:
+                time.sleep(GIVE_WAY_SECONDS)
+                self._waiting_since = now
 
     def close(self) -> None:
         """Commit what is staged and fold it (one attempt), end the threads, release the files. Blocks on the disk."""
@@ -160,26 +173,9 @@ class SqliteStorage:
         except RuntimeError:  # the loop was closed before the store: nobody is left to hear
             assert self._loop.is_closed()
 
-    def _watch(self) -> None:
-        if not self._loop.is_closed():
-            self._is_watching = True
-            self._loop.call_later(WATCH_SECONDS, self._maybe_give_way, self._durable_sequence)
-
-    def _maybe_give_way(self, sequence: int) -> None:
-        """Let the writer have the interpreter lock if it has committed nothing since ``sequence``.
-
-        Story: (1) the event loop has work all the time, reads for example. (2) It gives the lock away for some
-        microseconds at each system call, and has it back before a thread that waits for it has woken up. (3) That
-        thread only asks for the lock if it was not woken for a whole switch interval: it waits for ever.
-        """
-        self._is_watching = False
-        if self._durable_sequence < self._staged_sequence and not self._is_closed:
-            if self._durable_sequence == sequence:
-                time.sleep(GIVE_WAY_SECONDS)
-            self._watch()
-
     def _tell_durable(self, sequence: int, size: int) -> None:
         self._durable_sequence = sequence
+        self._waiting_since = time.monotonic()
         self._staged_bytes -= size
         if not self._is_closed:
             self._on_durable(sequence)

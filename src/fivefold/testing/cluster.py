@@ -147,6 +147,9 @@ class SurvivingStorage:
                 self._on_durable(self._told)
             self._is_telling = False
 
+    def give_way(self) -> None:
+        """Nobody waits."""
+
     def close(self) -> None:
         """The server is gone; what it stored remains."""
         self._on_durable = _ignore

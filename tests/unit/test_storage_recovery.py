@@ -8,7 +8,6 @@ import errno
 import os
 import re
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -457,31 +456,6 @@ async def test_a_record_ends_in_zeros(path: Path) -> None:
     data = segment_path(path, 1).read_bytes()
     assert data[start : start + PAGE_BYTES].rstrip(b"\0")[-1:] != b"\xff"
     assert not any(data[start + 100 : start + PAGE_BYTES])
-    opened.storage.close()
-
-
-async def test_the_event_loop_gives_way_to_a_commit_that_takes_long(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It sleeps now and then while nothing becomes durable, so that a waiting thread gets the lock, and only then."""
-    opened = Open(path)
-    slept: list[float] = []
-    monkeypatch.setattr(sqlite_module.time, "sleep", slept.append)
-    original, go_on = os.pwrite, threading.Event()
-
-    def pwrite(*arguments: Any) -> int:
-        go_on.wait(20)
-        return original(*arguments)
-
-    monkeypatch.setattr(segments_module.os, "pwrite", pwrite)
-    opened.storage.stage(1, [Write("A/x", b"h")])
-    await opened.until(lambda: len(slept) > 3)
-    go_on.set()
-    await opened.until(lambda: opened.durable)
-    await asyncio.sleep(0.01)
-    before = len(slept)
-    await asyncio.sleep(0.05)
-    assert len(slept) == before
     opened.storage.close()
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from fivefold.protocol.actions import ObjectRecord
+from fivefold.protocol.history import trusted_history
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.replica import Replica
 
@@ -23,8 +24,29 @@ HOT_OBJECTS_MAX: Final = 4096
 LOOKAHEAD: Final = 64
 """How many objects beyond the surplus are looked at for ones that may leave."""
 
+FORGOTTEN_AT_ONCE: Final = 64
+"""Packed objects that leave together: finding the oldest of a dict means passing by all that left before."""
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(ObjectRecord).decode
+_decode: Final = msgspec.msgpack.Decoder(tuple[bytes, tuple[tuple[bytes, bytes], ...], tuple[bytes, ...]]).decode
+
+
+def _pack(replica: Replica) -> bytes:
+    """What a record says; the timestamps of a history's versions, which it holds already, are left out."""
+    named = [entry.candidate.timestamp for entry in replica.entries]
+    held = [replica.versions.get(timestamp, b"") for timestamp in named]
+    pruned = [each for each in replica.versions.items() if each[0] not in named]
+    return _encode((replica.history, pruned, held))
+
+
+def _unpack(data: bytes) -> ObjectRecord:
+    history, pruned, held = _decode(data)
+    if not history:
+        return ObjectRecord(history, pruned)
+    named = [entry.candidate.timestamp for entry in trusted_history(history)]
+    kept = [pair for pair in zip(named, held, strict=True) if pair[1]]
+    return ObjectRecord(history, (*pruned, *kept))
 
 
 class Cache:
@@ -39,7 +61,7 @@ class Cache:
         self._hot_max = HOT_OBJECTS_MAX if objects_max is None else min(objects_max, HOT_OBJECTS_MAX)
         self._packed_max = None if objects_max is None else objects_max - self._hot_max
         self.hot: OrderedDict[ObjectId, Replica] = OrderedDict()
-        self._packed: OrderedDict[ObjectId, bytes] = OrderedDict()
+        self._packed: dict[ObjectId, bytes] = {}
 
     def __len__(self) -> int:
         """Objects in memory."""
@@ -54,7 +76,7 @@ class Cache:
         data = self._packed.pop(name, None)
         if data is None:
             return False
-        self.add(now_ns, name, _decode(data))
+        self.add(now_ns, name, _unpack(data))
         return True
 
     def add(self, now_ns: int, name: ObjectId, record: ObjectRecord | None) -> None:
@@ -77,9 +99,10 @@ class Cache:
             elif replica.sequence <= durable:
                 del self.hot[name]
                 if self._packed_max != 0:
-                    self._packed[name] = _encode(ObjectRecord(replica.history, tuple(replica.versions.items())))
+                    self._packed[name] = _pack(replica)
                 surplus -= 1
                 if not surplus:
                     break
-        while self._packed_max is not None and len(self._packed) > self._packed_max:
-            self._packed.popitem(last=False)
+        if self._packed_max is not None and len(self._packed) > self._packed_max:
+            for name in list(islice(self._packed, FORGOTTEN_AT_ONCE)):
+                del self._packed[name]

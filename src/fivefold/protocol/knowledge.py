@@ -167,11 +167,13 @@ class Knowledge:
 
         Returns:
             False, and nothing is taken over, unless it is the good case: one history for each object, authenticators of
-            the right length (``tail_bytes`` is that of all), and nothing that speaks against anybody.
+            the right length (``tail_bytes`` is that of all), and nothing that speaks against any of them.
         """
         n, histories = self.quorums.n, vote.histories
         size = MAC_BYTES * n
-        if len(tails) != self.quorums.q or self._is_anybody_doubted or vote.culled or INITIAL_HISTORY in histories:
+        if len(tails) != self.quorums.q or vote.culled or INITIAL_HISTORY in histories:
+            return False
+        if self._is_anybody_doubted and any(map(self._is_doubted, tails)):
             return False
         if tail_bytes != size * len(histories):
             return False

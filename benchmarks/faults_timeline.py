@@ -64,7 +64,7 @@ def tell(
 
 def main() -> None:
     """Measure, save, print."""
-    options = parser(__doc__, "faults", seconds=18, rounds=1)
+    options = parser(__doc__, "faults", seconds=30, rounds=1)
     options.add_argument("--in-flight", type=int, default=16)
     options.add_argument("--durable", action="store_true", help="a restarted server then knows what it promised")
     options.add_argument("--story", action="append", help="only this one; repeatable")

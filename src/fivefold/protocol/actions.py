@@ -7,7 +7,7 @@ already durable: it hears of that through its ``durable`` input.
 
 from __future__ import annotations
 
-from typing import Final, NewType
+from typing import NewType
 
 from msgspec import Struct
 
@@ -73,6 +73,3 @@ class Actions(Struct, frozen=True, array_like=True, gc=False):
     send: tuple[Reply | Ask, ...] = ()
     load: tuple[str, ...] = ()
     wake_at_ns: int | None = None
-
-
-NOTHING: Final = Actions()

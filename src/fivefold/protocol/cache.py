@@ -25,10 +25,6 @@ HOT_OBJECTS_MAX: Final = 4096
 LOOKAHEAD: Final = 64
 """How many objects beyond the surplus are looked at for ones that may leave."""
 
-FORGOTTEN_AT_ONCE: Final = 64
-"""Packed objects that leave together: finding the oldest of a dict means passing by all that left before."""
-
-
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[bytes, tuple[tuple[bytes, bytes], ...], tuple[bytes, ...]]).decode
 
@@ -65,7 +61,7 @@ class Cache:
         self._hot_max = HOT_OBJECTS_MAX if objects_max is None else min(objects_max, HOT_OBJECTS_MAX)
         self._packed_max = None if objects_max is None else objects_max - self._hot_max
         self.hot: OrderedDict[ObjectId, Replica] = OrderedDict()
-        self._packed: dict[ObjectId, bytes] = {}
+        self._packed: OrderedDict[ObjectId, bytes] = OrderedDict()
 
     def __len__(self) -> int:
         """Objects in memory."""
@@ -107,6 +103,5 @@ class Cache:
                 surplus -= 1
                 if not surplus:
                     break
-        if self._packed_max is not None and len(self._packed) > self._packed_max:
-            for name in list(islice(self._packed, FORGOTTEN_AT_ONCE)):
-                del self._packed[name]
+        while self._packed_max is not None and len(self._packed) > self._packed_max:
+            self._packed.popitem(last=False)

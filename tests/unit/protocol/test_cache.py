@@ -40,7 +40,6 @@ class Small:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Small:
     monkeypatch.setattr(module, "HOT_OBJECTS_MAX", 3)
-    monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 2)
     return Small(Cache(6))
 
 
@@ -54,13 +53,14 @@ def test_what_was_used_has_a_second_chance(small: Small) -> None:
     assert sorted(small.hot) == ["b", "c", "e"]
 
 
-def test_what_is_beyond_the_room_is_forgotten_a_few_at_a_time(small: Small) -> None:
-    """Six objects fit; with the seventh the two go that were packed first."""
+def test_what_is_beyond_the_room_is_forgotten(small: Small) -> None:
+    """Six objects fit; with the seventh the one goes that was packed first, and no other."""
     small.use(*"abcdef")
     assert len(small.cache) == 6
     small.use("g")
-    assert len(small.cache) == 5
+    assert len(small.cache) == 6
     assert not small.cache.fetch(0, "a")
+    assert small.cache.fetch(0, "b")
 
 
 def test_without_a_limit_nothing_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.history import decode_history, history_digest, time_of, without
+from fivefold.protocol.history import decode_history, remembered_digest, time_of, without
 from fivefold.protocol.limits import TIME_MAX
 from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
@@ -131,7 +131,7 @@ def cull(
     """
     expected = b""
     for each in sets:
-        digests = [b"", *[history_digest(each.object_id, history) for history in each.histories]]
+        digests = [b"", *[remembered_digest(each.object_id, history) for history in each.histories]]
         expected += keys.expected(each.holders, digests)
     culled: set[int] = set()
     if not compare_digest(proof, expected):

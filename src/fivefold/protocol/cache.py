@@ -35,8 +35,8 @@ def _pack(replica: Replica) -> bytes:
     That takes a third of the memory, and some 15 µs: half of what a server spends on an update.
     """
     named = [entry.candidate.timestamp for entry in replica.entries]
-    held = [replica.versions.get(timestamp, b"") for timestamp in named]
-    pruned = [each for each in replica.versions.items() if each[0] not in named]
+    held = [replica.encoded_at(timestamp) for timestamp in named]
+    pruned = [(timestamp, replica.encoded_at(timestamp)) for timestamp in replica.versions if timestamp not in named]
     return zlib.compress(_encode((replica.history, pruned, held)), 1)
 
 

@@ -37,12 +37,39 @@ def execute(
     objects = operation.objects
     if len(objects) == 1:
         recorded = versions[objects[0]]
-        states: tuple[bytes, ...] = (recorded.state,)
-    else:
-        recorded = versions[min(objects)]
-        states = tuple([versions[name].state for name in objects])
-    answers: list[bytes] = []
-    fresh: list[Outcome] = []
+        answers, version = execute_alone(executor, client, operation, recorded, is_query=is_query, time=time)
+        return Result(answers, None if version is None else (version,))
+    recorded = versions[min(objects)]
+    states: tuple[bytes, ...] = tuple([versions[name].state for name in objects])
+    answers, fresh, states = _run(executor, client, operation, recorded, states, is_query=is_query)
+    if fresh is None:
+        return Result(answers, None)
+    by_name = dict(zip(objects, states, strict=True))
+    changed = [append_outcomes(version, time, by_name[name], fresh) for name, version in versions.items()]
+    return Result(answers, tuple(changed))
+
+
+def execute_alone(
+    executor: Executor, client: ClientId, operation: Operation, version: Version, *, is_query: bool, time: int
+) -> tuple[tuple[bytes, ...], Version | None]:
+    """``execute`` for an operation on one object, which has this version: its answers, and the new version if any."""
+    answers, fresh, states = _run(executor, client, operation, version, (version.state,), is_query=is_query)
+    return answers, None if fresh is None else append_outcomes(version, time, states[0], fresh)
+
+
+def _run(
+    executor: Executor,
+    client: ClientId,
+    operation: Operation,
+    recorded: Version,
+    states: tuple[bytes, ...],
+    *,
+    is_query: bool,
+) -> tuple[tuple[bytes, ...], tuple[Outcome, ...] | None, tuple[bytes, ...]]:
+    """The answers, what is to be recorded of calls (None if nothing is to be written), and the states they leave."""
+    objects = operation.objects
+    answers: tuple[bytes, ...] = ()
+    fresh: tuple[Outcome, ...] = ()
     has_changed, room = False, ANSWERS_BYTES_MAX
     for call in operation.calls:
         key, answer = b"", None
@@ -51,26 +78,19 @@ def execute(
             answer = recall(recorded, key, call.since)
         if answer is None and call.method == CANCEL:
             answer, has_changed = CANCELLED, True
-            fresh.append(Outcome(key, answer))
+            fresh += (Outcome(key, answer),)
         elif answer is None:
             done = executor.execute(objects, call, states) if room > 0 else Executed(NOT_RUN, None)
             answer = done.answer
             if len(answer) > room > 0:  # what it did is dropped: neither its state nor its answer is taken
                 answer, room = NOT_RUN, 0
             elif answer != NOT_RUN:
-                fresh.append(Outcome(key, answer))
+                fresh += (Outcome(key, answer),)
                 if done.states is not None:
                     states, has_changed = done.states, True
         room -= len(answer)
-        answers.append(answer)
-    if is_query or not has_changed:
-        return Result(tuple(answers), None)
-    outcomes = tuple(fresh)
-    if len(objects) == 1:
-        return Result(tuple(answers), (append_outcomes(recorded, time, states[0], outcomes),))
-    by_name = dict(zip(objects, states, strict=True))
-    changed = [append_outcomes(version, time, by_name[name], outcomes) for name, version in versions.items()]
-    return Result(tuple(answers), tuple(changed))
+        answers += (answer,)
+    return answers, fresh if has_changed and not is_query else None, states
 
 
 def _key_of(client: ClientId, call: Call) -> bytes:

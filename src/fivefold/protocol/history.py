@@ -196,17 +196,18 @@ def _check_candidate(object_id: ObjectId, candidate: Candidate) -> LogicalTimest
 
 def history_digest(object_id: ObjectId, data: bytes) -> bytes:
     """What authenticators are over: the object's id and the history, so that neither can be swapped (§2)."""
-    read = _memo.read.get((object_id, data))
-    if read is None:
-        return _digest(object_id, data)
-    if read.digest is None:
-        read.digest = _digest(object_id, data)
-    return read.digest
-
-
-def _digest(object_id: ObjectId, data: bytes) -> bytes:
     name = object_id.encode()
     return digest(len(name).to_bytes(2, "big") + name + data)
+
+
+def remembered_digest(object_id: ObjectId, data: bytes) -> bytes:
+    """Like :func:`history_digest`, for histories that were read already, or may be."""
+    read = _memo.read.get((object_id, data))
+    if read is None:
+        return history_digest(object_id, data)
+    if read.digest is None:
+        read.digest = history_digest(object_id, data)
+    return read.digest
 
 
 # --- object history sets --------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ class Replica:
         object_id: the object.
         history: canonical bytes of the replica history.
         latest: the greatest timestamp accepted.
-        versions: encoded versions by timestamp: those of the history's candidates, and some pruned ones.
+        versions: those of the history's candidates and some pruned ones, by timestamp; bytes if they came from a store
+            and nobody has read them yet.
         is_recent: whether it was used since the cache looked last.
         is_plain: the latest candidate is a version of this object alone: no barrier, and of no other object.
         macs: all MACs over the history (AuthenticatorKeys.macs); None until somebody needs them.
@@ -61,10 +62,10 @@ class Replica:
     def __init__(self, object_id: ObjectId, record: ObjectRecord | None) -> None:
         """Take the object up from the store; None stands for one that was never written."""
         self.object_id = object_id
-        self.versions: dict[bytes, bytes] = dict(record.versions) if record else {}
+        self.versions: dict[bytes, bytes | Version] = dict(record.versions) if record else {}
         self.is_recent = True
         self.sequence = 0
-        self._put: tuple[tuple[bytes, bytes], ...] = ()
+        self._put: tuple[tuple[bytes, Version], ...] = ()
         self._deleted: tuple[bytes, ...] = ()
         self._pruned = 0  # so many of the versions, the oldest, are of pruned candidates
         self._pruned_ns = 0  # when the last of them was pruned
@@ -107,8 +108,15 @@ class Replica:
 
     def version_at(self, timestamp: LogicalTimestamp) -> Version | None:
         """The version held at a timestamp."""
-        data = self.versions.get(timestamp)
-        return None if data is None else trusted_version(data)
+        held = self.versions.get(timestamp)
+        if isinstance(held, bytes):
+            held = self.versions[timestamp] = trusted_version(held)
+        return held
+
+    def encoded_at(self, timestamp: bytes) -> bytes:
+        """Canonical bytes of the version held at a timestamp; nothing if there is none."""
+        held = self.versions.get(timestamp, b"")
+        return held if isinstance(held, bytes) else encode_version(held)
 
     def accept(self, kind: Kind, candidate: Candidate, version: Version | None, now_ns: int) -> None:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""
@@ -134,8 +142,8 @@ class Replica:
         self.macs = self._entries = None
 
     def _hold(self, timestamp: LogicalTimestamp, version: Version) -> None:
-        data = self.versions[timestamp] = encode_version(version)
-        self._put += ((timestamp, data),)
+        self.versions[timestamp] = version
+        self._put += ((timestamp, version),)
 
     def flag_settled(self, candidate: Candidate) -> bool:
         """Set the candidate's settled flag if the history holds it without (S2); whether that changed anything."""
@@ -178,7 +186,8 @@ class Replica:
 
     def written(self, sequence: int) -> Write:
         """The change since the last call, as part of transaction ``sequence``."""
-        write = Write(self.object_id, self.history, self._put, self._deleted)
+        put = tuple([(timestamp, encode_version(version)) for timestamp, version in self._put])
+        write = Write(self.object_id, self.history, put, self._deleted)
         self._put, self._deleted = (), ()
         self.sequence = sequence
         return write

@@ -18,7 +18,7 @@ from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, ad
 from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys, cull, expected_of, sets_digest
 from fivefold.protocol.cache import Cache
 from fivefold.protocol.classify import views_of
-from fivefold.protocol.execution import execute, repeated_answers
+from fivefold.protocol.execution import execute, execute_alone, repeated_answers
 from fivefold.protocol.history import client_of, make_timestamp, time_of
 from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import (
@@ -213,19 +213,19 @@ class Server:
             or len(request.sets) > 1
             or not replica.is_plain
             or self.storage_failure is not None
-            or self.pending_requests >= PENDING_REQUESTS_MAX
+            or self._outbox.held_count + self._parked >= PENDING_REQUESTS_MAX
         ):
             return False
         version = replica.version_at(replica.latest)
-        if version is None or not compare_digest(proof, expected_of(self._macs(replica), each.holders)):
+        macs = replica.macs or self._macs(replica)
+        if version is None or not compare_digest(proof, expected_of(macs, each.holders)):
             return False
         try:
             is_query = check_operation(self._executor, self._access, client, operation)
         except Declined:
             return False
         replica.is_recent = True
-        latest = replica.latest
-        time = time_of(latest) + 1
+        time = time_of(replica.latest) + 1
         timestamp = make_timestamp(
             time,
             is_barrier=False,
@@ -233,15 +233,16 @@ class Server:
             operation_digest=digest(request.operation),
             history_set_digest=sets_digest(name, request.sets),
         )
-        result = execute(self._executor, client, operation, {name: version}, is_query=is_query, time=time)
+        answers, following = execute_alone(self._executor, client, operation, version, is_query=is_query, time=time)
         made = b""
-        if result.versions is not None:
-            made = version_digest(result.versions[0])
+        if following is not None:
+            made = version_digest(following)
             self.counters["accepted.METHOD"] += 1
-            replica.follow(timestamp, result.versions[0], now_ns)
+            replica.follow(timestamp, following, now_ns)
+            macs = self._macs(replica)
             self._outbox.stage(replica)
-        vote = encode(Vote(SUCCESS, timestamp, result.answers, made, (replica.history,), ()))
-        frame = reply_frame(number, vote, (self._authenticator(replica),))
+        vote = encode(Vote(SUCCESS, timestamp, answers, made, (replica.history,), ()))
+        frame = reply_frame(number, vote, (macs[: self._authenticator_bytes],))
         self._outbox.release(Reply(channel, frame), replica.sequence)
         return True
 
@@ -432,7 +433,7 @@ class Server:
             replica = self._replicas.hot[name]
             histories += (replica.history,)
             if replica.history:
-                authenticators.append(self._authenticator(replica))
+                authenticators.append(self._macs(replica)[: self._authenticator_bytes])
             if replica.sequence > sequence:
                 sequence = replica.sequence
         vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
@@ -441,9 +442,6 @@ class Server:
     def _put_off(self, work: Work, reason: str) -> None:
         """BUSY shows no histories, so it need not wait for the disk."""
         self._outbox.send.append(_without_histories(work, BUSY, reason))
-
-    def _authenticator(self, replica: Replica) -> bytes:
-        return self._macs(replica)[: self._authenticator_bytes]
 
     def _macs(self, replica: Replica) -> bytes:
         if replica.macs is None:
@@ -490,7 +488,7 @@ class Server:
         if self._is_loading(now_ns, work, [request.object_id]):
             return
         replica = self._replicas.hot[request.object_id]
-        data = replica.versions.get(request.timestamp, b"")
+        data = replica.encoded_at(request.timestamp)
         reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
         self._outbox.release(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)
 

@@ -18,6 +18,7 @@ KEY_BYTES: Final = 32
 CLIENT_BYTES: Final = 16
 _TIME_END: Final = KEY_BYTES + 8
 _STRIDE: Final = _TIME_END + 2
+_RING_BYTES_MAX: Final = RING_ENTRIES * _STRIDE
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -117,15 +118,15 @@ def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[O
     Of more than RING_ENTRIES the oldest leaves that is not its client's newest operation, so that others cannot make a
     client's last call forgotten; if there is none, the oldest of all.
     """
-    ring, answers = version.ring, version.answers
+    ring, answers, horizon, orphaned = version.ring, version.answers, version.horizon, version.orphaned
+    stamp = time.to_bytes(8, "big")
     for outcome in outcomes:
         answer = outcome.answer
         if len(answer) > RING_ANSWER_BYTES_MAX:
             answer = DIGEST + digest(answer)
-        ring += outcome.key + time.to_bytes(8, "big") + len(answer).to_bytes(2, "big")
+        ring += outcome.key + stamp + len(answer).to_bytes(2, "big")
         answers += answer
-    horizon, orphaned = version.horizon, version.orphaned
-    while len(ring) > RING_ENTRIES * _STRIDE:
+    while len(ring) > _RING_BYTES_MAX:
         at = _superseded(ring)
         if at < 0:
             at = 0

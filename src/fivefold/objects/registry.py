@@ -192,6 +192,7 @@ class Registry:
             types, method = self._find(objects, call.method)
         except FivefoldError as error:
             return _refused(type(error).__name__, str(error))
+        assert len(types) == len(states), "a state for each object"
         if len(call.arguments) > ARGUMENTS_BYTES_MAX:
             return _refused("TooLarge", f"{method.title}: the arguments are over {ARGUMENTS_BYTES_MAX} bytes")
         try:
@@ -199,9 +200,7 @@ class Registry:
         except BadValue as error:
             return _refused("InvalidArguments", f"{method.title}: argument {error}")
         try:
-            copies = []
-            for known, state in zip(types, states, strict=True):
-                copies.append(known.codec.decode_trusted(state))
+            copies = [known.codec.decode_trusted(state) for known, state in zip(types, states)]  # noqa: B905
         except BadValue as error:
             return _failed(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
         try:
@@ -366,17 +365,15 @@ def _encode_results(types: list[ObjectType], method: Method, value: object, copi
     if not method.is_update:
         return Executed(answer, None)
     try:
-        states: tuple[bytes, ...] = ()
-        for known, copy in zip(types, copies, strict=True):
-            states += (known.codec.encode(copy),)
+        states = tuple([known.codec.encode(copy) for known, copy in zip(types, copies)])  # noqa: B905
     except BadValue as error:
         return _failed(f"{method.title}: it left a state that does not fit its fields: {error}")
     except MemoryError as error:
         return _failed(describe_failure(error))
-    for known, state in zip(types, states, strict=True):
-        if len(state) > STATE_BYTES_MAX:
-            text = f"the new {known.name} would take {len(state)} bytes, at most {STATE_BYTES_MAX} are allowed"
-            return _refused("TooLarge", f"{method.title}: {text}")
+    if max(map(len, states)) > STATE_BYTES_MAX:
+        known, state = next(pair for pair in zip(types, states, strict=True) if len(pair[1]) > STATE_BYTES_MAX)
+        text = f"the new {known.name} would take {len(state)} bytes, at most {STATE_BYTES_MAX} are allowed"
+        return _refused("TooLarge", f"{method.title}: {text}")
     return Executed(answer, states)
 
 

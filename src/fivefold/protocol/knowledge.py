@@ -160,25 +160,29 @@ class Knowledge:
                 self._note_cull(culled, server)
         return list(tails)
 
-    def absorb_alike(
-        self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes], tail_bytes: int
-    ) -> bool:
+    def absorb_alike(self, objects: Sequence[ObjectId], vote: Vote, replies: Mapping[int, bytes], end: int) -> bool:
         """Take over what exactly q servers show alike, as ``absorb`` and ``remember_fit`` would.
+
+        Args:
+            objects: those of the request.
+            vote: the vote that all cast.
+            replies: each server's reply, all of one length ...
+            end: ... and where its authenticators begin.
 
         Returns:
             False, and nothing is taken over, unless it is the good case: one history for each object, authenticators of
-            the right length (``tail_bytes`` is that of all), and nothing that speaks against any of them.
+            the right length, and nothing that speaks against any of the servers.
         """
         n, histories = self.quorums.n, vote.histories
         size = MAC_BYTES * n
-        if len(tails) != self.quorums.q or vote.culled or INITIAL_HISTORY in histories:
+        if vote.culled or INITIAL_HISTORY in histories or len(histories) != len(objects):
             return False
-        if self._is_anybody_doubted and any(map(self._is_doubted, tails)):
+        if self._is_anybody_doubted and any(map(self._is_doubted, replies)):
             return False
-        if tail_bytes != size * len(histories):
+        if len(next(iter(replies.values()))) - end != size * len(histories):
             return False
-        holders = bytes(map(tails.__contains__, range(n)))
-        in_order = list(map(tails.__getitem__, compress(range(n), holders)))
+        holders = bytes(map(replies.__contains__, range(n)))
+        in_order = [replies[server][end:] for server in compress(range(n), holders)]
         if len(histories) == 1:
             self.of(objects[0]).fit(ObjectHistories(objects[0], histories, holders), b"".join(in_order))
             return True
@@ -276,6 +280,13 @@ class Knowledge:
         return make_histories(object_id, [b"" if s in servers else history for s, history in enumerate(histories)])
 
     # --- servers ----------------------------------------------------------------------------------------------
+
+    def note_answered(self, servers: Iterable[int], took_ns: int) -> None:
+        """A round is over, in which these servers answered."""
+        if self.slow:
+            for server in servers:
+                self.slow.pop(server, None)
+        self.round_trip_ns = (7 * self.round_trip_ns + took_ns) // 8 if self.round_trip_ns else took_ns
 
     def rank(self, server: int) -> int:
         """How willingly a server is asked: 0 at once, higher values only if others are not enough."""

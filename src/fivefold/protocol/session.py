@@ -97,18 +97,16 @@ class Session:
                 self._receive_late(server, frame)
                 continue
             invocation, round_ = found
-            tails = round_.tails
             if (
-                (form := round_.alike_form) is not None
-                and len(frame) == form[2]
-                and frame.startswith(form[0], REPLY_KEY_BYTES)
-                and server not in tails
+                len(frame) == round_.held_bytes
+                and frame.startswith(round_.held_vote, REPLY_KEY_BYTES)
+                and server not in (held := round_.held)
                 and server in round_.sent
             ):
-                tails[server] = frame[form[1] :]
-                if len(tails) < q:
+                held[server] = frame
+                if len(held) < q:
                     continue
-                invocation.evaluate(now_ns)
+                invocation.finish_alike(now_ns, round_)
             elif not self._receive(now_ns, server, frame, found):
                 continue
             self._after(now_ns, invocation)
@@ -118,8 +116,7 @@ class Session:
     def _receive(self, now_ns: int, server: int, frame: bytes, found: tuple[Invocation, Round]) -> bool:
         """A reply that its round has to look at; whether the invocation may have done something about it."""
         try:
-            _, vote, tail = split(frame, REPLY)
-            return found[0].receive(now_ns, server, found[1], vote, tail)
+            return found[0].receive(now_ns, server, found[1], frame)
         except PeerViolation:
             self.knowledge.strike(server, "malformed")
             return False

@@ -39,6 +39,7 @@ KINDS = (
     "other answer",
     "other candidate",
     "other version",
+    "rejected",
     "not run",
     "refused",
     "stale",
@@ -77,6 +78,8 @@ def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
         answers = (b"vx",) * calls
     elif kind == "other version":
         version = b"e" * 32
+    elif kind == "rejected":  # names a candidate that nobody accepts
+        version, made = b"", candidate(time + 5, *names)
     elif kind == "not run":
         answers = (b"v", *[NOT_RUN] * (calls - 1)) if calls else ()
     elif kind == "refused":

@@ -168,9 +168,9 @@ class Invocation:
             self.evaluate(now_ns)
             return
         self._driver.close_round(round_)
-        self._round = None
+        self._round, self.is_over = None, True
         knowledge.note_answered(round_.held, now_ns - round_.started_ns)
-        self._end(Answered(vote.answers))
+        self._driver.finish(self, Answered(vote.answers))
 
     def _look_at_held(self, round_: Round) -> None:
         """Another reply differs, or time has come: look at those that were held, as if they came now."""

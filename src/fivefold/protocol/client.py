@@ -49,7 +49,7 @@ class Invocation:
     Attributes:
         calls: the calls that travel together as the operation; the first one's ticket names it.
         wake_at_ns: when to call ``wake`` at the latest.
-        alarm_ns: the last ``wake_at_ns`` that the session has noted.
+        alarm_ns: the ``wake_at_ns`` that the session has set an alarm for; 0 if it has set none yet.
         is_over: whether the outcome has been handed to the session.
     """
 

@@ -10,6 +10,7 @@ import pytest
 from fivefold.protocol import session as module
 from fivefold.protocol.history import Entry, encode_history
 from fivefold.protocol.messages import REPLY, Vote, encode, reply_frame, split
+from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.outcomes import Answered, Finished, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request
@@ -108,6 +109,18 @@ def test_what_is_over_leaves_no_alarm() -> None:
     assert desk.session.receive(0, 0, b"").wake_at_ns is None
 
 
+def test_a_call_that_outlives_others_is_woken_in_its_time() -> None:
+    """The alarm of a call that is over serves the next one to set its own."""
+    session = fresh()
+    ticket, actions = start(session, A)
+    assert actions.wake_at_ns == 50_000_000
+    assert start(session, B, now_ns=1_000_000)[1].wake_at_ns == 50_000_000
+    session.abandon(2_000_000, ticket)
+    actions = session.wake(50_000_000)
+    assert (actions.send, actions.wake_at_ns) == ((), 51_000_000)
+    assert len(session.wake(51_000_000).send) == 1
+
+
 def test_one_server_cannot_vote_for_another() -> None:
     """A reply counts for the connection it came on, once: five copies from one server are one vote."""
     rack = WatchedRack()
@@ -200,10 +213,23 @@ def test_of_a_single_server_the_first_reply_ends_the_call() -> None:
     """Nobody else is there whose replies it could be held against."""
     session = Session(QuorumSystem(1, 0, 0), Random(1))
     start(session, A)
+    assert session.receive(1, 0, accepted(b"v")).finished == (Finished(1, Answered((b"v",))),)
+
+
+def accepted(answer: bytes) -> bytes:
     made = candidate(1, A)
     history = encode_history((Entry(made, False),))
-    vote = encode(Vote(0, made.timestamp, (b"v",), b"d" * 32, (history,), ()))
-    assert session.receive(1, 0, reply_frame(1, vote, (bytes(16),))).finished == (Finished(1, Answered((b"v",))),)
+    vote = encode(Vote(0, made.timestamp, (answer,), b"d" * 32, (history,), ()))
+    return reply_frame(1, vote, (bytes(16),))
+
+
+def test_a_call_that_was_not_run_is_sent_again() -> None:
+    """By itself, too: whoever says so of the only call of an operation has not done it either."""
+    session = Session(QuorumSystem(1, 0, 0), Random(1))
+    start(session, A)
+    actions = session.receive(1, 0, accepted(NOT_RUN))
+    assert not actions.finished
+    assert len(actions.send) == 1
 
 
 def test_silence_is_answered_by_asking_further_then_everybody_again() -> None:

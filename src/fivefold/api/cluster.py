@@ -19,8 +19,8 @@ from fivefold.cluster import Configuration, Credentials, find_identity, load_con
 from fivefold.errors import InvalidArguments, NotAllowed, Unavailable
 from fivefold.node import ClientNode, ServerStatus, access_rules, failures_text
 from fivefold.objects import Object, Registry, standard_registry
-from fivefold.protocol.operations import CANCEL, Call, ObjectId, Operation
-from fivefold.protocol.outcomes import Evidence
+from fivefold.protocol.operations import CANCEL, VALUE, Call, ObjectId, Operation
+from fivefold.protocol.outcomes import Answered, Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.session import QueueFull, Session
 from fivefold.transport import StreamTransport
@@ -137,6 +137,8 @@ class Cluster:
         except asyncio.CancelledError:
             self._node.give_up(future)
             raise
+        if isinstance(outcome, Answered) and outcome.answers[0].startswith(VALUE):  # nearly always
+            return self.registry.decode_answer(objects, method, outcome.answers[0])
 
         def resolve(since: int) -> Awaitable[Any]:
             return self._resolve(operation, since, patience_s)

@@ -19,13 +19,13 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.classify import next_to_repair, plan_operation, plan_repair, views_of
 from fivefold.protocol.driver import Driver
-from fivefold.protocol.history import make_histories, read_history
-from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, decode_vote, encode_operation
+from fivefold.protocol.history import make_histories
+from fivefold.protocol.messages import BUSY, FAIL, REPLY, SUCCESS, encode_operation, split, trusted_vote
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, ObjectId
 from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
 from fivefold.protocol.pending import Pending
 from fivefold.protocol.queues import combined
-from fivefold.protocol.records import INITIAL_HISTORY, Request, Vote
+from fivefold.protocol.records import INITIAL_HISTORY, Request
 from fivefold.protocol.rounds import (
     Purpose,
     Round,
@@ -35,6 +35,7 @@ from fivefold.protocol.rounds import (
     agreement_at,
     declined_reason,
     histories_of,
+    read_vote,
 )
 from fivefold.protocol.steps import Kind, Missing
 
@@ -48,7 +49,7 @@ class Invocation:
     Attributes:
         calls: the calls that travel together as the operation; the first one's ticket names it.
         wake_at_ns: when to call ``wake`` at the latest.
-        alarm_ns: the last ``wake_at_ns`` that the session has noted.
+        alarm_ns: the ``wake_at_ns`` that the session has set an alarm for; 0 if it has set none yet.
         is_over: whether the outcome has been handed to the session.
     """
 
@@ -128,44 +129,75 @@ class Invocation:
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
-    def receive(self, now_ns: int, server: int, round_: Round, vote_bytes: bytes, tail: bytes) -> bool:
+    def receive(self, now_ns: int, server: int, round_: Round, frame: bytes) -> bool:
         """A reply to a round of this invocation; False if there was nothing to decide.
 
         Raises:
-            PeerViolation: its vote cannot be read.
+            PeerViolation: it cannot be read.
         """
-        if round_ is not self._round or server in round_.tails or server not in round_.sent:
-            return False  # a liar may answer what it was never asked: numbers can be guessed
-        vote = round_.read.get(vote_bytes)
-        if vote is None:
-            vote = round_.read[vote_bytes] = self._read(round_, vote_bytes)
-        if vote.status == BUSY:
-            round_.set_busy(server)
-        elif round_.take(server, vote, vote_bytes, tail) and self._driver.knowledge.quorums.q > 1:
+        if round_.hold(server, frame):
             return False
+        _, vote_bytes, tail = split(frame, REPLY)
+        if round_ is not self._round or server not in round_.sent:
+            return False  # a liar may answer what it was never asked: numbers can be guessed
+        self._look_at_held(round_)
+        if server in round_.votes:
+            return False
+        self._take(round_, server, vote_bytes, tail)
         self.evaluate(now_ns)
         return True
 
-    def _read(self, round_: Round, vote_bytes: bytes) -> Vote:
-        """Decode a vote and every history in it; PeerViolation if it does not answer the round's request."""
-        vote = decode_vote(vote_bytes)
-        if vote.status in (SUCCESS, FAIL):
-            if len(vote.histories) != len(round_.objects):
-                raise PeerViolation("vote-histories")
-            for name, history in zip(round_.objects, vote.histories, strict=True):
-                read_history(name, history)
-            if vote.answers and len(vote.answers) != len(self.operation.calls):
-                raise PeerViolation("vote-answers")
-            if vote.status == SUCCESS and round_.purpose is Purpose.OPERATION and not (vote.answers and vote.candidate):
-                raise PeerViolation("vote-answers")
-        elif len(vote.answers) != 1:
-            raise PeerViolation("vote-answers")
-        return vote
+    def finish_alike(self, now_ns: int, round_: Round) -> None:
+        """Q servers cast the same vote, SUCCESS: that ends the call, and their replies are not examined.
+
+        At least q - b of them are honest, which is one or more by (4) of the quorum's constraints. So the bytes that
+        all of them sent are those of an honest server: canonical, with an answer for each call, and with histories
+        that it holds. With fewer than that, or with one server counted twice, liars could finish a call by themselves,
+        and hand the next request a history that no server has written. What each server says for itself, its
+        authenticators, is not made true by the others: ``absorb_alike`` sees to that. Whatever is not quite so is
+        looked at reply by reply.
+        """
+        knowledge = self._driver.knowledge
+        vote = trusted_vote(next(iter(round_.held.values())), round_.held_end)
+        if (
+            vote is None
+            or len(vote.answers) != len(self.calls)  # more than b lie
+            or not knowledge.absorb_alike(round_.objects, vote, round_.held, round_.held_end)
+        ):
+            self._look_at_held(round_)
+            self.evaluate(now_ns)
+            return
+        self._driver.close_round(round_)
+        self._round, self.is_over = None, True
+        knowledge.note_answered(round_.held, now_ns - round_.started_ns)
+        self._driver.finish(self, Answered(vote.answers))
+
+    def _look_at_held(self, round_: Round) -> None:
+        """Another reply differs, or time has come: look at those that were held, as if they came now."""
+        for server, frame in round_.release().items():
+            try:
+                _, vote_bytes, tail = split(frame, REPLY)
+                self._take(round_, server, vote_bytes, tail)
+            except PeerViolation:
+                self._driver.knowledge.strike(server, "malformed")
+
+    def _take(self, round_: Round, server: int, vote_bytes: bytes, tail: bytes) -> None:
+        """Note a server's vote."""
+        vote = round_.read.get(vote_bytes)
+        if vote is None:
+            vote = round_.read[vote_bytes] = read_vote(round_, vote_bytes, len(self.calls))
+        if vote.status == BUSY:
+            round_.busy |= {server}
+        else:
+            round_.votes[server], round_.tails[server] = vote, tail
 
     def connected(self, now_ns: int, server: int) -> None:
         """A connection is up again: what was sent over the old one is lost."""
         round_ = self._round
-        if round_ is None or server not in round_.sent or server in round_.votes:
+        if round_ is None:
+            return
+        self._look_at_held(round_)
+        if server not in round_.sent or server in round_.votes:
             return
         if round_.sent[server] <= limits.RECONNECTIONS_AT_ONCE:  # a connection may come and go all the time
             self._send_again(round_, [server])
@@ -173,11 +205,16 @@ class Invocation:
     def disconnected(self, now_ns: int, server: int) -> None:
         """A connection was lost: do not wait for that server's reply."""
         round_ = self._round
-        if round_ is not None and server in round_.sent and server not in round_.votes:
+        if round_ is None:
+            return
+        self._look_at_held(round_)
+        if server in round_.sent and server not in round_.votes:
             self._ask_further(now_ns, round_)
 
     def wake(self, now_ns: int) -> None:
         """Time has come: the deadline, the end of a back-off, or silence."""
+        if self._round is not None:
+            self._look_at_held(self._round)
         if now_ns >= self.deadline_ns:
             self._time_out(now_ns)
             return
@@ -243,13 +280,8 @@ class Invocation:
         """See whether the replies so far decide the round; once patience is over, with the replies there are."""
         round_ = self._round
         assert round_ is not None, "replies are counted while a round is open"
-        quorums, answered, alike = self._driver.knowledge.quorums, len(round_.tails), round_.alike
+        quorums, answered = self._driver.knowledge.quorums, len(round_.votes)
         if answered < quorums.q and len(round_.read) == 1 and answered + len(round_.busy) < len(round_.sent):
-            return
-        if alike is not None and alike.status == SUCCESS and round_.purpose is Purpose.OPERATION:
-            # Nobody disagrees: all that follows would come to the same.
-            self._close(now_ns, round_)
-            self._end(Answered(alike.answers))
             return
         reason = declined_reason(round_, quorums.b)
         if reason is not None and round_.purpose is Purpose.REFRESH and self._evidence:
@@ -337,20 +369,13 @@ class Invocation:
         knowledge = self._driver.knowledge
         self._driver.close_round(round_)
         self._round = None
-        if knowledge.slow:
-            for server in round_.votes:
-                knowledge.slow.pop(server, None)
-        alike, is_taken = round_.alike, False
-        if alike is not None and alike.status in (SUCCESS, FAIL):
-            is_taken = knowledge.absorb_alike(round_.objects, alike, round_.tails, round_.tail_bytes)
-        for vote in () if is_taken else round_.read.values():
+        knowledge.note_answered(round_.votes, now_ns - round_.started_ns)
+        for vote in round_.read.values():
             if vote.status in (SUCCESS, FAIL):
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
                 believed = knowledge.absorb(round_.objects, vote, tails)
                 if len(believed) == len(round_.votes) >= knowledge.quorums.q:
                     knowledge.remember_fit(round_.objects, believed, vote)
-        took = now_ns - round_.started_ns
-        knowledge.round_trip_ns = (7 * knowledge.round_trip_ns + took) // 8 if knowledge.round_trip_ns else took
 
     def _bury(self, round_: Round) -> None:
         """Remember an update attempt that is not certainly dead: it may still be applied."""

@@ -16,7 +16,7 @@ from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Vote
+from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Vote
 
 
 class Known:
@@ -28,15 +28,17 @@ class Known:
     Attributes:
         preference: all servers in the order in which to try them.
         fitted: the history set that the last round ended with, as long as nothing else was learnt.
+        time: logical time of a version that its holders have accepted, the latest if all is well; 0 if not known.
         is_recent: whether the object was used since some were last forgotten.
     """
 
-    __slots__ = ("_authenticators", "_histories", "_rows", "fitted", "is_recent", "preference")
+    __slots__ = ("_authenticators", "_histories", "_rows", "fitted", "is_recent", "preference", "time")
 
     def __init__(self, preference: tuple[int, ...]) -> None:
         """All initial."""
         self.preference = preference
         self.fitted: ObjectHistories | None = None
+        self.time = 0
         self.is_recent = True
         self._rows = b""  # the authenticators of the holders of ``fitted`` one after the other, while not spread
         self._histories = [INITIAL_HISTORY] * len(preference)
@@ -54,14 +56,14 @@ class Known:
         self._spread()
         return self._authenticators
 
-    def fit(self, fitted: ObjectHistories, rows: bytes) -> None:
+    def fit(self, fitted: ObjectHistories, rows: bytes, time: int) -> None:
         """All holders of ``fitted`` have shown its history, with these authenticators, in the order of the servers.
 
-        ``rows`` may be empty: then each server's has been taken over already.
+        ``rows`` may be empty: then each server's has been taken over already. ``time`` is 0 if it is not known.
         """
         if self.fitted is not None and self.fitted.holders != fitted.holders:
             self._spread()
-        self.fitted, self._rows = fitted, rows
+        self.fitted, self._rows, self.time = fitted, rows, time
 
     def unfit(self) -> None:
         """Something else is learnt."""
@@ -160,31 +162,38 @@ class Knowledge:
                 self._note_cull(culled, server)
         return list(tails)
 
-    def absorb_alike(
-        self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes], tail_bytes: int
-    ) -> bool:
+    def absorb_alike(self, objects: Sequence[ObjectId], vote: Vote, replies: Mapping[int, bytes], end: int) -> bool:
         """Take over what exactly q servers show alike, as ``absorb`` and ``remember_fit`` would.
+
+        Args:
+            objects: those of the request.
+            vote: the vote that all cast.
+            replies: each server's reply, all of one length ...
+            end: ... and where its authenticators begin.
 
         Returns:
             False, and nothing is taken over, unless it is the good case: one history for each object, authenticators of
-            the right length (``tail_bytes`` is that of all), and nothing that speaks against any of them.
+            the right length, and nothing that speaks against any of the servers.
         """
         n, histories = self.quorums.n, vote.histories
         size = MAC_BYTES * n
-        if len(tails) != self.quorums.q or vote.culled or INITIAL_HISTORY in histories:
+        if vote.culled or INITIAL_HISTORY in histories or len(histories) != len(objects):
             return False
-        if self._is_anybody_doubted and any(map(self._is_doubted, tails)):
+        if self._is_anybody_doubted and any(map(self._is_doubted, replies)):
             return False
-        if tail_bytes != size * len(histories):
+        if len(next(iter(replies.values()))) - end != size * len(histories):
             return False
-        holders = bytes(map(tails.__contains__, range(n)))
-        in_order = list(map(tails.__getitem__, compress(range(n), holders)))
+        # Only who made a version has accepted the candidate: to queries and rejected updates it is a name, no more. One
+        # who answers again may have accepted others since: then the time is earlier than it need be, which is safe.
+        time = time_of(LogicalTimestamp(vote.candidate)) if vote.version_digest else 0
+        holders = bytes(map(replies.__contains__, range(n)))
+        in_order = [replies[server][end:] for server in compress(range(n), holders)]
         if len(histories) == 1:
-            self.of(objects[0]).fit(ObjectHistories(objects[0], histories, holders), b"".join(in_order))
+            self.of(objects[0]).fit(ObjectHistories(objects[0], histories, holders), b"".join(in_order), time)
             return True
         for position, object_id in enumerate(objects):
             rows = b"".join([tail[size * position : size * (position + 1)] for tail in in_order])
-            self.of(object_id).fit(ObjectHistories(object_id, (histories[position],), holders), rows)
+            self.of(object_id).fit(ObjectHistories(object_id, (histories[position],), holders), rows, time)
         return True
 
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
@@ -197,7 +206,7 @@ class Knowledge:
             holders[server] = 1
         for object_id, history in zip(objects, vote.histories, strict=True):
             if history:
-                self.of(object_id).fit(ObjectHistories(object_id, (history,), bytes(holders)), b"")
+                self.of(object_id).fit(ObjectHistories(object_id, (history,), bytes(holders)), b"", 0)
 
     def trusted(self, object_id: ObjectId) -> ObjectHistories:
         """The history set to classify: all but those of the excluded and, where enough remain, of the suspected."""
@@ -233,6 +242,9 @@ class Knowledge:
 
     def conditioned_time(self, histories: ObjectHistories) -> int:
         """Logical time of the version that an operation conditioned on the set builds upon; 0 if there is none."""
+        known = self._known.get(histories.object_id)
+        if known is not None and known.time and known.fitted is histories:
+            return known.time
         # With fewer than r holders it may be an invention; then the attempt is not accepted, but later ones may be.
         if len(histories.histories) == 1 and self.quorums.n - histories.holders.count(0) >= self.quorums.r:
             return time_of(trusted_history(histories.histories[0])[-1].candidate.timestamp)
@@ -276,6 +288,13 @@ class Knowledge:
         return make_histories(object_id, [b"" if s in servers else history for s, history in enumerate(histories)])
 
     # --- servers ----------------------------------------------------------------------------------------------
+
+    def note_answered(self, servers: Iterable[int], took_ns: int) -> None:
+        """A round is over, in which these servers answered."""
+        if self.slow:
+            for server in servers:
+                self.slow.pop(server, None)
+        self.round_trip_ns = (7 * self.round_trip_ns + took_ns) // 8 if self.round_trip_ns else took_ns
 
     def rank(self, server: int) -> int:
         """How willingly a server is asked: 0 at once, higher values only if others are not enough."""

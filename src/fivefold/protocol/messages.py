@@ -174,6 +174,9 @@ def decode_operation(request: Request) -> Operation:
 REPLY_KEY_BYTES: Final = 9
 """Replies to one number begin with the same bytes; what follows them is length, vote and authenticators."""
 
+_SUCCESS_VOTE: Final = encode(Vote(SUCCESS, b"", (), b"", (), ()))[:2]
+"""What every SUCCESS vote begins with."""
+
 
 def reply_key(number: int) -> bytes:
     """What every reply to the number begins with."""
@@ -183,6 +186,20 @@ def reply_key(number: int) -> bytes:
 def reply_frame(number: int, vote: bytes, authenticators: Sequence[bytes]) -> bytes:
     """Frame a reply."""
     return b"".join((_pack_head(REPLY, number, len(vote)), vote, *authenticators))
+
+
+def success_end(frame: bytes) -> int:
+    """Where the authenticators of a reply begin, if its vote looks like SUCCESS; otherwise 0."""
+    end = _HEAD_BYTES + int.from_bytes(frame[REPLY_KEY_BYTES:_HEAD_BYTES], "big")
+    return end if frame.startswith(_SUCCESS_VOTE, _HEAD_BYTES) and end <= len(frame) else 0
+
+
+def trusted_vote(frame: bytes, end: int) -> Vote | None:
+    """The vote of a reply that ends there, if an honest server sent the same one; None if it cannot be read."""
+    try:
+        return _vote_decoder.decode(frame[_HEAD_BYTES:end])
+    except msgspec.MsgspecError:
+        return None
 
 
 def decode_vote(data: bytes) -> Vote:

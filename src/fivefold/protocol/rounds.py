@@ -11,8 +11,9 @@ from enum import Enum
 from operator import attrgetter
 from typing import Final
 
-from fivefold.protocol.history import decode_history, make_histories, time_of
-from fivefold.protocol.messages import DECLINED, FAIL, REPLY_KEY_BYTES, SUCCESS, encode
+from fivefold.errors import PeerViolation
+from fivefold.protocol.history import decode_history, make_histories, read_history, time_of
+from fivefold.protocol.messages import DECLINED, FAIL, REPLY_KEY_BYTES, SUCCESS, decode_vote, encode, success_end
 from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, LogicalTimestamp, ObjectHistories, Request, Vote
@@ -28,10 +29,6 @@ class Purpose(Enum):
     REFRESH = "refresh"
 
 
-AlikeForm = tuple[bytes, int, int]
-"""What stands in a frame behind its key, the vote's length and bytes; where they end; the length of the frame."""
-
-
 class Round:
     """One request and its replies.
 
@@ -39,13 +36,15 @@ class Round:
         body: the request, the same for all servers.
         authenticators: what proves its histories.
         keys: what replies to the round's frames begin with.
+        held: the replies so far by their servers, unread, while all are SUCCESS and alike but for authenticators ...
+        held_bytes: ... and the length of each, while there are any; otherwise 0 ...
+        held_end: ... and where their authenticators begin ...
+        held_vote: ... and what stands before that and behind the key: the vote and its length.
+        votes: each server's vote that has been looked at, in the order in which they came.
         read: the distinct votes by the bytes they came in, each decoded once.
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
         busy: servers that answered BUSY, which is no answer.
-        alike: the vote of all replies, if they differ in nothing but their authenticators ...
-        alike_form: how to tell that another reply is like these, and where its authenticators begin.
-        tail_bytes: the length of their authenticators.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
     """
@@ -53,10 +52,10 @@ class Round:
     # How every round starts; most end before any of these has changed.
     conditioned_time = 0
     resent_ns = 0
-    tail_bytes = 0
     busy: frozenset[int] = frozenset()
-    alike: Vote | None = None
-    alike_form: AlikeForm | None = None
+    held_bytes = 0
+    held_end = 0
+    held_vote = b""
 
     def __init__(self, now_ns: int, purpose: Purpose, request: Request, authenticators: bytes) -> None:
         """Encode the request once for all servers."""
@@ -67,42 +66,55 @@ class Round:
         self.authenticators = authenticators
         self.keys: list[bytes] = []
         self.sent: dict[int, int] = {}
-        self._votes: dict[int, Vote] = {}  # of those whose votes are not all alike
+        self.held: dict[int, bytes] = {}
+        self.votes: dict[int, Vote] = {}
         self.read: dict[bytes, Vote] = {}
         self.tails: dict[int, bytes] = {}
 
-    @property
-    def votes(self) -> dict[int, Vote]:
-        """Each server's vote, in the order in which they came."""
-        if self.alike is not None and len(self._votes) < len(self.tails):
-            self._votes = dict.fromkeys(self.tails, self.alike)
-        return self._votes
+    def hold(self, server: int, frame: bytes) -> bool:
+        """Keep the first reply unread if others may be like it: an operation that succeeded. False if it is not kept.
 
-    def take(self, server: int, vote: Vote, vote_bytes: bytes, tail: bytes) -> bool:
-        """Note a server's vote, which is not BUSY; whether it is the first, so that others may be like it."""
-        if not self.tails and len(self.read) == 1:
-            start = REPLY_KEY_BYTES + 4 + len(vote_bytes)
-            self.alike = vote
-            self.tail_bytes = len(tail)
-            # As long as all replies are alike, nobody is busy and nobody has declined alone: until there are q of them
-            # there is nothing to decide, and Session.receive counts the others by comparing bytes.
-            self.alike_form = (len(vote_bytes).to_bytes(4, "big") + vote_bytes, start, start + len(tail))
-        else:
-            self.votes[server] = vote
-            self.alike = self.alike_form = None
-        self.tails[server] = tail
-        return self.alike is not None
+        As long as nobody has answered otherwise, there is nothing to decide before q servers have answered.
+        """
+        if self.held or self.votes or self.busy or self.purpose is not Purpose.OPERATION:
+            return False
+        end = success_end(frame)
+        if not end or server not in self.sent or len(self.sent) == 1:  # nobody else will answer
+            return False
+        self.held[server] = frame
+        self.held_bytes, self.held_end, self.held_vote = len(frame), end, frame[REPLY_KEY_BYTES:end]
+        return True
 
-    def set_busy(self, server: int) -> None:
-        """Note that a server answered BUSY."""
-        self.busy |= {server}
-        self._votes = self.votes
-        self.alike = self.alike_form = None
+    def release(self) -> dict[int, bytes]:
+        """The replies that were held: now each has to be looked at."""
+        held, self.held, self.held_bytes = self.held, {}, 0
+        return held
 
     def is_dead(self, quorums: QuorumSystem) -> bool:
         """Whether an update attempt can certainly never be shown by r servers (see the docstring of client.py)."""
         refusals = sum(vote.status == FAIL and self.sent[server] == 1 for server, vote in self.votes.items())
         return len(self.sent) - refusals + quorums.b < quorums.r
+
+
+def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
+    """Decode a vote and every history in it.
+
+    Raises:
+        PeerViolation: it does not answer the round's request, which has so many calls.
+    """
+    vote = decode_vote(vote_bytes)
+    if vote.status in (SUCCESS, FAIL):
+        if len(vote.histories) != len(round_.objects):
+            raise PeerViolation("vote-histories")
+        for name, history in zip(round_.objects, vote.histories, strict=True):
+            read_history(name, history)
+        if vote.answers and len(vote.answers) != calls:
+            raise PeerViolation("vote-answers")
+        if vote.status == SUCCESS and round_.purpose is Purpose.OPERATION and not (vote.answers and vote.candidate):
+            raise PeerViolation("vote-answers")
+    elif len(vote.answers) != 1:
+        raise PeerViolation("vote-answers")
+    return vote
 
 
 def declined_reason(round_: Round, b: int) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from random import Random
+from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask
@@ -22,6 +23,9 @@ from fivefold.protocol.pending import Pending
 from fivefold.protocol.queues import Queues
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.rounds import Round
+
+NEVER_NS: Final = 1 << 63
+"""Later than any alarm."""
 
 
 class QueueFull(Exception):
@@ -50,6 +54,7 @@ class Session:
         self._running: dict[int, Invocation] = {}
         self._rounds: dict[bytes, tuple[Invocation, Round]] = {}  # by what replies to it begin with
         self._alarms: list[tuple[int, int]] = []
+        self._look_at_ns = NEVER_NS  # when a call that has no alarm yet must have one
         self._send: list[Ask] = []
         self._finished: list[Finished] = []
         self._wake_at_ns: int | None = None
@@ -97,18 +102,16 @@ class Session:
                 self._receive_late(server, frame)
                 continue
             invocation, round_ = found
-            tails = round_.tails
             if (
-                (form := round_.alike_form) is not None
-                and len(frame) == form[2]
-                and frame.startswith(form[0], REPLY_KEY_BYTES)
-                and server not in tails
+                len(frame) == round_.held_bytes
+                and frame.startswith(round_.held_vote, REPLY_KEY_BYTES)
+                and server not in (held := round_.held)
                 and server in round_.sent
             ):
-                tails[server] = frame[form[1] :]
-                if len(tails) < q:
+                held[server] = frame
+                if len(held) < q:
                     continue
-                invocation.evaluate(now_ns)
+                invocation.finish_alike(now_ns, round_)
             elif not self._receive(now_ns, server, frame, found):
                 continue
             self._after(now_ns, invocation)
@@ -118,8 +121,7 @@ class Session:
     def _receive(self, now_ns: int, server: int, frame: bytes, found: tuple[Invocation, Round]) -> bool:
         """A reply that its round has to look at; whether the invocation may have done something about it."""
         try:
-            _, vote, tail = split(frame, REPLY)
-            return found[0].receive(now_ns, server, found[1], vote, tail)
+            return found[0].receive(now_ns, server, found[1], frame)
         except PeerViolation:
             self.knowledge.strike(server, "malformed")
             return False
@@ -152,11 +154,16 @@ class Session:
 
     def wake(self, now_ns: int) -> ClientActions:
         """Time has come for whoever asked to be woken by now."""
+        if self._look_at_ns <= now_ns:
+            self._look_at_ns = NEVER_NS
+            for each in self._running.values():
+                if not each.alarm_ns:
+                    self._set_alarm(each)
         while self._alarms and self._alarms[0][0] <= now_ns:
-            _, ticket = heappop(self._alarms)
+            at_ns, ticket = heappop(self._alarms)
             invocation = self._running.get(ticket)
             if invocation is not None:
-                if invocation.wake_at_ns <= now_ns:
+                if at_ns == invocation.alarm_ns:  # or it has put its alarm off since
                     invocation.wake(now_ns)
                     self._after(now_ns, invocation)
             elif ticket in self._waiting and self._waiting[ticket].deadline_ns <= now_ns:
@@ -213,6 +220,10 @@ class Session:
         """The operation has ended: each call that is still waited for gets its part of the outcome."""
         calls = invocation.calls
         if isinstance(outcome, Answered):
+            if len(calls) == 1 and outcome.answers[0] != NOT_RUN:
+                if calls[0].is_open:
+                    self._finished.append(Finished(calls[0].ticket, outcome))
+                return
             again = []
             for pending, answer in zip(calls, outcome.answers, strict=True):
                 if answer == NOT_RUN:
@@ -239,6 +250,12 @@ class Session:
         invocation = Invocation(self, calls)
         self._running[invocation.ticket] = invocation
         invocation.send_operation(now_ns)
+        # Most calls are over long before they need an alarm: it is set for those that are still there when the first of
+        # them would be woken.
+        if invocation.wake_at_ns < self._look_at_ns:
+            self._look_at_ns = invocation.wake_at_ns
+
+    def _set_alarm(self, invocation: Invocation) -> None:
         invocation.alarm_ns = invocation.wake_at_ns
         heappush(self._alarms, (invocation.wake_at_ns, invocation.ticket))
 
@@ -246,8 +263,7 @@ class Session:
         """After any step of a call: set its alarm anew, or let those go on that waited for it."""
         if not invocation.is_over:
             if invocation.wake_at_ns != invocation.alarm_ns:
-                invocation.alarm_ns = invocation.wake_at_ns
-                heappush(self._alarms, (invocation.wake_at_ns, invocation.ticket))
+                self._set_alarm(invocation)
             return
         if self._running.pop(invocation.ticket, None) is None:
             return
@@ -276,7 +292,12 @@ class Session:
         # What is over needs no alarm: a timer for each call that came back in time would cost as much as the call.
         while alarms and (ticket := alarms[0][1]) not in running and ticket not in waiting:
             heappop(alarms)
-        self._wake_at_ns = alarms[0][0] if alarms else None
+        if not running:
+            self._look_at_ns = NEVER_NS
+        at_ns = self._look_at_ns
+        if alarms and alarms[0][0] < at_ns:
+            at_ns = alarms[0][0]
+        self._wake_at_ns = at_ns if at_ns < NEVER_NS else None
         actions = ClientActions(tuple(self._send), tuple(self._finished), self._wake_at_ns)
         self._send, self._finished = [], []
         return actions

@@ -82,6 +82,14 @@ def test_q_equal_histories_fit() -> None:
     assert sum(map(bool, found.fitting(A).holders)) == 5
 
 
+def test_what_a_doubted_server_shows_alike_is_not_taken_over_unseen() -> None:
+    """The next operation is not conditioned on the history of a server that somebody has culled."""
+    found = Knowledge(SIX)
+    found.absorb([A], vote(b"", culled=(2,)), {1: b""})
+    assert not found.absorb_alike([A], vote(history(3)), tails(0, 1, 2, 3, 4), 0)
+    assert found.absorb_alike([A], vote(history(3)), tails(0, 1, 3, 4, 5), 0)
+
+
 def test_an_older_history_is_left_out_a_newer_one_is_not() -> None:
     """What lags behind says nothing; what is ahead calls for a repair."""
     older = told({0: 3, 1: 3, 2: 3, 3: 3, 4: 3, 5: 2})

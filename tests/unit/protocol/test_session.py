@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
 
 from fivefold.protocol import session as module
+from fivefold.protocol.history import Entry, encode_history
 from fivefold.protocol.messages import REPLY, Vote, encode, reply_frame, split
+from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.outcomes import Answered, Finished, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Request
+from fivefold.protocol.rounds import Purpose, Round
 from fivefold.protocol.session import QueueFull, Session
-from tests.protocol_rig import A, B, Desk, WatchedRack, op
+from tests.protocol_rig import A, B, Desk, WatchedRack, candidate, op
 
 SECOND = 1_000_000_000
 
@@ -104,6 +109,18 @@ def test_what_is_over_leaves_no_alarm() -> None:
     assert desk.session.receive(0, 0, b"").wake_at_ns is None
 
 
+def test_a_call_that_outlives_others_is_woken_in_its_time() -> None:
+    """The alarm of a call that is over serves the next one to set its own."""
+    session = fresh()
+    ticket, actions = start(session, A)
+    assert actions.wake_at_ns == 50_000_000
+    assert start(session, B, now_ns=1_000_000)[1].wake_at_ns == 50_000_000
+    session.abandon(2_000_000, ticket)
+    actions = session.wake(50_000_000)
+    assert (actions.send, actions.wake_at_ns) == ((), 51_000_000)
+    assert len(session.wake(51_000_000).send) == 1
+
+
 def test_one_server_cannot_vote_for_another() -> None:
     """A reply counts for the connection it came on, once: five copies from one server are one vote."""
     rack = WatchedRack()
@@ -137,9 +154,10 @@ def test_numbers_only_grow() -> None:
     assert len(set(numbers)) == 2
 
 
-@pytest.mark.parametrize(
-    "frame", [b"", b"\x01" * 20, reply_frame(1, b"\xc1", ()), reply_frame(1, encode(Vote(0, b"", (), b"", (), ())), ())]
-)
+UNREADABLE = reply_frame(1, encode(Vote(0, b"", (), b"", (), ())), ())
+
+
+@pytest.mark.parametrize("frame", [b"", b"\x01" * 20, reply_frame(1, b"\xc1", ()), UNREADABLE[:-1]])
 def test_a_reply_that_cannot_be_read_is_a_strike(frame: bytes) -> None:
     """And the call goes on without that server."""
     session = fresh()
@@ -147,6 +165,71 @@ def test_a_reply_that_cannot_be_read_is_a_strike(frame: bytes) -> None:
     server = QuorumSystem(6, 1, 1).preference(A)[0]
     session.receive(1, server, frame)
     assert [(each.server, each.strikes) for each in session.knowledge.evidence()] == [(server, {"malformed": 1})]
+
+
+def woken(session: Session, server: int) -> None:
+    session.wake(SECOND // 2)
+
+
+def lost(session: Session, server: int) -> None:
+    session.disconnected(2, server)
+
+
+def back(session: Session, server: int) -> None:
+    session.connected(2, server)
+
+
+def told_otherwise(session: Session, server: int) -> None:
+    session.receive(2, (server + 1) % 6, reply_frame(1, encode(Vote(3, b"", (b"xBusy: later",), b"", (), ())), ()))
+
+
+def told_again(session: Session, server: int) -> None:
+    session.receive(2, server, UNREADABLE)
+
+
+@pytest.mark.parametrize("event", [woken, lost, back, told_otherwise, told_again])
+def test_what_is_held_is_looked_at_when_anything_else_happens(event: Callable[[Session, int], None]) -> None:
+    """A first reply that looks like SUCCESS is kept unread; what is wrong with it comes out as soon as it matters."""
+    session = fresh()
+    start(session, A)
+    server = QuorumSystem(6, 1, 1).preference(A)[0]
+    session.receive(1, server, UNREADABLE)
+    assert not session.knowledge.evidence()
+    event(session, server)
+    (found,) = [each for each in session.knowledge.evidence() if each.server == server]
+    assert found.strikes["malformed"] == 1 + (event is told_again)
+
+
+def test_only_an_operation_s_replies_are_held() -> None:
+    """What follows from a repair or a refresh is for the classification to say."""
+    frame = reply_frame(1, encode(Vote(0, b"", (), b"", (), ())), ())
+    for purpose in Purpose:
+        round_ = Round(0, purpose, Request(A, (), b""), b"")
+        round_.sent = {0: 1, 1: 1}
+        assert round_.hold(0, frame) == (purpose is Purpose.OPERATION)
+
+
+def test_of_a_single_server_the_first_reply_ends_the_call() -> None:
+    """Nobody else is there whose replies it could be held against."""
+    session = Session(QuorumSystem(1, 0, 0), Random(1))
+    start(session, A)
+    assert session.receive(1, 0, accepted(b"v")).finished == (Finished(1, Answered((b"v",))),)
+
+
+def accepted(answer: bytes) -> bytes:
+    made = candidate(1, A)
+    history = encode_history((Entry(made, False),))
+    vote = encode(Vote(0, made.timestamp, (answer,), b"d" * 32, (history,), ()))
+    return reply_frame(1, vote, (bytes(16),))
+
+
+def test_a_call_that_was_not_run_is_sent_again() -> None:
+    """By itself, too: whoever says so of the only call of an operation has not done it either."""
+    session = Session(QuorumSystem(1, 0, 0), Random(1))
+    start(session, A)
+    actions = session.receive(1, 0, accepted(NOT_RUN))
+    assert not actions.finished
+    assert len(actions.send) == 1
 
 
 def test_silence_is_answered_by_asking_further_then_everybody_again() -> None:

@@ -72,7 +72,7 @@ def _versions() -> dict[str, str]:
     import sqlite3
     import ssl
 
-    versions = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    versions = {"python": platform.python_version() + _build(), "sqlite": sqlite3.sqlite_version}
     versions["openssl"] = ssl.OPENSSL_VERSION.split(" ")[1]
     for package in _PACKAGES:
         try:
@@ -80,6 +80,15 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[package] = "missing"
     return versions
+
+
+def _build() -> str:
+    """Whether the interpreter is a library of its own: every call between its parts then takes a detour."""
+    try:
+        is_shared = "/libpython" in Path("/proc/self/maps").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return " (shared library)" if is_shared else " (in the executable)"
 
 
 def _commit() -> str:

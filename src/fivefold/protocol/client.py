@@ -102,6 +102,8 @@ class Invocation:
     def _open(self, now_ns: int, purpose: Purpose, request: Request, authenticators: bytes) -> Round:
         knowledge = self._driver.knowledge
         round_ = self._round = Round(now_ns, purpose, request, authenticators)
+        if knowledge.returning:
+            knowledge.returning.maybe_try(now_ns, self.objects[0])
         order = knowledge.order(self.objects[0])
         servers = order[: knowledge.quorums.q]
         if knowledge.slow:
@@ -341,6 +343,8 @@ class Invocation:
             for server in round_.votes:
                 knowledge.slow.pop(server, None)
         alike, is_taken = round_.alike, False
+        if knowledge.returning and alike is not None:
+            knowledge.maybe_welcome(round_.objects, alike)
         if alike is not None and alike.status in (SUCCESS, FAIL):
             is_taken = knowledge.absorb_alike(round_.objects, alike, round_.tails, round_.tail_bytes)
         for vote in () if is_taken else round_.read.values():

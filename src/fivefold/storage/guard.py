@@ -144,8 +144,8 @@ def _refuse_other_format(path: Path, found: object, known: int) -> None:
         return
     if isinstance(found, int) and found < known:
         raise DataDirectoryError(
-            f"{path} has format {found}, and this Fivefold knows {known} only: start the server with the older Fivefold "
-            "that wrote it, or replace it by one with a new identity"
+            f"{path} has format {found}, and this Fivefold knows {known} only: start the server with the older "
+            "Fivefold that wrote it, or replace it by one with a new identity"
         )
     raise DataDirectoryError(f"{path} has format {found}: upgrade Fivefold, this one knows {known} only")
 

@@ -205,6 +205,12 @@ def test_an_older_log_beside_the_newest_file_is_refused(used: Server, tmp_path: 
         used.open()
 
 
+def test_an_older_format_is_refused(used: Server) -> None:
+    """A newer Fivefold would not help: the one that wrote it does."""
+    used.change("UPDATE meta SET value = 1 WHERE name = 'format'")
+    used.refuses("has format 1, and this Fivefold knows 2 only: start the server with the older Fivefold")
+
+
 def test_a_newer_format_is_refused(used: Server) -> None:
     """A database of a later version is left alone."""
     used.change("UPDATE meta SET value = 3 WHERE name = 'format'")

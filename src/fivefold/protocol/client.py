@@ -103,13 +103,7 @@ class Invocation:
     def _open(self, now_ns: int, purpose: Purpose, request: Request, authenticators: bytes) -> Round:
         knowledge = self._driver.knowledge
         round_ = self._round = Round(now_ns, purpose, request, authenticators)
-        order = knowledge.order(self.objects[0])
-        servers = order[: knowledge.quorums.q]
-        if knowledge.slow:
-            trial = next((s for s in order[knowledge.quorums.q :] if knowledge.slow.get(s, now_ns + 1) <= now_ns), None)
-            if trial is not None:
-                knowledge.slow[trial] = now_ns + limits.TRIAL_AFTER_NS
-                servers = [*servers, trial]
+        servers = knowledge.first_asked(now_ns, self.objects[0])
         round_.sent = dict.fromkeys(servers, 1)
         self._driver.ask(self, round_, servers)
         patience_ns = 4 * knowledge.round_trip_ns
@@ -159,6 +153,8 @@ class Invocation:
         """
         knowledge = self._driver.knowledge
         vote = trusted_vote(next(iter(round_.held.values())), round_.held_end)
+        if knowledge.returning and vote is not None:
+            knowledge.maybe_welcome(round_.objects, vote)
         if (
             vote is None
             or len(vote.answers) != len(self.calls)  # more than b lie
@@ -370,6 +366,8 @@ class Invocation:
         self._driver.close_round(round_)
         self._round = None
         knowledge.note_answered(round_.votes, now_ns - round_.started_ns)
+        if knowledge.returning and len(round_.read) == 1 and len(round_.votes) >= knowledge.quorums.q:
+            knowledge.maybe_welcome(round_.objects, *round_.read.values())
         for vote in round_.read.values():
             if vote.status in (SUCCESS, FAIL):
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}

@@ -12,11 +12,13 @@ from itertools import compress
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
 from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
-from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX
+from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX, TRIAL_AFTER_NS
+from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Vote
+from fivefold.protocol.returning import Returning
 
 
 class Known:
@@ -92,6 +94,7 @@ class Knowledge:
     Attributes:
         down: servers without a connection.
         slow: servers that were silent when last asked, with the time of the next trial.
+        returning: servers that have come back since something was known.
         round_trip_ns: smoothed time from a request to its quorum of replies.
     """
 
@@ -100,6 +103,7 @@ class Knowledge:
         self.quorums = quorums
         self.down: set[int] = set()
         self.slow: dict[int, int] = {}
+        self.returning = Returning()
         self.round_trip_ns = 0
         self._known: dict[ObjectId, Known] = {}
         self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
@@ -304,15 +308,57 @@ class Knowledge:
             return 3
         if server in self.slow:
             return 2
-        return 1 if self._is_doubted(server) else 0
+        return 1 if server in self.returning or self._is_doubted(server) else 0
 
     def order(self, object_id: ObjectId) -> list[int]:
         """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
         known = self._known.get(object_id)
         preference = self.quorums.preference(object_id) if known is None else known.preference
-        if not (self.down or self.slow or self._is_anybody_doubted):
+        if not (self.down or self.slow or self.returning or self._is_anybody_doubted):
             return list(preference)
+        if self.returning:
+            return sorted(preference, key=lambda server: self._rank_for(object_id, server))
         return sorted(preference, key=self.rank)
+
+    def first_asked(self, now_ns: int, object_id: ObjectId) -> list[int]:
+        """A quorum to send a request to; now and then one more server, which was silent, to see whether it is back."""
+        if self.returning:
+            self.returning.maybe_try(now_ns, object_id)
+        order, q = self.order(object_id), self.quorums.q
+        if self.slow:
+            for server in order[q:]:
+                if self.slow.get(server, now_ns + 1) <= now_ns:
+                    self.slow[server] = now_ns + TRIAL_AFTER_NS
+                    return [*order[:q], server]
+        return order[:q]
+
+    def _rank_for(self, object_id: ObjectId, server: int) -> int:
+        rank = self.rank(server)
+        if rank == 1 and server in self.returning and self.returning.is_tried_with(server, object_id):
+            return int(self._is_doubted(server))
+        return rank
+
+    def went(self, server: int) -> None:
+        """Its connection was lost."""
+        self.down.add(server)
+        self.returning.discard(server)
+
+    def came(self, server: int) -> None:
+        """Its connection is up, for the first time or again."""
+        if server in self.down and self._known:
+            self.returning.add(server)
+        self.down.discard(server)
+        self.slow.pop(server, None)
+
+    def maybe_welcome(self, objects: Sequence[ObjectId], vote: Vote) -> None:
+        """A quorum cast this vote: if it accepted, those whose histories the request rests on are of use again.
+
+        To be called before what the vote shows is taken over.
+        """
+        if vote.status != SUCCESS or vote.culled:
+            return
+        for object_id in objects:
+            self.returning.accepted(object_id, self.fitting(object_id).holders)
 
     def strike(self, server: int, kind: str) -> None:
         """Count something that an honest server does not do, or does only by bad luck."""

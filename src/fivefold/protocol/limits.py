@@ -115,6 +115,12 @@ RECONNECTIONS_AT_ONCE: Final = 3
 TRIAL_AFTER_NS: Final = 1_000_000_000
 """A server that was silent is sent a request beside the others' this often, to see whether it is back."""
 
+RETURN_EVERY_NS: Final = 10_000_000
+"""A server whose connection is back is tried with one more object this often, until it has proved useful ..."""
+
+RETURN_OBJECTS_MAX: Final = 64
+"""... and with so many of those last used."""
+
 BACKOFF_NS: Final = 500_000
 """Shortest back-off under contention; half a round trip if that is longer. Doubles, times 0.5 to 1.5 (PROTOCOL §6)."""
 

@@ -137,8 +137,7 @@ class Session:
 
     def connected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is up (again)."""
-        self.knowledge.down.discard(server)
-        self.knowledge.slow.pop(server, None)
+        self.knowledge.came(server)
         for invocation in list(self._running.values()):
             invocation.connected(now_ns, server)
             self._after(now_ns, invocation)
@@ -146,7 +145,7 @@ class Session:
 
     def disconnected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is down: nothing is expected from that server until it is up again."""
-        self.knowledge.down.add(server)
+        self.knowledge.went(server)
         for invocation in list(self._running.values()):
             invocation.disconnected(now_ns, server)
             self._after(now_ns, invocation)

@@ -26,8 +26,8 @@ class Sync:
     """
 
     __slots__ = (
-        "_asked_whole", "_copies", "_digests", "_needed", "_number", "_queue", "deadline_ns", "key", "version",
-        "wake_at_ns",
+        "_answered", "_asked", "_asked_whole", "_copies", "_digests", "_needed", "_number", "_queue", "deadline_ns",
+        "key", "version", "wake_at_ns",
     )  # fmt: skip
 
     def __init__(
@@ -49,7 +49,9 @@ class Sync:
         self._queue = list(servers)
         self._digests: dict[int, bytes] = {}
         self._copies: dict[int, tuple[bytes, bytes]] = {}
+        self._asked: set[int] = set()
         self._asked_whole: set[int] = set()
+        self._answered: set[int] = set()
 
     def start(self, now_ns: int) -> list[tuple[int, bytes]]:
         """Ask the first servers: pairs of server and frame."""
@@ -59,12 +61,14 @@ class Sync:
 
     def _ask(self, server: int, *, is_whole: bool) -> tuple[int, bytes]:
         object_id, timestamp = self.key
+        self._asked.add(server)
         if is_whole:
             self._asked_whole.add(server)
         return server, sync_frame(SyncRequest(self._number, object_id, timestamp, is_whole))
 
     def receive(self, server: int, reply: SyncReply) -> list[tuple[int, bytes]]:
         """Count an answer; pairs of server and frame to ask next. ``version`` is set when it is certain."""
+        self._answered.add(server)
         if reply.version:
             if digest(reply.version) != reply.digest:
                 return self.ask_further()
@@ -89,6 +93,11 @@ class Sync:
         """Ask one server that has not been asked yet, for everything."""
         return [self._ask(self._queue.pop(0), is_whole=True)] if self._queue else []
 
+    @property
+    def silent(self) -> set[int]:
+        """Servers that were asked and have not answered."""
+        return self._asked - self._answered
+
 
 class SyncTable:
     """The syncs under way at one server, and the requests that wait for each."""
@@ -100,6 +109,8 @@ class SyncTable:
         self._syncs: dict[int, tuple[Sync, list[Work]]] = {}
         self._numbers: dict[VersionKey, int] = {}
         self._count = 0
+        # Asked last, until they are heard of: with one that is down among the first, every sync would wait for it.
+        self._silent: set[int] = set()
 
     @property
     def is_full(self) -> bool:
@@ -125,7 +136,10 @@ class SyncTable:
         return sync.start(now_ns)
 
     def _likely_holders(self, key: VersionKey, histories: ObjectHistories) -> tuple[int, ...]:
-        """Servers whose history in the request shows the timestamp, from the next one on; then all others (§5)."""
+        """Servers whose history in the request shows the timestamp, from the next one on; then all others (§5).
+
+        Of all these the silent ones come last.
+        """
         object_id, timestamp = key
         others = [(self._own_index + step) % self._quorums.n for step in range(1, self._quorums.n)]
         showing = set()
@@ -133,10 +147,11 @@ class SyncTable:
             entries = decode_history(object_id, histories.of(server))
             if any(entry.candidate.timestamp == timestamp for entry in entries):
                 showing.add(server)
-        return tuple(sorted(others, key=lambda server: server not in showing))
+        return tuple(sorted(others, key=lambda server: (server in self._silent, server not in showing)))
 
     def receive(self, server: int, reply: SyncReply) -> tuple[list[tuple[int, bytes]], tuple[Sync, list[Work]] | None]:
         """Count an answer: what to ask next, and the sync with its waiting work if that ended it."""
+        self._silent.discard(server)
         found = self._syncs.get(reply.number)
         if found is None:
             return [], None
@@ -155,6 +170,7 @@ class SyncTable:
                 self._end(number)
                 given_up.extend(waiting)
             elif sync.wake_at_ns <= now_ns:
+                self._silent |= sync.silent
                 asks.extend(sync.ask_further())
                 sync.wake_at_ns = now_ns + SYNC_RETRY_NS
         return asks, given_up

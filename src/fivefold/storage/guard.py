@@ -134,10 +134,20 @@ def _read_record(path: Path, identity: DataRecord) -> DataRecord | None:
         raise DataDirectoryError(
             f"{path} cannot be read ({error}): restore it from the backup of the identity"
         ) from error
-    if record.format != RECORD_FORMAT:
-        raise DataDirectoryError(f"{path} has format {record.format}: upgrade Fivefold, it knows {RECORD_FORMAT} only")
+    _refuse_other_format(path, record.format, RECORD_FORMAT)
     _refuse_foreign(str(path), identity, cluster=record.cluster, server=record.server)
     return record
+
+
+def _refuse_other_format(path: Path, found: object, known: int) -> None:
+    if found == known:
+        return
+    if isinstance(found, int) and found < known:
+        raise DataDirectoryError(
+            f"{path} has format {found}, and this Fivefold knows {known} only: start the server with the older "
+            "Fivefold that wrote it, or replace it by one with a new identity"
+        )
+    raise DataDirectoryError(f"{path} has format {found}: upgrade Fivefold, this one knows {known} only")
 
 
 def _refuse_foreign(what: str, identity: DataRecord, *, cluster: object, server: object) -> None:
@@ -230,8 +240,7 @@ def _verify(path: Path, identity: DataRecord, *, record: DataRecord | None, fres
         raise DataDirectoryError(f"{path} cannot be opened, fix this first: {error}") from error
     except sqlite3.DatabaseError as error:
         raise _damaged(path, str(error)) from error
-    if meta.get("format") != FORMAT:
-        raise DataDirectoryError(f"{path} has format {meta.get('format')}: upgrade Fivefold, it knows {FORMAT} only")
+    _refuse_other_format(path, meta.get("format"), FORMAT)
     _refuse_foreign(str(path), identity, cluster=meta.get("cluster"), server=meta.get("server"))
     if problems:
         raise _damaged(path, problems[0])

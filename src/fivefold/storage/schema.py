@@ -17,7 +17,7 @@ from zlib import crc32
 from fivefold.protocol.actions import ObjectRecord
 
 FORMAT: Final = 2
-"""Version of this file format; a greater one is refused."""
+"""Version of this file format; any other is refused."""
 
 APPLICATION_ID: Final = 0x35464F4C
 """Marks the file as ours in SQLite's header (``5FOL``)."""

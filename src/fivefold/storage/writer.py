@@ -16,7 +16,7 @@ from fivefold.storage.segments import FULL, SEGMENT_BYTES_MAX, Journal
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """What is staged beyond that waits for the next record; a larger transaction goes alone."""
 
-OVERLAY_BYTES_MAX: Final = 16 * 1024 * 1024
+OVERLAY_BYTES_MAX: Final = 32 * 1024 * 1024
 """Memory of the writes that are not folded, and as much again of those that are being folded."""
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fivefold.protocol.history import make_histories
+from fivefold.protocol.limits import SYNC_RETRY_NS
 from fivefold.protocol.messages import SyncReply, SyncRequest, decode_sync
 from fivefold.protocol.operations import digest
-from fivefold.protocol.synchronise import Sync
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.synchronise import Sync, SyncTable
 from tests.protocol_rig import A, candidate
 
 KEY = (A, candidate(1, A).timestamp)
@@ -120,3 +123,20 @@ def test_without_liars_one_answer_is_enough() -> None:
     assert asked(one.start(0)) == [(3, True)]
     one.receive(3, whole(GOOD))
     assert one.version == GOOD
+
+
+def test_who_was_silent_is_asked_last_until_it_is_heard_of() -> None:
+    """One server that is down must not cost every sync a wait."""
+    table = SyncTable(5, QuorumSystem(6, 1, 1))
+    nothing = make_histories(A, [b""] * 6)
+
+    def first_asked(time: int) -> list[int]:
+        asks = table.wait(0, object(), (A, candidate(time, A).timestamp), nothing)
+        return [server for server, _ in asks]
+
+    assert first_asked(1) == [0, 1]
+    table.receive(1, SyncReply(1, digest(GOOD), b""))
+    table.wake(SYNC_RETRY_NS)
+    assert first_asked(2) == [1, 2]
+    table.receive(0, SyncReply(99, b"", b""))
+    assert first_asked(3) == [0, 1]

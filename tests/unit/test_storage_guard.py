@@ -422,3 +422,15 @@ def test_the_record_of_a_killed_server_is_that_of_its_last_minute(server: Server
     storage.stage(1, [Write("A/x", b"h")])
     storage.close()
     assert server.recorded() == 4
+
+
+def test_servers_do_not_fold_in_step(tmp_path: Path) -> None:
+    """Each uses another part of its first segment, so that those of one cluster are not slow at the same time."""
+    shares = set()
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        storage = Server(tmp_path / name).open(fresh=True)
+        shares.add(storage._writer._share)
+        storage.close()
+    assert len(shares) == 3
+    assert all(guard.FIRST_SHARE_MIN <= share <= 1 for share in shares)

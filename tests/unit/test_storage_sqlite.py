@@ -356,6 +356,21 @@ async def test_overlays_are_folded_while_the_store_works(opened: Open, path: Pat
     connection.close()
 
 
+async def test_the_first_segment_may_be_shorter(path: Path, small_overlays: int) -> None:
+    """So that servers that started together do not fold together; from the second on, all are of one length."""
+    loop, durable, folded_at = asyncio.get_running_loop(), asyncio.Queue[int](), []
+    storage = SqliteStorage(path, loop, durable.put_nowait, first_share=0.25)
+    for sequence in range(1, 60):
+        storage.stage(sequence, [Write(f"A/{sequence}", bytes(600))])
+        await durable.get()
+        if storage._journal.segment > 1 + len(folded_at):
+            folded_at.append(sequence)
+    storage.close()
+    first, second, third = folded_at[:3]
+    assert third - second == second - first
+    assert 3 * first < second - first
+
+
 async def test_a_write_that_cannot_be_encoded_does_not_end_the_writer(opened: Open) -> None:
     """Even a bug of the caller shows as a failure instead of silence, and close still works."""
     opened.storage.stage(1, [Write("A/\ud800", b"h")])

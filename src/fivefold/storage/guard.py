@@ -34,6 +34,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import random
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,9 @@ RECORD_NAME: Final = "data-record.json"
 
 QUICK_CHECK_BYTES_MAX: Final = 256 * 1024 * 1024
 """Larger databases are not read whole at every start; ``Inspector.check`` does it on demand."""
+
+FIRST_SHARE_MIN: Final = 0.2
+"""A server uses between so much and all of its first journal segment, at random (see Writer)."""
 
 RECORD_FORMAT: Final = 1
 
@@ -115,7 +119,13 @@ def open_data(
         _verify(path, identity, record=record, fresh_allowed=fresh_allowed)
         keep = _keeper(identity_dir, identity)
         return SqliteStorage(
-            path, loop, on_durable, on_generation=keep, released=release, generation_seconds=generation_seconds
+            path,
+            loop,
+            on_durable,
+            on_generation=keep,
+            released=release,
+            generation_seconds=generation_seconds,
+            first_share=random.uniform(FIRST_SHARE_MIN, 1),
         )
     except (OSError, sqlite3.Error) as error:
         release()

@@ -41,6 +41,7 @@ class SqliteStorage:
         on_generation: hears, on the folder's thread, each new generation that the database file holds.
         released: called at the end of :meth:`close`.
         generation_seconds: how often a store that is written to takes a new generation.
+        first_share: how much of the first segment is used (see Writer).
 
     Raises:
         DataDirectoryError: the journal is missing, another one, older than the database, or damaged.
@@ -57,6 +58,7 @@ class SqliteStorage:
         on_generation: Callable[[int], None] | None = None,
         released: Callable[[], None] | None = None,
         generation_seconds: float = GENERATION_SECONDS,
+        first_share: float = 1.0,
     ) -> None:
         self.path = path
         self._loop = loop
@@ -78,7 +80,7 @@ class SqliteStorage:
         except BaseException:
             self._journal.close()
             raise
-        self._writer = Writer(self._journal, layers, self._folder, self._committed)
+        self._writer = Writer(self._journal, layers, self._folder, self._committed, first_share=first_share)
         try:
             self._reader = Reader(path, layers, self._read)
         except BaseException:

@@ -42,16 +42,27 @@ class Writer:
         layers: what it holds and the database does not.
         folder: started; told what to fold.
         committed: called in the writer's thread after each commit with the greatest sequence and the bytes it held.
+        first_share: how much of the first segment is used. Servers that are started together and have equal work would
+            fold together ever after, and every quorum would be slow at once; those whose first segments differ do not.
 
     Attributes:
         failure: one sentence on why commits fail at present, or None.
     """
 
-    def __init__(self, journal: Journal, layers: Layers, folder: Folder, committed: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        layers: Layers,
+        folder: Folder,
+        committed: Callable[[int, int], None],
+        *,
+        first_share: float = 1.0,
+    ) -> None:
         self._journal = journal
         self._layers = layers
         self._folder = folder
         self._committed = committed
+        self._share = first_share
         self._queue: queue.SimpleQueue[Staged | None] = queue.SimpleQueue()
         self._batch: list[Staged] = []
         self._batch_bytes = 0
@@ -124,6 +135,7 @@ class Writer:
     def _maybe_append(self, payload: bytes) -> bool:
         """Write a record, in the next segment if this one is full; false if that one has not been folded yet."""
         fullness = max(self._journal.end / SEGMENT_BYTES_MAX, self._layers.filling.size / OVERLAY_BYTES_MAX)
+        fullness /= self._share
         if fullness >= 1 and not self._maybe_rotate():
             return False
         if fullness >= BRAKE_FULLNESS:
@@ -143,6 +155,7 @@ class Writer:
             if self.failure is not None:
                 return False
         self._journal.rotate()
+        self._share = 1.0
         mark = self._journal.mark(folded=self._journal.segment - 1)
         self._folder.fold(Fold(mark, self._layers.rotate(), takes_generation=self._folder.is_generation_due))
         return True

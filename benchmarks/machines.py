@@ -1,8 +1,8 @@
 """What a request takes a server's machine, and an update a client's: no transport, no store, one process.
 
-    python benchmarks/machines.py [--faults 1] [--objects 1000] [--cold]
+    python benchmarks/machines.py [--faults 1] [--objects 1000] [--together 32] [--cold]
 
-Updates of counters, 32 at a time, each on the next of so many objects. ``--cold`` overwrites 48 MiB of other memory
+Updates of counters, so many at a time, each on the next of so many objects. ``--cold`` overwrites 48 MiB of other memory
 before each part is timed, as the six other processes do on a machine where everything runs at once: then what counts is
 how many pieces of memory an object consists of. The last line is for programs: JSON.
 """
@@ -26,7 +26,6 @@ from fivefold.protocol.server import Server
 from fivefold.protocol.session import Session
 from fivefold.simulation.rack import Everyone, client_id, rack_keys
 
-TOGETHER = 32
 OTHER_MEMORY = bytearray(48 << 20)
 LINE_BYTES = 64
 
@@ -123,12 +122,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--faults", type=int, default=1)
     options.add_argument("--objects", type=int, default=1000)
+    options.add_argument("--together", type=int, default=32, help="updates under way at once")
     options.add_argument("--updates", type=int, default=2000, help="that are timed")
     options.add_argument("--cold", action="store_true")
     chosen = options.parse_args()
     machines = Machines(chosen.faults, is_cold=chosen.cold)
     names = [ObjectId(f"Counter/{number}") for number in range(chosen.objects)]
-    batches = [names[first : first + TOGETHER] for first in range(0, len(names), TOGETHER)]
+    batches = [names[first : first + chosen.together] for first in range(0, len(names), chosen.together)]
     for _ in range(6):
         for batch in batches:
             machines.update(batch)

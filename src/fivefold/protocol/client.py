@@ -366,8 +366,6 @@ class Invocation:
         self._driver.close_round(round_)
         self._round = None
         knowledge.note_answered(round_.votes, now_ns - round_.started_ns)
-        if knowledge.returning and len(round_.read) == 1 and len(round_.votes) >= knowledge.quorums.q:
-            knowledge.maybe_welcome(round_.objects, *round_.read.values())
         for vote in round_.read.values():
             if vote.status in (SUCCESS, FAIL):
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}

@@ -351,7 +351,7 @@ class Knowledge:
         self.slow.pop(server, None)
 
     def maybe_welcome(self, objects: Sequence[ObjectId], vote: Vote) -> None:
-        """A quorum cast this vote: if it accepted, those whose histories the request rests on are of use again.
+        """A quorum cast this vote on an operation: if it accepted, those whose histories it rests on are of use again.
 
         To be called before what the vote shows is taken over.
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
+from typing import Final
 
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
@@ -19,6 +20,9 @@ from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Vote
 from fivefold.protocol.returning import Returning
+
+_RETURNING: Final = 1
+"""How willingly a server is asked that has come back and not proved useful yet (Knowledge.rank)."""
 
 
 class Known:
@@ -280,7 +284,8 @@ class Knowledge:
             return set()
         servers = range(self.quorums.n)
         doubtful = {server for server in servers if self.is_excluded(server)}
-        trusted = [server for server in servers if self.rank(server) == 0]
+        # One that has come back counts: it is asked before those that are doubted.
+        trusted = [server for server in servers if self.rank(server) <= _RETURNING]
         if len(trusted) >= self.quorums.q:
             told = sum(bool(known.histories[server]) for server in trusted)
             if told >= self.quorums.q:
@@ -303,12 +308,14 @@ class Knowledge:
     def rank(self, server: int) -> int:
         """How willingly a server is asked: 0 at once, higher values only if others are not enough."""
         if self.is_excluded(server):
-            return 4
+            return 5
         if server in self.down:
-            return 3
+            return 4
         if server in self.slow:
+            return 3
+        if self._is_doubted(server):
             return 2
-        return 1 if server in self.returning or self._is_doubted(server) else 0
+        return _RETURNING if server in self.returning else 0
 
     def order(self, object_id: ObjectId) -> list[int]:
         """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
@@ -334,9 +341,7 @@ class Knowledge:
 
     def _rank_for(self, object_id: ObjectId, server: int) -> int:
         rank = self.rank(server)
-        if rank == 1 and server in self.returning and self.returning.is_tried_with(server, object_id):
-            return int(self._is_doubted(server))
-        return rank
+        return 0 if rank == _RETURNING and self.returning.is_tried_with(server, object_id) else rank
 
     def went(self, server: int) -> None:
         """Its connection was lost."""

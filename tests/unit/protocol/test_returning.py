@@ -6,7 +6,7 @@ import pytest
 
 from fivefold.protocol.history import encode_history
 from fivefold.protocol.knowledge import Knowledge
-from fivefold.protocol.limits import RETURN_EVERY_NS, RETURN_OBJECTS_MAX
+from fivefold.protocol.limits import RETURN_EVERY_NS, RETURN_OBJECTS_MAX, STRIKES_MAX
 from fivefold.protocol.messages import FAIL, SUCCESS
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Entry, Vote
@@ -123,3 +123,17 @@ def test_one_that_goes_again_begins_anew() -> None:
     assert 2 not in found.returning
     found.came(2)
     assert not found.returning.is_tried_with(2, A)
+
+
+def test_one_that_is_doubted_is_left_out_while_another_comes_back() -> None:
+    """The one that is back is asked before it: an inventing liar must not keep every operation from succeeding."""
+    found = Knowledge(SIX)
+    shown = encode_history((Entry(candidate(1, A), False),))
+    found.absorb([A], Vote(SUCCESS, b"", (), b"", (shown,), ()), {server: bytes(96) for server in range(6)})
+    back_again, liar = SIX.preference(A)[1], SIX.preference(A)[0]
+    for _ in range(STRIKES_MAX):
+        found.strike(liar, "stood alone")
+    found.went(back_again)
+    found.came(back_again)
+    assert found.order(A)[-2:] == [back_again, liar]
+    assert [bool(found.trusted(A).of(server)) for server in (back_again, liar)] == [True, False]

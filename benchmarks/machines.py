@@ -2,9 +2,9 @@
 
     python benchmarks/machines.py [--faults 1] [--objects 1000] [--together 32] [--cold]
 
-Updates of counters, so many at a time, each on the next of so many objects. ``--cold`` overwrites 48 MiB of other memory
-before each part is timed, as the six other processes do on a machine where everything runs at once: then what counts is
-how many pieces of memory an object consists of. The last line is for programs: JSON.
+Updates of counters, so many at a time, each on the next of so many objects. ``--cold`` overwrites 48 MiB of other
+memory before each part is timed, as the six other processes do on a machine where everything runs at once: then what
+counts is how many pieces of memory an object and the code consist of. The last line is for programs: JSON.
 """
 
 from __future__ import annotations

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from fivefold.protocol.actions import Channel
+from fivefold.protocol.admission import Work
+from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.limits import SYNC_RETRY_NS
 from fivefold.protocol.messages import SyncReply, SyncRequest, decode_sync
-from fivefold.protocol.operations import digest
+from fivefold.protocol.operations import ClientId, digest
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Request
 from fivefold.protocol.synchronise import Sync, SyncTable
 from tests.protocol_rig import A, candidate
 
@@ -129,9 +133,10 @@ def test_who_was_silent_is_asked_last_until_it_is_heard_of() -> None:
     """One server that is down must not cost every sync a wait."""
     table = SyncTable(5, QuorumSystem(6, 1, 1))
     nothing = make_histories(A, [b""] * 6)
+    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
 
     def first_asked(time: int) -> list[int]:
-        asks = table.wait(0, object(), (A, candidate(time, A).timestamp), nothing)
+        asks = table.wait(0, work, (A, candidate(time, A).timestamp), nothing)
         return [server for server, _ in asks]
 
     assert first_asked(1) == [0, 1]

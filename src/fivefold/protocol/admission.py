@@ -103,11 +103,6 @@ def check_operation(executor: Executor, access: AccessPolicy, client: ClientId, 
         Declined: a method that is unknown or not allowed, or queries and updates in one operation.
     """
     objects = operation.objects
-    if len(objects) == len(operation.calls) == 1:  # as below, for what nearly every operation is
-        method, name = operation.calls[0].method, objects[0]
-        is_known_update = executor.is_update(objects, method)
-        if is_known_update is not None and access.allows(client, name, method):
-            return not is_known_update
     has_updates: bool | None = None
     for call in operation.calls:
         is_cancel = call.method == CANCEL

@@ -213,11 +213,11 @@ class Server:
             or len(request.sets) > 1
             or not replica.is_plain
             or self.storage_failure is not None
-            or self._outbox.held_count + self._parked >= PENDING_REQUESTS_MAX
+            or self.pending_requests >= PENDING_REQUESTS_MAX
         ):
             return False
         version = replica.version_at(replica.latest)
-        macs = replica.macs or self._macs(replica)
+        macs = self._macs(replica)
         if version is None or not compare_digest(proof, expected_of(macs, each.holders)):
             return False
         try:

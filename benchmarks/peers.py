@@ -1,8 +1,9 @@
 """The peers a user would pick, beside Fivefold in one run: etcd, PySyncObj, ZooKeeper; same payload, same durability.
 
 What is compared is not the same promise: the peers' three nodes survive the crash of one, and one that lies breaks
-them; Fivefold's six servers survive one that lies. The peers run in clear; Fivefold is shown in clear and with TLS. All
-are driven by the same loops in one Python client process; what the peers' own client libraries cost is in their rates.
+them; Fivefold's six servers survive one that lies. Fivefold and etcd are shown in clear and with TLS, the other peers
+in clear. All are driven by the same loops in one Python client process; what the peers' own client libraries cost is in
+their rates.
 
     benchmarks/peers/install.sh; python benchmarks/peers.py --durability disk
 """
@@ -40,7 +41,8 @@ def systems(beds: Beds, names: list[str], data: Path, durability: Durability, pa
     found = [("Fivefold", beds.fivefold(quorums, durable=is_durable, payload_bytes=payload))]
     found.append(("Fivefold in clear", beds.fivefold(quorums, tls=False, durable=is_durable, payload_bytes=payload)))
     if "etcd" in names:
-        found.append(("etcd", peer_etcd.start(beds, data, durability, payload)))
+        found.append(("etcd with TLS", peer_etcd.start(beds, data, durability, payload, tls=True)))
+        found.append(("etcd", peer_etcd.start(beds, data, durability, payload, tls=False)))
     if "zookeeper" in names:
         found.append(("ZooKeeper", peer_zookeeper.start(beds, data, durability, payload)))
     if "pysyncobj" in names and not is_durable:
@@ -72,12 +74,12 @@ def main() -> None:
             points = measure(comparison, entries, timing_of(chosen))
     numbers = {}
     for x in loads:
-        ours, *others = [point for point in points if point.x == x]
-        for other in others:
-            if other.name != "Fivefold in clear":
-                rate, p50 = ratio(ours, other, lambda each: each.rate), ratio(other, ours, lambda each: each.p50_ms)
-                numbers[f"{x} in flight: rate of Fivefold / {other.name}"] = round(rate.median, 3)
-                numbers[f"{x} in flight: p50 of {other.name} / Fivefold"] = round(p50.median, 3)
+        ours, in_clear, *others = [point for point in points if point.x == x]
+        pairs = [(ours, other) for other in others] + [(in_clear, other) for other in others if other.name == "etcd"]
+        for mine, other in pairs:
+            rate, p50 = ratio(mine, other, lambda each: each.rate), ratio(other, mine, lambda each: each.p50_ms)
+            numbers[f"{x} in flight: rate of {mine.name} / {other.name}"] = round(rate.median, 3)
+            numbers[f"{x} in flight: p50 of {other.name} / {mine.name}"] = round(p50.median, 3)
     finish(
         chosen,
         points,

@@ -43,10 +43,10 @@ def ports(count: int) -> list[int]:
     return found
 
 
-def setting(system: str, durability: Durability, version: str, client: str) -> Setting:
-    """Three nodes in clear that tolerate one crash."""
+def setting(system: str, durability: Durability, version: str, client: str, *, tls: bool = False) -> Setting:
+    """Three nodes that tolerate one crash."""
     detail = {"version": version, "client": client}
-    return Setting(system=system, n=NODES, t=1, b=0, tls=False, durability=durability, detail=detail)
+    return Setting(system=system, n=NODES, t=1, b=0, tls=tls, durability=durability, detail=detail)
 
 
 def python_command(module: str, *arguments: str) -> list[str]:

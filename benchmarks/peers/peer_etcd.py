@@ -1,8 +1,8 @@
 """etcd from Debian's package: three nodes, through aetcd (asyncio over grpcio) to the leader itself.
 
 Every put is synced by a majority before it is acknowledged. In the memory class the data directory is on tmpfs, where a
-sync costs nothing. Reads are etcd's default: linearizable. With TLS both ends of every connection show a certificate, as
-Fivefold's do.
+sync costs nothing. Reads are etcd's default: linearizable. With TLS both ends of every connection show a certificate,
+as Fivefold's do.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ async def open_etcd(options: dict[str, Any]) -> AsyncIterator[System]:
 
 
 @asynccontextmanager
-async def _connected(port: int, files: peer_tls.Files | None, timeout: float | None = None) -> AsyncIterator[Any]:
+async def _connected(port: int, files: peer_tls.Files | None, timeout_s: float | None = None) -> AsyncIterator[Any]:
     import aetcd
     import grpc
 
-    client = aetcd.Client(host="127.0.0.1", port=port, timeout=timeout)
+    client = aetcd.Client(host="127.0.0.1", port=port, timeout=timeout_s)
     if files is not None:  # aetcd itself connects in clear only
         credentials = grpc.ssl_channel_credentials(
             files.authority.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes()
@@ -106,7 +106,7 @@ async def _leader(candidates: list[int], files: peer_tls.Files | None) -> int:
         while True:
             for port in candidates:
                 try:
-                    async with _connected(port, files, timeout=2) as client:
+                    async with _connected(port, files, timeout_s=2) as client:
                         if await _is_leader(client):
                             return port
                 except (aetcd.exceptions.ClientError, aetcd.rpc.AioRpcError, OSError, TimeoutError):

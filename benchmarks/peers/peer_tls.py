@@ -1,4 +1,4 @@
-"""Certificates for peers that can prove who they are: one authority, one certificate that all nodes and clients show."""
+"""Certificates for peers that can prove who they are: one authority, one certificate for all nodes and clients."""
 
 from __future__ import annotations
 

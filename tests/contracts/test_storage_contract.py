@@ -8,6 +8,7 @@ import pytest
 
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import SqliteStorage, Storage
+from fivefold.storage.writer import Pace
 from fivefold.testing.cluster import SurvivingStorage
 
 SECONDS_MAX = 20
@@ -44,8 +45,12 @@ class Harness:
             return await found
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
+@pytest.fixture(params=["memory", "sqlite", "sqlite, quick disk"])
+async def harness(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Harness]:
+    monkeypatch.setattr(Pace, "is_quick", "quick" in request.param)
+
     def make(on_durable: Callable[[int], None]) -> Storage:
         if request.param == "memory":
             return SurvivingStorage().open(on_durable)

@@ -17,6 +17,7 @@ from fivefold.storage import writer as writer_module
 from fivefold.storage.schema import HISTORY, connect, log_of, write_rows
 from fivefold.storage.segments import segment_paths
 from fivefold.storage.sqlite import GIVE_WAY_SECONDS
+from fivefold.storage.writer import Pace
 from tests.storage_rig import Open
 
 
@@ -32,6 +33,12 @@ async def opened(path: Path) -> AsyncIterator[Open]:
     opened = Open(path)
     yield opened
     opened.storage.close()
+
+
+@pytest.fixture(params=[False, True], ids=["slow disk", "quick disk"])
+def either_pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits in the writer's thread, or in the event loop's where that is possible."""
+    monkeypatch.setattr(Pace, "is_quick", request.param)
 
 
 # --- group commit ---------------------------------------------------------------------------------------------
@@ -100,6 +107,7 @@ async def test_every_open_and_clean_close_takes_a_generation(path: Path) -> None
         opened.storage.close()
 
 
+@pytest.mark.usefixtures("either_pace")
 async def test_a_store_that_is_written_to_takes_generations(path: Path) -> None:
     """With no time between generations every commit takes one, and the record hears of it after the database has it."""
     heard: list[tuple[int, object]] = []
@@ -234,6 +242,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
+@pytest.mark.usefixtures("either_pace")
 async def test_a_full_disk_keeps_what_is_staged_until_there_is_room(small_disk: Path) -> None:
     """Nothing is told durable while the disk is full; when room appears everything commits, in order."""
     path = small_disk / "objects.sqlite"
@@ -260,6 +269,7 @@ async def test_a_full_disk_keeps_what_is_staged_until_there_is_room(small_disk: 
         assert inspector.check() == []
 
 
+@pytest.mark.usefixtures("either_pace")
 async def test_a_disk_full_of_the_journal_itself_goes_on(small_disk: Path) -> None:
     """What fills the disk is the journal of many updates of one object: it is folded, and commits go on."""
     path = small_disk / "objects.sqlite"
@@ -272,6 +282,7 @@ async def test_a_disk_full_of_the_journal_itself_goes_on(small_disk: Path) -> No
     opened.storage.close()
 
 
+@pytest.mark.usefixtures("either_pace")
 async def test_a_disk_full_of_the_log_goes_on(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fills the disk is the log of many folds of one object: it is emptied, and folds go on."""
     monkeypatch.setattr(writer_module, "OVERLAY_BYTES_MAX", 50_000)
@@ -298,6 +309,7 @@ def fill(path: Path) -> None:
                 continue
 
 
+@pytest.mark.usefixtures("either_pace")
 async def test_closing_on_a_full_disk_ends(small_disk: Path) -> None:
     """Close gives up on what cannot be committed; what was durable before is whole."""
     path = small_disk / "objects.sqlite"
@@ -321,6 +333,7 @@ def small_overlays(monkeypatch: pytest.MonkeyPatch) -> int:
     return 20_000
 
 
+@pytest.mark.usefixtures("either_pace")
 async def test_a_database_that_cannot_grow_stops_commits_once_the_journal_is_full(
     opened: Open, small_overlays: int
 ) -> None:
@@ -342,6 +355,7 @@ async def test_a_database_that_cannot_grow_stops_commits_once_the_journal_is_ful
     assert opened.storage.failure is None
 
 
+@pytest.mark.usefixtures("either_pace")
 async def test_overlays_are_folded_while_the_store_works(opened: Open, path: Path, small_overlays: int) -> None:
     """What was written goes to the database, in order, and is loaded rightly from wherever it is."""
     for sequence in range(1, 301):
@@ -371,6 +385,7 @@ async def test_the_first_segment_may_be_shorter(path: Path, small_overlays: int)
     assert 3 * first < second - first
 
 
+@pytest.mark.usefixtures("either_pace")
 async def test_a_write_that_cannot_be_encoded_does_not_end_the_writer(opened: Open) -> None:
     """Even a bug of the caller shows as a failure instead of silence, and close still works."""
     opened.storage.stage(1, [Write("A/\ud800", b"h")])

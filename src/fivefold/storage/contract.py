@@ -17,7 +17,8 @@ OnDurable: TypeAlias = Callable[[int], None]
 class Storage(Protocol):
     """A store of objects; one instance per server, used from one thread (the event loop's) only.
 
-    The store never blocks that thread on the disk, except in ``open``-like constructors and ``close``.
+    The store blocks that thread on the disk in ``open``-like constructors, in ``close``, and for a commit where it has
+    found the disk so quick that having another thread wait for it would cost more.
     """
 
     def load(self, object_id: str, done: Loaded) -> None:

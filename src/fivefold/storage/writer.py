@@ -1,10 +1,16 @@
-"""The thread that commits: everything staged since its last record of the journal becomes the next (group commit)."""
+"""Commits: everything staged since the last record of the journal becomes the next (group commit).
+
+A thread writes them, so that the event loop can go on meanwhile. But where the disk takes no longer than waking that
+thread and being woken by it, the loop writes what one of its turns has staged by itself: see :class:`Pace`.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from fivefold.protocol.actions import Write
@@ -26,6 +32,36 @@ BRAKE_SECONDS: Final = 0.005
 instead of one of the whole fold at the segment's end."""
 
 
+AT_ONCE_BYTES_MAX: Final = 256 * 1024
+"""The event loop leaves larger commits to the thread, however quick the disk."""
+
+QUICK_SECONDS: Final = 0.0003
+QUICK_COMMITS: Final = 16
+
+
+class Pace:
+    """How long the disk takes for a commit.
+
+    It is *quick* if one of the last few took less than 0.3 ms. The least counts, since any may have waited for a
+    processor or the interpreter lock, which are not the disk's; a disk in a network or one that turns never is.
+
+    Story: (1) a loop that waits for its disk computes nothing meanwhile. (2) If that is as long as what it has to
+    compute, it does half of what it could. (3) If it is a tenth of that, the thread costs more than it saves.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = deque([float("inf")], QUICK_COMMITS)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether waiting for the disk is cheaper than having a thread wait."""
+        return min(self._seconds) < QUICK_SECONDS
+
+    def note(self, seconds: float) -> None:
+        """A commit took so long."""
+        self._seconds.append(seconds)
+
+
 class Staged(NamedTuple):
     """One call of ``stage``."""
 
@@ -35,13 +71,14 @@ class Staged(NamedTuple):
 
 
 class Writer:
-    """Owns the journal. ``stage`` and ``close`` are called by one thread, everything else is the writer's.
+    """Owns the journal. What is public is called by the event loop's thread, everything else by the writer's.
 
     Args:
         journal: open at its end.
         layers: what it holds and the database does not.
         folder: started; told what to fold.
-        committed: called in the writer's thread after each commit with the greatest sequence and the bytes it held.
+        committed: called in the writer's thread after each of its commits with the greatest sequence and the bytes it
+            held.
         first_share: how much of the first segment is used. Servers that are started together and have equal work would
             fold together ever after, and every quorum would be slow at once; those whose first segments differ do not.
 
@@ -66,6 +103,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Staged | None] = queue.SimpleQueue()
         self._batch: list[Staged] = []
         self._batch_bytes = 0
+        self._pace = Pace()
         self._has_ended = False
         self._closing = threading.Event()
         self.failure: str | None = None
@@ -75,8 +113,32 @@ class Writer:
         self._thread.start()
 
     def stage(self, staged: Staged) -> None:
-        """Append to the next record and wake the thread."""
+        """Append to the thread's next record."""
         self._queue.put(staged)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether committing by oneself is quicker than having the thread do it."""
+        return self._pace.is_quick
+
+    def maybe_commit_at_once(self, batch: Sequence[Staged]) -> bool:
+        """Commit in the caller's thread, unless that takes more than one short write of the disk.
+
+        Only while the writer's thread has nothing to do: ``committed`` has told of everything that was staged before.
+        Whatever fails is left to the thread: it tries again, and says what is wrong.
+        """
+        fullness = self._fullness()
+        if fullness >= 1 or (fullness >= BRAKE_FULLNESS and not self._folder.wait_idle()):
+            return False
+        if self._folder.is_generation_due or sum(staged.size for staged in batch) > AT_ONCE_BYTES_MAX:
+            return False
+        writes = [write for staged in batch for write in staged.writes]
+        try:
+            self._append(encode_writes(writes))
+        except Exception:
+            return False
+        self._layers.apply(writes)
+        return True
 
     def close(self) -> Fold | None:
         """Try to commit what is staged; returns what is left to fold, or None if the disk hangs."""
@@ -132,21 +194,30 @@ class Writer:
         self._committed(sequence, size)
         return True
 
+    def _fullness(self) -> float:
+        """How much of the segment is used; from 1 on the next record goes into the next one."""
+        fullness = max(self._journal.end / SEGMENT_BYTES_MAX, self._layers.filling.size / OVERLAY_BYTES_MAX)
+        return fullness / self._share
+
+    def _append(self, payload: bytes) -> None:
+        began = time.monotonic()
+        self._journal.append(payload)
+        self._pace.note(time.monotonic() - began)
+
     def _maybe_append(self, payload: bytes) -> bool:
         """Write a record, in the next segment if this one is full; false if that one has not been folded yet."""
-        fullness = max(self._journal.end / SEGMENT_BYTES_MAX, self._layers.filling.size / OVERLAY_BYTES_MAX)
-        fullness /= self._share
+        fullness = self._fullness()
         if fullness >= 1 and not self._maybe_rotate():
             return False
         if fullness >= BRAKE_FULLNESS:
             self._folder.wait_idle(BRAKE_SECONDS)
         try:
-            self._journal.append(payload)
+            self._append(payload)
         except OSError as error:
             # On a full disk the journal makes do with the room that its files have already.
             if error.errno not in FULL or not self._maybe_rotate():
                 raise
-            self._journal.append(payload)
+            self._append(payload)
         return True
 
     def _maybe_rotate(self) -> bool:

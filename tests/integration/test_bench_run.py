@@ -14,10 +14,18 @@ from fivefold.bench.load import Segment
 from fivefold.bench.results import load
 from fivefold.bench.rounds import Contender, Deed, Run
 from fivefold.bench.workload import Workload
+from fivefold.cluster import create_cluster, free_addresses
 from fivefold.errors import Unavailable
 from fivefold.protocol.quorums import QuorumSystem
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+def refused(*arguments: str) -> tuple[int, str]:
+    """The exit code and the last lines of a command that fails."""
+    command = [sys.executable, "-m", "fivefold", "bench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return done.returncode, done.stderr
 
 
 def fivefold(*arguments: str) -> str:
@@ -67,6 +75,16 @@ def test_an_existing_cluster_is_measured_from_outside(tmp_path: Path) -> None:
         results = msgspec.json.decode(fivefold("bench", "run", "--cluster", cluster, "--identity", "admin", *brief))
     assert results["points"][0]["rounds"][0]["rate"] > 0
     assert set(results["points"][0]["rounds"][0]["cpu_us"]) == {"client-0"}
+
+
+@pytest.mark.long
+@pytest.mark.ci
+def test_what_a_client_process_cannot_do_is_said_in_a_sentence(tmp_path: Path) -> None:
+    """Its error arrives as an error of its kind, without a traceback."""
+    create_cluster(tmp_path, free_addresses(6), t=1, b=1)
+    code, said = refused("run", "--cluster", str(tmp_path / "cluster.toml"), "--identity", "nobody")
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith("fivefold: ConfigurationError: no identity is in")
 
 
 @pytest.mark.long

@@ -100,7 +100,7 @@ class Comparison:
         """Messages, bytes and MACs per operation of Fivefold: on fresh objects, after each has been written once."""
         assert entry.bed.opener == QUORUM, "the other systems count by themselves"
         name = self.open(entry.bed, is_counted=True, prefix=f"{entry.bed.options['prefix']}-counted")
-        few = min(entry.workload.objects, 2 * len(self.workers) * entry.workload.in_flight)
+        few = min(entry.workload.objects, 2 * len(self.workers) * entry.workload.in_flight)  # open loops: 64 each
         workload = replace(entry.workload, objects=few)
         contender = Contender(key=0, name=name, label="counting", workload=workload)
         segment = Timing(seconds=COUNTED_S, warm_up_s=0.0).segment(workload)

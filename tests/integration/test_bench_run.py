@@ -120,6 +120,21 @@ def test_a_client_process_may_be_killed_if_that_was_said(tmp_path: Path) -> None
             Run(comparison.workers, contender, segment).run()
 
 
+@pytest.mark.long
+@pytest.mark.ci
+def test_what_is_read_was_written_before(tmp_path: Path) -> None:
+    """Queries alone bring the payload from each of q servers, and the MACs made when it was written there and back."""
+    workload = Workload(in_flight=2, updates=0, objects=20, payload_bytes=3000)
+    with Beds(tmp_path) as beds, Comparison() as comparison:
+        bed = beds.fivefold(QuorumSystem(6, 1, 1), payload_bytes=3000)
+        entry = Entry(name="Fivefold", x=2, bed=bed, workload=workload)
+        counts = comparison.count(entry)
+        (point,) = comparison.measure([entry], Timing(seconds=0.2, warm_up_s=0, rounds=1))
+    assert point.rounds[0].errors == {}
+    assert (counts["messages"], counts["macs_made"], counts["macs_checked"]) == (10.0, 30.0, 25.0)
+    assert counts["bytes_received"] > 5 * 3000
+
+
 def test_systems_are_measured_by_turns(tmp_path: Path) -> None:
     """Every entry gets one measurement a round, and they come back in the order of the entries."""
     with Beds(tmp_path) as beds, Comparison() as comparison:

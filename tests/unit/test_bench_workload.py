@@ -152,3 +152,12 @@ async def test_operations_that_never_end_are_given_up(monkeypatch: pytest.Monkey
     system = Instant(60)
     await run(system, Workload(rate=50, objects=10, skew="uniform"), seconds=0.1)
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_filling_writes_every_object_once() -> None:
+    """The clients' shares are apart, and together they are all objects; no time ends it."""
+    system = Instant(0.0)
+    segment = Segment(workload=Workload(objects=201, updates=0), seconds=0, is_filling=True)
+    for client in range(2):
+        await drive(system, segment, Seat(client, 2), Log())
+    assert system.calls == {("update", key): 1 for key in range(201)}

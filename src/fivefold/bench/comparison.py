@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fivefold.bench.beds import QUORUM, Bed
+from fivefold.bench.beds import FLOOR, QUORUM, Bed
 from fivefold.bench.load import Segment
 from fivefold.bench.results import Measurement, Point
 from fivefold.bench.rounds import Contender, Observer, Run, by_turns
@@ -20,6 +21,9 @@ from fivefold.bench.workload import Seat, Workload
 
 COUNTED_S: Final = 0.5
 """Length of the stretch in which messages are counted: counting costs time, so it is never timed."""
+
+FILL_PATIENCE_S: Final = 600.0
+"""How long writing every object once may take."""
 
 
 class Timing(Struct, frozen=True, kw_only=True):
@@ -82,10 +86,15 @@ class Comparison:
         return self._names[key]
 
     def measure(self, entries: Sequence[Entry], timing: Timing, observer: Observer | None = None) -> list[Point]:
-        """Measure all entries by turns; the points come in the order of the entries."""
+        """Measure all entries by turns; the points come in the order of the entries.
+
+        Objects that are read are written first: what was never written is answered without a value, and without MACs.
+        """
         contenders = []
         for index, entry in enumerate(entries):
             opened = self.open(entry.bed)
+            if entry.workload.updates < 1 and entry.bed.opener != FLOOR:
+                self._fill(opened, entry.workload)
             label = f"{entry.name} ({entry.x:g})" if entry.x else entry.name
             contenders.append(
                 Contender(key=index, name=opened, label=label, workload=entry.workload, pids=partial(_pids, entry.bed))
@@ -97,15 +106,24 @@ class Comparison:
         ]
 
     def count(self, entry: Entry) -> dict[str, float]:
-        """Messages, bytes and MACs per operation of Fivefold: on fresh objects, after each has been written once."""
+        """Messages, bytes and MACs per operation of Fivefold: on fresh objects, after each has been written."""
         assert entry.bed.opener == QUORUM, "the other systems count by themselves"
         name = self.open(entry.bed, is_counted=True, prefix=f"{entry.bed.options['prefix']}-counted")
         few = min(entry.workload.objects, 2 * len(self.workers) * entry.workload.in_flight)  # open loops: 64 each
         workload = replace(entry.workload, objects=few)
+        self._fill(name, workload)
         contender = Contender(key=0, name=name, label="counting", workload=workload)
         segment = Timing(seconds=COUNTED_S, warm_up_s=0.0).segment(workload)
         Run(self.workers, contender, segment).run()
         return Run(self.workers, contender, segment).run().per_operation
+
+    def _fill(self, name: str, workload: Workload) -> None:
+        """Write every object once."""
+        segment = Segment(workload=workload, seconds=0, is_filling=True)
+        for worker in self.workers:
+            worker.start(name, segment)
+        for worker in self.workers:
+            worker.result(time.monotonic() + FILL_PATIENCE_S, lambda: None)
 
 
 def frame_sizes(per_operation: dict[str, float], q: int) -> tuple[int, int]:

@@ -23,6 +23,8 @@ _FULL_S: Final = 0.001
 _TIMER_NS: Final = 2_000_000
 """The event loop's timers come up to so late; the system measured is not to blame for that."""
 
+_FILLING_LOOPS: Final = 64
+
 _DRAIN_S: Final = 30.0
 
 
@@ -47,6 +49,7 @@ class Segment(Struct, frozen=True, kw_only=True):
         warm_up_s: how long it runs before that.
         slice_s: length of the slices of its timeline; 0 for none.
         start_ns: when it begins, on the machine's monotonic clock, so that processes begin together.
+        is_filling: instead of all this, every object is written once, however long that takes.
     """
 
     workload: Workload
@@ -54,6 +57,7 @@ class Segment(Struct, frozen=True, kw_only=True):
     warm_up_s: float = 0.0
     slice_s: float = 0.0
     start_ns: int = 0
+    is_filling: bool = False
 
     @property
     def measured_ns(self) -> tuple[int, int]:
@@ -132,11 +136,24 @@ async def drive(operations: Operations, segment: Segment, seat: Seat, log: Log) 
     """Run one segment; what happens goes to ``log`` as it happens."""
     delay_ns = segment.start_ns - time.monotonic_ns()
     await asyncio.sleep(max(0, delay_ns) / 1e9)
-    if segment.workload.rate is None:
+    if segment.is_filling:
+        await _fill(operations, segment.workload, seat, log)
+    elif segment.workload.rate is None:
         loops = [_closed(operations, segment, seat, loop, log) for loop in range(segment.workload.in_flight)]
         await asyncio.gather(*loops)
     else:
         await _open(operations, segment, seat, segment.workload.rate / seat.clients, log)
+
+
+async def _fill(operations: Operations, workload: Workload, seat: Seat, log: Log) -> None:
+    """Write each object of this client's share."""
+    keys = iter(range(seat.client, workload.objects, seat.clients))
+
+    async def loop() -> None:
+        for key in keys:
+            await _one(operations, key, time.monotonic_ns(), log, is_update=True)
+
+    await asyncio.gather(*(loop() for _ in range(_FILLING_LOOPS)))
 
 
 async def _closed(operations: Operations, segment: Segment, seat: Seat, loop: int, log: Log) -> None:

@@ -24,6 +24,7 @@ def parser(description: str | None, name: str, *, seconds: float = 3.0, rounds: 
     made.add_argument("--rounds", type=int, default=rounds, help=f"measurements of each point (default {rounds})")
     made.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="result file")
     made.add_argument("--dir", type=Path, default=None, help="where servers put their files meanwhile")
+    made.set_defaults(origin=origin())  # now: the load that a measurement makes is not that of the minute before
     return made
 
 
@@ -55,7 +56,7 @@ def finish(
         figure=figure,
         title=title,
         x_label=x_label,
-        origin=origin(),
+        origin=options.origin,
         seconds=(options.seconds, options.warm_up),
         points=points,
         numbers=numbers or {},

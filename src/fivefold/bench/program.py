@@ -75,6 +75,7 @@ def run(plan: Plan, console: Console, *, is_quiet: bool = False) -> Results:
     """
     for each in plan.loads:
         each.check(plan.clients)
+    taken = origin()
     with Beds(plan.directory, clients=plan.clients) as beds, Comparison(plan.clients) as comparison:
         console.print("starting servers and client processes …")
         bed = _bed(plan, beds)
@@ -94,7 +95,7 @@ def run(plan: Plan, console: Console, *, is_quiet: bool = False) -> Results:
             figure="run",
             title=_title(plan),
             x_label="in flight" if plan.loads[0].rate is None else "operations/s offered",
-            origin=origin(),
+            origin=taken,
             seconds=(plan.timing.seconds, plan.timing.warm_up_s),
             points=points,
             notes=_notes(plan, beds),

@@ -1,7 +1,9 @@
 """``fivefold bench`` with real processes: tiny runs that show that everything is measured and drawn."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -75,6 +77,52 @@ def test_an_existing_cluster_is_measured_from_outside(tmp_path: Path) -> None:
         results = msgspec.json.decode(fivefold("bench", "run", "--cluster", cluster, "--identity", "admin", *brief))
     assert results["points"][0]["rounds"][0]["rate"] > 0
     assert set(results["points"][0]["rounds"][0]["cpu_us"]) == {"client-0"}
+
+
+@pytest.mark.long
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("run --dir MISSING", "name an existing directory with --dir"),
+        ("run --out FILE/x.json", "name another place with --out"),
+        ("run --out .", "name another place with --out"),
+        ("run --seconds inf", "takes a number of seconds"),
+        ("run --rate nan", "a rate is a number above 0"),
+        ("run --rate 5 --in-flight 5", "--rate is an open loop"),
+        ("run --payload 2000000", "a payload is below"),
+        ("run --identity admin", "--identity is of use with --cluster only"),
+        ("run --cluster c.toml --n 6", "--cluster has its own"),
+        ("plot MISSING", "No such file"),
+        ("plot RESULT --out FILE", "name another place with --out"),
+    ],
+)
+def test_mistakes_are_said_in_a_sentence_before_anything_is_measured(tmp_path: Path, line: str, why: str) -> None:
+    """The caller's mistakes end at once, with exit code 1 and one line."""
+    (tmp_path / "FILE").touch()
+    stored = Path(__file__).parents[2] / "benchmarks" / "results" / "combining.json"
+    places = {"MISSING": tmp_path / "missing", "FILE": tmp_path / "FILE", "RESULT": stored}
+    for name, place in places.items():
+        line = line.replace(name, str(place))
+    code, said = refused(*line.split())
+    assert (code, said.count("\n")) == (1, 1), said
+    assert why in said
+
+
+@pytest.mark.long
+@pytest.mark.ci
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM end servers and client processes, and remove their files."""
+    line = [sys.executable, "-m", "fivefold", "bench", "run", "--dir", str(tmp_path), "--seconds", "30"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while not list(tmp_path.glob("fivefold-bench-*/bed-1/logs/*")):
+            time.sleep(0.05)
+        run.send_signal(number)
+        _, said = run.communicate(timeout=30)
+    assert run.returncode == 128 + number
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.long

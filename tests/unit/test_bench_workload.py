@@ -96,6 +96,7 @@ def test_the_mix_is_as_asked() -> None:
         Workload(rate=math.nan),
         Workload(in_flight=0),
         Workload(payload_bytes=-1),
+        Workload(payload_bytes=2**20),
     ],
 )
 def test_impossible_workloads_are_refused(workload: Workload) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from fivefold.errors import ConfigurationError
 from fivefold.protocol.quorums import QuorumSystem
 
 if TYPE_CHECKING:
@@ -37,7 +41,9 @@ bench: Final = typer.Typer(
 
 @bench.command(epilog=RUN_EXAMPLES)
 def run(
-    cluster: Annotated[Path | None, typer.Option(help="Use this cluster instead of starting one.")] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="Use this cluster instead of starting one; new objects stay there.")
+    ] = None,
     identity: Annotated[str | None, typer.Option(help="With --cluster: the client to be.")] = None,
     faults: Annotated[int, typer.Option(min=0, help="t = b = FAULTS, n = 5 FAULTS + 1, unless these are given.")] = 1,
     n: Annotated[int | None, typer.Option("--n", help="Servers.")] = None,
@@ -47,7 +53,7 @@ def run(
     directory: Annotated[Path | None, typer.Option("--dir", help="Where the servers' files go meanwhile.")] = None,
     tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Without: loopback only.")] = True,
     in_flight: Annotated[
-        list[int] | None, typer.Option(min=1, help="Closed loop; repeatable.  [default: 1, 64]")
+        list[int] | None, typer.Option(min=1, help="Closed loop, of each client process; repeatable.  [default: 1, 64]")
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Open loop: operations a second in all.")] = None,
     clients: Annotated[int, typer.Option(min=1, max=32, help="Client processes.")] = 1,
@@ -58,8 +64,12 @@ def run(
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 3.0,
     warm_up: Annotated[float, typer.Option(min=0, help="Seconds before each.")] = 1.0,
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each system.")] = 5,
-    floor: Annotated[bool, typer.Option("--floor/--no-floor", help="Measure bare echoes, too.")] = True,
-    agreement: Annotated[bool, typer.Option("--agreement", help="Measure the BFT baseline (PBFT), too.")] = False,
+    floor: Annotated[
+        bool, typer.Option("--floor/--no-floor", help="Measure bare echoes, too (closed loops only).")
+    ] = True,
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="Measure the BFT baseline (PBFT) in memory, too.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Result file, for `fivefold bench plot`.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result file, and nothing else.")] = False,
 ) -> None:
@@ -71,6 +81,14 @@ def run(
     from fivefold.bench.comparison import Timing
     from fivefold.bench.program import Plan, loads_of
 
+    _refuse_contradictions(
+        {
+            "--identity is of use with --cluster only": identity is not None and cluster is None,
+            "--cluster has its own --n, --t, --b and --durable": cluster is not None
+            and (durable or not (n is t is b is None)),
+            "--rate is an open loop, --in-flight are closed ones": rate is not None and bool(in_flight),
+        }
+    )
     loads = loads_of(in_flight or (1, 64), rate, updates, objects, skew, payload)
     plan = Plan(
         loads=loads,
@@ -94,6 +112,7 @@ def _carry_out(plan: Plan, *, as_json: bool) -> None:
 
     from fivefold.bench import program
 
+    signal.signal(signal.SIGTERM, _end)
     console = Console(stderr=as_json)
     results = program.run(plan, console, is_quiet=as_json)
     if as_json:
@@ -113,6 +132,17 @@ def plot(
     for file in files:
         for picture in draw(file, out):
             print(picture)
+
+
+def _refuse_contradictions(mistakes: Mapping[str, bool]) -> None:
+    for mistake, is_made in mistakes.items():
+        if is_made:
+            raise ConfigurationError(f"{mistake}: leave one out")
+
+
+def _end(number: int, _: object) -> None:
+    """Leave by an exception, so that servers, client processes and files go, too."""
+    sys.exit(128 + number)
 
 
 def _quorums(faults: int, n: int | None, t: int | None, b: int | None) -> QuorumSystem:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,10 +16,11 @@ from msgspec.structs import replace
 
 from fivefold.bench.beds import FLOOR, QUORUM, Bed
 from fivefold.bench.load import Segment
-from fivefold.bench.results import Measurement, Point
+from fivefold.bench.results import Measurement, Point, errors_text
 from fivefold.bench.rounds import Contender, Observer, Run, by_turns
 from fivefold.bench.workers import Worker
 from fivefold.bench.workload import Seat, Workload
+from fivefold.errors import ConfigurationError, Unavailable
 
 COUNTED_S: Final = 0.5
 """Length of the stretch in which messages are counted: counting costs time, so it is never timed."""
@@ -38,6 +41,18 @@ class Timing(Struct, frozen=True, kw_only=True):
     seconds: float = 3.0
     warm_up_s: float = 1.0
     rounds: int = 5
+
+    def check(self) -> None:
+        """Refuse what would never end, or never begin.
+
+        Raises:
+            ConfigurationError: a number is out of its range.
+        """
+        if not (0 < self.seconds < math.inf and 0 <= self.warm_up_s < math.inf and self.rounds >= 1):
+            raise ConfigurationError(
+                f"a measurement takes a number of seconds, at least once: got {self.seconds} s after "
+                f"{self.warm_up_s} s, {self.rounds} times"
+            )
 
     def segment(self, workload: Workload, slice_s: float = 0.0) -> Segment:
         """One measurement of this length."""
@@ -89,6 +104,9 @@ class Comparison:
         """Measure all entries by turns; the points come in the order of the entries.
 
         Objects that are read are written first: what was never written is answered without a value, and without MACs.
+
+        Raises:
+            Unavailable: a client process has ended, or none of a system's operations succeeded.
         """
         contenders = []
         for index, entry in enumerate(entries):
@@ -100,6 +118,8 @@ class Comparison:
                 Contender(key=index, name=opened, label=label, workload=entry.workload, pids=partial(_pids, entry.bed))
             )
         found = by_turns(self.workers, contenders, timing.segment(Workload()), timing.rounds, observer)
+        for index, entry in enumerate(entries):
+            _check_success(entry.name, found[index])
         return [
             Point(name=e.name, x=e.x, setting=e.bed.setting, workload=e.workload, rounds=found[index])
             for index, e in enumerate(entries)
@@ -115,7 +135,9 @@ class Comparison:
         contender = Contender(key=0, name=name, label="counting", workload=workload)
         segment = Timing(seconds=COUNTED_S, warm_up_s=0.0).segment(workload)
         Run(self.workers, contender, segment).run()
-        return Run(self.workers, contender, segment).run().per_operation
+        counted = Run(self.workers, contender, segment).run()
+        _check_success(entry.name, [counted])
+        return counted.per_operation
 
     def _fill(self, name: str, workload: Workload) -> None:
         """Write every object once."""
@@ -138,6 +160,15 @@ def with_counts(point: Point, per_operation: dict[str, float]) -> Point:
     """The point with what was counted in each of its rounds."""
     rounds: list[Measurement] = [replace(each, per_operation=per_operation) for each in point.rounds]
     return replace(point, rounds=rounds)
+
+
+def _check_success(name: str, rounds: list[Measurement]) -> None:
+    """A rate of 0 is no result."""
+    errors: Counter[str] = Counter()
+    for each in rounds:
+        errors.update(each.errors)
+    if errors and not any(each.operations for each in rounds):
+        raise Unavailable(f"not one operation of {name} succeeded ({errors_text(errors)}): are its servers well?")
 
 
 def _pids(bed: Bed) -> dict[str, int]:

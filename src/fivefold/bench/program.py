@@ -15,7 +15,7 @@ from fivefold.bench.beds import Bed, Beds
 from fivefold.bench.comparison import Comparison, Entry, Timing, frame_sizes, with_counts
 from fivefold.bench.machine import file_system, origin
 from fivefold.bench.report import Live, counts_table, table
-from fivefold.bench.results import Results, save
+from fivefold.bench.results import Results, check_writable, save
 from fivefold.bench.workload import Skew, Workload
 from fivefold.cluster import load_configuration
 from fivefold.errors import ConfigurationError
@@ -75,6 +75,9 @@ def run(plan: Plan, console: Console, *, is_quiet: bool = False) -> Results:
     """
     for each in plan.loads:
         each.check(plan.clients)
+    plan.timing.check()
+    if plan.out is not None:
+        check_writable(plan.out)
     taken = origin()
     with Beds(plan.directory, clients=plan.clients) as beds, Comparison(plan.clients) as comparison:
         console.print("starting servers and client processes …")
@@ -154,6 +157,6 @@ def _title(plan: Plan) -> str:
 
 def _notes(plan: Plan, beds: Beds) -> dict[str, str]:
     notes = {"servers": "all on this machine" if plan.cluster is None else "an existing cluster"}
-    if plan.durable:
+    if plan.durable and plan.cluster is None:
         notes["file_system"] = file_system(beds.directory)
     return notes

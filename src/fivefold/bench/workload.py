@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias, assert_never
 from msgspec import Struct
 
 from fivefold.errors import ConfigurationError
+from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX
 
 Skew: TypeAlias = Literal["spread", "uniform", "zipf", "hot"]
 """Which object the next operation is for.
@@ -59,6 +60,8 @@ class Workload(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"the share of updates is between 0 and 1: got {self.updates}")
         if self.in_flight < 1 or self.objects < 1 or self.payload_bytes < 0:
             raise ConfigurationError("there must be at least one object and one operation in flight")
+        if self.payload_bytes >= ARGUMENTS_BYTES_MAX:
+            raise ConfigurationError(f"a payload is below {ARGUMENTS_BYTES_MAX} bytes: got {self.payload_bytes}")
         if self.rate is not None and not 0 < self.rate < math.inf:
             raise ConfigurationError(f"a rate is a number above 0: got {self.rate}")
         if self.skew == "spread" and self.objects < clients * self.loops:

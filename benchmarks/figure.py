@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fivefold.bench.comparison import Comparison, Entry, Timing
 from fivefold.bench.machine import origin
-from fivefold.bench.report import Live, counts_table, table
+from fivefold.bench.report import Live, counts_table, failures, table
 from fivefold.bench.results import Point, Results, save
 
 RESULTS = Path(__file__).parent / "results"
@@ -67,6 +67,8 @@ def finish(
     console = Console()
     if points:
         console.print(table(results, {point.x: point for point in points if point.name == "floor"}))
+    for line in failures(points):
+        console.print(f"[red]{line}[/]", highlight=False)
     if (counts := counts_table(points)) is not None:
         console.print(counts)
     for name, number in results.numbers.items():

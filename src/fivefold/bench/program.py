@@ -14,7 +14,7 @@ from rich.console import Console
 from fivefold.bench.beds import Bed, Beds
 from fivefold.bench.comparison import Comparison, Entry, Timing, frame_sizes, with_counts
 from fivefold.bench.machine import file_system, origin
-from fivefold.bench.report import Live, counts_table, table
+from fivefold.bench.report import Live, counts_table, failures, table
 from fivefold.bench.results import Results, check_writable, save
 from fivefold.bench.workload import Skew, Workload
 from fivefold.cluster import load_configuration
@@ -109,9 +109,11 @@ def run(plan: Plan, console: Console, *, is_quiet: bool = False) -> Results:
 
 
 def show(results: Results, console: Console) -> None:
-    """Print the medians, their ratios to the floor, and what was counted."""
+    """Print the medians, their ratios to the floor, what failed, and what was counted."""
     floor = {point.x: point for point in results.points if point.name == "floor"}
     console.print(table(results, floor))
+    for line in failures(results.points):
+        console.print(f"[red]{line}[/]", highlight=False)
     counts = counts_table(results.points)
     if counts is not None:
         console.print(counts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from figure import finish, parser, timing_of
+from figure import carry_out, finish, parser, timing_of
 
 from fivefold.bench.beds import Bed, Beds
 from fivefold.bench.comparison import Comparison
@@ -23,6 +23,8 @@ from fivefold.protocol.quorums import QuorumSystem
 CLIENTS = 2
 SLICES = 60
 VICTIM = 0
+
+NAMES = ("no fault", "server killed", "server paused", "server lies in MACs", "server lies in answers", "client killed")
 
 Story = tuple[str, str, Callable[[], object], Callable[[], object]]
 
@@ -67,15 +69,13 @@ def main() -> None:
     options = parser(__doc__, "faults", seconds=30, rounds=1)
     options.add_argument("--in-flight", type=int, default=16)
     options.add_argument("--durable", action="store_true", help="a restarted server then knows what it promised")
-    options.add_argument("--story", action="append", help="only this one; repeatable")
+    options.add_argument("--story", action="append", choices=NAMES, help="only this one; repeatable")
     chosen = options.parse_args()
     os.environ[ALLOW] = "1"
     workload = Workload(in_flight=chosen.in_flight)
     segment = timing_of(chosen).segment(workload, slice_s=round(chosen.seconds / SLICES, 3))
     points, events, numbers = [], [], {}
-    names = chosen.story or ["no fault", "server killed", "server paused", "server lies in MACs"]
-    names += [] if chosen.story else ["server lies in answers", "client killed"]
-    for name in names:
+    for name in chosen.story or NAMES:
         rounds = []
         for _ in range(chosen.rounds):
             result, bed, happened = tell(name, chosen, segment, chosen.durable)
@@ -101,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,8 @@ from rich.console import Console
 from fivefold.bench.comparison import Comparison, Entry, Timing
 from fivefold.bench.machine import origin
 from fivefold.bench.report import Live, counts_table, failures, table
-from fivefold.bench.results import Point, Results, save
+from fivefold.bench.results import Point, Results, check_writable, save
+from fivefold.errors import ConfigurationError, FivefoldError
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -22,15 +24,29 @@ def parser(description: str | None, name: str, *, seconds: float = 3.0, rounds: 
     made.add_argument("--seconds", type=float, default=seconds, help=f"of each measurement (default {seconds:g})")
     made.add_argument("--warm-up", type=float, default=1.0, help="seconds before each (default 1)")
     made.add_argument("--rounds", type=int, default=rounds, help=f"measurements of each point (default {rounds})")
-    made.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="result file")
+    made.add_argument("--out", type=result_file, default=RESULTS / f"{name}.json", help="result file")
     made.add_argument("--dir", type=Path, default=None, help="where servers put their files meanwhile")
     made.set_defaults(origin=origin())  # now: the load that a measurement makes is not that of the minute before
     return made
 
 
 def timing_of(options: argparse.Namespace) -> Timing:
-    """The timing that the options ask for."""
-    return Timing(seconds=options.seconds, warm_up_s=options.warm_up, rounds=options.rounds)
+    """The timing that the options ask for.
+
+    Raises:
+        ConfigurationError: it cannot be kept.
+    """
+    timing = Timing(seconds=options.seconds, warm_up_s=options.warm_up, rounds=options.rounds)
+    timing.check()
+    return timing
+
+
+def carry_out(main: Callable[[], None]) -> None:
+    """Run a script; what it cannot do is said in a sentence."""
+    try:
+        main()
+    except FivefoldError as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
 
 def measure(comparison: Comparison, entries: Sequence[Entry], timing: Timing) -> list[Point]:
@@ -77,6 +93,22 @@ def finish(
     return results
 
 
+def result_file(text: str) -> Path:
+    """A path at which a result can be saved, as an option."""
+    try:
+        check_writable(Path(text))
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
+
+
 def whole_numbers(text: str) -> list[int]:
-    """``1,2,5`` as numbers."""
-    return [int(part) for part in text.split(",")]
+    """``1,2,5`` as numbers.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigurationError(f"whole numbers with commas are needed, such as 1,2,5: got {text!r}") from None

@@ -168,7 +168,7 @@ def _check_success(name: str, rounds: list[Measurement]) -> None:
     for each in rounds:
         errors.update(each.errors)
     if errors and not any(each.operations for each in rounds):
-        raise Unavailable(f"not one operation of {name} succeeded ({errors_text(errors)}): are its servers well?")
+        raise Unavailable(f"not one operation of {name} succeeded ({errors_text(errors)}): ask for less, or for longer")
 
 
 def _pids(bed: Bed) -> dict[str, int]:

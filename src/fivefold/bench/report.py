@@ -57,7 +57,7 @@ class Live:
         self._done += 1
         errors = f"  [red]{sum(result.errors.values())} errors[/]" if result.errors else ""
         self._console.print(
-            f"[dim]round {round_ + 1}[/]  {label:<28} {result.rate:>9,.0f}/s  "
+            f"[dim]round {round_ + 1}[/]  {label:<24} {result.rate:>9,.0f}/s  "
             f"p50 {result.p50_ms:.3f} ms  p99 {result.p99_ms:.3f} ms{errors}",
             highlight=False,
         )

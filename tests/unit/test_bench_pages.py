@@ -124,6 +124,12 @@ def test_numbers_are_written_for_readers() -> None:
     assert [number_text(value) for value in (0, 0.12345, 12.345, 3400)] == ["0", "0.123", "12.3", "3,400"]
 
 
+@pytest.mark.parametrize(("letters", "px"), [(10, "15.0"), (70, "15.0"), (71, "14.8"), (140, "7.5")])
+def test_long_titles_are_smaller(letters: int, px: str) -> None:
+    """A title is never wider than the picture."""
+    assert f"font-size:{px}px" in line_chart("t" * letters, [], x_label="x", y_label="y")
+
+
 def test_an_empty_chart_is_still_a_picture() -> None:
     """No marks, no failure."""
     assert line_chart("t", [], x_label="x", y_label="y").startswith("<svg")

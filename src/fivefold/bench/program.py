@@ -154,6 +154,10 @@ def _title(plan: Plan) -> str:
     n, t, b = plan.quorums.n, plan.quorums.t, plan.quorums.b
     servers = "an existing cluster" if plan.cluster else f"n={n}, t={t}, b={b}, {'disk' if plan.durable else 'memory'}"
     kind = {1.0: "updates", 0.0: "queries"}.get(load.updates, f"{load.updates:.0%} updates")
+    if load.payload_bytes:
+        kind += f" of {load.payload_bytes} bytes"
+    if plan.clients > 1:
+        kind += f" by {plan.clients} clients"
     return f"{kind}, {servers}, TLS {'on' if plan.tls else 'off'}, {load.skew} over {load.objects} objects"
 
 

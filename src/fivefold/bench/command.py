@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -41,9 +40,7 @@ bench: Final = typer.Typer(
 
 @bench.command(epilog=RUN_EXAMPLES)
 def run(
-    cluster: Annotated[
-        Path | None, typer.Option(help="Use this cluster instead of starting one; new objects stay there.")
-    ] = None,
+    cluster: Annotated[Path | None, typer.Option(help="Use this cluster, start none; new objects stay.")] = None,
     identity: Annotated[str | None, typer.Option(help="With --cluster: the client to be.")] = None,
     faults: Annotated[int, typer.Option(min=0, help="t = b = FAULTS, n = 5 FAULTS + 1, unless these are given.")] = 1,
     n: Annotated[int | None, typer.Option("--n", help="Servers.")] = None,
@@ -64,12 +61,8 @@ def run(
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 3.0,
     warm_up: Annotated[float, typer.Option(min=0, help="Seconds before each.")] = 1.0,
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each system.")] = 5,
-    floor: Annotated[
-        bool, typer.Option("--floor/--no-floor", help="Measure bare echoes, too (closed loops only).")
-    ] = True,
-    agreement: Annotated[
-        bool, typer.Option("--agreement", help="Measure the BFT baseline (PBFT) in memory, too.")
-    ] = False,
+    floor: Annotated[bool, typer.Option("--floor/--no-floor", help="Measure echoes, too, in closed loops.")] = True,
+    agreement: Annotated[bool, typer.Option("--agreement", help="Measure PBFT in memory, too.")] = False,
     out: Annotated[Path | None, typer.Option(help="Result file, for `fivefold bench plot`.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result file, and nothing else.")] = False,
 ) -> None:
@@ -81,14 +74,12 @@ def run(
     from fivefold.bench.comparison import Timing
     from fivefold.bench.program import Plan, loads_of
 
-    _refuse_contradictions(
-        {
-            "--identity is of use with --cluster only": identity is not None and cluster is None,
-            "--cluster has its own --n, --t, --b and --durable": cluster is not None
-            and (durable or not (n is t is b is None)),
-            "--rate is an open loop, --in-flight are closed ones": rate is not None and bool(in_flight),
-        }
-    )
+    if cluster is None and identity is not None:
+        raise ConfigurationError("--identity is of use with --cluster only: leave it out, or name a cluster")
+    if cluster is not None and (durable or not (n is t is b is None)):
+        raise ConfigurationError("--cluster has its own --n, --t, --b and --durable: leave these out")
+    if rate is not None and in_flight:
+        raise ConfigurationError("--rate is an open loop, --in-flight are closed ones: leave one out")
     loads = loads_of(in_flight or (1, 64), rate, updates, objects, skew, payload)
     plan = Plan(
         loads=loads,
@@ -132,12 +123,6 @@ def plot(
     for file in files:
         for picture in draw(file, out):
             print(picture)
-
-
-def _refuse_contradictions(mistakes: Mapping[str, bool]) -> None:
-    for mistake, is_made in mistakes.items():
-        if is_made:
-            raise ConfigurationError(f"{mistake}: leave one out")
 
 
 def _end(number: int, _: object) -> None:

@@ -84,16 +84,19 @@ def main() -> None:
         points.append(Point(name=name, x=0, setting=bed.setting, workload=workload, rounds=rounds))
         third = chosen.seconds / 3
         before, during = (
-            spread(each.rate for each in result.slices if start <= each.at_s < start + third).median
+            spread(
+                each.rate for result in rounds for each in result.slices if start <= each.at_s < start + third
+            ).median
             for start in (0.0, third)
         )
         numbers[f"median rate during / before: {name}"] = round(during / before, 3) if before else 0.0
         print(f"{name}: {before:,.0f}/s before, {during:,.0f}/s during, p99 {result.p99_ms:.2f} ms, {result.errors}")
+    where = "disk" if chosen.durable else "memory"
     finish(
         chosen,
         points,
         figure="timeline",
-        title=f"Under faults: n=6, {CLIENTS} clients × {chosen.in_flight} in flight",
+        title=f"Under faults: n=6, {where}, TLS, {CLIENTS} clients × {chosen.in_flight} in flight",
         x_label="",
         numbers=numbers,
         events=events,

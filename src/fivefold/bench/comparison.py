@@ -112,6 +112,8 @@ class Comparison:
         for index, entry in enumerate(entries):
             opened = self.open(entry.bed)
             if entry.workload.updates < 1 and entry.bed.opener != FLOOR:
+                if observer is not None:
+                    observer.progress(f"writing {entry.workload.objects:,} objects", 0.0, 0)
                 self._fill(opened, entry.workload)
             label = f"{entry.name} ({entry.x:g})" if entry.x else entry.name
             contenders.append(

@@ -183,6 +183,22 @@ def test_what_is_read_was_written_before(tmp_path: Path) -> None:
     assert counts["bytes_received"] > 5 * 3000
 
 
+@pytest.mark.long
+@pytest.mark.ci
+@pytest.mark.parametrize(("killed", "why"), [(1, "server 0 of Fivefold ended meanwhile"), (2, "server 0 and 1 of")])
+def test_figures_of_a_system_that_lost_servers_are_refused(tmp_path: Path, killed: int, why: str) -> None:
+    """Nobody said that servers should die: what was measured is not what was asked for, even if it went on."""
+    with Beds(tmp_path) as beds, Comparison() as comparison:
+        bed = beds.fivefold(QuorumSystem(6, 1, 1))
+        assert bed.cluster is not None
+        comparison.open(bed)
+        for index in range(killed):
+            bed.cluster.kill(index)
+        entry = Entry(name="Fivefold", x=2, bed=bed, workload=Workload(in_flight=2))
+        with pytest.raises(Unavailable, match=why):
+            comparison.measure([entry], Timing(seconds=0.3, warm_up_s=0, rounds=1))
+
+
 def test_systems_are_measured_by_turns(tmp_path: Path) -> None:
     """Every entry gets one measurement a round, and they come back in the order of the entries."""
     with Beds(tmp_path) as beds, Comparison() as comparison:

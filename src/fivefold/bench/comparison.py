@@ -106,7 +106,7 @@ class Comparison:
         Objects that are read are written first: what was never written is answered without a value, and without MACs.
 
         Raises:
-            Unavailable: a client process has ended, or none of a system's operations succeeded.
+            Unavailable: a client process or a server has ended, or none of a system's operations succeeded.
         """
         contenders = []
         for index, entry in enumerate(entries):
@@ -121,7 +121,9 @@ class Comparison:
             )
         found = by_turns(self.workers, contenders, timing.segment(Workload()), timing.rounds, observer)
         for index, entry in enumerate(entries):
-            _check_success(entry.name, found[index])
+            _check_servers(entry)
+            if not any(each.operations for each in found[index]):
+                raise _nothing_succeeded(entry.name, found[index])
         return [
             Point(name=e.name, x=e.x, setting=e.bed.setting, workload=e.workload, rounds=found[index])
             for index, e in enumerate(entries)
@@ -138,7 +140,8 @@ class Comparison:
         segment = Timing(seconds=COUNTED_S, warm_up_s=0.0).segment(workload)
         Run(self.workers, contender, segment).run()
         counted = Run(self.workers, contender, segment).run()
-        _check_success(entry.name, [counted])
+        if counted.errors and not counted.operations:
+            raise _nothing_succeeded(entry.name, [counted])
         return counted.per_operation
 
     def _fill(self, name: str, workload: Workload) -> None:
@@ -164,13 +167,21 @@ def with_counts(point: Point, per_operation: dict[str, float]) -> Point:
     return replace(point, rounds=rounds)
 
 
-def _check_success(name: str, rounds: list[Measurement]) -> None:
+def _check_servers(entry: Entry) -> None:
+    """Figures of a system that has lost servers are not those of the system that was asked for."""
+    servers = entry.bed.cluster.servers if entry.bed.cluster else []
+    ended = [str(server.index) for server in servers if not server.is_running]
+    if ended:
+        raise Unavailable(f"server {' and '.join(ended)} of {entry.name} ended meanwhile: measure again")
+
+
+def _nothing_succeeded(name: str, rounds: list[Measurement]) -> Unavailable:
     """A rate of 0 is no result."""
     errors: Counter[str] = Counter()
     for each in rounds:
         errors.update(each.errors)
-    if errors and not any(each.operations for each in rounds):
-        raise Unavailable(f"not one operation of {name} succeeded ({errors_text(errors)}): ask for less, or for longer")
+    why = errors_text(errors) or "none ended in time"
+    return Unavailable(f"not one operation of {name} succeeded ({why}): ask for less, or for longer")
 
 
 def _pids(bed: Bed) -> dict[str, int]:

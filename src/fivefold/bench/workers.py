@@ -134,10 +134,10 @@ class Worker:
         return answer
 
     def _gone(self) -> Unavailable:
-        self._process.wait()
+        code = self._process.wait()
         self._errors.seek(0)
         reason = self._errors.read().decode(errors="replace").strip()[-800:]
-        return Unavailable(f"client process {self.seat.client} has ended: {reason or 'without a word'}")
+        return Unavailable(f"client process {self.seat.client} has ended: {reason or f'with exit code {code}'}")
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

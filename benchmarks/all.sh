@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
 # Takes every result again and fills docs/evaluation.md: about an hour on a machine that does nothing else.
 #
-#   benchmarks/all.sh [PYTHON [OPTION…]]      options such as --rounds 3 go to every figure
+#   benchmarks/all.sh [PYTHON [OPTION…]]      options such as --rounds 3 go to every figure taken by turns
 #
 # COMPILED=PYTHON names the interpreter of an environment with the compiled hot path (docs/decisions/0003); without it the
 # results of that one stay as they are.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-python=${1:-python3}
+# Absolute, since we leave the directory: .venv/bin/python must stay that one. A link is not followed, it is the environment.
+absolute() {
+    local found
+    found=$(type -P "$1") || { echo "all.sh: $1 is not a program" >&2; return 1; }
+    (cd "$(dirname "$found")" && echo "$PWD/$(basename "$found")")
+}
+python=$(absolute "${1:-python3}")
 shift || true
+[[ -z ${COMPILED:-} ]] || COMPILED=$(absolute "$COMPILED")
+cd "$(dirname "${BASH_SOURCE[0]}")"
 [[ -d peers/.installed ]] || peers/install.sh "$python"
 
 "$python" floor_ratio.py "$@"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from figure import finish, parser, timing_of, whole_numbers
+from figure import carry_out, finish, parser, timing_of, whole_numbers
 
 from fivefold.bench.beds import Bed, Beds
 from fivefold.bench.comparison import Comparison
@@ -69,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -5,7 +5,7 @@ n = 6, t = b = 1, counters, TLS, in memory and on disk. By turns in one run; med
 
 from __future__ import annotations
 
-from figure import finish, measure, parser, timing_of
+from figure import carry_out, finish, measure, parser, timing_of
 
 from fivefold.bench.beds import Beds
 from fivefold.bench.comparison import Comparison, Entry
@@ -40,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

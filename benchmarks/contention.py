@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from figure import finish, parser, timing_of, whole_numbers
+from figure import carry_out, finish, parser, timing_of, whole_numbers
 
 from fivefold.bench.beds import Beds
 from fivefold.bench.comparison import Comparison
@@ -72,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -5,7 +5,7 @@ What it measures and how is in :mod:`fivefold.bench.echo`; every run of ``fivefo
 
 from __future__ import annotations
 
-from figure import finish, measure, parser, timing_of, whole_numbers
+from figure import carry_out, finish, measure, parser, timing_of, whole_numbers
 
 from fivefold.bench.beds import Beds
 from fivefold.bench.comparison import Comparison, Entry
@@ -32,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -7,7 +7,7 @@ what that server could carry with a machine of its own, whatever this machine ha
 
 from __future__ import annotations
 
-from figure import finish, measure, parser, timing_of, whole_numbers
+from figure import carry_out, finish, measure, parser, timing_of, whole_numbers
 
 from fivefold.bench.beds import Beds
 from fivefold.bench.comparison import Comparison, Entry, with_counts
@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

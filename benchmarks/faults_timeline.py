@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from figure import finish, parser, timing_of
+from figure import carry_out, finish, parser, timing_of
 
 from fivefold.bench.beds import Bed, Beds
 from fivefold.bench.comparison import Comparison
@@ -23,6 +23,8 @@ from fivefold.protocol.quorums import QuorumSystem
 CLIENTS = 2
 SLICES = 60
 VICTIM = 0
+
+NAMES = ("no fault", "server killed", "server paused", "server lies in MACs", "server lies in answers", "client killed")
 
 Story = tuple[str, str, Callable[[], object], Callable[[], object]]
 
@@ -67,15 +69,13 @@ def main() -> None:
     options = parser(__doc__, "faults", seconds=30, rounds=1)
     options.add_argument("--in-flight", type=int, default=16)
     options.add_argument("--durable", action="store_true", help="a restarted server then knows what it promised")
-    options.add_argument("--story", action="append", help="only this one; repeatable")
+    options.add_argument("--story", action="append", choices=NAMES, help="only this one; repeatable")
     chosen = options.parse_args()
     os.environ[ALLOW] = "1"
     workload = Workload(in_flight=chosen.in_flight)
     segment = timing_of(chosen).segment(workload, slice_s=round(chosen.seconds / SLICES, 3))
     points, events, numbers = [], [], {}
-    names = chosen.story or ["no fault", "server killed", "server paused", "server lies in MACs"]
-    names += [] if chosen.story else ["server lies in answers", "client killed"]
-    for name in names:
+    for name in chosen.story or NAMES:
         rounds = []
         for _ in range(chosen.rounds):
             result, bed, happened = tell(name, chosen, segment, chosen.durable)
@@ -84,16 +84,19 @@ def main() -> None:
         points.append(Point(name=name, x=0, setting=bed.setting, workload=workload, rounds=rounds))
         third = chosen.seconds / 3
         before, during = (
-            spread(each.rate for each in result.slices if start <= each.at_s < start + third).median
+            spread(
+                each.rate for result in rounds for each in result.slices if start <= each.at_s < start + third
+            ).median
             for start in (0.0, third)
         )
         numbers[f"median rate during / before: {name}"] = round(during / before, 3) if before else 0.0
         print(f"{name}: {before:,.0f}/s before, {during:,.0f}/s during, p99 {result.p99_ms:.2f} ms, {result.errors}")
+    where = "disk" if chosen.durable else "memory"
     finish(
         chosen,
         points,
         figure="timeline",
-        title=f"Under faults: n=6, {CLIENTS} clients × {chosen.in_flight} in flight",
+        title=f"Under faults: n=6, {where}, TLS, {CLIENTS} clients × {chosen.in_flight} in flight",
         x_label="",
         numbers=numbers,
         events=events,
@@ -101,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

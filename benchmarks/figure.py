@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from fivefold.bench.comparison import Comparison, Entry, Timing
 from fivefold.bench.machine import origin
-from fivefold.bench.report import Live, counts_table, table
-from fivefold.bench.results import Point, Results, save
+from fivefold.bench.report import Live, counts_table, failures, table
+from fivefold.bench.results import Point, Results, check_writable, save
+from fivefold.errors import ConfigurationError, FivefoldError
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -22,14 +25,30 @@ def parser(description: str | None, name: str, *, seconds: float = 3.0, rounds: 
     made.add_argument("--seconds", type=float, default=seconds, help=f"of each measurement (default {seconds:g})")
     made.add_argument("--warm-up", type=float, default=1.0, help="seconds before each (default 1)")
     made.add_argument("--rounds", type=int, default=rounds, help=f"measurements of each point (default {rounds})")
-    made.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="result file")
+    made.add_argument("--out", type=result_file, default=RESULTS / f"{name}.json", help="result file")
     made.add_argument("--dir", type=Path, default=None, help="where servers put their files meanwhile")
+    made.set_defaults(origin=origin())  # now: the load that a measurement makes is not that of the minute before
     return made
 
 
 def timing_of(options: argparse.Namespace) -> Timing:
-    """The timing that the options ask for."""
-    return Timing(seconds=options.seconds, warm_up_s=options.warm_up, rounds=options.rounds)
+    """The timing that the options ask for.
+
+    Raises:
+        ConfigurationError: it cannot be kept.
+    """
+    timing = Timing(seconds=options.seconds, warm_up_s=options.warm_up, rounds=options.rounds)
+    timing.check()
+    return timing
+
+
+def carry_out(main: Callable[[], None]) -> None:
+    """Run a script; what it cannot do is said in a sentence, and SIGTERM leaves no processes and files behind."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        main()
+    except FivefoldError as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
 
 def measure(comparison: Comparison, entries: Sequence[Entry], timing: Timing) -> list[Point]:
@@ -55,7 +74,7 @@ def finish(
         figure=figure,
         title=title,
         x_label=x_label,
-        origin=origin(),
+        origin=options.origin,
         seconds=(options.seconds, options.warm_up),
         points=points,
         numbers=numbers or {},
@@ -66,6 +85,8 @@ def finish(
     console = Console()
     if points:
         console.print(table(results, {point.x: point for point in points if point.name == "floor"}))
+    for line in failures(points):
+        console.print(f"[red]{line}[/]", highlight=False)
     if (counts := counts_table(points)) is not None:
         console.print(counts)
     for name, number in results.numbers.items():
@@ -74,6 +95,22 @@ def finish(
     return results
 
 
+def result_file(text: str) -> Path:
+    """A path at which a result can be saved, as an option."""
+    try:
+        check_writable(Path(text))
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
+
+
 def whole_numbers(text: str) -> list[int]:
-    """``1,2,5`` as numbers."""
-    return [int(part) for part in text.split(",")]
+    """``1,2,5`` as numbers.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigurationError(f"whole numbers with commas are needed, such as 1,2,5: got {text!r}") from None

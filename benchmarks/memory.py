@@ -9,7 +9,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from figure import finish, parser
+from figure import carry_out, finish, parser
 
 from fivefold import Counter, connect
 from fivefold.bench.beds import Beds
@@ -64,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

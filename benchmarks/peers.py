@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from figure import finish, measure, parser, timing_of, whole_numbers
+from figure import carry_out, finish, measure, parser, timing_of, whole_numbers
 
 PEERS = Path(__file__).parent / "peers"
 sys.path[:0] = [str(PEERS)]
@@ -92,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -6,7 +6,7 @@ figure is about is the capacity.
 
 from __future__ import annotations
 
-from figure import finish, measure, parser, timing_of, whole_numbers
+from figure import carry_out, finish, measure, parser, timing_of, whole_numbers
 
 from fivefold.bench.beds import Beds
 from fivefold.bench.comparison import Comparison, Entry, with_counts
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -13,8 +13,11 @@ from fivefold.bench.agreement_messages import (
     MAC_BYTES,
     AgreementKeys,
     AgreementReply,
+    Commit,
+    Prepare,
     PrePrepare,
     client_key,
+    decode_message,
     decode_reply,
     decode_request,
     mac_state,
@@ -23,7 +26,7 @@ from fivefold.bench.agreement_messages import (
 )
 from fivefold.objects import standard_registry
 from fivefold.protocol.messages import encode
-from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation
+from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation, digest
 
 CLUSTER = b"c" * 16
 CLIENT = ClientId(b"client-client-00")
@@ -195,6 +198,60 @@ def test_only_the_leader_proposes() -> None:
     frame = keys(2, 4).make(1, AgreementKeys.authenticated(body)) + body
     assert rig.replicas[1].receive_from_replica(2, frame) == []
     assert rig.replicas[1].counters["rejected.not-the-leader"] == 1
+
+
+def frame_for_1(sender: int, message: PrePrepare | Prepare | Commit) -> bytes:
+    body = message_frame(message)
+    return keys(sender, 4).make(1, AgreementKeys.authenticated(body)) + body
+
+
+def kinds(sends: list[Send]) -> list[str]:
+    """What a replica sent, to whom: ``Prepare 2``, ``tentative`` or ``final`` for a reply."""
+    said = []
+    for send in sends:
+        match send:
+            case ToReplica():
+                said.append(f"{type(decode_message(send.frame)).__name__} {send.replica}")
+            case ToClient():
+                said.append("tentative" if decode_reply(send.frame).is_tentative else "final")
+    return said
+
+
+def test_each_phase_waits_for_its_quorum() -> None:
+    """At backup 1 of four: two prepares, its own too, make a commit and a tentative reply; three commits an end."""
+    rig = Rig()
+    replica = rig.replicas[1]
+    first = PrePrepare(1, (decode_request(rig.request(1)),))
+    agreed = digest(encode(first))
+    assert kinds(replica.receive_from_replica(0, frame_for_1(0, first))) == ["Prepare 0", "Prepare 2", "Prepare 3"]
+    assert replica.receive_from_replica(0, frame_for_1(0, Prepare(1, agreed))) == []  # the leader's is none
+    assert replica.receive_from_replica(3, frame_for_1(3, Prepare(1, b"another batch"))) == []
+    prepared = kinds(replica.receive_from_replica(2, frame_for_1(2, Prepare(1, agreed))))
+    assert prepared == ["Commit 0", "Commit 2", "Commit 3", "tentative"]
+    assert replica.receive_from_client(CLIENT, rig.request(2, "get", is_query=True)) == []  # not of what is tentative
+    assert replica.receive_from_replica(0, frame_for_1(0, Commit(1, agreed))) == []
+    assert replica.receive_from_replica(3, frame_for_1(3, Commit(1, b"another batch"))) == []
+    assert replica.executed == 0
+    assert kinds(replica.receive_from_replica(2, frame_for_1(2, Commit(1, agreed)))) == ["final"]  # the query's
+    assert replica.executed == 1
+
+
+def test_what_was_committed_before_it_was_executed_is_final() -> None:
+    """Commits may overtake prepares: the reply then says that it will stand."""
+    rig = Rig()
+    replica = rig.replicas[1]
+    first = PrePrepare(1, (decode_request(rig.request(1)),))
+    agreed = digest(encode(first))
+    for sender in (0, 2, 3):
+        replica.receive_from_replica(sender, frame_for_1(sender, Commit(1, agreed)))
+    replica.receive_from_replica(0, frame_for_1(0, first))
+    assert kinds(replica.receive_from_replica(2, frame_for_1(2, Prepare(1, agreed))))[-1] == "final"
+
+
+def test_a_prepare_of_the_leader_is_ignored() -> None:
+    """Also one under a number of which nothing is known."""
+    replica = Rig().replicas[1]
+    assert replica.receive_from_replica(0, frame_for_1(0, Prepare(7, b"some batch"))) == []
 
 
 def reply(answer: bytes, *, is_tentative: bool) -> AgreementReply:

@@ -164,7 +164,7 @@ def test_a_result_says_where_it_comes_from() -> None:
     """Processor, kernel, versions and command line are there."""
     found = origin()
     assert found.machine["processor"]
-    assert {"python", "msgspec", "openssl"} <= set(found.versions)
+    assert {"fivefold", "python", "msgspec", "openssl"} <= set(found.versions)
     assert found.command
 
 

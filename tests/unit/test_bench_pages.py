@@ -1,14 +1,18 @@
 """Pages with numbers, and pictures: what result files turn into."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from rich.console import Console
 
 from fivefold.bench.figures import FIGURES
 from fivefold.bench.machine import origin
 from fivefold.bench.markdown import NOT_TAKEN, fill, names_in, render
+from fivefold.bench.report import failures, table
 from fivefold.bench.results import Measurement, Point, Results, Setting, Slice, save
 from fivefold.bench.svg import Scale, line_chart, nice_step, number_text
 from fivefold.bench.workload import Workload
@@ -83,6 +87,26 @@ def test_every_figure_can_be_drawn(figure: str) -> None:
         assert "A &lt;title&gt;" in text
 
 
+def test_the_table_fits_80_columns() -> None:
+    """Every number is whole on the narrowest terminal, whatever the names; captions and names may wrap."""
+    points = [a_point(name, 64, 1_234_567) for name in ("Fivefold", "floor", "agreement, batched")]
+    with io.StringIO() as text:
+        console = Console(file=text, width=80)
+        console.print(table(some_results("run", *points), {64: points[1]}))
+        shown = text.getvalue()
+    assert "…" not in shown
+    assert shown.count("1,234,567") == 3
+
+
+def test_failures_are_said_below_the_table() -> None:
+    """Operations that failed are named and added up over the rounds; nothing is said of those without."""
+    good, bad = a_point("floor", 64, 500), a_point("Fivefold", 64, 500)
+    failed = replace(bad.rounds[0], errors={"overload": 1500, "Unavailable": 2})
+    bad = replace(bad, rounds=[failed, failed])
+    (line,) = failures([good, bad])
+    assert line.endswith("Fivefold (64): 4 × Unavailable, 3,000 × overload")
+
+
 @pytest.mark.parametrize(("about", "step"), [(0.9, 1), (1.0, 1), (1.1, 2), (3, 5), (7, 10), (0.03, 0.05)])
 def test_steps_are_round(about: float, step: float) -> None:
     """1, 2 or 5 times a power of ten, never less than asked for."""
@@ -98,6 +122,12 @@ def test_ticks_lie_on_the_axis() -> None:
 def test_numbers_are_written_for_readers() -> None:
     """Thousands have commas, small numbers three digits."""
     assert [number_text(value) for value in (0, 0.12345, 12.345, 3400)] == ["0", "0.123", "12.3", "3,400"]
+
+
+@pytest.mark.parametrize(("letters", "px"), [(10, "15.0"), (70, "15.0"), (71, "14.8"), (140, "7.5")])
+def test_long_titles_are_smaller(letters: int, px: str) -> None:
+    """A title is never wider than the picture."""
+    assert f"font-size:{px}px" in line_chart("t" * letters, [], x_label="x", y_label="y")
 
 
 def test_an_empty_chart_is_still_a_picture() -> None:

@@ -1,6 +1,7 @@
 """Workloads: which object is next; closed and open loops."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from itertools import islice
@@ -91,8 +92,11 @@ def test_the_mix_is_as_asked() -> None:
         Workload(objects=63),
         Workload(updates=1.5),
         Workload(rate=0),
+        Workload(rate=math.inf),
+        Workload(rate=math.nan),
         Workload(in_flight=0),
         Workload(payload_bytes=-1),
+        Workload(payload_bytes=2**20),
     ],
 )
 def test_impossible_workloads_are_refused(workload: Workload) -> None:
@@ -123,3 +127,38 @@ async def test_failures_are_counted_not_timed() -> None:
     log = await run(Instant(fails=True), Workload(in_flight=1, updates=0), seconds=0.05)
     assert log.took_ns == []
     assert {error for _, error in islice(log.failures, 5)} == {"Unavailable"}
+
+
+async def test_an_open_loop_goes_through_all_objects() -> None:
+    """Spread over ten objects, an open loop takes each in turn, whatever number a closed loop would have in flight."""
+    system = Instant(0.0)
+    await run(system, Workload(rate=200, objects=10, skew="spread"), seconds=0.2)
+    assert {key for _, key in system.calls} == set(range(10))
+
+
+async def test_overload_counts_what_fell_due_in_the_measured_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all places taken, every operation that falls due is counted once, those of the warm-up not, at any rate."""
+    monkeypatch.setattr("fivefold.bench.load.OPEN_LOOP_MAX", 5)
+    log = Log()
+    segment = Segment(
+        workload=Workload(rate=1e8, skew="uniform"), seconds=0.1, warm_up_s=0.1, start_ns=time.monotonic_ns()
+    )
+    await drive(Instant(0.5), segment, Seat(), log)
+    assert log.recording(segment).errors == {"overload": 10_000_000}
+
+
+async def test_operations_that_never_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are cancelled after a while: the next segment does not share the system with them."""
+    monkeypatch.setattr("fivefold.bench.load._DRAIN_S", 0.05)
+    system = Instant(60)
+    await run(system, Workload(rate=50, objects=10, skew="uniform"), seconds=0.1)
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_filling_writes_every_object_once() -> None:
+    """The clients' shares are apart, and together they are all objects; no time ends it."""
+    system = Instant(0.0)
+    segment = Segment(workload=Workload(objects=201, updates=0), seconds=0, is_filling=True)
+    for client in range(2):
+        await drive(system, segment, Seat(client, 2), Log())
+    assert system.calls == {("update", key): 1 for key in range(201)}

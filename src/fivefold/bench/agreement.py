@@ -183,7 +183,7 @@ class Replica:
         self._multicast(Prepare(message.sequence, instance.digest))
 
     def _advance(self, sequence: int) -> None:
-        instance = self._instances[sequence]
+        instance = self._instance(sequence)
         if instance.requests is None:
             return
         if not instance.is_prepared and len(instance.prepares[instance.digest]) >= 2 * self.f:

@@ -31,6 +31,7 @@ from fivefold.objects import standard_registry
 from fivefold.protocol.messages import encode
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.transport import Link, StreamTransport, Transport
+from fivefold.transport.frames import HEADER_BYTES
 
 DEADLINE_S: Final = 10.0
 
@@ -144,8 +145,12 @@ class AgreementClient:
                 await asyncio.sleep(0.05)
 
     async def counters(self) -> dict[str, int]:
-        """Messages, bytes and MACs of this client and of all replicas that are up, added up."""
+        """Messages, bytes and MACs of this client and of all replicas that are up, added up.
+
+        Bytes are those of frames with their length, as they are for Fivefold.
+        """
         counters = await self._all_counters()
+        counters["bytes"] += HEADER_BYTES * counters["messages"]
         return {name: count for name, count in counters.items() if name != "links_down"}
 
     async def _all_counters(self) -> dict[str, int]:

@@ -25,6 +25,7 @@ from fivefold.cluster import (
     server_directory,
 )
 from fivefold.cluster.setup import CLUSTER_FILE
+from fivefold.errors import ConfigurationError
 from fivefold.protocol.quorums import QuorumSystem
 
 Command: TypeAlias = Callable[[int], Sequence[str]]
@@ -70,10 +71,20 @@ class Beds:
     """
 
     def __init__(self, parent: Path | None = None, *, clients: int = 1) -> None:
-        """Put everything under ``parent``, or the system's directory for temporary files, for so many clients."""
+        """Put everything under ``parent``, or the system's directory for temporary files, for so many clients.
+
+        Raises:
+            ConfigurationError: nothing can be put there.
+        """
         self._clients = clients
         self._stack = ExitStack()
-        self.directory = Path(tempfile.mkdtemp(prefix="fivefold-bench-", dir=parent))
+        try:
+            self.directory = Path(tempfile.mkdtemp(prefix="fivefold-bench-", dir=parent))
+        except OSError as error:
+            raise ConfigurationError(
+                f"servers' files cannot be put in {parent or tempfile.gettempdir()} ({error.strerror}): "
+                "name an existing directory with --dir"
+            ) from error
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self._count = 0
 
@@ -111,8 +122,9 @@ class Beds:
 
     def existing(self, file: Path, *, identity: str | None, tls: bool, payload_bytes: int, prefix: str) -> Bed:
         """A cluster that somebody else has started."""
+        setting = _setting("Fivefold", load_configuration(file).quorums, tls, self._clients, is_durable=False)
         return Bed(
-            setting=_setting("Fivefold", load_configuration(file).quorums, tls, self._clients, is_durable=True),
+            setting=msgspec.structs.replace(setting, durability="unknown"),
             cluster=None,
             opener=QUORUM,
             options={

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from fivefold.errors import ConfigurationError
 from fivefold.protocol.quorums import QuorumSystem
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ bench: Final = typer.Typer(
 
 @bench.command(epilog=RUN_EXAMPLES)
 def run(
-    cluster: Annotated[Path | None, typer.Option(help="Use this cluster instead of starting one.")] = None,
+    cluster: Annotated[Path | None, typer.Option(help="Use this cluster, start none; new objects stay.")] = None,
     identity: Annotated[str | None, typer.Option(help="With --cluster: the client to be.")] = None,
     faults: Annotated[int, typer.Option(min=0, help="t = b = FAULTS, n = 5 FAULTS + 1, unless these are given.")] = 1,
     n: Annotated[int | None, typer.Option("--n", help="Servers.")] = None,
@@ -47,7 +50,7 @@ def run(
     directory: Annotated[Path | None, typer.Option("--dir", help="Where the servers' files go meanwhile.")] = None,
     tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Without: loopback only.")] = True,
     in_flight: Annotated[
-        list[int] | None, typer.Option(min=1, help="Closed loop; repeatable.  [default: 1, 64]")
+        list[int] | None, typer.Option(min=1, help="Closed loop, of each client process; repeatable.  [default: 1, 64]")
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Open loop: operations a second in all.")] = None,
     clients: Annotated[int, typer.Option(min=1, max=32, help="Client processes.")] = 1,
@@ -58,8 +61,8 @@ def run(
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 3.0,
     warm_up: Annotated[float, typer.Option(min=0, help="Seconds before each.")] = 1.0,
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each system.")] = 5,
-    floor: Annotated[bool, typer.Option("--floor/--no-floor", help="Measure bare echoes, too.")] = True,
-    agreement: Annotated[bool, typer.Option("--agreement", help="Measure the BFT baseline (PBFT), too.")] = False,
+    floor: Annotated[bool, typer.Option("--floor/--no-floor", help="Measure echoes, too, in closed loops.")] = True,
+    agreement: Annotated[bool, typer.Option("--agreement", help="Measure PBFT in memory, too.")] = False,
     out: Annotated[Path | None, typer.Option(help="Result file, for `fivefold bench plot`.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result file, and nothing else.")] = False,
 ) -> None:
@@ -71,6 +74,12 @@ def run(
     from fivefold.bench.comparison import Timing
     from fivefold.bench.program import Plan, loads_of
 
+    if cluster is None and identity is not None:
+        raise ConfigurationError("--identity is of use with --cluster only: leave it out, or name a cluster")
+    if cluster is not None and (durable or not (n is t is b is None)):
+        raise ConfigurationError("--cluster has its own --n, --t, --b and --durable: leave these out")
+    if rate is not None and in_flight:
+        raise ConfigurationError("--rate is an open loop, --in-flight are closed ones: leave one out")
     loads = loads_of(in_flight or (1, 64), rate, updates, objects, skew, payload)
     plan = Plan(
         loads=loads,
@@ -94,6 +103,7 @@ def _carry_out(plan: Plan, *, as_json: bool) -> None:
 
     from fivefold.bench import program
 
+    signal.signal(signal.SIGTERM, _end)
     console = Console(stderr=as_json)
     results = program.run(plan, console, is_quiet=as_json)
     if as_json:
@@ -113,6 +123,11 @@ def plot(
     for file in files:
         for picture in draw(file, out):
             print(picture)
+
+
+def _end(number: int, _: object) -> None:
+    """Leave by an exception, so that servers, client processes and files go, too."""
+    sys.exit(128 + number)
 
 
 def _quorums(faults: int, n: int | None, t: int | None, b: int | None) -> QuorumSystem:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from fivefold.bench import svg
-from fivefold.bench.results import Measurement, Point, Results, load, over_rounds
+from fivefold.bench.results import Measurement, Point, Results, load, over_rounds, written
 from fivefold.errors import ConfigurationError
 
 Pictures = dict[str, str]
@@ -20,19 +20,17 @@ def draw(file: Path, out: Path) -> list[Path]:
     """Make the pictures of one result file, named after it.
 
     Raises:
-        ConfigurationError: not a result file, or a figure this version does not know.
+        ConfigurationError: not a result file, a figure this version does not know, or no place for pictures.
     """
     results = load(file)
     make = FIGURES.get(results.figure)
     if make is None:
         raise ConfigurationError(f"{file} is for a figure {results.figure!r}, which this version cannot draw")
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, text in make(results).items():
-        path = out / f"{file.stem}-{name}.svg"
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+    pictures = {out / f"{file.stem}-{name}.svg": text for name, text in make(results).items()}
+    for path, text in pictures.items():
+        with written(path):
+            path.write_text(text, encoding="utf-8")
+    return list(pictures)
 
 
 def _mark(point: Point, number: Number) -> svg.Mark:

@@ -14,6 +14,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from fivefold.node.server import VERSION
+from fivefold.protocol.compiled import is_compiled
+
 _PACKAGES: Final = ("cryptography", "msgspec", "uvloop")
 
 
@@ -26,7 +29,7 @@ class Origin(Struct, frozen=True, kw_only=True):
         commit: of the working tree the program was started from, ``+`` added if it was changed; empty outside git.
         machine: processor, processors, memory, kernel.
         load: how busy the machine was in the minute before.
-        versions: of Python, OpenSSL, SQLite and the packages that matter.
+        versions: of Fivefold (and whether it is compiled), Python, OpenSSL, SQLite and the packages that matter.
     """
 
     taken_at: str
@@ -38,7 +41,7 @@ class Origin(Struct, frozen=True, kw_only=True):
 
 
 def origin() -> Origin:
-    """The origin of a result taken now by this process."""
+    """The origin of a result that this process takes from now on: ask before measuring, which is load, too."""
     return Origin(
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -72,7 +75,8 @@ def _versions() -> dict[str, str]:
     import sqlite3
     import ssl
 
-    versions = {"python": platform.python_version() + _build(), "sqlite": sqlite3.sqlite_version}
+    versions = {"fivefold": f"{VERSION} ({'compiled' if is_compiled() else 'pure Python'})"}
+    versions |= {"python": platform.python_version() + _build(), "sqlite": sqlite3.sqlite_version}
     versions["openssl"] = ssl.OPENSSL_VERSION.split(" ")[1]
     for package in _PACKAGES:
         try:

@@ -14,8 +14,8 @@ from rich.console import Console
 from fivefold.bench.beds import Bed, Beds
 from fivefold.bench.comparison import Comparison, Entry, Timing, frame_sizes, with_counts
 from fivefold.bench.machine import file_system, origin
-from fivefold.bench.report import Live, counts_table, table
-from fivefold.bench.results import Results, save
+from fivefold.bench.report import Live, counts_table, failures, table
+from fivefold.bench.results import Results, check_writable, save
 from fivefold.bench.workload import Skew, Workload
 from fivefold.cluster import load_configuration
 from fivefold.errors import ConfigurationError
@@ -75,6 +75,10 @@ def run(plan: Plan, console: Console, *, is_quiet: bool = False) -> Results:
     """
     for each in plan.loads:
         each.check(plan.clients)
+    plan.timing.check()
+    if plan.out is not None:
+        check_writable(plan.out)
+    taken = origin()
     with Beds(plan.directory, clients=plan.clients) as beds, Comparison(plan.clients) as comparison:
         console.print("starting servers and client processes …")
         bed = _bed(plan, beds)
@@ -94,7 +98,7 @@ def run(plan: Plan, console: Console, *, is_quiet: bool = False) -> Results:
             figure="run",
             title=_title(plan),
             x_label="in flight" if plan.loads[0].rate is None else "operations/s offered",
-            origin=origin(),
+            origin=taken,
             seconds=(plan.timing.seconds, plan.timing.warm_up_s),
             points=points,
             notes=_notes(plan, beds),
@@ -105,9 +109,11 @@ def run(plan: Plan, console: Console, *, is_quiet: bool = False) -> Results:
 
 
 def show(results: Results, console: Console) -> None:
-    """Print the medians, their ratios to the floor, and what was counted."""
+    """Print the medians, their ratios to the floor, what failed, and what was counted."""
     floor = {point.x: point for point in results.points if point.name == "floor"}
     console.print(table(results, floor))
+    for line in failures(results.points):
+        console.print(f"[red]{line}[/]", highlight=False)
     counts = counts_table(results.points)
     if counts is not None:
         console.print(counts)
@@ -148,11 +154,15 @@ def _title(plan: Plan) -> str:
     n, t, b = plan.quorums.n, plan.quorums.t, plan.quorums.b
     servers = "an existing cluster" if plan.cluster else f"n={n}, t={t}, b={b}, {'disk' if plan.durable else 'memory'}"
     kind = {1.0: "updates", 0.0: "queries"}.get(load.updates, f"{load.updates:.0%} updates")
+    if load.payload_bytes:
+        kind += f" of {load.payload_bytes} bytes"
+    if plan.clients > 1:
+        kind += f" by {plan.clients} clients"
     return f"{kind}, {servers}, TLS {'on' if plan.tls else 'off'}, {load.skew} over {load.objects} objects"
 
 
 def _notes(plan: Plan, beds: Beds) -> dict[str, str]:
     notes = {"servers": "all on this machine" if plan.cluster is None else "an existing cluster"}
-    if plan.durable:
+    if plan.durable and plan.cluster is None:
         notes["file_system"] = file_system(beds.directory)
     return notes

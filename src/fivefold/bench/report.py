@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fivefold.bench.results import Measurement, Point, Results, Spread, over_rounds, ratio
+from fivefold.bench.results import Measurement, Point, Results, Spread, errors_text, over_rounds, ratio
 
 
 class Live:
@@ -55,23 +57,26 @@ class Live:
         self._done += 1
         errors = f"  [red]{sum(result.errors.values())} errors[/]" if result.errors else ""
         self._console.print(
-            f"[dim]round {round_ + 1}[/]  {label:<28} {result.rate:>9,.0f}/s  "
+            f"[dim]round {round_ + 1}[/]  {label:<24} {result.rate:>9,.0f}/s  "
             f"p50 {result.p50_ms:.3f} ms  p99 {result.p99_ms:.3f} ms{errors}",
             highlight=False,
         )
 
 
 def table(results: Results, floor: dict[float, Point]) -> Table:
-    """Medians of all points, and their ratios to the floor at the same ``x``."""
+    """Medians of all points, and their ratios to the floor at the same ``x``; numbers are whole on 80 columns, too."""
     headings = [results.x_label, "op/s", "±%", "p50 ms", "p99 ms", "µs CPU", "capacity"]
     headings += ["of floor", "× p50"] if floor else []
     shown = Table(
         caption="medians; µs CPU: of the busiest server for each operation; capacity: operations a second that it "
-        "could carry alone; of floor: share of the bare echo's rate; × p50: times its median"
+        "could carry alone; of floor: share of the bare echo's rate; × p50: times its median",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
     )
-    shown.add_column("", no_wrap=True)
+    shown.add_column("")
     for heading in headings:
-        shown.add_column(heading, justify="right")
+        shown.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for point in results.points:
         rate = over_rounds(point, lambda each: each.rate)
         row = [point.name, f"{point.x:g}", f"{rate.median:,.0f}", f"{rate.percent:.0f}"]
@@ -84,13 +89,27 @@ def table(results: Results, floor: dict[float, Point]) -> Table:
     return shown
 
 
+def failures(points: list[Point]) -> list[str]:
+    """A line for each point of which operations failed, all rounds together."""
+    lines = []
+    for point in points:
+        errors: Counter[str] = Counter()
+        for each in point.rounds:
+            errors.update(each.errors)
+        if errors:
+            lines.append(f"failed and not in these figures: {point.name} ({point.x:g}): {errors_text(errors)}")
+    return lines
+
+
 def counts_table(points: list[Point]) -> Table | None:
     """Messages, bytes and MACs per operation, of the points that were counted."""
     counted = [(point, point.rounds[-1].per_operation) for point in points if point.rounds[-1].per_operation]
     if not counted:
         return None
     names = ("messages", "bytes", "macs_made", "macs_checked")
-    shown = Table("per operation, all servers", "", *(name.replace("_", " ") for name in names))
+    shown = Table("per operation, all servers", "", box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        shown.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for point, counts in counted:
         shown.add_row(point.name, f"{point.x:g}", *(f"{counts.get(name, 0):,.1f}" for name in names))
     return shown

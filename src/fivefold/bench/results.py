@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import statistics
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -21,8 +25,9 @@ FORMAT: Final = 1
 
 PERCENTILES: Final = (10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
 
-Durability: TypeAlias = Literal["memory", "disk", "none"]
-"""``disk``: an operation is acknowledged once a synced write holds it; ``none``: there is nothing to store."""
+Durability: TypeAlias = Literal["memory", "disk", "none", "unknown"]
+"""``disk``: an operation is acknowledged once a synced write holds it; ``none``: there is nothing to store;
+``unknown``: somebody else has started the servers."""
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -180,6 +185,11 @@ def over_rounds(point: Point, number: Callable[[Measurement], float]) -> Spread:
     return spread(number(each) for each in point.rounds)
 
 
+def errors_text(errors: Mapping[str, int]) -> str:
+    """``12 × Unavailable, 3 × overload``."""
+    return ", ".join(f"{count:,} × {name}" for name, count in sorted(errors.items()))
+
+
 def ratio(point: Point, base: Point, number: Callable[[Measurement], float]) -> Spread:
     """One number of a point divided by that of another, round by round: those of a round were taken side by side."""
     pairs = zip(point.rounds, base.rounds, strict=True)
@@ -228,9 +238,39 @@ def _slices(segment: Segment, recordings: list[Recording]) -> list[Slice]:
 
 
 def save(results: Results, path: Path) -> None:
-    """Write a result file that people can read and git can compare."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    """Write a result file that people can read and git can compare.
+
+    Raises:
+        ConfigurationError: it cannot be written there.
+    """
+    with written(path):
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place for a result file before anything is measured.
+
+    Raises:
+        ConfigurationError: it cannot be written there.
+    """
+    with written(path), tempfile.TemporaryFile(dir=path.parent):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Make the directory of a file that is then written.
+
+    Raises:
+        ConfigurationError: one or the other is not possible.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        reason = error.strerror
+        raise ConfigurationError(f"{path} cannot be written ({reason}): name another place with --out") from error
 
 
 def load(path: Path) -> Results:

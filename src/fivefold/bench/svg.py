@@ -16,8 +16,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 78, 24, 46, 74
 COLOURS: Final = ("#1f6fb2", "#c9541b", "#2f855a", "#7a4fb5", "#b08900", "#5f6b7a", "#c23b75", "#1b9aaa")
 """Told apart by most readers with colour vision deficiencies, at least as light and dark."""
 
+_TITLE_PX, _BOLD_EM = 15, 0.61
+"""Size of a title's letters, and the mean width of one of them in sizes."""
+
 _STYLE: Final = (
-    "text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#1c2733}.title{font-size:15px;font-weight:600}"
+    "text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#1c2733}.title{font-weight:600}"
     ".tick{fill:#536275;font-size:11px}.grid{stroke:#e3e8ee}.axis{stroke:#8492a3}"
 )
 
@@ -153,7 +156,8 @@ def _upward(highs: Sequence[float], lows: Sequence[float], *, is_log: bool) -> S
 
 
 def _frame(title: str, x_label: str, y_label: str, up: Scale) -> list[str]:
-    parts = [_text(_LEFT, 24, title, "class='title'")]
+    size = min(_TITLE_PX, (WIDTH - _LEFT) / (_BOLD_EM * max(1, len(title))))  # a long one is smaller, not cut off
+    parts = [_text(_LEFT, 24, title, f"class='title' style='font-size:{size:.1f}px'")]
     for tick in up.ticks():
         y = up(tick)
         parts.append(_line(_LEFT, y, WIDTH - _RIGHT, y, "class='grid'"))

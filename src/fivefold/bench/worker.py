@@ -20,6 +20,7 @@ from fivefold.bench.load import Log, Recording, Segment
 from fivefold.bench.loop import run
 from fivefold.bench.system import Opener, System
 from fivefold.bench.workload import Seat
+from fivefold.errors import CallerError, FivefoldError
 
 PROGRESS_S: Final = 0.25
 
@@ -66,8 +67,20 @@ class Ran(Struct, tag="ran"):
     recording: Recording
 
 
+class Failed(Struct, tag="failed", kw_only=True):
+    """The command could not be carried out.
+
+    Attributes:
+        is_mistake: whether the caller must change something; else the same may work later.
+        reason: one sentence.
+    """
+
+    is_mistake: bool
+    reason: str
+
+
 Command = Open | Run | Close
-Answer = Opened | Progress | Ran
+Answer = Opened | Progress | Ran | Failed
 
 _commands: Final = msgspec.json.Decoder(Command)
 
@@ -123,7 +136,10 @@ async def _serve() -> None:
             command = _commands.decode(line)
             if isinstance(command, Close):
                 return
-            await worker.obey(command)
+            try:
+                await worker.obey(command)
+            except FivefoldError as error:
+                _say(Failed(is_mistake=isinstance(error, CallerError), reason=str(error)))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from typing import IO, Any, Final
 import msgspec
 
 from fivefold.bench.load import Recording, Segment
-from fivefold.bench.worker import Answer, Close, Command, Open, Opened, Progress, Ran, Run
+from fivefold.bench.worker import Answer, Close, Command, Failed, Open, Opened, Progress, Ran, Run
 from fivefold.bench.workload import Seat
-from fivefold.errors import Unavailable
+from fivefold.errors import ConfigurationError, Unavailable
 
 OPEN_TIMEOUT_S: Final = 60.0
 RUN_PATIENCE_S: Final = 60.0
@@ -60,7 +60,8 @@ class Worker:
         """Have it connect to a system.
 
         Raises:
-            Unavailable: it could not.
+            ConfigurationError: it never will.
+            Unavailable: it could not now.
         """
         self._tell(Open(name=name, opener=opener, options=options))
         answer = self._next(time.monotonic() + OPEN_TIMEOUT_S)
@@ -128,13 +129,15 @@ class Worker:
             ) from None
         if answer is None:
             raise self._gone()
+        if isinstance(answer, Failed):
+            raise ConfigurationError(answer.reason) if answer.is_mistake else Unavailable(answer.reason)
         return answer
 
     def _gone(self) -> Unavailable:
-        self._process.wait()
+        code = self._process.wait()
         self._errors.seek(0)
         reason = self._errors.read().decode(errors="replace").strip()[-800:]
-        return Unavailable(f"client process {self.seat.client} has ended: {reason or 'without a word'}")
+        return Unavailable(f"client process {self.seat.client} has ended: {reason or f'with exit code {code}'}")
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable
 from itertools import accumulate, cycle
@@ -11,11 +12,13 @@ from typing import Final, Literal, TypeAlias, assert_never
 from msgspec import Struct
 
 from fivefold.errors import ConfigurationError
+from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX
 
 Skew: TypeAlias = Literal["spread", "uniform", "zipf", "hot"]
 """Which object the next operation is for.
 
-``spread``: every loop of every client has its own share of the objects, so that no two operations in flight meet;
+``spread``: every loop of every client has its own share of the objects, so that no two operations in flight meet (those
+of an open loop take turns: they meet once more are under way than there are objects);
 ``uniform``: any object, at random; ``zipf``: some much more often than others; ``hot``: always the same one.
 """
 
@@ -42,6 +45,11 @@ class Workload(Struct, frozen=True, kw_only=True):
     skew: Skew = "spread"
     payload_bytes: int = 0
 
+    @property
+    def loops(self) -> int:
+        """How many loops a client process runs: an open loop is a single one, however much is under way."""
+        return self.in_flight if self.rate is None else 1
+
     def check(self, clients: int) -> None:
         """Refuse what cannot be done.
 
@@ -52,11 +60,13 @@ class Workload(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"the share of updates is between 0 and 1: got {self.updates}")
         if self.in_flight < 1 or self.objects < 1 or self.payload_bytes < 0:
             raise ConfigurationError("there must be at least one object and one operation in flight")
-        if self.rate is not None and self.rate <= 0:
-            raise ConfigurationError(f"a rate is above 0: got {self.rate}")
-        if self.skew == "spread" and self.objects < clients * self.in_flight:
+        if self.payload_bytes >= ARGUMENTS_BYTES_MAX:
+            raise ConfigurationError(f"a payload is below {ARGUMENTS_BYTES_MAX} bytes: got {self.payload_bytes}")
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise ConfigurationError(f"a rate is a number above 0: got {self.rate}")
+        if self.skew == "spread" and self.objects < clients * self.loops:
             raise ConfigurationError(
-                f"{clients * self.in_flight} operations in flight need as many objects to be spread over: "
+                f"{clients * self.loops} operations in flight need as many objects to be spread over: "
                 f"got {self.objects}; use more objects, or another skew"
             )
 
@@ -82,8 +92,8 @@ def chooser(workload: Workload, seat: Seat, loop: int) -> Choose:
     random = Random(seat.client * 100_003 + loop)
     match workload.skew:
         case "spread":
-            step = seat.clients * workload.in_flight
-            share = range(seat.client * workload.in_flight + loop, workload.objects, step)
+            step = seat.clients * workload.loops
+            share = range(seat.client * workload.loops + loop, workload.objects, step)
             return cycle(share).__next__
         case "uniform":
             return lambda: random.randrange(workload.objects)

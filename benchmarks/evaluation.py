@@ -20,7 +20,12 @@ PICTURES = ROOT / "docs" / "pictures"
 
 def pictures_of(name: str, page: Path) -> list[str]:
     """Links from a page to the pictures of a result."""
-    files = sorted(PICTURES.glob(f"{name}-*.svg"))
+    longer = [each.stem for each in RESULTS.glob(f"{name}-*.json")]  # floor-ratio-compiled is a figure of its own
+    files = [
+        file
+        for file in sorted(PICTURES.glob(f"{name}-*.svg"))
+        if not any(file.name.startswith(f"{other}-") for other in longer)
+    ]
     return [os.path.relpath(file, page.parent) for file in files]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from types import FunctionType, MappingProxyType, ModuleType
@@ -210,8 +211,12 @@ class Registry:
             return Executed(encode_rejection(error), None)
         except Overrun:
             return _failed(f"TimeLimit: ran longer than {self.limit.limit_ms if self.limit else 0} ms")
-        except KeyboardInterrupt:
-            raise
+        except KeyboardInterrupt as error:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                raise  # Ctrl-C, in a program or test that runs methods itself
+            # A server stops by a handler of its own, so here the method raised it. Going up it would end the server,
+            # and then, by the client's retries, every other one.
+            return _failed(describe_failure(error))
         except BaseException as error:
             return _failed(describe_failure(error))
         return _encode_results(types, method, value, copies)

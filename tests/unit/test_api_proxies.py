@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from fivefold import BlockingRemote, CallerError, Counter, Remote, UnknownMethod
+from fivefold import BlockingRemote, CallerError, Counter, InvalidArguments, Remote, UnknownMethod, connect_blocking
 from fivefold.api.blocking import LoopThread
 
 
@@ -34,6 +34,17 @@ def test_private_names_are_missing_as_python_expects() -> None:
     """Tools that look for hooks such as _repr_html_ find none."""
     assert not hasattr(remote(), "_repr_html_")
     assert not hasattr(remote(), "__wrapped__")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "1", float("nan"), float("inf"), 1e300])
+def test_a_deadline_is_a_time(seconds: float) -> None:
+    """What is no time to come is refused where it is given, for one object and for all."""
+    with pytest.raises(InvalidArguments, match="deadline is seconds, a number above 0"):
+        Remote(Nobody(), Counter, "hits", seconds)
+    with pytest.raises(InvalidArguments, match="deadline is seconds"):
+        remote().with_deadline(seconds)
+    with pytest.raises(InvalidArguments, match="deadline is seconds"), connect_blocking(deadline=seconds):
+        pass
 
 
 def test_completion_finds_the_methods() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
@@ -119,12 +120,15 @@ class Registry:
         Raises:
             ConfigurationError: there is no such module, it holds nothing, or see :meth:`register`.
         """
+        if "/" in module or module.endswith(".py"):
+            raise ConfigurationError(f"{module} is a file: name the module as import does, such as bank or shop.bank")
         try:
             loaded = importlib.import_module(module)
         except FivefoldError:
             raise
         except Exception as error:  # whatever the module's own code raises
-            raise ConfigurationError(f"module {module} cannot be imported: {describe_failure(error)}") from error
+            text = f"module {module} cannot be imported: {describe_failure(error)}{_place_of(error)}"
+            raise ConfigurationError(text) from error
         if not any(True for _ in _members(loaded)):
             raise ConfigurationError(f"module {module} holds no Object class and no function marked @query or @update")
         self.register(loaded)
@@ -346,6 +350,14 @@ class Registry:
             return decode_rejection(content, self._rejections)
         except BadValue as error:
             return ObjectError(f"{method} was rejected in a way this version cannot read: {error}")
+
+
+def _place_of(error: Exception) -> str:
+    """Where in the program's own code an import failed, so that nobody has to look for it; empty if not in there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if not each.filename.startswith("<") and each.filename != __file__]
+    own = [each for each in own if each.filename != importlib.__file__]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
 
 
 def _members(module: ModuleType) -> Iterator[object]:

@@ -93,7 +93,8 @@ class OutcomeUnknown(WorldError):
     """The deadline came while an update was under way: it may or may not have been applied.
 
     ``await error.resolve()`` runs one update that either finds the call applied and returns its answer, or makes
-    sure that it never will be and returns :data:`fivefold.NOT_APPLIED`. With the blocking façade ``resolve()``
+    sure that it never will be and returns :data:`fivefold.NOT_APPLIED`. It may take as long as the call, or as
+    ``connect``'s ``deadline`` if that is longer. With the blocking façade ``resolve()``
     returns the result itself.
     """
 

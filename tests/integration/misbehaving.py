@@ -26,6 +26,11 @@ class Naughty(Object):
         raise Refusal("not today")
 
     @update
+    def interrupt(self) -> None:
+        self.calls += 1
+        raise KeyboardInterrupt
+
+    @update
     def fail(self) -> int:
         self.calls += 100
         return 1 // 0

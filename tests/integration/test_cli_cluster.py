@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
@@ -269,13 +269,10 @@ def test_port_in_use(tmp_path: Path) -> None:
 def free_ports(count: int) -> int:
     """The first of ``count`` ports in a row on which nobody listens now."""
     for first in range(21_000, 31_000, 10):
-        try:
-            sockets = [socket.create_server(("127.0.0.1", first + i)) for i in range(count)]
-        except OSError:
-            continue
-        for each in sockets:
-            each.close()
-        return first
+        with suppress(OSError), ExitStack() as taken:  # closes also those before one that is taken
+            for i in range(count):
+                taken.enter_context(socket.create_server(("127.0.0.1", first + i)))
+            return first
     raise AssertionError("no free ports")
 
 

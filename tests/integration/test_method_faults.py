@@ -54,6 +54,13 @@ async def test_a_method_that_raises_is_an_object_error(cluster: Cluster, key: st
     await lives(cluster, key)
 
 
+async def test_a_method_that_interrupts_does_not_end_servers(cluster: Cluster, key: str) -> None:
+    """KeyboardInterrupt in a method is an ObjectError as any other: it is no Ctrl-C at six terminals."""
+    with pytest.raises(ObjectError, match="KeyboardInterrupt"):
+        await cluster.object(Naughty, key).interrupt()
+    await lives(cluster, key)
+
+
 async def test_a_method_that_loops_is_stopped(cluster: Cluster, key: str) -> None:
     """A method that never ends is stopped by the time limit: an ObjectError, and servers that go on."""
     with pytest.raises(ObjectError, match="ran longer than 1000 ms"):

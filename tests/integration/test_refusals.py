@@ -68,6 +68,13 @@ async def test_a_client_that_is_not_in_the_cluster_file(site: Site, tmp_path: Pa
             pass
 
 
+async def test_a_servers_identity_cannot_call(site: Site) -> None:
+    """A client that took a server's identity would be taken for that server, and its calls for nothing."""
+    with pytest.raises(ConfigurationError, match="is the identity of server 2: a client needs one of its own"):
+        async with client(site, str(server_directory(site.directory, 2))):
+            pass
+
+
 async def test_a_client_with_restricted_rules(site: Site, key: str) -> None:
     """A client may do what its rules cover; everything else is NotAllowed before anything is sent."""
     name = site.add_client(f"reader-{key[:8]}", f"Counter/{key}:@query")

@@ -517,6 +517,30 @@ def test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds(
     assert Desk(rack, X).run(cancel(call_id, since), is_fixed=True) == Answered((answer,))
 
 
+@pytest.mark.parametrize(("updates", "answer"), [(64, CANCELLED), (65, FORGOTTEN)])
+def test_a_first_call_that_nobody_answered_is_told_from_the_rings_whole_past_alone(updates: int, answer: bytes) -> None:
+    """Who has not heard of the object cannot say that its 65 updates came before the call: also one of them left."""
+    rack = WatchedRack()
+    for _ in range(updates):
+        assert isinstance(Desk(rack, X).call("set", b""), Answered)
+    call_id, since = lost(rack)
+    assert since == 0
+    assert Desk(rack, X).run(cancel(call_id, since), is_fixed=True) == Answered((answer,))
+
+
+def test_a_first_call_after_a_query_is_resolved() -> None:
+    """What a query learnt is newer than all that left the ring, so the lost call is known not to be among that."""
+    rack = WatchedRack()
+    for _ in range(99):
+        assert isinstance(Desk(rack, X).call("set", b""), Answered)
+    desk = Desk(rack, X)
+    desk.call("get")
+    desk.cuts = lambda server, frame: False
+    outcome = desk.run(op("add", b"+", call_id=b"lost call id 16b"), timeout_s=1)
+    assert isinstance(outcome, TimedOut)
+    assert Desk(rack, X).run(cancel(b"lost call id 16b", outcome.since or 0), is_fixed=True) == Answered((CANCELLED,))
+
+
 def test_nobody_resolves_or_uses_anothers_call() -> None:
     """Ring keys bind an id to its client: Y's cancel of X's id says nothing about X's call."""
     rack = WatchedRack()

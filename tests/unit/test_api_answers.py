@@ -9,7 +9,8 @@ import pytest
 from fivefold import Cluster, OutcomeUnknown
 from fivefold.objects import Counter, standard_registry
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE
-from fivefold.protocol.outcomes import Answered
+from fivefold.protocol.outcomes import Answered, TimedOut
+from fivefold.protocol.session import QueueFull
 
 
 class Node:
@@ -38,6 +39,46 @@ async def test_an_answer_that_is_not_known_any_more_says_so(tag: bytes, text: st
     """The caller is to read the object."""
     with pytest.raises(OutcomeUnknown, match=text):
         await counter(tag).increment()
+
+
+class Silence:
+    """Lets calls wait until their deadline: updates when they may have been applied, and resolves before."""
+
+    failures = {}  # noqa: RUF012
+
+    def __init__(self, *, is_full: bool) -> None:
+        self.patience_s: list[float] = []
+        self._is_full = is_full
+
+    def call(self, operation, *, is_query: bool, deadline_s: float, is_fixed: bool = False) -> asyncio.Future:
+        self.patience_s.append(deadline_s)
+        if is_fixed and self._is_full:
+            raise QueueFull
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(TimedOut(None if is_fixed else 5, 0))
+        return future
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_asking_in_vain_leaves_the_outcome_unknown(is_full: bool) -> None:
+    """A resolve that nobody answers, or that cannot be sent, is not Unavailable, which would invite to call again."""
+    node = Silence(is_full=is_full)
+    with pytest.raises(OutcomeUnknown) as lost:
+        await Cluster(node, standard_registry()).object(Counter, "a").increment()
+    with pytest.raises(OutcomeUnknown, match="await resolve\\(\\) of this exception again") as still_lost:
+        await lost.value.resolve()
+    with pytest.raises(OutcomeUnknown, match="await resolve\\(\\) of this exception again"):
+        await still_lost.value.resolve()
+
+
+async def test_resolving_is_given_time() -> None:
+    """The deadline of one object may be shorter than any round trip: then a resolve has the connection's."""
+    node = Silence(is_full=False)
+    with pytest.raises(OutcomeUnknown) as lost:
+        await Cluster(node, standard_registry(), deadline_s=7).object(Counter, "a", deadline=0.001).increment()
+    with pytest.raises(OutcomeUnknown):
+        await lost.value.resolve()
+    assert node.patience_s == [0.001, 7]
 
 
 async def test_a_cancelled_call_was_not_applied() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import CancelledError
+
 import pytest
 
-from fivefold import BlockingRemote, Counter, Remote, UnknownMethod
+from fivefold import BlockingRemote, CallerError, Counter, InvalidArguments, Remote, UnknownMethod, connect_blocking
 from fivefold.api.blocking import LoopThread
 
 
@@ -32,6 +36,17 @@ def test_private_names_are_missing_as_python_expects() -> None:
     assert not hasattr(remote(), "__wrapped__")
 
 
+@pytest.mark.parametrize("seconds", [0, -1, "1", float("nan"), float("inf"), 1e300])
+def test_a_deadline_is_a_time(seconds: float) -> None:
+    """What is no time to come is refused where it is given, for one object and for all."""
+    with pytest.raises(InvalidArguments, match="deadline is seconds, a number above 0"):
+        Remote(Nobody(), Counter, "hits", seconds)
+    with pytest.raises(InvalidArguments, match="deadline is seconds"):
+        remote().with_deadline(seconds)
+    with pytest.raises(InvalidArguments, match="deadline is seconds"), connect_blocking(deadline=seconds):
+        pass
+
+
 def test_completion_finds_the_methods() -> None:
     """``dir`` lists queries and updates, for prompts and notebooks."""
     assert {"add", "decrement", "get", "increment", "do", "with_deadline"} <= set(dir(remote()))
@@ -46,3 +61,34 @@ def test_a_blocking_object_has_the_methods_of_its_class_alone() -> None:
     with pytest.raises(UnknownMethod, match="no query or update with_deadline"):
         blocking.with_deadline(1)
     thread.stop()
+
+
+def test_a_blocking_call_after_the_end_is_refused() -> None:
+    """A loop that has ended would never run it: the caller is told, and waits for nothing."""
+    thread = LoopThread()
+    blocking = BlockingRemote(thread, remote())
+    thread.stop()
+    with pytest.raises(CallerError, match="this connection is closed"):
+        blocking.increment()
+
+
+def test_the_end_does_not_leave_other_threads_waiting() -> None:
+    """What runs when the thread is stopped is cancelled, so that nobody waits for it for ever."""
+    thread = LoopThread()
+    begun, ended = threading.Event(), []
+
+    async def for_ever() -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    def wait() -> None:
+        with pytest.raises(CancelledError):
+            thread.run(for_ever())
+        ended.append(True)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    begun.wait(10)
+    thread.stop()
+    waiter.join(10)
+    assert ended

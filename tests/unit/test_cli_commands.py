@@ -247,6 +247,27 @@ def test_objects_as_json(run) -> None:
     assert "transfers.transfer" in {each["name"] for each in found["functions"]}
 
 
+def test_objects_of_another_name(run) -> None:
+    """A name that nothing has is a mistake, not nothing to show."""
+    result = run("objects", "Nope")
+    assert result.code == Exit.MISTAKE
+    assert "no type or function Nope is known here" in result.err
+
+
+@pytest.mark.parametrize("word", ["bank.py", "./bank", "shop/bank"])
+def test_objects_of_a_file(run, word: str) -> None:
+    """Whoever names the file is told what to name."""
+    assert "name the module as import does" in run("objects", "--objects", word).err
+
+
+def test_objects_of_a_module_that_fails(run) -> None:
+    """A module's own mistake is shown with the line it is in."""
+    Path("failing_module.py").write_text("x = 1\n\ny = x // 0\n")
+    result = run("objects", "--objects", "failing_module")
+    assert "ZeroDivisionError: integer division or modulo by zero (" in result.err
+    assert "failing_module.py, line 3)" in result.err.replace("\n", "")
+
+
 def test_objects_of_a_module_that_is_not_there(run) -> None:
     """A module that cannot be imported is named."""
     result = run("objects", "--objects", "nowhere")
@@ -280,6 +301,14 @@ def test_check_of_a_bad_history(run) -> None:
     assert result.code == Exit.FAILED
     assert json.loads(result.out)["verdict"] == "violation"
     assert Path("bad.html").exists()
+
+
+def test_a_picture_that_cannot_be_written(run) -> None:
+    """A place that is not there is the caller's mistake, told in a sentence."""
+    write_history("bad.jsonl", [observation("a", 1, 0), observation("b", 1, 10)])
+    result = run("check", "bad.jsonl", "--out", "nowhere/bad.html")
+    assert result.code == Exit.MISTAKE
+    assert "nowhere/bad.html cannot be used (No such file or directory): name another file" in result.err
 
 
 @pytest.mark.parametrize("content", [None, "x\n"])

@@ -7,9 +7,10 @@ from random import Random
 
 import pytest
 
-from fivefold import Unavailable
+from fivefold import CallerError, Unavailable
 from fivefold.node import ClientNode
 from fivefold.node.client import LAST_SERVERS_S
+from fivefold.protocol.operations import Call, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.session import Session
 
@@ -69,3 +70,21 @@ async def test_too_few_servers_are_told_by_their_reasons() -> None:
     """Servers with the same reason are named together."""
     with pytest.raises(Unavailable, match=r"only 4 of the 5 servers needed .* \(servers 1, 4: silent\)"):
         await client(0, None, 0, 0, None, 0).start(0.1)
+
+
+async def test_a_call_after_the_end_is_refused_at_once() -> None:
+    """No timer would ever end it, so it must not be begun."""
+    node = client(*[0] * 6)
+    await node.start(60)
+    await node.close()
+    with pytest.raises(CallerError, match="closed and nothing was changed"):
+        node.call(Operation(("Counter/a",), (Call(b"0" * 16, 0, "get", b""),)), is_query=True, deadline_s=60)
+
+
+async def test_a_start_that_is_cancelled_leaves_no_links_behind() -> None:
+    """Whoever gives up on a connection has nothing to close, so the start does it."""
+    node = client(0, 0, None, None, None, None)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await node.start(60)
+    assert node.servers_up == [False] * 6

@@ -17,6 +17,10 @@ def create(**namespace: Any) -> type:
     return type(Object)("Sample", (Object,), {"__module__": __name__, **namespace})
 
 
+def do(self: Object) -> int:
+    return 1
+
+
 def test_fields_are_the_state() -> None:
     """The annotated fields, in order, are what is stored: as an array, without names."""
     assert Registry(Account).initial("Account/a") == msgspec.msgpack.encode([0])
@@ -100,6 +104,9 @@ def test_class_constants_are_allowed() -> None:
         ({"__annotations__": {"value": Counter}, "value": Counter()}, "Counter is an Object, which cannot be a value"),
         ({"__annotations__": {"value": list[Counter]}, "value": []}, "Counter is an Object"),
         ({"__annotations__": {"value": ClassVar[list]}, "value": []}, "must be a constant"),
+        ({"__annotations__": {"value": object}, "value": None}, "Sample: object is not supported"),
+        ({"__annotations__": {"value": int}, "value": lambda self: 0}, "Sample.value is both a field and a method"),
+        ({"do": query(do)}, "Sample.do: remote objects have a do(), rename yours"),
         ({"__init__": lambda self: None}, "__init__ cannot be replaced"),
         ({"__setattr__": lambda self, name, value: None}, "__setattr__ cannot be replaced"),
     ],
@@ -197,7 +204,7 @@ def _hidden(counter: Counter) -> None: ...
     [
         (coroutine, "must be a plain function"),
         (generator, "must be a plain function"),
-        (_hidden, "does not start with an underscore"),
+        (_hidden, "_hidden cannot be a query: give it a name that does not start with an underscore"),
         (lambda counter: 1, "does not start with an underscore"),
         (Counter.increment, "is marked twice"),
         (len, "must be put directly on a function"),

@@ -25,7 +25,7 @@ from fivefold.storage import sqlite as sqlite_module
 from fivefold.storage import writer as writer_module
 from fivefold.storage.journal import PAGE_BYTES
 from fivefold.storage.schema import log_of
-from fivefold.storage.segments import segment_path, segment_paths
+from fivefold.storage.segments import GROWTH_BYTES, segment_path, segment_paths
 from tests.storage_rig import Open
 
 VALUE = bytes(1000)
@@ -198,6 +198,15 @@ async def crash_of(path: Path, *wanted: int) -> Path:
     crash = crashed(path)
     opened.storage.close()
     return crash
+
+
+@pytest.mark.parametrize("size", [100, PAGE_BYTES, GROWTH_BYTES - 1])
+async def test_a_journal_that_was_cut_is_refused(path: Path, size: int) -> None:
+    """A file shorter than it was made has lost what was promised; a torn append does not shorten it."""
+    crash = await crash_of(path, 1, 2, 3)
+    for file in segment_paths(crash):
+        os.truncate(file, size)
+    refused(crash, f"has been cut to {size} bytes")
 
 
 @pytest.mark.parametrize("slots", [(0,), (1,), (0, 1)])

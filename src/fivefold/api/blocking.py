@@ -14,7 +14,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from fivefold.api.cluster import Cluster, ClusterStatus, connect
 from fivefold.api.proxies import Remote, methods_of
-from fivefold.errors import OutcomeUnknown
+from fivefold.errors import CallerError, OutcomeUnknown
+from fivefold.node import CLOSED
 from fivefold.objects import Object
 
 T = TypeVar("T", bound=Object)
@@ -29,11 +30,21 @@ class LoopThread:
         """Start the thread."""
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="fivefold", daemon=True)
+        self._stopping = threading.Lock()
+        self._is_stopped = False
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run a coroutine there and wait for what it returns."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Run a coroutine there and wait for what it returns.
+
+        Raises:
+            CallerError: the thread has ended, so the coroutine would never run.
+        """
+        with self._stopping:
+            if self._is_stopped:
+                coroutine.close()
+                raise CallerError(CLOSED)
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result()
         except OutcomeUnknown as unknown:
@@ -51,7 +62,10 @@ class LoopThread:
         return OutcomeUnknown(str(unknown), lambda: self.run(resolve()))
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread; what other threads still wait for ends first."""
+        with self._stopping:
+            self._is_stopped = True
+        asyncio.run_coroutine_threadsafe(_others_end(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -145,6 +159,13 @@ def connect_blocking(cluster: str | Path = "cluster.toml", **options: Any) -> It
             thread.run(_leave(manager))
     finally:
         thread.stop()
+
+
+async def _others_end() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _enter(manager: Any) -> Cluster:  # noqa: ANN401

@@ -13,14 +13,14 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from msgspec import Struct
 
-from fivefold.api.outcomes import answer_of
-from fivefold.api.proxies import Remote, deadline_of, id_of, split_arguments
+from fivefold.api.outcomes import answer_of, still_unknown
+from fivefold.api.proxies import Remote, check_seconds, deadline_of, id_of, split_arguments
 from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
-from fivefold.errors import InvalidArguments, NotAllowed, Unavailable
+from fivefold.errors import ConfigurationError, InvalidArguments, NotAllowed, Unavailable
 from fivefold.node import ClientNode, ServerStatus, access_rules, failures_text
 from fivefold.objects import Object, Registry, standard_registry
 from fivefold.protocol.operations import CANCEL, VALUE, Call, ObjectId, Operation
-from fivefold.protocol.outcomes import Answered, Evidence
+from fivefold.protocol.outcomes import Answered, Evidence, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.session import QueueFull, Session
 from fivefold.transport import StreamTransport
@@ -82,7 +82,7 @@ class Cluster:
             deadline: seconds that each call may take.
 
         Raises:
-            InvalidArguments: not an Object class, or a key that cannot be one.
+            InvalidArguments: not an Object class, or a key or deadline that cannot be one.
         """
         self.registry.register(cls)
         return Remote(self, cls, key, deadline)
@@ -141,7 +141,8 @@ class Cluster:
             return self.registry.decode_answer(objects, method, outcome.answers[0])
 
         def resolve(since: int) -> Awaitable[Any]:
-            return self._resolve(operation, since, patience_s)
+            # A deadline of one round trip is too short to find out what became of a call that had it.
+            return self._resolve(operation, since, max(patience_s, self._deadline_s))
 
         try:
             return answer_of(self.registry, objects, method, outcome, resolve)
@@ -154,16 +155,22 @@ class Cluster:
         call = lost.calls[0]
         cancel = Call(os.urandom(16), since, CANCEL, call.id)
         operation = Operation(lost.objects, (cancel,))
-        future = self._node.call(operation, is_query=False, deadline_s=deadline_s, is_fixed=True)
+
+        def again(*_: int) -> Awaitable[Any]:
+            return self._resolve(lost, since, deadline_s)
+
+        try:
+            future = self._node.call(operation, is_query=False, deadline_s=deadline_s, is_fixed=True)
+        except QueueFull:
+            raise still_unknown(lost, again) from None
         try:
             outcome = await future
         except asyncio.CancelledError:
             self._node.give_up(future)
             raise
-
-        def again(_: int) -> Awaitable[Any]:
-            return self._resolve(lost, since, deadline_s)
-
+        if isinstance(outcome, TimedOut):
+            # Also if asking changed nothing: that says nothing about the call, and Unavailable would say "call again".
+            raise still_unknown(lost, again)
         return answer_of(self.registry, lost.objects, call.method, outcome, again)
 
     # --- for the operator -------------------------------------------------------------------------------------
@@ -201,7 +208,7 @@ async def connect(
         cluster: path of the cluster file.
         identity: directory of this client's identity, or the name of a client whose directory ``client-NAME`` lies
             beside the cluster file; by default the environment's FIVEFOLD_IDENTITY, else ``client-admin``.
-        objects: modules whose object types to load; types handed to ``Cluster.object`` are registered by themselves.
+        objects: names of modules whose object types to load; types handed to ``Cluster.object`` are registered anyway.
         deadline: seconds that a call may take.
         connect_timeout: seconds to wait for a quorum of servers.
         needs_quorum: False connects to whoever is there within ``connect_timeout``, to find out what is wrong.
@@ -209,13 +216,20 @@ async def connect(
 
     Raises:
         ConfigurationError: the cluster file or the identity cannot be used.
+        InvalidArguments: the deadline is no time.
         Unavailable: fewer servers than a quorum could be reached.
     """
+    check_seconds(deadline)
     configuration = cluster if isinstance(cluster, Configuration) else load_configuration(Path(cluster))
     directory = _identity_directory(cluster, identity)
     credentials = Credentials(configuration, load_identity(directory))
+    if credentials.own_index is not None:  # the others would take us for that server, and never answer a call
+        raise ConfigurationError(
+            f"{directory} is the identity of server {credentials.own_index}: a client needs one of its own, "
+            "make it with `fivefold client add`"
+        )
     registry = standard_registry()
-    for module in objects:
+    for module in (objects,) if isinstance(objects, str) else objects:
         registry.load(module)
     session = Session(configuration.quorums, random.SystemRandom())
     node = ClientNode(session, StreamTransport(credentials, tls=tls))

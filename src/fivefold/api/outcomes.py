@@ -14,7 +14,7 @@ from fivefold.errors import (
     Unavailable,
 )
 from fivefold.objects import Registry
-from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE, ObjectId
+from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE, ObjectId, Operation
 from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
 
 
@@ -65,6 +65,15 @@ def answer_of(
             )
         case _:
             raise AssertionError(outcome)
+
+
+def still_unknown(lost: Operation, resolve: Callable[[], Awaitable[Any]]) -> OutcomeUnknown:
+    """What to raise when asking for a lost call's fate has not told it."""
+    return OutcomeUnknown(
+        f"{lost.method} of {lost.objects[0]} may or may not be applied, and not enough servers answered to tell: "
+        "check them with `fivefold status`, and await resolve() of this exception again",
+        resolve,
+    )
 
 
 def _decode(registry: Registry, objects: tuple[ObjectId, ...], method: str, answer: bytes) -> Any:  # noqa: ANN401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from fivefold.errors import InvalidArguments, UnknownMethod
 from fivefold.objects import Object
@@ -15,6 +15,10 @@ from fivefold.protocol.operations import ObjectId
 T = TypeVar("T", bound=Object)
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+SECONDS_MAX: Final = 1_000_000_000
+"""The longest deadline: some 30 years."""
 
 
 class Invoker(Protocol):
@@ -45,9 +49,11 @@ class Remote(Generic[T]):
         """Made by ``Cluster.object``.
 
         Raises:
-            InvalidArguments: the key is empty, too long or contains control characters.
+            InvalidArguments: the key is empty, too long or contains control characters, or the deadline cannot be one.
         """
         _check(cls, key)
+        if deadline_s is not None:
+            check_seconds(deadline_s)
         self._invoker = invoker
         self._cls = cls
         self._key = key
@@ -99,6 +105,16 @@ def _check(cls: object, key: object) -> None:
         raise InvalidArguments(f"an object's key is a non-empty string of printable characters: got {key!r}")
     if len(f"{cls.__name__}/{key}".encode()) > OBJECT_ID_BYTES_MAX:
         raise InvalidArguments(f"the object's id is over {OBJECT_ID_BYTES_MAX} bytes: choose a shorter key")
+
+
+def check_seconds(seconds: object, what: str = "deadline") -> None:
+    """Refuse a time for calls that is none.
+
+    Raises:
+        InvalidArguments: not a number, or not above 0, or more than the clock can take.
+    """
+    if not isinstance(seconds, (int, float)) or not 0 < seconds <= SECONDS_MAX:
+        raise InvalidArguments(f"{what} is seconds, a number above 0 and up to {SECONDS_MAX:,}: got {seconds!r}")
 
 
 def methods_of(remote: Remote[Any]) -> list[str]:

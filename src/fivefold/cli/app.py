@@ -11,8 +11,8 @@ import typer
 from fivefold.bench.command import bench
 from fivefold.cli import call, check, demo, describe, example, explore, init, inspect, serve, simulate, status, up
 from fivefold.cli.client import client
-from fivefold.cli.exits import exit_code_of, say_error
-from fivefold.errors import FivefoldError
+from fivefold.cli.exits import Exit, exit_code_of, say_error
+from fivefold.errors import ConfigurationError, FivefoldError
 from fivefold.node.server import VERSION
 from fivefold.protocol.compiled import is_compiled
 
@@ -69,3 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader, such as `head`, has had enough
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        why = f"{error.filename} cannot be used ({error.strerror}): name another file, or give this user access to it"
+        say_error(ConfigurationError(why))
+        sys.exit(Exit.MISTAKE)

@@ -10,7 +10,7 @@ from rich.table import Table
 from fivefold.cli.options import ClusterOption, JsonOption, ObjectsOption, find_cluster_file, object_modules
 from fivefold.cli.output import out, print_json
 from fivefold.cli.serve import load_objects
-from fivefold.errors import ConfigurationError
+from fivefold.errors import ConfigurationError, UnknownType
 from fivefold.objects import MethodDescription, describe
 
 EXAMPLES: Final = """
@@ -32,6 +32,10 @@ def objects_command(
 ) -> None:
     """Show object types and functions: the ready-made ones, and those of your modules."""
     description = describe(load_objects(_modules(objects, cluster)))
+    known = [each.name for each in description.types] + [each.name for each in description.functions]
+    for name in names or ():
+        if name not in known:
+            raise UnknownType(f"no type or function {name} is known here: name its module with --objects")
     types = [each for each in description.types if not names or each.name in names]
     functions = [each for each in description.functions if not names or each.name in names]
     if json:

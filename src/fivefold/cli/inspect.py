@@ -43,7 +43,9 @@ def inspect(
                 return
             _summary(inspector, json=json)
             problems = inspector.check() if check else []
-    except sqlite3.Error as error:
+    except sqlite3.DatabaseError as error:
+        if "malformed" in str(error):
+            raise DataDirectoryError(f"{path} is damaged ({error}): look at an undamaged copy") from error
         raise DataDirectoryError(f"{path} cannot be read ({error}): name the data directory of a server") from error
     for problem in problems:
         err.print(f"[red]damaged[/]: {problem}")

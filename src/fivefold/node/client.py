@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
-from fivefold.errors import PeerViolation, Unavailable
+from fivefold.errors import CallerError, PeerViolation, Unavailable
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
 from fivefold.protocol.operations import Operation
 from fivefold.protocol.outcomes import ClientActions, Outcome
@@ -18,6 +19,9 @@ LAST_SERVERS_S: Final = 0.05
 """How long to wait for the rest when a quorum is connected. A client that does not would ask a server beyond an
 object's preferred quorum in place of the slowest to connect; that one may never have seen the object and accepts the
 update on its initial state, which takes a barrier to mend."""
+
+CLOSED: Final = "this connection is closed and nothing was changed: make calls within the block of connect()"
+"""What a call gets that comes after the end."""
 
 
 class ClientNode:
@@ -39,6 +43,7 @@ class ClientNode:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
         self._changed = asyncio.Event()
 
     async def start(self, timeout_s: float, *, needs_quorum: bool = True) -> None:
@@ -50,11 +55,19 @@ class ClientNode:
             Unavailable: fewer servers than a quorum could be reached in time; says why for each of the others.
         """
         self._loop = asyncio.get_running_loop()
-        quorums = self.session.knowledge.quorums
-        self.session.knowledge.down = set(range(quorums.n))
-        self._links = [self._link(server) for server in range(quorums.n)]
+        n = self.session.knowledge.quorums.n
+        self.session.knowledge.down = set(range(n))
+        self._links = [self._link(server) for server in range(n)]
         for link in self._links:
             link.start()
+        try:
+            await self._until_connected(timeout_s, needs_quorum)
+        except BaseException:
+            await self.close()  # also if we are cancelled: what was never handed over, nobody else will close
+            raise
+
+    async def _until_connected(self, timeout_s: float, needs_quorum: bool) -> None:
+        quorums = self.session.knowledge.quorums
         try:
             async with asyncio.timeout(timeout_s):
                 await self._until_up(quorums.q if needs_quorum else quorums.n)
@@ -63,16 +76,13 @@ class ClientNode:
                 return
             reasons = failures_text(self.failures)
             up = sum(link.is_up for link in self._links)
-            await self.close()
             raise Unavailable(
                 f"only {up} of the {quorums.q} servers needed could be reached: start them, or check the addresses "
                 f"({reasons})"
             ) from None
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SERVERS_S):
                 await self._until_up(quorums.n)
-        except TimeoutError:
-            return
 
     async def _until_up(self, count: int) -> None:
         while sum(link.is_up for link in self._links) < count:
@@ -99,7 +109,8 @@ class ClientNode:
         return self._transport.link(server, on_frames=hear, on_up=up, on_down=down)
 
     async def close(self) -> None:
-        """Give up what is under way and disconnect."""
+        """Give up what is under way and disconnect; calls are refused from now on."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.gather(*(link.close() for link in self._links))
@@ -127,8 +138,11 @@ class ClientNode:
 
         Raises:
             QueueFull: too many calls wait already.
+            CallerError: ``close`` has been called, so nothing would ever come of it.
         """
         assert self._loop is not None, "start() comes first"
+        if self._is_closed:
+            raise CallerError(CLOSED)
         now_ns = self._clock()
         future: asyncio.Future[Outcome] = self._loop.create_future()
         ticket, actions = self.session.call(

@@ -36,6 +36,8 @@ F = TypeVar("F", bound=Callable[..., object])
 
 KIND_ATTRIBUTE: Final = "__fivefold_kind__"
 _RESERVED: Final = ("__init__", "__new__", "__post_init__", "__setattr__", "__getattribute__", "__eq__")
+_TAKEN: Final = ("do", "with_deadline")
+"""What a client's remote object offers beside the methods of its class."""
 _CONSTANTS: Final = (type(None), bool, int, float, str, bytes, tuple, frozenset)
 _DESCRIPTORS: Final = (FunctionType, property, staticmethod, classmethod, type)
 
@@ -72,11 +74,12 @@ def _mark(function: F, kind: Kind) -> F:
     if not isinstance(function, FunctionType):
         raise ConfigurationError(f"@{kind} must be put directly on a function, not on a {type(function).__name__}")
     name = function.__qualname__
+    a_kind = "an update" if kind == "update" else "a query"
     is_lazy = inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)
     if is_lazy or inspect.isasyncgenfunction(function):
-        raise ConfigurationError(f"{name} must be a plain function: a server cannot wait in the middle of a {kind}")
+        raise ConfigurationError(f"{name} must be a plain function: a server cannot wait in the middle of {a_kind}")
     if function.__name__.startswith("_") or function.__name__ == "<lambda>":
-        raise ConfigurationError(f"{name} cannot be a {kind}: give it a name that does not start with an underscore")
+        raise ConfigurationError(f"{name} cannot be {a_kind}: give it a name that does not start with an underscore")
     if kind_of(function) is not None:
         raise ConfigurationError(f"{name} is marked twice: choose one of @query and @update")
     setattr(function, KIND_ATTRIBUTE, kind)
@@ -164,7 +167,10 @@ def state_codec(cls: type[Object]) -> Codec:
         except BadValue as error:
             text = f"{cls.__name__}.{field.name}: its default does not fit its type: {error}"
             raise ConfigurationError(text) from None
-    return Codec(cls, names=cls.__struct_fields__, is_state=True)
+    try:
+        return Codec(cls, names=cls.__struct_fields__, is_state=True)
+    except BadType as error:
+        raise ConfigurationError(f"{cls.__name__}: {error}") from None
 
 
 def _check_names(cls: type, given: dict[str, Any]) -> None:
@@ -175,6 +181,8 @@ def _check_names(cls: type, given: dict[str, Any]) -> None:
         if _is_dunder(name):
             continue
         if name in fields:
+            if isinstance(given.get(name), FunctionType):
+                raise ConfigurationError(f"{where} is both a field and a method: rename one of them")
             if name.startswith("_"):
                 raise ConfigurationError(f"{where}: a field's name cannot start with an underscore, rename it")
             continue
@@ -209,6 +217,8 @@ def _methods_of(cls: type) -> dict[str, FunctionType]:
                 kind = kind_of(methods[name])
                 raise ConfigurationError(f"{cls.__name__}.{name} replaces a {kind}: mark it with @{kind} too")
             if isinstance(value, FunctionType) and kind_of(value) is not None:
+                if name in _TAKEN:
+                    raise ConfigurationError(f"{cls.__name__}.{name}: remote objects have a {name}(), rename yours")
                 methods[name] = value
     return methods
 

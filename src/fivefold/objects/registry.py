@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
@@ -118,12 +120,15 @@ class Registry:
         Raises:
             ConfigurationError: there is no such module, it holds nothing, or see :meth:`register`.
         """
+        if "/" in module or module.endswith(".py"):
+            raise ConfigurationError(f"{module} is a file: name the module as import does, such as bank or shop.bank")
         try:
             loaded = importlib.import_module(module)
         except FivefoldError:
             raise
         except Exception as error:  # whatever the module's own code raises
-            raise ConfigurationError(f"module {module} cannot be imported: {describe_failure(error)}") from error
+            text = f"module {module} cannot be imported: {describe_failure(error)}{_place_of(error)}"
+            raise ConfigurationError(text) from error
         if not any(True for _ in _members(loaded)):
             raise ConfigurationError(f"module {module} holds no Object class and no function marked @query or @update")
         self.register(loaded)
@@ -210,8 +215,12 @@ class Registry:
             return Executed(encode_rejection(error), None)
         except Overrun:
             return _failed(f"TimeLimit: ran longer than {self.limit.limit_ms if self.limit else 0} ms")
-        except KeyboardInterrupt:
-            raise
+        except KeyboardInterrupt as error:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                raise  # Ctrl-C, in a program or test that runs methods itself
+            # A server stops by a handler of its own, so here the method raised it. Going up it would end the server,
+            # and then, by the client's retries, every other one.
+            return _failed(describe_failure(error))
         except BaseException as error:
             return _failed(describe_failure(error))
         return _encode_results(types, method, value, copies)
@@ -341,6 +350,14 @@ class Registry:
             return decode_rejection(content, self._rejections)
         except BadValue as error:
             return ObjectError(f"{method} was rejected in a way this version cannot read: {error}")
+
+
+def _place_of(error: Exception) -> str:
+    """Where in the program's own code an import failed, so that nobody has to look for it; empty if not in there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if not each.filename.startswith("<") and each.filename != __file__]
+    own = [each for each in own if each.filename != importlib.__file__]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
 
 
 def _members(module: ModuleType) -> Iterator[object]:

@@ -260,6 +260,7 @@ def _verify(path: Path, identity: DataRecord, *, record: DataRecord | None, fres
 
 
 def _damaged(path: Path, problem: str) -> DataDirectoryError:
+    problem = " ".join(problem.split())  # SQLite says it in several lines
     return DataDirectoryError(
         f"{path} is damaged ({problem}): replace the disk, and the server by one with a new identity"
     )

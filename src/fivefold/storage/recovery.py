@@ -18,7 +18,7 @@ from fivefold.errors import DataDirectoryError
 from fivefold.storage.journal import EPOCH_BYTES, PAGE_BYTES, DamagedJournal, Segment, decode_writes, scan
 from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.schema import Mark
-from fivefold.storage.segments import segment_path, segment_paths
+from fivefold.storage.segments import GROWTH_BYTES, segment_path, segment_paths
 
 
 class Recovered(NamedTuple):
@@ -96,7 +96,10 @@ def _read(path: Path, mark: Mark, number: int, *, end: int | None = None) -> Seg
             f"{file} is missing although this server has stored data: restore it as it was, or replace the server by "
             "one with a new identity; it must not answer with forgotten history"
         )
-    return scan(file.read_bytes(), mark.epoch, number, end=end)
+    data = file.read_bytes()
+    if len(data) < GROWTH_BYTES:  # both files had as much before the database was told of the journal
+        raise DamagedJournal(f"{file.name} has been cut to {len(data)} bytes")
+    return scan(data, mark.epoch, number, end=end)
 
 
 def _overlay(segment: Segment) -> Overlay:

@@ -21,7 +21,7 @@ from fivefold.protocol.messages import (
     request_frame,
     split,
 )
-from fivefold.protocol.operations import CANCEL, Call, Operation
+from fivefold.protocol.operations import CANCEL, CANCELLED, Call, Operation
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import A, B, WatchedRack, X, Y, Z, candidate, now, op, send
@@ -221,6 +221,13 @@ def test_a_call_that_cannot_be_is_declined_with_the_reason(client, operation, re
     vote = Letter(rack, client, now(rack, [], *names), operation=operation).to([0])[0]
     assert (vote.status, vote.answers[0][1:].decode(), vote.histories) == (DECLINED, reason, ())
     assert rack.disks[0].histories == {}
+
+
+def test_a_cancel_needs_no_right_to_a_method() -> None:
+    """Whoever has any right on an object may learn what became of a call of its own, even if its rules have changed."""
+    rack = WatchedRack(access=Rules())
+    vote = Letter(rack, Y, now(rack, []), operation=op(CANCEL, b"i" * 16)).to([0])[0]
+    assert (vote.status, vote.answers) == (SUCCESS, (CANCELLED,))
 
 
 def test_a_repair_needs_rights_on_what_nothing_names() -> None:

@@ -117,6 +117,15 @@ NOT_HISTORIES = {
     "on a barrier": entries(Candidate(stamp(2), (Part(A, stamp(1, barrier=True), None),))),
     "base in the future": entries(Candidate(stamp(2), (Part(A, stamp(1), stamp(3)),))),
     "short LT_co": entries(Candidate(stamp(2), (Part(A, stamp(1)[:5], None),))),
+    "long LT_co": entries(Candidate(stamp(2), (Part(A, stamp(1) + b"\0", None),))),
+    "short base": entries(Candidate(stamp(2), (Part(A, stamp(1), stamp(1)[:5]),))),
+    "long base": entries(Candidate(stamp(2), (Part(A, stamp(1), INITIAL_TIMESTAMP + b"\0"),))),
+    "base is a barrier": entries(Candidate(stamp(2), (Part(A, stamp(1), stamp(1, barrier=True)),))),
+    "base is itself": entries(Candidate(stamp(2), (Part(A, stamp(1), stamp(2)),))),
+    "bad part behind one with a base": entries(
+        Candidate(stamp(2), (Part(A, stamp(1), INITIAL_TIMESTAMP), Part(B, stamp(3), None)))
+    ),
+    "bad part behind one without": entries(Candidate(stamp(2), (Part(A, stamp(1), None), Part(B, stamp(3), None)))),
 }
 
 

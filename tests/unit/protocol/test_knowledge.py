@@ -8,7 +8,7 @@ from fivefold.protocol import knowledge as module
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.history import Entry, encode_history, make_histories
 from fivefold.protocol.knowledge import Knowledge
-from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX
+from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX, TRIAL_AFTER_NS
 from fivefold.protocol.messages import Vote
 from fivefold.protocol.quorums import QuorumSystem
 from tests.protocol_rig import A, B, candidate
@@ -203,3 +203,14 @@ def test_a_doubted_server_that_must_be_asked_is_believed() -> None:
     found = told(dict.fromkeys(range(6), 3))
     found.absorb([A], vote(history(3), culled=(4, 5)), tails(1))
     assert found.trusted(A).holders == bytes([1, 1, 1, 1, 1, 1])
+
+
+def test_a_silent_server_is_tried_beside_the_others() -> None:
+    """When its time has come, with one request; then not before TRIAL_AFTER_NS are over."""
+    found = Knowledge(SIX)
+    first, *others = SIX.preference(A)
+    found.slow[first] = 10
+    assert found.first_asked(9, A) == others
+    assert found.first_asked(10, A) == [*others, first]
+    assert found.first_asked(9 + TRIAL_AFTER_NS, A) == others
+    assert found.first_asked(10 + TRIAL_AFTER_NS, A) == [*others, first]

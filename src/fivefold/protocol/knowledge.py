@@ -285,11 +285,9 @@ class Knowledge:
         servers = range(self.quorums.n)
         doubtful = {server for server in servers if self.is_excluded(server)}
         # One that has come back counts: it is asked before those that are doubted.
-        trusted = [server for server in servers if self.rank(server) <= _RETURNING]
-        if len(trusted) >= self.quorums.q:
-            told = sum(bool(known.histories[server]) for server in trusted)
-            if told >= self.quorums.q:
-                doubtful.update(server for server in servers if self._is_doubted(server))
+        told = sum(bool(known.histories[server]) for server in servers if self.rank(server) <= _RETURNING)
+        if told >= self.quorums.q:
+            doubtful.update(server for server in servers if self._is_doubted(server))
         return doubtful
 
     def _without(self, object_id: ObjectId, servers: set[int]) -> ObjectHistories:

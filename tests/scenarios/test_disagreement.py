@@ -1,10 +1,12 @@
-"""PROTOCOL §6, Determinism: q servers accept one candidate and tell different things of it."""
+"""PROTOCOL §6: b + 1 servers are believed, in what they answer and in what they decline."""
 
 from __future__ import annotations
 
 import pytest
 
-from fivefold.protocol.outcomes import Answered, Disagreed
+from fivefold.protocol.messages import DECLINED
+from fivefold.protocol.operations import REFUSED
+from fivefold.protocol.outcomes import Answered, Disagreed, Refused
 from tests.protocol_rig import A, Desk, WatchedRack, altered
 
 
@@ -31,3 +33,13 @@ def saying(rack: WatchedRack, *answers: bytes) -> Desk:
 def test_b_1_equal_answers_count_unless_b_1_others_are_equal_too(answers: tuple, outcome: object) -> None:
     """One server may lie. Two that differ from two others may not: the method is not deterministic."""
     assert saying(WatchedRack(), *answers).call("add", b"+") == outcome
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(1, Answered((b"v",))), (2, Refused("no")), (3, Refused("no"))])
+def test_b_1_servers_that_decline_end_a_call(count: int, outcome: object) -> None:
+    """One may lie, and is made up for; of two that say the same one is honest."""
+    rack = WatchedRack()
+    desk = Desk(rack)
+    no = altered(status=DECLINED, answers=(REFUSED + b"no",), histories=())
+    desk.lies = dict.fromkeys(rack.quorums.preference(A)[:count], no)
+    assert desk.call("add", b"+") == outcome

@@ -161,6 +161,7 @@ def test_a_copys_base_is_what_is_known_to_be_established(order: int, base: str) 
         ([1, 1, 1, 1, 2**40 + 2], 2**40 + 2),
         ([1, 1, 1, 2**40, 2**62], 2**40 + 2),
         ([1, 1, 1, 2**62, 2**62], 2**40 + 2),
+        ([1, 5, 5, 5, 2**62], 2**40 + 2),
         ([1, 1, 1, 1, 1, 9, 2**50], 2**40 + 2),
     ],
 )
@@ -250,6 +251,16 @@ def test_a_joint_barrier_is_issued_anew() -> None:
     plan = plan_repair(SIX, A, pair([(3, (ZERO, both)), (2, (ZERO,))], [(3, (ZERO_B, both)), (2, (ZERO_B,))]))
     assert isinstance(plan, Plan)
     assert plan.kind is Kind.BARRIER
+
+
+@pytest.mark.parametrize(("order", "expected"), [(3, Kind.BARRIER), (4, Kind.BARRIER), (5, Kind.COPY), (6, Kind.COPY)])
+def test_a_joint_copy_needs_the_barrier_complete_everywhere(order: int, expected: Kind) -> None:
+    """S5: A's barrier is complete on A; on B, by which M is judged, from order 5. Below, a new one is due."""
+    both = candidate(4, A, B, is_barrier=True)
+    on_b = [(3, (ZERO_B, M, both)), (order - 3, (ZERO_B, both)), (6 - order, (ZERO_B,))]
+    plan = plan_repair(SIX, A, pair([(3, (ZERO, M, both)), (2, (ZERO, both))], on_b))
+    assert isinstance(plan, Plan)
+    assert (plan.kind, [part.object_id for part in plan.parts]) == (expected, [A, B])
 
 
 def test_a_settled_copy_is_a_base() -> None:

@@ -198,6 +198,32 @@ def test_a_doubted_history_is_left_out_while_q_others_are_asked_first() -> None:
     assert found.fitting(A).holders == bytes([1, 1, 1, 1, 1, 0])
 
 
+@pytest.mark.parametrize(("others", "is_left_out"), [(4, False), (5, True)])
+def test_a_doubted_history_is_needed_until_q_others_have_told(others: int, is_left_out: bool) -> None:
+    """Where fewer have told what they hold, the doubted one's history helps to classify."""
+    found = told(dict.fromkeys([*range(others), 5], 3))
+    found.absorb([B], vote(b"", culled=(5,)), {1: b""})
+    assert (found.trusted(A).holders[5] == 0) is is_left_out
+
+
+def test_the_next_operation_is_conditioned_on_q_histories() -> None:
+    """All six showed the same: one of them is left out, for it would cost a MAC at every server."""
+    found = told(dict.fromkeys(range(6), 3))
+    found.remember_fit([A], range(6), vote(history(3)))
+    assert found.fitting(A).holders == bytes([1, 1, 1, 1, 1, 0])
+    found.absorb([B], vote(b"", culled=(2,)), {1: b""})
+    found.remember_fit([A], range(6), vote(history(3)))
+    assert found.fitting(A).holders == bytes([1, 1, 0, 1, 1, 1])
+
+
+def test_fewer_than_q_that_are_trusted_do_not_fit() -> None:
+    """Two of six are doubted: what was fitting before stays."""
+    found = told(dict.fromkeys(range(6), 3))
+    found.absorb([B], vote(b"", culled=(2, 3)), {1: b""})
+    found.remember_fit([A], range(6), vote(history(4)))
+    assert found.of(A).fitted is None
+
+
 def test_a_doubted_server_that_must_be_asked_is_believed() -> None:
     """Two servers are doubted: one of them is among the first five asked, so neither history is left out."""
     found = told(dict.fromkeys(range(6), 3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Entry, empty_histories, encode_history
@@ -10,7 +12,8 @@ from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, REFUSED
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, Request
 from fivefold.protocol.rounds import Purpose, Round, absent_until, agreement_at, declined_reason
-from tests.protocol_rig import A, candidate
+from fivefold.protocol.session import Session
+from tests.protocol_rig import A, candidate, op
 
 SIX = QuorumSystem(6, 1, 1)
 THREE = candidate(3, A)
@@ -67,6 +70,16 @@ def test_the_latest_version_that_rules_it_out_counts() -> None:
     """Two servers are further on than two others; what a single one shows later still does not count."""
     votes = [showing(THREE, METHOD)] * 2 + [showing(LATER)] * 2 + [showing(candidate(20, (A, LATER.timestamp)))]
     assert absent_until(round_of(*votes), SIX.b) == 8
+
+
+@pytest.mark.parametrize(("count", "since"), [(1, 0), (2, 3), (3, 3)])
+def test_a_call_goes_on_from_what_b_1_refusals_rule_out(count: int, since: int) -> None:
+    """Its attempt, on version 0, may be alive: it cannot have been applied up to 3, if more than one server says so."""
+    session = Session(SIX, Random(1))
+    ticket, _ = session.call(0, op("add", b"+"), is_query=False, deadline_ns=1)
+    invocation = session._running[ticket]
+    invocation._bury(round_of(*[showing(THREE, METHOD)] * count))
+    assert invocation._since == since
 
 
 # --- is the attempt dead? -------------------------------------------------------------------------------------

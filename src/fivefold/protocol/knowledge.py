@@ -205,7 +205,7 @@ class Knowledge:
         return True
 
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
-        """All servers of the last round, at least q, cast one vote: condition the next operation on just that."""
+        """All servers of the last round cast one vote: if q are trusted, condition the next operation on just that."""
         chosen = [server for server in servers if not self._is_doubted(server)] if self._is_anybody_doubted else servers
         if len(chosen) < self.quorums.q:
             return

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fivefold.protocol.messages import DECLINED
+from fivefold.protocol.messages import DECLINED, FAIL, REPLY, decode_vote, split
 from fivefold.protocol.operations import REFUSED
 from fivefold.protocol.outcomes import Answered, Disagreed, Refused
-from tests.protocol_rig import A, Desk, WatchedRack, altered
+from tests.protocol_rig import A, Desk, Lie, WatchedRack, Y, altered
 
 
 def saying(rack: WatchedRack, *answers: bytes) -> Desk:
@@ -43,3 +43,22 @@ def test_b_1_servers_that_decline_end_a_call(count: int, outcome: object) -> Non
     no = altered(status=DECLINED, answers=(REFUSED + b"no",), histories=())
     desk.lies = dict.fromkeys(rack.quorums.preference(A)[:count], no)
     assert desk.call("add", b"+") == outcome
+
+
+@pytest.mark.parametrize(("count", "answer", "rounds"), [(1, b"v+", 2), (2, b"vtold", 1), (3, b"vtold", 1)])
+def test_b_1_servers_that_refuse_answer_a_query(count: int, answer: bytes, rounds: int) -> None:
+    """All refuse a query as stale, and so many answer it all the same, alike: one of them may lie."""
+    rack = WatchedRack()
+    desk = Desk(rack)
+    desk.call("get")
+    Desk(rack, Y).call("add", b"+")
+    desk.sent.clear()
+
+    def telling(*answers: bytes) -> Lie:
+        refused = altered(answers=answers)
+        return lambda frame: refused(frame) if decode_vote(split(frame, REPLY)[1]).status == FAIL else frame
+
+    order = rack.quorums.preference(A)
+    desk.lies = dict.fromkeys(order[:count], telling(b"vtold")) | dict.fromkeys(order[count:], telling())
+    assert desk.call("get") == Answered((answer,))
+    assert len(desk.sent) == 5 * rounds

@@ -82,6 +82,19 @@ def test_an_abandoned_call_ends_at_once() -> None:
     assert [each.ticket for each in actions.finished] == [ticket]
 
 
+def test_only_the_call_that_is_abandoned_ends() -> None:
+    """Calls on other objects, and those that wait behind it, go on; a ticket that nobody waits for ends nothing."""
+    session = fresh()
+    running = [start(session, name)[0] for name in (A, B)]
+    waiting = [start(session, A)[0] for _ in range(2)]
+    assert [each.ticket for each in session.abandon(1, running[1]).finished] == [running[1]]
+    assert session.abandon(1, running[1]).finished == ()
+    assert session.abandon(1, 99).finished == ()
+    assert [each.ticket for each in session.abandon(1, waiting[0]).finished] == [waiting[0]]
+    assert [each.ticket for each in session.abandon(1, running[0]).finished] == [running[0]]
+    assert [each.ticket for each in session.abandon(1, waiting[1]).finished] == [waiting[1]]
+
+
 def test_a_reply_to_a_round_that_is_over_changes_nothing() -> None:
     """Late or repeated, it is dropped."""
     rack = WatchedRack()

@@ -262,6 +262,17 @@ def test_silence_is_answered_by_asking_further_then_everybody_again() -> None:
     assert set(session.knowledge.slow) == set(range(6))
 
 
+def test_a_server_that_has_answered_may_go() -> None:
+    """Nobody is asked in its place, and it is not asked again when it is back; one that has not answered is."""
+    session = fresh()
+    start(session, A)
+    answered, silent, *_, sixth = QuorumSystem(6, 1, 1).preference(A)
+    session.receive(1, answered, accepted(b"v"))
+    assert session.disconnected(2, answered).send == session.connected(3, answered).send == ()
+    assert [ask.server for ask in session.disconnected(4, silent).send] == [sixth]
+    assert [ask.server for ask in session.connected(5, silent).send] == [silent]
+
+
 def test_a_reply_of_the_wrong_kind_is_no_reply() -> None:
     """A request frame sent to a client is a strike."""
     session = fresh()

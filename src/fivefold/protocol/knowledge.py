@@ -128,10 +128,14 @@ class Knowledge:
         return known
 
     def _forget(self) -> None:
-        """Forget the half that was not used lately: to note the order of all uses would cost each of them."""
+        """Forget a quarter, first what was not used lately: to note the order of all uses would cost each of them.
+
+        What is new counts as used. Forgetting half would leave as many again when next it is full, all of them new, and
+        among the other half whatever is used all the time would go as well.
+        """
         for recent in (True, False):
             for object_id in list(self._known):
-                if len(self._known) <= KNOWN_OBJECTS_MAX // 2:
+                if len(self._known) <= KNOWN_OBJECTS_MAX * 3 // 4:
                     return
                 known = self._known[object_id]
                 if recent and known.is_recent:

@@ -10,6 +10,7 @@ from fivefold.protocol.history import Entry, encode_history, make_histories
 from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX, TRIAL_AFTER_NS
 from fivefold.protocol.messages import Vote
+from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from tests.protocol_rig import A, B, candidate
 
@@ -118,14 +119,15 @@ def test_the_conditioned_time_is_not_that_of_an_invention() -> None:
     ("used", "known"),
     [
         ("1234", "1234"),
-        ("12345", "345"),
-        ("12345" + "36", "3456"),
-        ("12345" + "36" + "7", "567"),
-        ("12345" + "467", "567"),
+        ("12345", "2345"),
+        ("12345" + "26", "2456"),
+        ("12345" + "26" + "27", "2567"),
+        ("12345" + "346", "3456"),
+        ("12345" + "23456", "3456"),
     ],
 )
 def test_objects_not_used_lately_are_forgotten(monkeypatch: pytest.MonkeyPatch, used: str, known: str) -> None:
-    """With room for four a fifth makes half of them go: those not used since the last time, then the oldest."""
+    """With room for four a fifth makes one of them go: one not used since that last happened, or else the oldest."""
     monkeypatch.setattr(module, "KNOWN_OBJECTS_MAX", 4)
     found = Knowledge(SIX)
     for number in used:
@@ -240,3 +242,10 @@ def test_a_silent_server_is_tried_beside_the_others() -> None:
     assert found.first_asked(10, A) == [*others, first]
     assert found.first_asked(9 + TRIAL_AFTER_NS, A) == others
     assert found.first_asked(10 + TRIAL_AFTER_NS, A) == [*others, first]
+
+
+def test_the_operator_hears_of_a_silent_server() -> None:
+    """Nothing else speaks against it."""
+    found = Knowledge(SIX)
+    found.slow[2] = 0
+    assert found.evidence() == [Evidence(2, False, False, (), {}, True)]

@@ -330,6 +330,21 @@ def test_one_clients_candidates_do_not_crowd_out_anothers() -> None:
     assert Letter(rack, Y, shown).to([0])[0].status == SUCCESS
 
 
+@pytest.mark.patches_internals
+def test_a_history_grows_to_its_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for four candidates two barriers follow the first update; one more would make it unreadable for all."""
+    monkeypatch.setattr(server, "HISTORY_CANDIDATES_MAX", 4)
+    rack = WatchedRack(n=4, t=1, b=0)
+    send(rack, X, now(rack, []), [0], kind=Kind.METHOD, operation=op("add", b"+"))
+    statuses = []
+    for client in (X, Y, Z):
+        letter = Letter(rack, client, {A: {0: rack.history(0, A)}})
+        assert letter.kind() is Kind.BARRIER
+        statuses.append(letter.to([0])[0].status)
+    assert statuses == [SUCCESS, SUCCESS, BUSY]
+    assert len(rack.entries(0, A)) == 4
+
+
 # --- between servers --------------------------------------------------------------------------------------------------
 
 GOOD_SYNC = encode(SyncRequest(1, A, candidate(1, A).timestamp, True))

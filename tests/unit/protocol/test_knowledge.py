@@ -249,3 +249,13 @@ def test_the_operator_hears_of_a_silent_server() -> None:
     found = Knowledge(SIX)
     found.slow[2] = 0
     assert found.evidence() == [Evidence(2, False, False, (), {}, True)]
+
+
+def test_the_round_trip_is_smoothed() -> None:
+    """The first is taken as it is, of each later one an eighth; who answered is not silent any more."""
+    found = Knowledge(SIX)
+    found.slow = {1: 0, 2: 0}
+    found.note_answered([0, 1], 800)
+    assert (found.round_trip_ns, found.slow) == (800, {2: 0})
+    found.note_answered([0, 1], 1600)
+    assert found.round_trip_ns == 900

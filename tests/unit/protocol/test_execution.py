@@ -129,6 +129,15 @@ def test_answers_have_a_largest_size_together(sizes: tuple, answered: int) -> No
     assert (result.versions[0].state if result.versions else b"") == b"+" * answered
 
 
+def test_a_key_is_found_behind_bytes_that_look_like_it() -> None:
+    """The answer before is one byte long: that 1 and 31 of the key's 32 are what is looked for, one place too early."""
+    key = b"\x01" * 32
+    version = append_outcomes(initial_version(b""), 1, b"", (Outcome(X + TWO, b"w"), Outcome(key, b"v")))
+    version = append_outcomes(version, 2, b"", (Outcome(Y + TWO, b"u"),))
+    assert version.ring.find(key) == len(version.ring) // 3 - 1
+    assert find_answer(version, key) == b"v"
+
+
 def test_objects_of_one_operation_record_it_together() -> None:
     """All new versions carry the call; the least object's ring decides whether it was applied."""
     operation = Operation((B, A), (call("add", b"+"),))

@@ -159,6 +159,16 @@ def test_a_history_has_a_largest_number_of_candidates(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
+    ("excess", "reason"), [(-1, "history-malformed"), (0, "history-malformed"), (1, "history-too-large")]
+)
+def test_a_history_has_a_largest_size(excess: int, reason: str) -> None:
+    """Beyond HISTORY_BYTES_MAX its bytes are not even looked at."""
+    with pytest.raises(PeerViolation) as caught:
+        decode_history(A, b"\xc1" * (limits.HISTORY_BYTES_MAX + excess))
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
     ("count", "barrier", "passes"), [(16, False, True), (17, False, False), (64, True, True), (65, True, False)]
 )
 def test_a_candidate_has_as_many_objects_as_an_operation_or_a_repair(count: int, barrier: bool, passes: bool) -> None:

@@ -74,6 +74,15 @@ def test_a_running_call_times_out_with_what_to_resolve_from() -> None:
     assert finished == [Finished(ticket, TimedOut(0, 0))]
 
 
+def test_a_lost_update_is_resolved_from_the_version_it_was_conditioned_on() -> None:
+    """Two updates are known: the third, of which nobody answers, can have been applied after them only."""
+    rack = WatchedRack()
+    desk = Desk(rack)
+    assert {type(desk.call("add", b"+")) for _ in range(2)} == {Answered}
+    desk.down = set(range(6))
+    assert desk.call("add", b"+", timeout_s=1) == TimedOut(2, 0)
+
+
 def test_an_abandoned_call_ends_at_once() -> None:
     """As if its deadline had come; the next one in the queue goes on."""
     session = fresh()

@@ -35,6 +35,14 @@ def test_b_1_equal_answers_count_unless_b_1_others_are_equal_too(answers: tuple,
     assert saying(WatchedRack(), *answers).call("add", b"+") == outcome
 
 
+def test_when_all_have_answered_nobody_is_waited_for() -> None:
+    """Six servers, six answers: that is reported at once."""
+    rack = WatchedRack()
+    started_ns = rack.now_ns
+    assert saying(rack, b"1", b"2", b"3", b"4", b"5", b"6").call("add", b"+") == Disagreed("add")
+    assert rack.now_ns == started_ns
+
+
 @pytest.mark.parametrize(("count", "outcome"), [(1, Answered((b"v",))), (2, Refused("no")), (3, Refused("no"))])
 def test_b_1_servers_that_decline_end_a_call(count: int, outcome: object) -> None:
     """One may lie, and is made up for; of two that say the same one is honest."""

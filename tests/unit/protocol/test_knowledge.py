@@ -259,3 +259,12 @@ def test_the_round_trip_is_smoothed() -> None:
     assert (found.round_trip_ns, found.slow) == (800, {2: 0})
     found.note_answered([0, 1], 1600)
     assert found.round_trip_ns == 900
+
+
+def test_a_silent_server_that_must_be_asked_is_asked_once() -> None:
+    """Two are silent: one of them completes the quorum, the other is the one that is tried."""
+    found = Knowledge(SIX)
+    first, second, *others = SIX.preference(A)
+    found.slow = {first: 10, second: 10}
+    assert found.first_asked(9, A) == [*others, first]
+    assert found.first_asked(10, A) == [*others, first, second]

@@ -21,7 +21,7 @@ from fivefold.protocol.messages import (
     request_frame,
     split,
 )
-from fivefold.protocol.operations import CANCEL, Call, Operation
+from fivefold.protocol.operations import CANCEL, CANCELLED, Call, Operation
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import A, B, WatchedRack, X, Y, Z, candidate, now, op, send
@@ -223,6 +223,13 @@ def test_a_call_that_cannot_be_is_declined_with_the_reason(client, operation, re
     assert rack.disks[0].histories == {}
 
 
+def test_a_cancel_needs_no_right_to_a_method() -> None:
+    """Whoever has any right on an object may learn what became of a call of its own, even if its rules have changed."""
+    rack = WatchedRack(access=Rules())
+    vote = Letter(rack, Y, now(rack, []), operation=op(CANCEL, b"i" * 16)).to([0])[0]
+    assert (vote.status, vote.answers) == (SUCCESS, (CANCELLED,))
+
+
 def test_a_repair_needs_rights_on_what_nothing_names() -> None:
     """A client may not freeze objects it has no rights on, unless a repairable candidate of its target names them."""
 
@@ -321,6 +328,21 @@ def test_one_clients_candidates_do_not_crowd_out_anothers() -> None:
     assert Letter(rack, X, shown).to([0])[0].status == BUSY
     assert rack.servers[0].counters["rejected.history-full"] == 1
     assert Letter(rack, Y, shown).to([0])[0].status == SUCCESS
+
+
+@pytest.mark.patches_internals
+def test_a_history_grows_to_its_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for four candidates two barriers follow the first update; one more would make it unreadable for all."""
+    monkeypatch.setattr(server, "HISTORY_CANDIDATES_MAX", 4)
+    rack = WatchedRack(n=4, t=1, b=0)
+    send(rack, X, now(rack, []), [0], kind=Kind.METHOD, operation=op("add", b"+"))
+    statuses = []
+    for client in (X, Y, Z):
+        letter = Letter(rack, client, {A: {0: rack.history(0, A)}})
+        assert letter.kind() is Kind.BARRIER
+        statuses.append(letter.to([0])[0].status)
+    assert statuses == [SUCCESS, SUCCESS, BUSY]
+    assert len(rack.entries(0, A)) == 4
 
 
 # --- between servers --------------------------------------------------------------------------------------------------

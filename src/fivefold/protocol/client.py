@@ -370,7 +370,7 @@ class Invocation:
             if vote.status in (SUCCESS, FAIL):
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
                 believed = knowledge.absorb(round_.objects, vote, tails)
-                if len(believed) == len(round_.votes) >= knowledge.quorums.q:
+                if len(believed) == len(round_.votes):
                     knowledge.remember_fit(round_.objects, believed, vote)
 
     def _bury(self, round_: Round) -> None:

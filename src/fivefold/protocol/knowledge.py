@@ -128,10 +128,14 @@ class Knowledge:
         return known
 
     def _forget(self) -> None:
-        """Forget the half that was not used lately: to note the order of all uses would cost each of them."""
+        """Forget a quarter, first what was not used lately: to note the order of all uses would cost each of them.
+
+        What is new counts as used. Forgetting half would leave as many again when next it is full, all of them new, and
+        among the other half whatever is used all the time would go as well.
+        """
         for recent in (True, False):
             for object_id in list(self._known):
-                if len(self._known) <= KNOWN_OBJECTS_MAX // 2:
+                if len(self._known) <= KNOWN_OBJECTS_MAX * 3 // 4:
                     return
                 known = self._known[object_id]
                 if recent and known.is_recent:
@@ -205,7 +209,7 @@ class Knowledge:
         return True
 
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
-        """All servers of the last round, at least q, cast one vote: condition the next operation on just that."""
+        """All servers of the last round cast one vote: if q are trusted, condition the next operation on just that."""
         chosen = [server for server in servers if not self._is_doubted(server)] if self._is_anybody_doubted else servers
         if len(chosen) < self.quorums.q:
             return
@@ -285,11 +289,9 @@ class Knowledge:
         servers = range(self.quorums.n)
         doubtful = {server for server in servers if self.is_excluded(server)}
         # One that has come back counts: it is asked before those that are doubted.
-        trusted = [server for server in servers if self.rank(server) <= _RETURNING]
-        if len(trusted) >= self.quorums.q:
-            told = sum(bool(known.histories[server]) for server in trusted)
-            if told >= self.quorums.q:
-                doubtful.update(server for server in servers if self._is_doubted(server))
+        told = sum(bool(known.histories[server]) for server in servers if self.rank(server) <= _RETURNING)
+        if told >= self.quorums.q:
+            doubtful.update(server for server in servers if self._is_doubted(server))
         return doubtful
 
     def _without(self, object_id: ObjectId, servers: set[int]) -> ObjectHistories:

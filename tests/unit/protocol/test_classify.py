@@ -8,6 +8,7 @@ from fivefold.protocol.classify import (
     View,
     classify,
     is_settled,
+    next_to_repair,
     plan_operation,
     plan_repair,
     set_up,
@@ -26,7 +27,7 @@ from fivefold.protocol.history import (
 )
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.steps import Kind, Missing, Plan
-from tests.protocol_rig import A, B, X, candidate
+from tests.protocol_rig import A, B, C, X, candidate
 
 SIX = QuorumSystem(6, 1, 1)
 ZERO = initial_entry(A).candidate
@@ -161,6 +162,7 @@ def test_a_copys_base_is_what_is_known_to_be_established(order: int, base: str) 
         ([1, 1, 1, 1, 2**40 + 2], 2**40 + 2),
         ([1, 1, 1, 2**40, 2**62], 2**40 + 2),
         ([1, 1, 1, 2**62, 2**62], 2**40 + 2),
+        ([1, 5, 5, 5, 2**62], 2**40 + 2),
         ([1, 1, 1, 1, 1, 9, 2**50], 2**40 + 2),
     ],
 )
@@ -252,6 +254,16 @@ def test_a_joint_barrier_is_issued_anew() -> None:
     assert plan.kind is Kind.BARRIER
 
 
+@pytest.mark.parametrize(("order", "expected"), [(3, Kind.BARRIER), (4, Kind.BARRIER), (5, Kind.COPY), (6, Kind.COPY)])
+def test_a_joint_copy_needs_the_barrier_complete_everywhere(order: int, expected: Kind) -> None:
+    """S5: A's barrier is complete on A; on B, by which M is judged, from order 5. Below, a new one is due."""
+    both = candidate(4, A, B, is_barrier=True)
+    on_b = [(3, (ZERO_B, M, both)), (order - 3, (ZERO_B, both)), (6 - order, (ZERO_B,))]
+    plan = plan_repair(SIX, A, pair([(3, (ZERO, M, both)), (2, (ZERO, both))], on_b))
+    assert isinstance(plan, Plan)
+    assert (plan.kind, [part.object_id for part in plan.parts]) == (expected, [A, B])
+
+
 def test_a_settled_copy_is_a_base() -> None:
     """A copy of a settled M is alone, and its base is M whatever M's order is."""
     barrier = candidate(4, A, is_barrier=True)
@@ -265,3 +277,18 @@ def test_an_object_candidate_may_be_older_than_the_barrier_before_it() -> None:
     late = Candidate(candidate(2, A, salt=b"late").timestamp, (Part(A, INITIAL_TIMESTAMP, None),))
     view = View(SIX, shown((3, (ZERO, E, late)), (3, (ZERO, E))))
     assert view.repairable[:2] == [late, E]
+
+
+def test_what_is_under_repair_stays_so_and_what_is_copied_alone_comes_last() -> None:
+    """The first set is that of the object under repair; of the others one whose repair needs more comes first."""
+    whole = shown((5, (initial_entry(C).candidate,)), name=C)
+    alone = shown((5, (ZERO, E, BARRIER)))
+    harder = shown((3, (candidate(1, B),)), (2, (ZERO_B,)), name=B)
+    assert next_to_repair(SIX, [whole]) is None
+    assert next_to_repair(SIX, [alone, harder]) == A
+    assert next_to_repair(SIX, [harder, alone]) == B
+    assert next_to_repair(SIX, [whole, alone, harder]) == B
+    both = candidate(4, A, B, is_barrier=True)
+    judged_by_a = shown((3, (ZERO_B, M, both)), (2, (ZERO_B, both)), name=B)
+    assert next_to_repair(SIX, [whole, alone, judged_by_a]) == B
+    assert next_to_repair(SIX, [whole, alone]) == A

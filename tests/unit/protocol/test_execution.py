@@ -6,7 +6,8 @@ import pytest
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.execution import execute
-from fivefold.protocol.operations import CANCEL, CANCELLED, FORGOTTEN, Call, Operation
+from fivefold.protocol.limits import ANSWERS_BYTES_MAX
+from fivefold.protocol.operations import CANCEL, CANCELLED, FORGOTTEN, NOT_RUN, Call, Executed, Operation
 from fivefold.protocol.versions import (
     Outcome,
     append_outcomes,
@@ -100,6 +101,41 @@ def test_a_ring_that_lost_newer_calls_cannot_tell(since: int, answer: bytes) -> 
         version = append_outcomes(version, 5 + number, b"", (Outcome(b"%016d%016d" % (number, 0), b"v"),))
     assert version.horizon == version.orphaned == 5
     assert run([call("add", b"a", since=since)], version, time=99).answers == (answer,)
+
+
+class Telling(Toy):
+    """Answers with as many bytes as the arguments say."""
+
+    def execute(self, objects: tuple, call: Call, states: tuple) -> Executed:
+        return Executed(bytes(int(call.arguments)), (states[0] + b"+",))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "answered"),
+    [
+        ((ANSWERS_BYTES_MAX - 1, 1, 1), 2),
+        ((ANSWERS_BYTES_MAX, 1), 1),
+        ((ANSWERS_BYTES_MAX - 1, 2, 1), 1),
+        ((ANSWERS_BYTES_MAX + 1, 1), 0),
+    ],
+)
+def test_answers_have_a_largest_size_together(sizes: tuple, answered: int) -> None:
+    """A call whose answer does not fit is not run, nor is any behind it: they keep their order."""
+    calls = tuple(call("add", b"%d" % size, b"%016d" % number) for number, size in enumerate(sizes))
+    versions = {A: initial_version(b"")}
+    result = execute(Telling(), X, Operation((A,), calls), versions, is_query=False, time=1)
+    lengths = [*sizes[:answered], *[len(NOT_RUN)] * (len(sizes) - answered)]
+    assert [len(answer) for answer in result.answers] == lengths
+    assert (result.versions[0].state if result.versions else b"") == b"+" * answered
+
+
+def test_a_key_is_found_behind_bytes_that_look_like_it() -> None:
+    """The answer before is one byte long: that 1 and 31 of the key's 32 are what is looked for, one place too early."""
+    key = b"\x01" * 32
+    version = append_outcomes(initial_version(b""), 1, b"", (Outcome(X + TWO, b"w"), Outcome(key, b"v")))
+    version = append_outcomes(version, 2, b"", (Outcome(Y + TWO, b"u"),))
+    assert version.ring.find(key) == len(version.ring) // 3 - 1
+    assert find_answer(version, key) == b"v"
 
 
 def test_objects_of_one_operation_record_it_together() -> None:

@@ -117,6 +117,15 @@ NOT_HISTORIES = {
     "on a barrier": entries(Candidate(stamp(2), (Part(A, stamp(1, barrier=True), None),))),
     "base in the future": entries(Candidate(stamp(2), (Part(A, stamp(1), stamp(3)),))),
     "short LT_co": entries(Candidate(stamp(2), (Part(A, stamp(1)[:5], None),))),
+    "long LT_co": entries(Candidate(stamp(2), (Part(A, stamp(1) + b"\0", None),))),
+    "short base": entries(Candidate(stamp(2), (Part(A, stamp(1), stamp(1)[:5]),))),
+    "long base": entries(Candidate(stamp(2), (Part(A, stamp(1), INITIAL_TIMESTAMP + b"\0"),))),
+    "base is a barrier": entries(Candidate(stamp(2), (Part(A, stamp(1), stamp(1, barrier=True)),))),
+    "base is itself": entries(Candidate(stamp(2), (Part(A, stamp(1), stamp(2)),))),
+    "bad part behind one with a base": entries(
+        Candidate(stamp(2), (Part(A, stamp(1), INITIAL_TIMESTAMP), Part(B, stamp(3), None)))
+    ),
+    "bad part behind one without": entries(Candidate(stamp(2), (Part(A, stamp(1), None), Part(B, stamp(3), None)))),
 }
 
 
@@ -147,6 +156,16 @@ def test_a_history_has_a_largest_number_of_candidates(monkeypatch: pytest.Monkey
     assert len(decode_history(A, msgspec.msgpack.encode(entries(*most[:-1])))) == limits.HISTORY_CANDIDATES_MAX
     with pytest.raises(PeerViolation):
         decode_history(A, msgspec.msgpack.encode(entries(*most)))
+
+
+@pytest.mark.parametrize(
+    ("excess", "reason"), [(-1, "history-malformed"), (0, "history-malformed"), (1, "history-too-large")]
+)
+def test_a_history_has_a_largest_size(excess: int, reason: str) -> None:
+    """Beyond HISTORY_BYTES_MAX its bytes are not even looked at."""
+    with pytest.raises(PeerViolation) as caught:
+        decode_history(A, b"\xc1" * (limits.HISTORY_BYTES_MAX + excess))
+    assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize(

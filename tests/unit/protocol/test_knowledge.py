@@ -8,8 +8,9 @@ from fivefold.protocol import knowledge as module
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.history import Entry, encode_history, make_histories
 from fivefold.protocol.knowledge import Knowledge
-from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX
+from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX, TRIAL_AFTER_NS
 from fivefold.protocol.messages import Vote
+from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from tests.protocol_rig import A, B, candidate
 
@@ -118,14 +119,15 @@ def test_the_conditioned_time_is_not_that_of_an_invention() -> None:
     ("used", "known"),
     [
         ("1234", "1234"),
-        ("12345", "345"),
-        ("12345" + "36", "3456"),
-        ("12345" + "36" + "7", "567"),
-        ("12345" + "467", "567"),
+        ("12345", "2345"),
+        ("12345" + "26", "2456"),
+        ("12345" + "26" + "27", "2567"),
+        ("12345" + "346", "3456"),
+        ("12345" + "23456", "3456"),
     ],
 )
 def test_objects_not_used_lately_are_forgotten(monkeypatch: pytest.MonkeyPatch, used: str, known: str) -> None:
-    """With room for four a fifth makes half of them go: those not used since the last time, then the oldest."""
+    """With room for four a fifth makes one of them go: one not used since that last happened, or else the oldest."""
     monkeypatch.setattr(module, "KNOWN_OBJECTS_MAX", 4)
     found = Knowledge(SIX)
     for number in used:
@@ -198,8 +200,71 @@ def test_a_doubted_history_is_left_out_while_q_others_are_asked_first() -> None:
     assert found.fitting(A).holders == bytes([1, 1, 1, 1, 1, 0])
 
 
+@pytest.mark.parametrize(("others", "is_left_out"), [(4, False), (5, True)])
+def test_a_doubted_history_is_needed_until_q_others_have_told(others: int, is_left_out: bool) -> None:
+    """Where fewer have told what they hold, the doubted one's history helps to classify."""
+    found = told(dict.fromkeys([*range(others), 5], 3))
+    found.absorb([B], vote(b"", culled=(5,)), {1: b""})
+    assert (found.trusted(A).holders[5] == 0) is is_left_out
+
+
+def test_the_next_operation_is_conditioned_on_q_histories() -> None:
+    """All six showed the same: one of them is left out, for it would cost a MAC at every server."""
+    found = told(dict.fromkeys(range(6), 3))
+    found.remember_fit([A], range(6), vote(history(3)))
+    assert found.fitting(A).holders == bytes([1, 1, 1, 1, 1, 0])
+    found.absorb([B], vote(b"", culled=(2,)), {1: b""})
+    found.remember_fit([A], range(6), vote(history(3)))
+    assert found.fitting(A).holders == bytes([1, 1, 0, 1, 1, 1])
+
+
+def test_fewer_than_q_that_are_trusted_do_not_fit() -> None:
+    """Two of six are doubted: what was fitting before stays."""
+    found = told(dict.fromkeys(range(6), 3))
+    found.absorb([B], vote(b"", culled=(2, 3)), {1: b""})
+    found.remember_fit([A], range(6), vote(history(4)))
+    assert found.of(A).fitted is None
+
+
 def test_a_doubted_server_that_must_be_asked_is_believed() -> None:
     """Two servers are doubted: one of them is among the first five asked, so neither history is left out."""
     found = told(dict.fromkeys(range(6), 3))
     found.absorb([A], vote(history(3), culled=(4, 5)), tails(1))
     assert found.trusted(A).holders == bytes([1, 1, 1, 1, 1, 1])
+
+
+def test_a_silent_server_is_tried_beside_the_others() -> None:
+    """When its time has come, with one request; then not before TRIAL_AFTER_NS are over."""
+    found = Knowledge(SIX)
+    first, *others = SIX.preference(A)
+    found.slow[first] = 10
+    assert found.first_asked(9, A) == others
+    assert found.first_asked(10, A) == [*others, first]
+    assert found.first_asked(9 + TRIAL_AFTER_NS, A) == others
+    assert found.first_asked(10 + TRIAL_AFTER_NS, A) == [*others, first]
+
+
+def test_the_operator_hears_of_a_silent_server() -> None:
+    """Nothing else speaks against it."""
+    found = Knowledge(SIX)
+    found.slow[2] = 0
+    assert found.evidence() == [Evidence(2, False, False, (), {}, True)]
+
+
+def test_the_round_trip_is_smoothed() -> None:
+    """The first is taken as it is, of each later one an eighth; who answered is not silent any more."""
+    found = Knowledge(SIX)
+    found.slow = {1: 0, 2: 0}
+    found.note_answered([0, 1], 800)
+    assert (found.round_trip_ns, found.slow) == (800, {2: 0})
+    found.note_answered([0, 1], 1600)
+    assert found.round_trip_ns == 900
+
+
+def test_a_silent_server_that_must_be_asked_is_asked_once() -> None:
+    """Two are silent: one of them completes the quorum, the other is the one that is tried."""
+    found = Knowledge(SIX)
+    first, second, *others = SIX.preference(A)
+    found.slow = {first: 10, second: 10}
+    assert found.first_asked(9, A) == [*others, first]
+    assert found.first_asked(10, A) == [*others, first, second]

@@ -92,6 +92,18 @@ def test_leftovers_of_the_disk_are_kept_as_before() -> None:
     assert loaded.written(1).delete == (made[1].timestamp,)
 
 
+@pytest.mark.parametrize(("age_ns", "is_kept"), [(KEPT_VERSIONS_AGE_NS, True), (KEPT_VERSIONS_AGE_NS + 1, False)])
+def test_leftovers_of_the_disk_grow_old_from_their_load_on(age_ns: int, is_kept: bool) -> None:
+    """Like versions pruned then."""
+    replica = Replica(A, None)
+    made = chain(3)
+    accepted(replica, made)
+    loaded = Replica(A, ObjectRecord(replica.history, tuple(sorted(replica.versions.items()))))
+    loaded.adopt_leftovers(7)
+    loaded.accept(Kind.METHOD, candidate(99, (A, made[-1].timestamp)), version(9), 7 + age_ns)
+    assert (made[0].timestamp in loaded.versions) is is_kept
+
+
 def test_a_flag_is_set_once_and_only_on_what_is_held() -> None:
     """Setting it again, or on a candidate that is not there, changes nothing."""
     replica = Replica(A, None)

@@ -9,6 +9,7 @@ import pytest
 
 from fivefold.protocol import session as module
 from fivefold.protocol.history import Entry, encode_history
+from fivefold.protocol.limits import PROBE_AFTER_NS, RECONNECTIONS_AT_ONCE, TRIAL_AFTER_NS
 from fivefold.protocol.messages import REPLY, Vote, encode, reply_frame, split
 from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.outcomes import Answered, Finished, TimedOut
@@ -16,7 +17,8 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request
 from fivefold.protocol.rounds import Purpose, Round
 from fivefold.protocol.session import QueueFull, Session
-from tests.protocol_rig import A, B, Desk, WatchedRack, candidate, op
+from fivefold.protocol.steps import Missing
+from tests.protocol_rig import A, B, C, Desk, WatchedRack, candidate, op
 
 SECOND = 1_000_000_000
 
@@ -72,6 +74,15 @@ def test_a_running_call_times_out_with_what_to_resolve_from() -> None:
     assert finished == [Finished(ticket, TimedOut(0, 0))]
 
 
+def test_a_lost_update_is_resolved_from_the_version_it_was_conditioned_on() -> None:
+    """Two updates are known: the third, of which nobody answers, can have been applied after them only."""
+    rack = WatchedRack()
+    desk = Desk(rack)
+    assert {type(desk.call("add", b"+")) for _ in range(2)} == {Answered}
+    desk.down = set(range(6))
+    assert desk.call("add", b"+", timeout_s=1) == TimedOut(2, 0)
+
+
 def test_an_abandoned_call_ends_at_once() -> None:
     """As if its deadline had come; the next one in the queue goes on."""
     session = fresh()
@@ -80,6 +91,19 @@ def test_an_abandoned_call_ends_at_once() -> None:
     assert waiting.send == ()
     actions = session.abandon(1, ticket)
     assert [each.ticket for each in actions.finished] == [ticket]
+
+
+def test_only_the_call_that_is_abandoned_ends() -> None:
+    """Calls on other objects, and those that wait behind it, go on; a ticket that nobody waits for ends nothing."""
+    session = fresh()
+    running = [start(session, name)[0] for name in (A, B)]
+    waiting = [start(session, A)[0] for _ in range(2)]
+    assert [each.ticket for each in session.abandon(1, running[1]).finished] == [running[1]]
+    assert session.abandon(1, running[1]).finished == ()
+    assert session.abandon(1, 99).finished == ()
+    assert [each.ticket for each in session.abandon(1, waiting[0]).finished] == [waiting[0]]
+    assert [each.ticket for each in session.abandon(1, running[0]).finished] == [running[0]]
+    assert [each.ticket for each in session.abandon(1, waiting[1]).finished] == [waiting[1]]
 
 
 def test_a_reply_to_a_round_that_is_over_changes_nothing() -> None:
@@ -241,12 +265,48 @@ def test_silence_is_answered_by_asking_further_then_everybody_again() -> None:
     order = QuorumSystem(6, 1, 1).preference(A)
     actions = session.wake(actions.wake_at_ns)
     assert [ask.server for ask in actions.send] == [order[5]]
+    assert session.knowledge.slow == dict.fromkeys(order[:5], PROBE_AFTER_NS + TRIAL_AFTER_NS)
     while actions.wake_at_ns < SECOND:
         actions = session.wake(actions.wake_at_ns)
         assert not actions.send, "a frame that is merely slow is not sent twice"
     actions = session.wake(actions.wake_at_ns)
     assert sorted(ask.server for ask in actions.send) == list(range(6))
     assert set(session.knowledge.slow) == set(range(6))
+
+
+def test_a_server_that_has_answered_may_go() -> None:
+    """Nobody is asked in its place, and it is not asked again when it is back; one that has not answered is."""
+    session = fresh()
+    start(session, A)
+    answered, silent, *_, sixth = QuorumSystem(6, 1, 1).preference(A)
+    session.receive(1, answered, accepted(b"v"))
+    assert session.disconnected(2, answered).send == session.connected(3, answered).send == ()
+    assert [ask.server for ask in session.disconnected(4, silent).send] == [sixth]
+    assert [ask.server for ask in session.connected(5, silent).send] == [silent]
+
+
+def test_a_connection_that_comes_and_goes_multiplies_no_requests() -> None:
+    """RECONNECTIONS_AT_ONCE times the request goes again to a server that has not answered it, then no more."""
+    session = fresh()
+    start(session, A)
+    server = QuorumSystem(6, 1, 1).preference(A)[0]
+    again = 0
+    for time in range(1, 2 * RECONNECTIONS_AT_ONCE):
+        session.disconnected(time, server)
+        again += len(session.connected(time, server).send)
+    assert again == RECONNECTIONS_AT_ONCE
+
+
+@pytest.mark.parametrize(("count", "left"), [(59, 63), (60, 64), (61, 4)])
+def test_a_repair_that_grows_too_wide_begins_anew(count: int, left: int) -> None:
+    """Sixty-four objects are judged at most: beyond that, those of the candidate at hand alone."""
+    session = fresh()
+    ticket, _ = start(session, A)
+    invocation = session._running[ticket]
+    invocation._evidence = tuple(f"Reg/{number:02}" for number in range(count))
+    invocation._extend(1, Missing((A, B, C, "Reg/d")))
+    assert len(invocation._evidence) == left
+    assert {A, B, C, "Reg/d"} <= set(invocation._evidence)
 
 
 def test_a_reply_of_the_wrong_kind_is_no_reply() -> None:

@@ -6,7 +6,7 @@ from fivefold.protocol.actions import Channel
 from fivefold.protocol.admission import Work
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.history import make_histories
-from fivefold.protocol.limits import SYNC_RETRY_NS
+from fivefold.protocol.limits import SYNC_RETRY_NS, SYNC_TIMEOUT_NS
 from fivefold.protocol.messages import SyncReply, SyncRequest, decode_sync
 from fivefold.protocol.operations import ClientId, digest
 from fivefold.protocol.quorums import QuorumSystem
@@ -145,3 +145,20 @@ def test_who_was_silent_is_asked_last_until_it_is_heard_of() -> None:
     assert first_asked(2) == [1, 2]
     table.receive(0, SyncReply(99, b"", b""))
     assert first_asked(3) == [0, 1]
+
+
+def test_one_more_is_asked_after_each_silence_until_it_is_given_up() -> None:
+    """Every SYNC_RETRY_NS, and not before; after SYNC_TIMEOUT_NS the work comes back."""
+    table = SyncTable(5, QuorumSystem(6, 1, 1))
+    nothing = make_histories(A, [b""] * 6)
+    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
+    assert [server for server, _ in table.wait(0, work, KEY, nothing)] == [0, 1]
+    for silence, server in enumerate((2, 3, 4), 1):
+        assert table.wake_at_ns == silence * SYNC_RETRY_NS
+        assert table.wake(silence * SYNC_RETRY_NS - 1) == ([], [])
+        asks, given_up = table.wake(silence * SYNC_RETRY_NS)
+        assert ([asked for asked, _ in asks], given_up) == ([server], [])
+    assert table.wake(SYNC_TIMEOUT_NS - 1) == ([], [])
+    assert table.wake_at_ns == SYNC_TIMEOUT_NS
+    assert table.wake(SYNC_TIMEOUT_NS) == ([], [work])
+    assert table.wake_at_ns is None

@@ -1,0 +1,72 @@
+"""PROTOCOL §6: b + 1 servers are believed, in what they answer and in what they decline."""
+
+from __future__ import annotations
+
+import pytest
+
+from fivefold.protocol.messages import DECLINED, FAIL, REPLY, decode_vote, split
+from fivefold.protocol.operations import REFUSED
+from fivefold.protocol.outcomes import Answered, Disagreed, Refused
+from tests.protocol_rig import A, Desk, Lie, WatchedRack, Y, altered
+
+
+def saying(rack: WatchedRack, *answers: bytes) -> Desk:
+    """A client to whom the servers, in the order in which it tries them, answer so; those left over are down."""
+    desk = Desk(rack)
+    order = rack.quorums.preference(A)
+    desk.lies = {server: altered(answers=(b"v" + answer,)) for server, answer in zip(order, answers, strict=False)}
+    desk.down = set(order[len(answers) :])
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ((b"1", b"2", b"3", b"4", b"5"), Disagreed("add")),
+        ((b"1", b"1", b"2", b"3", b"4"), Answered((b"v1",))),
+        ((b"1", b"1", b"1", b"2", b"3"), Answered((b"v1",))),
+        ((b"1", b"1", b"2", b"2", b"3"), Disagreed("add")),
+        ((b"1", b"1", b"1", b"2", b"2"), Disagreed("add")),
+        ((b"1", b"1", b"1", b"1", b"2"), Answered((b"v1",))),
+    ],
+)
+def test_b_1_equal_answers_count_unless_b_1_others_are_equal_too(answers: tuple, outcome: object) -> None:
+    """One server may lie. Two that differ from two others may not: the method is not deterministic."""
+    assert saying(WatchedRack(), *answers).call("add", b"+") == outcome
+
+
+def test_when_all_have_answered_nobody_is_waited_for() -> None:
+    """Six servers, six answers: that is reported at once."""
+    rack = WatchedRack()
+    started_ns = rack.now_ns
+    assert saying(rack, b"1", b"2", b"3", b"4", b"5", b"6").call("add", b"+") == Disagreed("add")
+    assert rack.now_ns == started_ns
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(1, Answered((b"v",))), (2, Refused("no")), (3, Refused("no"))])
+def test_b_1_servers_that_decline_end_a_call(count: int, outcome: object) -> None:
+    """One may lie, and is made up for; of two that say the same one is honest."""
+    rack = WatchedRack()
+    desk = Desk(rack)
+    no = altered(status=DECLINED, answers=(REFUSED + b"no",), histories=())
+    desk.lies = dict.fromkeys(rack.quorums.preference(A)[:count], no)
+    assert desk.call("add", b"+") == outcome
+
+
+@pytest.mark.parametrize(("count", "answer", "rounds"), [(1, b"v+", 2), (2, b"vtold", 1), (3, b"vtold", 1)])
+def test_b_1_servers_that_refuse_answer_a_query(count: int, answer: bytes, rounds: int) -> None:
+    """All refuse a query as stale, and so many answer it all the same, alike: one of them may lie."""
+    rack = WatchedRack()
+    desk = Desk(rack)
+    desk.call("get")
+    Desk(rack, Y).call("add", b"+")
+    desk.sent.clear()
+
+    def telling(*answers: bytes) -> Lie:
+        refused = altered(answers=answers)
+        return lambda frame: refused(frame) if decode_vote(split(frame, REPLY)[1]).status == FAIL else frame
+
+    order = rack.quorums.preference(A)
+    desk.lies = dict.fromkeys(order[:count], telling(b"vtold")) | dict.fromkeys(order[count:], telling())
+    assert desk.call("get") == Answered((answer,))
+    assert len(desk.sent) == 5 * rounds

@@ -1,0 +1,131 @@
+"""Counting the replies of one round (PROTOCOL §6): thresholds at n-1, n and n+1."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from fivefold.protocol.history import INITIAL_TIMESTAMP, Entry, empty_histories, encode_history
+from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, Vote
+from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, REFUSED
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Candidate, Request
+from fivefold.protocol.rounds import Purpose, Round, absent_until, agreement_at, declined_reason
+from fivefold.protocol.session import Session
+from tests.protocol_rig import A, candidate, op
+
+SIX = QuorumSystem(6, 1, 1)
+THREE = candidate(3, A)
+METHOD = candidate(4, (A, THREE.timestamp))
+COPY = candidate(4, (A, THREE.timestamp), method=False)
+LATER = candidate(9, (A, candidate(8, A).timestamp))
+
+
+def round_of(*votes: Vote, purpose: Purpose = Purpose.OPERATION) -> Round:
+    """A round sent once to the preferred quorum; server 0 cast the first of these votes, and so on."""
+    found = Round(0, purpose, Request(A, (empty_histories(A, 6),), b"operation"), b"")
+    found.sent = dict.fromkeys(range(5), 1)
+    found.votes = dict(enumerate(votes))
+    found.read = {bytes([place]): vote for place, vote in enumerate(dict.fromkeys(votes))}
+    return found
+
+
+def showing(*candidates: Candidate, status: int = FAIL, answers: tuple[bytes, ...] = (NOT_RUN,)) -> Vote:
+    """A vote that shows these candidates."""
+    history = encode_history(tuple(Entry(each, False) for each in candidates)) if candidates else b""
+    return Vote(status, b"", answers, b"", (history,), ())
+
+
+# --- what the ring says of a refused update -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "time"), [(0, 0), (1, 0), (2, 3), (3, 3)])
+def test_b_1_refusals_rule_an_update_out(count: int, time: int) -> None:
+    """So many servers hold version 4, made by a method on 3, and do not know the update: up to 3 it was not applied."""
+    assert absent_until(round_of(*[showing(THREE, METHOD)] * count), SIX.b) == time
+
+
+@pytest.mark.parametrize(
+    "vote",
+    [
+        showing(THREE, COPY),
+        showing(THREE, METHOD, status=SUCCESS),
+        showing(THREE, METHOD, answers=(FORGOTTEN,)),
+        showing(THREE, METHOD, answers=(NOT_RUN, b"v")),
+        showing(THREE, METHOD, answers=()),
+    ],
+)
+def test_nothing_else_rules_an_update_out(vote: Vote) -> None:
+    """A copy proves nothing of what it rests on; a ring that knows the update, or cannot tell, does not deny it."""
+    assert absent_until(round_of(*[vote] * 5), SIX.b) == 0
+
+
+def test_all_calls_of_a_refused_batch_must_be_unknown() -> None:
+    """Two calls travelled together, and neither is in the ring."""
+    assert absent_until(round_of(*[showing(THREE, METHOD, answers=(NOT_RUN, NOT_RUN))] * 2), SIX.b) == 3
+
+
+def test_the_latest_version_that_rules_it_out_counts() -> None:
+    """Two servers are further on than two others; what a single one shows later still does not count."""
+    votes = [showing(THREE, METHOD)] * 2 + [showing(LATER)] * 2 + [showing(candidate(20, (A, LATER.timestamp)))]
+    assert absent_until(round_of(*votes), SIX.b) == 8
+
+
+@pytest.mark.parametrize(("count", "since"), [(1, 0), (2, 3), (3, 3)])
+def test_a_call_goes_on_from_what_b_1_refusals_rule_out(count: int, since: int) -> None:
+    """Its attempt, on version 0, may be alive: it cannot have been applied up to 3, if more than one server says so."""
+    session = Session(SIX, Random(1))
+    ticket, _ = session.call(0, op("add", b"+"), is_query=False, deadline_ns=1)
+    invocation = session._running[ticket]
+    invocation._bury(round_of(*[showing(THREE, METHOD)] * count))
+    assert invocation._since == since
+
+
+# --- is the attempt dead? -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("refusals", "is_dead"), [(3, False), (4, True), (5, True)])
+def test_an_attempt_that_fewer_than_r_may_show_is_dead(refusals: int, is_dead: bool) -> None:
+    """Sent to five, r = 3: with four refusals one server may hold it and one liar may claim it, and no more."""
+    assert round_of(*[showing()] * refusals).is_dead(SIX) is is_dead
+
+
+def test_a_refusal_of_one_frame_says_nothing_of_another() -> None:
+    """One server was sent the attempt twice, and has refused one of them: it may have accepted the other."""
+    found = round_of(*[showing()] * 4)
+    found.sent[0] = 2
+    assert not found.is_dead(SIX)
+
+
+# --- declined, and optimistic answers -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "reason"), [(1, None), (2, "no"), (3, "no")])
+def test_b_1_servers_decline_a_call(count: int, reason: str | None) -> None:
+    """One may lie; two that say the same may not."""
+    declined = Vote(DECLINED, b"", (REFUSED + b"no",), b"", (), ())
+    others = [showing()] * (5 - count)
+    assert declined_reason(round_of(*[declined] * count, *others), SIX.b) == reason
+
+
+def test_different_reasons_are_counted_apart() -> None:
+    """Two servers decline, each for its own reason."""
+    votes = [Vote(DECLINED, b"", (REFUSED + why,), b"", (), ()) for why in (b"no", b"never")]
+    assert declined_reason(round_of(*votes), SIX.b) is None
+
+
+def test_answers_on_one_latest_version_are_grouped() -> None:
+    """Older versions, other statuses and replies without an answer do not count; the largest group comes first."""
+    same = showing(THREE, METHOD, answers=(b"v",))
+    votes = [
+        showing(THREE, METHOD, answers=(b"w",)),
+        same,
+        showing(THREE, answers=(b"v",)),
+        showing(THREE, METHOD, answers=()),
+        showing(THREE, METHOD, answers=(b"v",), status=SUCCESS),
+        same,
+    ]
+    assert agreement_at(round_of(*votes), [METHOD.timestamp], (FAIL,)) == [[1, 5], [0]]
+    assert agreement_at(round_of(*votes), [METHOD.timestamp], (SUCCESS, FAIL)) == [[1, 4, 5], [0]]
+    assert agreement_at(round_of(*votes), [INITIAL_TIMESTAMP], (SUCCESS, FAIL)) == []

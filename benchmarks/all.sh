@@ -3,8 +3,8 @@
 #
 #   benchmarks/all.sh [PYTHON [OPTION…]]      options such as --rounds 3 go to every figure taken by turns
 #
-# COMPILED=PYTHON names the interpreter of an environment with the compiled hot path (docs/decisions/0003); without it the
-# results of that one stay as they are.
+# COMPILED=PYTHON names the interpreter of an environment with the compiled hot path (docs/decisions/0003), DEBIAN=PYTHON and
+# DEBIAN_COMPILED=PYTHON those of environments of Debian's own Python; without them their results stay as they are.
 set -euo pipefail
 # Absolute, since we leave the directory: .venv/bin/python must stay that one. A link is not followed, it is the environment.
 absolute() {
@@ -14,13 +14,22 @@ absolute() {
 }
 python=$(absolute "${1:-python3}")
 shift || true
-[[ -z ${COMPILED:-} ]] || COMPILED=$(absolute "$COMPILED")
+for name in COMPILED DEBIAN DEBIAN_COMPILED; do
+    [[ -z ${!name:-} ]] || declare "$name=$(absolute "${!name}")"
+done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 [[ -d peers/.installed ]] || peers/install.sh "$python"
 
 "$python" floor_ratio.py "$@"
 if [[ -n ${COMPILED:-} ]]; then
     "$COMPILED" floor_ratio.py --out results/floor-ratio-compiled.json "$@"
+    "$COMPILED" peers.py --durability disk --peers etcd --out results/peers-disk-compiled.json "$@"
+fi
+if [[ -n ${DEBIAN:-} ]]; then
+    "$DEBIAN" floor_ratio.py --out results/floor-ratio-debian.json "$@"
+fi
+if [[ -n ${DEBIAN_COMPILED:-} ]]; then
+    "$DEBIAN_COMPILED" floor_ratio.py --out results/floor-ratio-debian-compiled.json "$@"
 fi
 "$python" fault_scalability.py "$@"
 if [[ -n ${COMPILED:-} ]]; then

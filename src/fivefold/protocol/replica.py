@@ -171,8 +171,10 @@ class Replica:
         """Keep a few versions of pruned candidates for slow syncs and repeated requests; drop the rest.
 
         ``pruned`` versions, the oldest, are of pruned candidates now: a candidate is accepted above all others only,
-        and pruned together with all below it.
+        and pruned together with all below it. They are kept in memory; the store need not have them, since nothing
+        that a history shows depends on them.
         """
+        self._deleted += tuple(islice(self.versions, self._pruned, pruned))
         surplus = pruned - KEPT_VERSIONS
         if self._pruned and self._pruned_ns + KEPT_VERSIONS_AGE_NS < now_ns:
             surplus = max(surplus, self._pruned)
@@ -180,7 +182,6 @@ class Replica:
             self._pruned_ns = now_ns
         for timestamp in list(islice(self.versions, surplus)) if surplus > 0 else ():
             del self.versions[timestamp]
-            self._deleted += (timestamp,)
             pruned -= 1
         self._pruned = pruned
 
@@ -197,7 +198,7 @@ class Replica:
         self._put, self._deleted = (), ()
 
     def adopt_leftovers(self, now_ns: int) -> None:
-        """After a load: versions that no candidate of the history names were kept for a while; go on keeping them."""
+        """After a load: versions that no candidate of the history names, as older stores have them, are pruned ones."""
         named = {entry.candidate.timestamp for entry in self.entries}
         self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
 

@@ -25,7 +25,7 @@ from fivefold.storage.files import sync
 from fivefold.storage.journal import PAGE_BYTES, encode_prefix, opening, padded, record_size
 from fivefold.storage.schema import Mark
 
-SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
+SEGMENT_BYTES_MAX: Final = 128 * 1024 * 1024
 """A segment that has reached this takes no more records. The longer it is, the more updates of one object are folded as
 one; twice this is the journal's size on the disk, and what a start after a crash has to read."""
 

@@ -60,13 +60,23 @@ def test_accepting_changes_history_and_versions_together() -> None:
 
 @pytest.mark.parametrize("count", [KEPT_VERSIONS, KEPT_VERSIONS + 1, KEPT_VERSIONS + 2, KEPT_VERSIONS + 3])
 def test_a_few_versions_outlive_their_candidates(count: int) -> None:
-    """KEPT_VERSIONS pruned ones are kept beside the two of the history; the oldest goes first, and from the store."""
+    """KEPT_VERSIONS pruned ones are kept beside the two of the history; the oldest goes first."""
     replica = Replica(A, None)
     made = chain(count)
     accepted(replica, made)
     kept = min(count, KEPT_VERSIONS + 2)
     assert list(replica.versions) == [each.timestamp for each in made[-kept:]]
-    assert len(replica.written(1).delete) == count - kept
+
+
+def test_the_store_is_to_hold_the_versions_of_the_history_only() -> None:
+    """A version leaves the store with its candidate, once, while memory keeps it."""
+    replica, stored = Replica(A, None), set()
+    for position, each in enumerate(chain(KEPT_VERSIONS + 4)):
+        replica.accept(Kind.METHOD, each, version(position), 0)
+        write = replica.written(position)
+        assert stored >= set(write.delete)
+        stored = stored.difference(write.delete) | {timestamp for timestamp, _ in write.put}
+        assert stored == {entry.candidate.timestamp for entry in replica.entries} - {INITIAL_TIMESTAMP}
 
 
 @pytest.mark.parametrize(("age_ns", "is_kept"), [(KEPT_VERSIONS_AGE_NS, True), (KEPT_VERSIONS_AGE_NS + 1, False)])
@@ -80,7 +90,7 @@ def test_pruned_versions_grow_old(age_ns: int, is_kept: bool) -> None:
 
 
 def test_leftovers_of_the_disk_are_kept_as_before() -> None:
-    """After a load, versions that no candidate names count as pruned."""
+    """After a load, versions that no candidate names count as pruned, and leave the store with the next write."""
     replica = Replica(A, None)
     made = chain(KEPT_VERSIONS + 3)
     accepted(replica, made)
@@ -89,7 +99,7 @@ def test_leftovers_of_the_disk_are_kept_as_before() -> None:
     following = candidate(99, (A, made[-1].timestamp))
     loaded.accept(Kind.METHOD, following, b"next", 0)
     assert len(loaded.versions) == KEPT_VERSIONS + 2
-    assert loaded.written(1).delete == (made[1].timestamp,)
+    assert loaded.written(1).delete == tuple(each.timestamp for each in made[1:-1])
 
 
 @pytest.mark.parametrize(("age_ns", "is_kept"), [(KEPT_VERSIONS_AGE_NS, True), (KEPT_VERSIONS_AGE_NS + 1, False)])

@@ -2,13 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from fivefold.protocol.actions import ObjectRecord, Write
-from fivefold.storage import Inspector, SqliteStorage
+from fivefold.storage import Inspector
 from fivefold.storage import writer as writer_module
 from fivefold.storage.folder import Fold
 from fivefold.storage.writer import (
@@ -20,20 +19,6 @@ from fivefold.storage.writer import (
     Staged,
 )
 from tests.storage_rig import SECONDS_MAX, Open
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "objects.sqlite"
-    SqliteStorage.create(path, "cluster", "fingerprint")
-    return path
-
-
-@pytest.fixture
-async def opened(path: Path) -> AsyncIterator[Open]:
-    opened = Open(path)
-    yield opened
-    opened.storage.close()
 
 
 @pytest.fixture

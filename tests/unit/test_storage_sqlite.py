@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,20 +19,6 @@ from fivefold.storage.segments import segment_paths
 from fivefold.storage.sqlite import GIVE_WAY_SECONDS
 from fivefold.storage.writer import Pace
 from tests.storage_rig import Open
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "objects.sqlite"
-    SqliteStorage.create(path, "cluster", "fingerprint")
-    return path
-
-
-@pytest.fixture
-async def opened(path: Path) -> AsyncIterator[Open]:
-    opened = Open(path)
-    yield opened
-    opened.storage.close()
 
 
 @pytest.fixture(params=[False, True], ids=["slow disk", "quick disk"])

@@ -18,7 +18,7 @@ from fivefold.storage.schema import HISTORY, connect, log_of, write_rows
 from fivefold.storage.segments import segment_paths
 from fivefold.storage.sqlite import GIVE_WAY_SECONDS
 from fivefold.storage.writer import Pace
-from tests.storage_rig import Open
+from tests.storage_rig import SECONDS_MAX, Open
 
 
 @pytest.fixture(params=[False, True], ids=["slow disk", "quick disk"])
@@ -51,6 +51,7 @@ async def test_a_commit_that_is_overdue_is_given_a_turn(opened: Open, monkeypatc
     """A loop that always has work lets the writer have the interpreter lock; not one whose commits come in time."""
     turns: list[float] = []
     monkeypatch.setattr(sqlite_module.time, "sleep", turns.append)
+    monkeypatch.setattr(sqlite_module, "PATIENCE_SECONDS", SECONDS_MAX)
     opened.storage.give_way()
     opened.storage.stage(1, [Write("A/x", b"h")])
     opened.storage.give_way()

@@ -76,7 +76,7 @@ def run(
 
     if cluster is None and identity is not None:
         raise ConfigurationError("--identity is of use with --cluster only: leave it out, or name a cluster")
-    if cluster is not None and (durable or not (n is t is b is None)):
+    if cluster is not None and (durable or any(each is not None for each in (n, t, b))):
         raise ConfigurationError("--cluster has its own --n, --t, --b and --durable: leave these out")
     if rate is not None and in_flight:
         raise ConfigurationError("--rate is an open loop, --in-flight are closed ones: leave one out")

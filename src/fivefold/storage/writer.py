@@ -25,12 +25,10 @@ BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 OVERLAY_BYTES_MAX: Final = 32 * 1024 * 1024
 """Memory of the writes that are not folded, and as much again of those that are being folded."""
 
-
 BRAKE_FULLNESS: Final = 0.5
 BRAKE_SECONDS: Final = 0.005
 """When folding is slower than writing, each commit from half of a segment on waits that long for it: many short waits
 instead of one of the whole fold at the segment's end."""
-
 
 AT_ONCE_BYTES_MAX: Final = 256 * 1024
 """The event loop leaves larger commits to the thread, however quick the disk."""
@@ -118,7 +116,7 @@ class Writer:
 
     @property
     def is_quick(self) -> bool:
-        """Whether committing by oneself is quicker than having the thread do it."""
+        """Whether committing by oneself is quicker than having the thread do it; while the thread has nothing to do."""
         return self._pace.is_quick
 
     def maybe_commit_at_once(self, batch: Sequence[Staged]) -> bool:

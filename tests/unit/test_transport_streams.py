@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections import Counter
 
 import pytest
@@ -71,6 +72,12 @@ class Stranger:
 async def knock(rig, **options):
     host, port = credentials_of(rig.cluster_file, 0).address_of(0)
     return Stranger(*await asyncio.open_connection(host, port, **options))
+
+
+def arrive(wire, data):
+    """Have the event loop read something."""
+    wire.get_buffer(len(data))[: len(data)] = data
+    wire.buffer_updated(len(data))
 
 
 async def knock_as_admin(rig):
@@ -358,8 +365,24 @@ async def test_frames_that_come_after_a_close_are_not_handed_on(clear):
     assert await stranger.hears_the_end()
     assert [frame for _, frame in ear.frames] == [b"a", b"b"]
     (connection, _), _ = ear.frames
-    connection.wire.data_received(b"\0\0\0\1c")
+    arrive(connection.wire, b"\0\0\0\1c")
     assert len(ear.frames) == 2
+
+
+def test_loops_of_two_threads_do_not_read_into_the_same_memory():
+    """Story: both wait for data with the interpreter lock given away; one's frames would end in the other's."""
+
+    def where(found):
+        loop = asyncio.new_event_loop()
+        found.append(Wire(loop, on_frames=None, on_made=None, on_lost=None, pushes_back=False).get_buffer(1))
+        loop.close()
+
+    buffers = []
+    for thread in [threading.Thread(target=where, args=(buffers,)) for _ in range(2)]:
+        thread.start()
+        thread.join()
+    buffers[0][:1], buffers[1][:1] = b"a", b"b"
+    assert bytes(buffers[0][:1]) == b"a"
 
 
 # --- pauses, addresses --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from fivefold import Cluster, Counter
-from fivefold.cluster import compress, load_configuration, load_identity, server_directory
+from fivefold.cluster import load_configuration, load_identity, macs_under, server_directory
 from fivefold.objects import standard_registry
 from fivefold.protocol.actions import Channel, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys
@@ -45,7 +45,7 @@ def one_write() -> Write:
     A history names its object, and a timestamp the operation, but both have the same length for all objects here.
     """
     quorums = QuorumSystem(1, 0, 0)
-    keys = AuthenticatorKeys(0, [bytes(32)], [bytes(32)], compress)
+    keys = AuthenticatorKeys(0, [bytes(32)], [bytes(32)], macs_under)
     session, server = Session(quorums, Random(1)), Server(quorums, keys, standard_registry(), Everyone())
     object_id = ObjectId(name_of(0))
     arguments = standard_registry().encode_arguments((object_id,), "increment", (), {})

@@ -1,7 +1,7 @@
 """Who belongs to a cluster: the cluster file, identities, keys, access rules, and a launcher for local clusters."""
 
 from fivefold.cluster.access import AccessRules, Rule
-from fivefold.cluster.ciphers import compress
+from fivefold.cluster.ciphers import macs_under
 from fivefold.cluster.configuration import (
     ClientEntry,
     Configuration,
@@ -40,7 +40,6 @@ __all__ = [
     "add_client",
     "client_directory",
     "client_id_of",
-    "compress",
     "create_cluster",
     "create_identity",
     "derive_mac_keys",
@@ -51,6 +50,7 @@ __all__ = [
     "join_address",
     "load_configuration",
     "load_identity",
+    "macs_under",
     "make_configuration",
     "parse_configuration",
     "remove_client",

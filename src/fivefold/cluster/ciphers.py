@@ -3,46 +3,73 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
+_BLOCK: Final = 16
+SECRET_BYTES: Final = 2 * _BLOCK
 
-class DaviesMeyer:
-    """AES-256_key(block) XOR block for each of some blocks of 16 bytes (FIPS 197; see protocol/authenticators.py).
 
-    One cipher whose key is replaced before each use: making a new one for each key takes the library a microsecond of
-    looking at types, as much as the key schedule.
+class PermutationMacs:
+    """The MACs of a digest under some secrets, by the library's AES: see protocol/authenticators.py for what they are.
+
+    The permutation's cipher is made once, and all secrets are worked on together, as one number: a cipher with a key of
+    its own for each history, or a call for each secret, would cost more than all the rest.
     """
 
-    __slots__ = ("_algorithm", "_cipher")
+    __slots__ = ("_count", "_first", "_last", "_permute", "_size")
 
-    def __init__(self) -> None:
-        """Ready for any key."""
-        self._algorithm = AES(bytes(32))
-        self._cipher = Cipher(self._algorithm, modes.ECB())  # noqa: S305 - no mode of operation: see authenticators.py
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        """Take secrets of 32 bytes."""
+        self._count = len(secrets)
+        self._size = _BLOCK * len(secrets)
+        self._first, self._last = (int.from_bytes(half, "little") for half in _halves(secrets))
+        # A fixed key and no mode of operation: a public permutation is all that is wanted.
+        self._permute = Cipher(AES(bytes(_BLOCK)), modes.ECB()).encryptor().update  # noqa: S305
 
-    def __call__(self, key: bytes, blocks: bytes) -> bytes:
-        """The blocks compressed under a key of 32 bytes."""
-        assert len(key) == 32
-        self._algorithm.key = key
-        encrypted = self._cipher.encryptor().update(blocks)
-        return (int.from_bytes(encrypted, "little") ^ int.from_bytes(blocks, "little")).to_bytes(len(blocks), "little")
+    def __call__(self, digest: bytes) -> bytes:
+        """The MACs of a digest of 32 bytes, one after the other in the order of the secrets."""
+        assert len(digest) == SECRET_BYTES
+        count, size, last, number = self._count, self._size, self._last, int.from_bytes
+        blocks = number(digest[:_BLOCK] * count, "little") ^ self._first
+        once = self._permute(blocks.to_bytes(size, "little"))
+        blocks = number(once, "little") ^ number(digest[_BLOCK:] * count, "little") ^ last
+        twice = self._permute(blocks.to_bytes(size, "little"))
+        return (number(twice, "little") ^ last).to_bytes(size, "little")
 
 
-def _fastest() -> Callable[[bytes, bytes], bytes]:
-    """The compiled kernel if it is there and right, otherwise the library's cipher."""
-    pure = DaviesMeyer()
+def _halves(secrets: Sequence[bytes]) -> tuple[bytes, bytes]:
+    assert all(len(secret) == SECRET_BYTES for secret in secrets)
+    return b"".join([secret[:_BLOCK] for secret in secrets]), b"".join([secret[_BLOCK:] for secret in secrets])
+
+
+def _load_kernel() -> Any:  # noqa: ANN401 - an extension module, or None
     try:
-        kernel = importlib.import_module("fivefold.cluster._kernel")
-    except ImportError:
+        return importlib.import_module("fivefold.cluster._kernel")
+    except ImportError:  # not compiled, or the processor has no AES instructions
+        return None
+
+
+_kernel: Final = _load_kernel()
+
+
+def macs_under(secrets: Sequence[bytes]) -> Callable[[bytes], bytes]:
+    """What makes the MACs of digests under secrets of 32 bytes: what the protocol's AuthenticatorKeys take.
+
+    That is the compiled kernel where it is installed, once it has made the same as the library.
+    """
+    pure = PermutationMacs(secrets)
+    if _kernel is None:
         return pure
-    key, blocks = bytes(range(32)), bytes(range(256))
-    assert kernel.compress(key, blocks) == pure(key, blocks), "the compiled kernel is wrong: install without it"
-    return kernel.compress  # type: ignore[no-any-return]
+    kernel, (first, last) = _kernel.macs, _halves(secrets)
 
+    def quick(digest: bytes) -> bytes:  # no partial: its repr would show the secrets
+        macs: bytes = kernel(first, last, digest)
+        return macs
 
-compress: Final = _fastest()
-"""AES-256_key(block) XOR block, block by block: what the protocol's AuthenticatorKeys take."""
+    sample = bytes(range(SECRET_BYTES))
+    assert quick(sample) == pure(sample), "the compiled kernel is wrong: install without it"
+    return quick

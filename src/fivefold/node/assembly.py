@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from fivefold.cluster import AccessRules, Configuration, Credentials, Identity, compress, derive_mac_keys
+from fivefold.cluster import AccessRules, Configuration, Credentials, Identity, derive_mac_keys, macs_under
 from fivefold.errors import ConfigurationError, DataDirectoryError
 from fivefold.node.liar import CorruptKeys, LyingExecutor, check_lie
 from fivefold.node.server import ServerNode
@@ -73,12 +73,12 @@ def assemble_server(
             f"the identity in {identity.directory} is not that of a server of this cluster file: use its own directory"
         )
     outgoing, incoming = derive_mac_keys(identity, configuration, entry.index)
-    keys = AuthenticatorKeys(entry.index, outgoing, incoming, compress)
+    keys = AuthenticatorKeys(entry.index, outgoing, incoming, macs_under)
     executor: Executor = registry
     if options.lie is not None:
         check_lie(options.lie)
         if options.lie == "macs":
-            keys = CorruptKeys(entry.index, outgoing, incoming, compress)
+            keys = CorruptKeys(entry.index, outgoing, incoming, macs_under)
         else:
             executor = LyingExecutor(registry)
     machine = Server(

@@ -3,10 +3,10 @@
 Servers do not show each other their histories; clients carry them. The MAC that server s made for server s' proves to
 s' alone that s signed that history for that object. Keys are directional, so nothing can be reflected.
 
-The MAC of a history with digest d under a secret k of 16 bytes is AES-256_d(k) XOR k (ours): Davies and Meyer's
-compression function with the secret as its chaining value, which is what HMAC takes SHA-256's for. The digest is the
-cipher's key, so one key schedule serves all n secrets: the MACs of one history cost hardly more for 26 servers than for
-six, where one keyed hash for each took a quarter of a server's time (docs/decisions/0007).
+The MAC of a history with digest d₁ ‖ d₂ under a secret K ‖ K′ of 32 bytes is P(P(d₁ ⊕ K) ⊕ d₂ ⊕ K′) ⊕ K′, where P is
+AES-128 under a key of zeros, which everybody knows: Chaskey's mode (Mouha et al., SAC 2014; ISO/IEC 29192-6) for
+messages of two blocks, with AES as the permutation (ours). No key is ever set up, so all MACs of one history, those for
+the n servers and those expected of them, are two calls of the library (docs/decisions/0009).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from functools import lru_cache
 from hmac import compare_digest
-from itertools import compress, repeat
+from itertools import repeat
 from struct import Struct
 from typing import Final
 
@@ -32,23 +32,22 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 MAC_BYTES: Final = 16
 """128 bits: a forger has one guess for each request."""
 
-Compress = Callable[[bytes, bytes], bytes]
-"""AES-256_key(block) XOR block for each block of 16 bytes: of a key of 32 bytes, and the blocks one after the other."""
+MacsUnder = Callable[[Sequence[bytes]], Callable[[bytes], bytes]]
+"""Of secrets of 32 bytes, what makes of a digest its MACs under each of them, one after the other."""
 
 
 class AuthenticatorKeys:
     """One server's keys: to every server (itself included) for making, from every server for checking."""
 
-    __slots__ = ("_compress", "_secrets", "n", "own_index")
+    __slots__ = ("_macs", "n", "own_index")
 
     def __init__(
-        self, own_index: int, outgoing: Sequence[bytes], incoming: Sequence[bytes], compress: Compress
+        self, own_index: int, outgoing: Sequence[bytes], incoming: Sequence[bytes], macs_under: MacsUnder
     ) -> None:
-        """Take one key of at least 16 bytes per direction: ``outgoing[j]`` is k(own→j), ``incoming[j]`` is k(j→own)."""
+        """Take one key of 32 bytes per direction: ``outgoing[j]`` is k(own→j), ``incoming[j]`` is k(j→own)."""
         self.own_index = own_index
         self.n = len(outgoing)
-        self._compress = compress
-        self._secrets = b"".join([key[:MAC_BYTES] for key in (*outgoing, *incoming)])
+        self._macs = macs_under((*outgoing, *incoming))
 
     def macs(self, authenticated: bytes) -> bytes:
         """All MACs over a history digest that this server has to do with, one after the other.
@@ -57,7 +56,7 @@ class AuthenticatorKeys:
             The authenticator, n MACs in the order of the servers that it is for; then the n MACs that the servers, in
             their order, make for this one if they have the same history.
         """
-        return self._compress(authenticated, self._secrets)
+        return self._macs(authenticated)
 
     def make(self, authenticated: bytes) -> bytes:
         """The authenticator over a history digest: n MACs one after the other, in the order of the servers."""
@@ -78,8 +77,12 @@ class AuthenticatorKeys:
 
 def expected_of(macs: bytes, holders: bytes) -> bytes:
     """Of ``AuthenticatorKeys.macs`` those that the holders of that one history make for this server."""
-    n = len(holders)
-    return b"".join(compress(_row_of(n).unpack_from(macs, n * MAC_BYTES), holders))
+    found = macs[len(holders) * MAC_BYTES :]
+    absent = holders.rfind(0)
+    while absent >= 0:  # from the last: those before it stay where they are
+        found = found[: absent * MAC_BYTES] + found[(absent + 1) * MAC_BYTES :]
+        absent = holders.rfind(0, 0, absent)
+    return found
 
 
 def columns(authenticators: bytes, n: int, head: bytes = b"") -> list[bytes]:

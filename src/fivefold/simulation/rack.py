@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from fivefold.cluster import compress
+from fivefold.cluster import macs_under
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply, Store, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, columns
 from fivefold.protocol.classify import plan_operation, plan_repair, set_up, views_of
@@ -47,7 +47,10 @@ def pair_key(sender: int, receiver: int, seed: bytes = b"") -> bytes:
 def rack_keys(index: int, n: int) -> AuthenticatorKeys:
     """One server's keys for tests and simulations."""
     return AuthenticatorKeys(
-        index, [pair_key(index, other) for other in range(n)], [pair_key(other, index) for other in range(n)], compress
+        index,
+        [pair_key(index, other) for other in range(n)],
+        [pair_key(other, index) for other in range(n)],
+        macs_under,
     )
 
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from fivefold.api import Cluster, Remote
-from fivefold.cluster import compress
+from fivefold.cluster import macs_under
 from fivefold.node import ClientNode, ServerNode
 from fivefold.objects import Object, standard_registry
 from fivefold.protocol.actions import ObjectRecord, Write
@@ -176,7 +176,7 @@ def _keys(index: int, n: int) -> AuthenticatorKeys:
         return digest(b"%d>%d" % (sender, receiver))
 
     return AuthenticatorKeys(
-        index, [key(index, other) for other in range(n)], [key(other, index) for other in range(n)], compress
+        index, [key(index, other) for other in range(n)], [key(other, index) for other in range(n)], macs_under
     )
 
 

@@ -77,12 +77,13 @@ class AuthenticatorKeys:
 
 def expected_of(macs: bytes, holders: bytes) -> bytes:
     """Of ``AuthenticatorKeys.macs`` those that the holders of that one history make for this server."""
-    found = macs[len(holders) * MAC_BYTES :]
-    absent = holders.rfind(0)
-    while absent >= 0:  # from the last: those before it stay where they are
-        found = found[: absent * MAC_BYTES] + found[(absent + 1) * MAC_BYTES :]
-        absent = holders.rfind(0, 0, absent)
-    return found
+    found, kept, start = macs[len(holders) * MAC_BYTES :], b"", 0
+    while (absent := holders.find(0, start)) >= 0:  # whoever is left out mostly stands in a row
+        kept += found[start * MAC_BYTES : absent * MAC_BYTES]
+        start = holders.find(1, absent)
+        if start < 0:
+            return kept
+    return kept + found[start * MAC_BYTES :]
 
 
 def columns(authenticators: bytes, n: int, head: bytes = b"") -> list[bytes]:

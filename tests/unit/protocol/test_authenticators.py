@@ -74,6 +74,13 @@ def test_what_is_made_and_what_is_expected_come_together() -> None:
     assert expected_of(macs, bytes([0, 1, 0, 0, 1, 0])) == macs[112:128] + macs[160:176]
 
 
+@pytest.mark.parametrize("bits", range(64))
+def test_whoever_is_left_out_has_no_mac_expected(bits: int) -> None:
+    """Any subset of holders: one, none, in a row or not, at either end."""
+    holders = bytes(bits >> server & 1 for server in range(6))
+    assert expected_of(KEYS[4].macs(DIGEST), holders) == KEYS[4].expected(holders, [b"", DIGEST])
+
+
 def test_a_mac_is_one_way() -> None:
     """Anybody can undo the permutation: of a MAC that gives nothing, since half of the secret was added to it last."""
     secret = pair_key(2, 4)

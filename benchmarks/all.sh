@@ -27,9 +27,11 @@ if [[ -n ${COMPILED:-} ]]; then
 fi
 if [[ -n ${DEBIAN:-} ]]; then
     "$DEBIAN" floor_ratio.py --out results/floor-ratio-debian.json "$@"
+    "$DEBIAN" peers.py --durability disk --peers etcd --out results/peers-disk-debian.json "$@"
 fi
 if [[ -n ${DEBIAN_COMPILED:-} ]]; then
     "$DEBIAN_COMPILED" floor_ratio.py --out results/floor-ratio-debian-compiled.json "$@"
+    "$DEBIAN_COMPILED" peers.py --durability disk --peers etcd --out results/peers-disk-debian-compiled.json "$@"
 fi
 "$python" fault_scalability.py "$@"
 if [[ -n ${COMPILED:-} ]]; then

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 _BLOCK: Final = 16
 SECRET_BYTES: Final = 2 * _BLOCK
+"""Size of the secret of one direction between two servers."""
 
 
 class PermutationMacs:
@@ -32,7 +33,7 @@ class PermutationMacs:
 
     def __call__(self, digest: bytes) -> bytes:
         """The MACs of a digest of 32 bytes, one after the other in the order of the secrets."""
-        assert len(digest) == SECRET_BYTES
+        assert len(digest) == 2 * _BLOCK
         count, size, last, number = self._count, self._size, self._last, int.from_bytes
         blocks = number(digest[:_BLOCK] * count, "little") ^ self._first
         once = self._permute(blocks.to_bytes(size, "little"))
@@ -70,6 +71,6 @@ def macs_under(secrets: Sequence[bytes]) -> Callable[[bytes], bytes]:
         macs: bytes = kernel(first, last, digest)
         return macs
 
-    sample = bytes(range(SECRET_BYTES))
+    sample = bytes(range(2 * _BLOCK))
     assert quick(sample) == pure(sample), "the compiled kernel is wrong: install without it"
     return quick

@@ -12,12 +12,10 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
+from fivefold.cluster.ciphers import SECRET_BYTES
 from fivefold.cluster.configuration import Configuration, ServerEntry
 from fivefold.cluster.identity import Identity
 from fivefold.errors import ConfigurationError
-
-MAC_KEY_BYTES: Final = 32
-"""Size of a key."""
 
 _PURPOSE: Final = b"fivefold mac v1"
 
@@ -63,4 +61,4 @@ def _directional_key(shared: bytes, cluster_id: bytes, *, sender: ServerEntry, r
             receiver.exchange_public,
         )
     )
-    return blake2b(context, key=shared, person=_PURPOSE, digest_size=MAC_KEY_BYTES).digest()
+    return blake2b(context, key=shared, person=_PURPOSE, digest_size=SECRET_BYTES).digest()

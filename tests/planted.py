@@ -383,7 +383,7 @@ def ring_always_trusted() -> list[Patch]:
 @bug
 def anybody_drives_out_anybody() -> list[Patch]:
     """§6: the oldest call leaves a full ring, even if it is its client's last one."""
-    return [(versions, "_superseded", lambda ring: -1)]
+    return [(versions, "_newest", lambda entries, client: b"")]
 
 
 @bug

@@ -236,10 +236,8 @@ class WatchedRack(Rack):
 
     def state(self, server: int, name: ObjectId) -> bytes | None:
         """The state of the newest version a server holds for an object."""
-        found = list(self.disks[server].versions.get(name, {}))
-        if not found:
-            return None
-        return bytes(msgspec.msgpack.decode(self.disks[server].versions[name][max(found)])[2])
+        found = self.disks[server].versions(name)
+        return found[max(found)].state if found else None
 
     def shown(self, name: ObjectId = A) -> list[str]:
         """Every server's history of an object as the paper writes it, newest first."""

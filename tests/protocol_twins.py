@@ -180,10 +180,15 @@ class NaiveRing:
         self.horizon = 0
         self.orphaned = 0
         self.number = 0
+        self.recent = 0
 
     def record(self, batch: list[tuple[bytes, int, bytes]]) -> None:
         self.calls += batch
         self.number += len(batch)
+        self.recent += len(batch)
+        if self.recent < 16:
+            return
+        self.recent = 0
         while len(self.calls) > 64:
             newest = {key[:16]: time for key, time, _ in self.calls}
             old = [place for place, (key, time, _) in enumerate(self.calls) if time < newest[key[:16]]]

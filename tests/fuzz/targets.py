@@ -37,7 +37,7 @@ from fivefold.protocol.operations import ClientId, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ObjectHistories, Request
 from fivefold.protocol.server import Server
-from fivefold.protocol.versions import decode_version
+from fivefold.protocol.versions import decode_version, encode_version
 from fivefold.simulation.rack import Everyone, Letter, Rack, client_id, one_call, rack_keys
 from tests.fuzz.certificates import certificates
 
@@ -172,7 +172,8 @@ def _samples() -> tuple[tuple[Callable[[bytes], object], tuple[bytes, ...]], ...
     bodies = tuple(encode(request) for request in rack.letters)
     operations = tuple(request.operation for request in rack.letters if request.operation)
     histories = tuple(disk.histories[A] for disk in rack.disks if A in disk.histories)
-    versions = tuple(version for disk in rack.disks for each in disk.versions.values() for version in each.values())
+    held = [version for disk in rack.disks for name in disk.rows for version in disk.versions(name).values()]
+    versions = tuple(encode_version(version) for version in held)
     replies = (
         sync_reply_frame(SyncReply(3, digest(versions[0]), versions[0])),
         sync_reply_frame(SyncReply(3, b"", b"")),
@@ -337,7 +338,7 @@ class _Target:
         script = self.script
         if script.number() % 2:
             return script.mutated(self.rack.asks[script.number() % len(self.rack.asks)])
-        stored = sorted(self.rack.disks[0].versions[A])
+        stored = sorted(self.rack.disks[0].versions(A))
         timestamp = script.mutated(stored[script.number() % len(stored)])
         name = ObjectId(("Counter/a", "Account/b", "Nothing/x", "")[script.number() % 4])
         return sync_frame(SyncRequest(script.number(8), name, timestamp, bool(script.number() % 2)))
@@ -347,7 +348,8 @@ class _Target:
         ask = self.asks.pop(0)
         request = decode_sync(ask.frame)
         assert isinstance(request, SyncRequest)
-        data = self.rack.disks[ask.server].versions.get(request.object_id, {}).get(request.timestamp, b"")
+        held = self.rack.disks[ask.server].versions(request.object_id).get(request.timestamp)
+        data = b"" if held is None else encode_version(held)
         if ask.server == LIAR:
             data = self.script.mutated(data)
         reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")

@@ -14,7 +14,7 @@ from fivefold.protocol.versions import (
     encode_version,
     find_answer,
     initial_version,
-    ring_entries,
+    remembered,
 )
 from tests.protocol_twins import NaiveRing
 
@@ -22,6 +22,11 @@ from tests.protocol_twins import NaiveRing
 def key(number: int, client: int = 0) -> bytes:
     return b"client %09d" % client + number.to_bytes(16, "big")
 
+
+FIFTEEN = append_outcomes(
+    initial_version(b""), 6, b"", tuple(Outcome(key(1, client=100 + number), b"v") for number in range(15))
+)
+"""With calls of fifteen others: the next one will be the sixteenth, and the last to leave together with them."""
 
 batches = st.lists(st.tuples(st.integers(0, 70), st.lists(st.integers(0, 300), min_size=1, max_size=20)), max_size=90)
 
@@ -42,7 +47,7 @@ def test_the_ring_is_a_list_of_recent_calls(made: list[tuple[int, list[int]]], p
         naive.record([(each.key, time, answer) for each, answer in zip(outcomes, kept, strict=True)])
         version = decode_version(encode_version(append_outcomes(version, time, b"next", tuple(outcomes))))
         assert (version.number, version.horizon, version.orphaned) == (naive.number, naive.horizon, naive.orphaned)
-        assert ring_entries(version) == naive.calls
+        assert remembered(version) == naive.calls
         for outcome in outcomes:
             assert find_answer(version, outcome.key) == outcome.answer
     last = {outcome.key for outcome in version.outcomes}
@@ -70,17 +75,17 @@ def test_a_client_s_last_call_outlives_those_of_others() -> None:
 def test_bytes_that_look_like_a_client_are_no_entry() -> None:
     """A call's id and an answer are chosen by others: they do not make a client's call older or newer than it is."""
     me, forged = key(1, client=1), b"client %09d" % 2 + b"client %09d" % 1
-    version = append_outcomes(initial_version(b""), 7, b"", (Outcome(forged, b"client %09d" % 1),))
+    version = append_outcomes(FIFTEEN, 7, b"", (Outcome(forged, b"client %09d" % 1),))
     for number in range(64):
         version = append_outcomes(version, 8 + number, b"", (Outcome(key(number, client=3 + number), b"v"),))
     assert version.orphaned == 7
     assert not can_tell(version, me, 6)
-    assert find_answer(version, version.ring[10:42]) is None
+    assert find_answer(version, version.ring.entries[10:42]) is None
 
 
 def test_bytes_that_look_like_a_client_supersede_nothing() -> None:
     """Who chooses an id that contains another's cannot have that one's last call leave the ring unnoticed."""
-    version = append_outcomes(initial_version(b""), 7, b"", (Outcome(key(1, client=1), b"mine"),))
+    version = append_outcomes(FIFTEEN, 7, b"", (Outcome(key(1, client=1), b"mine"),))
     forged = b"client %09d" % 2 + b"client %09d" % 1
     version = append_outcomes(version, 8, b"", (Outcome(forged, b"v"),))
     for number in range(63):

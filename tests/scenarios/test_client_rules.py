@@ -389,11 +389,11 @@ def test_an_attempt_that_r_servers_may_show_is_not_dead() -> None:
 
 
 def test_a_liars_success_does_not_keep_an_attempt_alive() -> None:
-    """X knows nothing of 65 updates of another session of X's; four of five servers refuse its add: the fifth cannot
+    """X knows nothing of 80 updates of another session of X's; four of five servers refuse its add: the fifth cannot
     make its outcome unknown.
     """
     rack = WatchedRack()
-    for _ in range(65):
+    for _ in range(80):
         assert isinstance(Desk(rack, X).call("set", b""), Answered)
     desk = Desk(rack, X)
     desk.lies[preferred(rack)[0]] = altered(status=SUCCESS, candidate=candidate(1, A).timestamp, answers=(b"vevil",))
@@ -500,12 +500,12 @@ def test_a_resolve_may_be_repeated() -> None:
 
 @pytest.mark.parametrize(
     ("client", "updates", "answer"),
-    [(X, 63, b"v"), (X, 64, FORGOTTEN), (X, 65, FORGOTTEN), (Y, 99, b"v")],
+    [(X, 78, b"v"), (X, 79, FORGOTTEN), (X, 80, FORGOTTEN), (Y, 120, b"v")],
 )
 def test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds(
     client: ClientId, updates: int, answer: bytes
 ) -> None:
-    """The ring holds 64 calls: after 63 more the answer is still there, after 64 resolve says that it cannot tell.
+    """64 calls are remembered at least, and forgotten by 16: after 79 more resolve says that it cannot tell.
 
     So it is with calls of another session of the same client; other clients' calls do not drive out its last one.
     """
@@ -517,9 +517,9 @@ def test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds(
     assert Desk(rack, X).run(cancel(call_id, since), is_fixed=True) == Answered((answer,))
 
 
-@pytest.mark.parametrize(("updates", "answer"), [(64, CANCELLED), (65, FORGOTTEN)])
+@pytest.mark.parametrize(("updates", "answer"), [(79, CANCELLED), (80, FORGOTTEN)])
 def test_a_first_call_that_nobody_answered_is_told_from_the_rings_whole_past_alone(updates: int, answer: bytes) -> None:
-    """Who has not heard of the object cannot say that its 65 updates came before the call: also one of them left."""
+    """Who has not heard of the object cannot say that its 80 updates came before the call: some have left the ring."""
     rack = WatchedRack()
     for _ in range(updates):
         assert isinstance(Desk(rack, X).call("set", b""), Answered)

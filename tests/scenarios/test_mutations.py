@@ -53,12 +53,12 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("ring_forgotten", partial(client.test_a_joint_update_is_applied_once_across_joint_repairs, 3), ""),
     (
         "ring_always_trusted",
-        partial(client.test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds, client.X, 64, FORGOTTEN),
+        partial(client.test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds, client.X, 79, FORGOTTEN),
         "",
     ),
     (
         "anybody_drives_out_anybody",
-        partial(client.test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds, client.Y, 99, b"v"),
+        partial(client.test_a_lost_update_is_forgotten_after_as_many_as_the_ring_holds, client.Y, 120, b"v"),
         "",
     ),
     ("rings_kept_silent", client.test_a_call_that_keeps_losing_is_not_forgotten, ""),

@@ -452,7 +452,7 @@ def test_a_copy_must_match_its_digest() -> None:
     """The liar gives the right digest with a wrong copy: another server is asked for it."""
     rack = WatchedRack(liars={0})
     written(rack, *range(4))
-    right = digest(rack.disks[1].versions[A][newest(rack, 1).timestamp])
+    right = digest(encode_version(rack.disks[1].versions(A)[newest(rack, 1).timestamp]))
     evil = encode_version(initial_version(b"evil"))
     rack.sync_lies[0] = lambda request: SyncReply(request.number, right, evil)
     send(rack, Y, now(rack, range(4)), [5], kind=INLINE)
@@ -463,7 +463,7 @@ def test_a_liar_that_withholds_the_copy_is_passed_by() -> None:
     """The liar agrees on the digest and never sends the copy: it is asked once, then another server is."""
     rack = WatchedRack(liars={0})
     written(rack, *range(4))
-    right = digest(rack.disks[1].versions[A][newest(rack, 1).timestamp])
+    right = digest(encode_version(rack.disks[1].versions(A)[newest(rack, 1).timestamp]))
     rack.sync_lies[0] = lambda request: SyncReply(request.number, right, b"")
     send(rack, Y, now(rack, range(4)), [5], kind=INLINE)
     assert rack.state(5, A) == b"e"
@@ -521,6 +521,6 @@ def test_a_version_holds_what_the_repairing_client_did_not_do() -> None:
     first = send(rack, X, now(rack, []), [0, 1], kind=METHOD, operation=op("add", b"+"))
     send(rack, Y, now(rack, [0, 1, 2]), [2, 3], kind=INLINE)
     assert first.to([3])[3].answers == (b"v",)
-    versions = [rack.disks[s].versions[A][newest(rack, s).timestamp] for s in range(4)]
+    versions = [encode_version(rack.disks[s].versions(A)[newest(rack, s).timestamp]) for s in range(4)]
     assert len(set(versions)) == 1
     assert decode_version(versions[0]).number == 1

@@ -65,11 +65,11 @@ def test_check_names_damaged_objects(path: Path) -> None:
     """A wrong checksum and versions without history are each named once."""
     connection = sqlite3.connect(path)
     with connection:
-        connection.execute("UPDATE records SET data = x'00' WHERE object_id = 'A/0003' AND timestamp = x'31'")
-        connection.execute("DELETE FROM records WHERE object_id = 'A/0005' AND timestamp = x''")
+        connection.execute("UPDATE records SET data = x'00' WHERE object_id = 'A/0003' AND row_key = x'31'")
+        connection.execute("DELETE FROM records WHERE object_id = 'A/0005' AND row_key = x''")
     connection.close()
     with Inspector(path) as inspector:
-        assert inspector.check() == ["A/0005 has versions but no history", "A/0003 does not match its checksum"]
+        assert inspector.check() == ["A/0005 has no history", "A/0003 does not match its checksum"]
         assert len(inspector.check(problems_max=1)) == 1
 
 

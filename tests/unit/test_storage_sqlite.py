@@ -159,7 +159,7 @@ def test_statements_split_at_their_byte_limit(path: Path, monkeypatch: pytest.Mo
 def test_deleting_searches_by_key(path: Path) -> None:
     """The shape of our DELETE uses the index; `IN (VALUES …)` would scan every row."""
     connection = connect(path, cache_kib=1024)
-    condition = " OR ".join(["(object_id = ? AND timestamp = ?)"] * 128)
+    condition = " OR ".join(["(object_id = ? AND row_key = ?)"] * 128)
     plan = connection.execute(f"EXPLAIN QUERY PLAN DELETE FROM records WHERE {condition}", ["a"] * 256).fetchall()
     assert not [row for row in plan if row[3].startswith("SCAN")]
     connection.close()
@@ -180,10 +180,10 @@ async def damage(opened: Open, path: Path, statement: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE records SET data = x'00' WHERE object_id = 'A/x' AND timestamp = x''",
-        "UPDATE records SET timestamp = x'77' WHERE object_id = 'A/x' AND timestamp <> x''",
-        "UPDATE records SET object_id = 'A/z' WHERE object_id = 'A/x' AND timestamp <> x''",
-        "DELETE FROM records WHERE object_id = 'A/x' AND timestamp = x''",
+        "UPDATE records SET data = x'00' WHERE object_id = 'A/x' AND row_key = x''",
+        "UPDATE records SET row_key = x'77' WHERE object_id = 'A/x' AND row_key <> x''",
+        "UPDATE records SET object_id = 'A/z' WHERE object_id = 'A/x' AND row_key <> x''",
+        "DELETE FROM records WHERE object_id = 'A/x' AND row_key = x''",
     ],
 )
 async def test_a_damaged_object_is_not_answered(opened: Open, path: Path, statement: str) -> None:
@@ -250,7 +250,7 @@ async def test_a_full_disk_keeps_what_is_staged_until_there_is_room(small_disk: 
     assert (opened.storage.failure, opened.storage.staged_bytes) == (None, 0)
     record = await opened.load("A/x")
     assert record is not None
-    assert [timestamp for timestamp, _ in record.versions] == [b"1", b"2", b"3"]
+    assert [key for key, _ in record.rows] == [b"1", b"2", b"3"]
     opened.storage.close()
     with Inspector(path) as inspector:
         assert inspector.check() == []

@@ -21,8 +21,9 @@ class Write(Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         object_id: which object.
         history: canonical bytes of its replica history from now on.
-        put: versions to store as pairs (logical timestamp, encoded version).
-        delete: timestamps of versions to forget.
+        put: rows to store, none of which is stored yet, as pairs of key and data: a version under its logical
+            timestamp, a ring under its name (see :mod:`fivefold.protocol.versions`).
+        delete: keys of rows to forget.
     """
 
     object_id: str
@@ -32,10 +33,10 @@ class Write(Struct, frozen=True, array_like=True, gc=False):
 
 
 class ObjectRecord(Struct, frozen=True, array_like=True, gc=False):
-    """One object as a store gives it back: its history and every version it keeps, as pairs (timestamp, version)."""
+    """One object as a store gives it back: its history and its other rows, as pairs of key and data."""
 
     history: bytes
-    versions: tuple[tuple[bytes, bytes], ...]
+    rows: tuple[tuple[bytes, bytes], ...]
 
 
 class Store(Struct, frozen=True, array_like=True, gc=False):

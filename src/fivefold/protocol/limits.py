@@ -63,7 +63,10 @@ TIME_LEAD_MAX: Final = 2**40
 
 # --- exactly once ---------------------------------------------------------------------------------------------
 RING_ENTRIES: Final = 64
-"""Recent operations remembered in each version (PROTOCOL §6)."""
+"""Recent calls that each version remembers, at least (PROTOCOL §6)."""
+
+RING_RECENT: Final = 16
+"""After so many more a new ring is made (ours): until then versions share one, in memory and on the disk."""
 
 RING_ANSWER_BYTES_MAX: Final = 128
 """Answers up to this size are kept in the ring as they are, larger ones as their digest."""

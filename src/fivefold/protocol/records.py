@@ -129,25 +129,41 @@ class Outcome(Struct, frozen=True, array_like=True, gc=False):
     answer: bytes
 
 
+class Ring(Struct, frozen=True, array_like=True, gc=False):
+    """Calls that versions remember: made anew once in a while, and shared by the versions that come after it.
+
+    Attributes:
+        name: digest of the rest, under which a store keeps it; nothing if it is empty.
+        entries: the calls, oldest first: for each 32 bytes of key, 8 of logical time, 2 of the answer's length.
+        answers: their answers, or digests of long ones, one after the other.
+    """
+
+    name: bytes
+    entries: bytes
+    answers: bytes
+
+
 class Version(Struct, frozen=True, array_like=True, gc=False):
     """An object at one logical timestamp. Equal on all honest servers, byte for byte.
 
     Attributes:
-        number: calls recorded so far; the ring holds RING_ENTRIES of them.
-        horizon: logical time of the newest call that has left the ring: what was recorded later is still in it.
+        number: calls recorded so far.
+        horizon: logical time of the newest call that is remembered no more: what was recorded later still is.
         state: canonical bytes of the state.
         outcomes: what the operation that made this version answered, call by call.
-        ring: recent calls, oldest first: for each 32 bytes of key, 8 of logical time, 2 of the answer's length.
-        answers: their answers, or digests of long ones, one after the other.
-        orphaned: logical time of the newest call that has left the ring as the last of its client's.
+        ring: calls that are remembered, at most RING_ENTRIES.
+        recent: those since the ring was made, as in its entries; fewer than RING_RECENT.
+        recent_answers: their answers, as in the ring.
+        orphaned: logical time of the newest call that is remembered no more and was its client's last.
     """
 
     number: int
     horizon: int
     state: bytes
     outcomes: tuple[Outcome, ...]
-    ring: bytes
-    answers: bytes
+    ring: Ring
+    recent: bytes
+    recent_answers: bytes
     orphaned: int
 
 

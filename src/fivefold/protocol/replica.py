@@ -19,9 +19,18 @@ from fivefold.protocol.history import (
 )
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, Part, ReplicaHistory, Version
+from fivefold.protocol.records import (
+    INITIAL_HISTORY,
+    Candidate,
+    Entry,
+    LogicalTimestamp,
+    Part,
+    ReplicaHistory,
+    Ring,
+    Version,
+)
 from fivefold.protocol.steps import Kind, Step
-from fivefold.protocol.versions import encode_version, trusted_version
+from fivefold.protocol.versions import EMPTY_RING, kept_ring, kept_version, read_rows, rows_of
 
 _TWO_ENTRIES: Final = b"\x92"
 """MessagePack's head of an array of two."""
@@ -34,8 +43,7 @@ class Replica:
         object_id: the object.
         history: canonical bytes of the replica history.
         latest: the greatest timestamp accepted.
-        versions: those of the history's candidates and some pruned ones, by timestamp; bytes if they came from a store
-            and nobody has read them yet.
+        versions: those of the history's candidates and some pruned ones, by timestamp.
         is_recent: whether it was used since the cache looked last.
         is_plain: the latest candidate is a version of this object alone: no barrier, and of no other object.
         macs: all MACs over the history (AuthenticatorKeys.macs); None until somebody needs them.
@@ -49,6 +57,7 @@ class Replica:
         "_pruned",
         "_pruned_ns",
         "_put",
+        "_stored_rings",
         "history",
         "is_plain",
         "is_recent",
@@ -59,16 +68,19 @@ class Replica:
         "versions",
     )
 
-    def __init__(self, object_id: ObjectId, record: ObjectRecord | None) -> None:
-        """Take the object up from the store; None stands for one that was never written."""
+    def __init__(self, object_id: ObjectId, record: ObjectRecord | None, now_ns: int = 0) -> None:
+        """Take the object up from the store or the cache; None stands for one that was never written.
+
+        Versions that no candidate of the history names are pruned ones, from now on.
+        """
         self.object_id = object_id
-        self.versions: dict[bytes, bytes | Version] = dict(record.versions) if record else {}
+        self.versions = read_rows(record.rows) if record else {}
         self.is_recent = True
         self.sequence = 0
         self._put: tuple[tuple[bytes, Version], ...] = ()
         self._deleted: tuple[bytes, ...] = ()
         self._pruned = 0  # so many of the versions, the oldest, are of pruned candidates
-        self._pruned_ns = 0  # when the last of them was pruned
+        self._pruned_ns = now_ns  # when the last of them was pruned
         self._entries: ReplicaHistory | None = None
         self._last_at = 0  # where the last entry begins in the history's bytes
         self.history = INITIAL_HISTORY
@@ -76,6 +88,10 @@ class Replica:
         self.is_plain = True
         self.macs: bytes | None = None
         self._show(decode_history(object_id, record.history if record else INITIAL_HISTORY), record)
+        if self.versions:
+            named = {entry.candidate.timestamp for entry in self.entries}
+            self._pruned = sum(timestamp not in named for timestamp in self.versions)
+        self._stored_rings = set(self._rings_of_history())
 
     @property
     def entries(self) -> ReplicaHistory:
@@ -105,18 +121,6 @@ class Replica:
             if entry.candidate.timestamp == timestamp:
                 return entry
         return None
-
-    def version_at(self, timestamp: LogicalTimestamp) -> Version | None:
-        """The version held at a timestamp."""
-        held = self.versions.get(timestamp)
-        if isinstance(held, bytes):
-            held = self.versions[timestamp] = trusted_version(held)
-        return held
-
-    def encoded_at(self, timestamp: bytes) -> bytes:
-        """Canonical bytes of the version held at a timestamp; nothing if there is none."""
-        held = self.versions.get(timestamp, b"")
-        return held if isinstance(held, bytes) else encode_version(held)
 
     def accept(self, kind: Kind, candidate: Candidate, version: Version | None, now_ns: int) -> None:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""
@@ -187,20 +191,30 @@ class Replica:
 
     def written(self, sequence: int) -> Write:
         """The change since the last call, as part of transaction ``sequence``."""
-        put = tuple([(timestamp, encode_version(version)) for timestamp, version in self._put])
-        write = Write(self.object_id, self.history, put, self._deleted)
+        put = tuple([(timestamp, kept_version(version)) for timestamp, version in self._put])
+        deleted = self._deleted
+        rings = self._rings_of_history()
+        if rings.keys() != self._stored_rings:
+            put += tuple([(name, kept_ring(ring)) for name, ring in rings.items() if name not in self._stored_rings])
+            deleted += tuple(self._stored_rings - rings.keys())
+            self._stored_rings = set(rings)
         self._put, self._deleted = (), ()
         self.sequence = sequence
-        return write
+        return Write(self.object_id, self.history, put, deleted)
+
+    def _rings_of_history(self) -> dict[bytes, Ring]:
+        """The rings that its candidates' versions need, by name."""
+        rings = {version.ring.name: version.ring for version in islice(self.versions.values(), self._pruned, None)}
+        rings.pop(EMPTY_RING.name, None)
+        return rings
+
+    def record(self) -> ObjectRecord:
+        """All of it, pruned versions too, as a store would give it back."""
+        return ObjectRecord(self.history, rows_of(self.versions))
 
     def forget_changes(self) -> None:
         """Where there is no store, nobody needs to hear of them."""
         self._put, self._deleted = (), ()
-
-    def adopt_leftovers(self, now_ns: int) -> None:
-        """After a load: versions that no candidate of the history names, as older stores have them, are pruned ones."""
-        named = {entry.candidate.timestamp for entry in self.entries}
-        self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
 
 
 def prune(object_id: ObjectId, entries: ReplicaHistory, kind: Kind, candidate: Candidate) -> ReplicaHistory:

@@ -50,7 +50,7 @@ from fivefold.protocol.records import (
 from fivefold.protocol.replica import Replica, needs_version, newly_settled
 from fivefold.protocol.steps import Kind, Step
 from fivefold.protocol.synchronise import SyncTable
-from fivefold.protocol.versions import decode_version, initial_version, joint_digest, version_digest
+from fivefold.protocol.versions import decode_version, encode_version, initial_version, joint_digest, version_digest
 
 _ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
 """Names of counters."""
@@ -216,7 +216,7 @@ class Server:
             or self.pending_requests >= PENDING_REQUESTS_MAX
         ):
             return False
-        version = replica.version_at(replica.latest)
+        version = replica.versions.get(replica.latest)
         macs = self._macs(replica)
         if version is None or not compare_digest(proof, expected_of(macs, each.holders)):
             return False
@@ -301,7 +301,7 @@ class Server:
         if work.operation is None:
             self._reply(work, SUCCESS, candidate=timestamp)
             return True
-        versions = [version for replica in replicas if (version := replica.version_at(timestamp)) is not None]
+        versions = [version for replica in replicas if (version := replica.versions.get(timestamp)) is not None]
         # All objects record their calls together, in the order of the ids: the first is the least.
         answers = repeated_answers(work.client, work.operation, versions[0])
         joint = joint_digest(versions)
@@ -333,7 +333,7 @@ class Server:
 
     def _held_version(self, replica: Replica, timestamp: LogicalTimestamp) -> Version | None:
         """The version this server has at a timestamp; None for barriers and versions it does not hold."""
-        version = replica.version_at(timestamp)
+        version = replica.versions.get(timestamp)
         if version is not None:
             return version
         state = None if needs_version(timestamp) or timestamp[8] else self._executor.initial(replica.object_id)
@@ -488,7 +488,8 @@ class Server:
         if self._is_loading(now_ns, work, [request.object_id]):
             return
         replica = self._replicas.hot[request.object_id]
-        data = replica.encoded_at(request.timestamp)
+        version = replica.versions.get(request.timestamp)
+        data = b"" if version is None else encode_version(version)
         reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
         self._outbox.release(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)
 

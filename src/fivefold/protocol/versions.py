@@ -1,38 +1,42 @@
-"""Versions: state, what the last operation answered, and the ring of recent operations (PROTOCOL §2, §6)."""
+"""Versions: state, what the last operation answered, and the ring of recent calls (PROTOCOL §2, §6)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES
+from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES, RING_RECENT
 from fivefold.protocol.operations import DIGEST, FORGOTTEN, ClientId, digest
-from fivefold.protocol.records import Outcome, Version
+from fivefold.protocol.records import Outcome, Ring, Version
 
 KEY_BYTES: Final = 32
 """A ring key is a client's id and a call's: nobody can use or cancel another client's call."""
 
 CLIENT_BYTES: Final = 16
+RING_NAME_BYTES: Final = 32
+EMPTY_RING: Final = Ring(b"", b"", b"")
+
 _TIME_END: Final = KEY_BYTES + 8
 _STRIDE: Final = _TIME_END + 2
-_RING_BYTES_MAX: Final = RING_ENTRIES * _STRIDE
-
+_RECENT_BYTES: Final = RING_RECENT * _STRIDE
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Version)
 _digested = msgspec.msgpack.Encoder()
+_kept = msgspec.msgpack.Decoder(tuple[int, int, bytes, tuple[Outcome, ...], bytes, bytes, bytes, int])
+_kept_ring = msgspec.msgpack.Decoder(tuple[bytes, bytes])
 
 
 def initial_version(state: bytes) -> Version:
     """The version ⟨0, 0⟩ of an object nobody has written."""
-    return Version(0, 0, state, (), b"", b"", 0)
+    return Version(0, 0, state, (), EMPTY_RING, b"", b"", 0)
 
 
 def encode_version(version: Version) -> bytes:
-    """Canonical bytes: what stores keep and object syncs compare."""
+    """Canonical bytes: what object syncs compare."""
     return _encoder.encode(version)
 
 
@@ -51,11 +55,6 @@ def decode_version(data: bytes) -> Version:
     return version
 
 
-def trusted_version(data: bytes) -> Version:
-    """The version that ``data`` stands for: bytes that this server has encoded or checked itself."""
-    return _decoder.decode(data)
-
-
 def version_digest(version: Version) -> bytes:
     """What servers tell clients of a version, so that a method that is not deterministic shows (PROTOCOL §6)."""
     return digest(_digested.encode((version.number, version.state, version.outcomes)))
@@ -68,6 +67,59 @@ def joint_digest(versions: Sequence[Version]) -> bytes:
     return digest(b"".join([version_digest(version) for version in versions]))
 
 
+# --- what a store keeps ---------------------------------------------------------------------------------------------
+
+
+def kept_version(version: Version) -> bytes:
+    """What a store keeps of a version: all but its ring, which it has once for all versions that share it."""
+    return _encoder.encode(
+        (
+            version.number,
+            version.horizon,
+            version.state,
+            version.outcomes,
+            version.ring.name,
+            version.recent,
+            version.recent_answers,
+            version.orphaned,
+        )
+    )
+
+
+def kept_ring(ring: Ring) -> bytes:
+    """What a store keeps under a ring's name."""
+    return _encoder.encode((ring.entries, ring.answers))
+
+
+def rows_of(versions: Mapping[bytes, Version]) -> tuple[tuple[bytes, bytes], ...]:
+    """What a store keeps of these versions, by timestamp, and of their rings, by name."""
+    rings = {version.ring.name: version.ring for version in versions.values() if version.ring.name}
+    rows = [(name, kept_ring(ring)) for name, ring in rings.items()]
+    return tuple(rows + [(timestamp, kept_version(version)) for timestamp, version in versions.items()])
+
+
+def read_rows(rows: Iterable[tuple[bytes, bytes]]) -> dict[bytes, Version]:
+    """The versions, by timestamp, that this server has kept as ``rows``, in their order.
+
+    Raises:
+        KeyError: a version's ring is missing.
+    """
+    rings, versions, kept = {EMPTY_RING.name: EMPTY_RING}, {}, []
+    for key, data in rows:
+        if len(key) == RING_NAME_BYTES:
+            rings[key] = Ring(key, *_kept_ring.decode(data))
+        else:
+            kept.append((key, _kept.decode(data)))
+    for timestamp, (number, horizon, state, outcomes, name, recent, answers, orphaned) in kept:
+        versions[timestamp] = Version(number, horizon, state, outcomes, rings[name], recent, answers, orphaned)
+    return versions
+
+
+def kept_outcomes(data: bytes) -> tuple[Outcome, ...]:
+    """What the operation answered whose version a store keeps as ``data``."""
+    return _kept.decode(data)[3]
+
+
 # --- the ring of recent calls (exactly once, PROTOCOL §6) ----------------------------------------------------------
 
 
@@ -77,107 +129,132 @@ def ring_key(client: ClientId, call_id: bytes) -> bytes:
 
 
 def find_answer(version: Version, key: bytes) -> bytes | None:
-    """What the call with this key answered, if it is in the version's ring; None if it is not.
+    """What the call with this key answered, if the version remembers it; None if it does not.
 
     The answer starts with DIGEST if it was too long to be remembered.
     """
-    at = _find(version.ring, key)
-    if at < 0:
-        return None
     for outcome in version.outcomes:
         if outcome.key == key:
             return outcome.answer
-    start = _answers_end(version.ring, at)
-    return version.answers[start : start + _length(version.ring, at)]
+    for found, _, answer in remembered(version):
+        if found == key:
+            return answer
+    return None
 
 
 def recall(version: Version, key: bytes, since: int) -> bytes | None:
-    """What a version's ring says of a call: its answer, FORGOTTEN, or None: certainly not applied up to here.
+    """What a version remembers of a call: its answer, FORGOTTEN, or None: certainly not applied up to here.
 
     ``since`` is that of the call.
     """
-    if version.horizon <= since and key[CLIENT_BYTES:] not in version.ring:
+    call_id = key[CLIENT_BYTES:]
+    if version.horizon <= since and call_id not in version.recent and call_id not in version.ring.entries:
         return None  # what is said below, too, for what is nearly always the case
     answer = find_answer(version, key)
     return FORGOTTEN if answer is None and not can_tell(version, key, since) else answer
 
 
-def ring_entries(version: Version) -> list[tuple[bytes, int, bytes]]:
-    """The ring's keys, logical times and answers, oldest first."""
-    ring, entries, start = version.ring, [], 0
-    for at in range(0, len(ring), _STRIDE):
-        end = start + _length(ring, at)
-        entries.append((ring[at : at + KEY_BYTES], _time(ring, at), version.answers[start:end]))
-        start = end
-    return entries
+def remembered(version: Version) -> list[tuple[bytes, int, bytes]]:
+    """The calls that a version remembers: their keys, logical times and answers, oldest first."""
+    return _calls(version.ring.entries + version.recent, version.ring.answers + version.recent_answers)
 
 
 def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[Outcome, ...]) -> Version:
-    """The next version: ``state``, with ``outcomes`` (at least one) recorded in its ring at logical ``time``.
+    """The next version: ``state``, with ``outcomes`` (at least one) remembered as of logical ``time``.
 
-    Of more than RING_ENTRIES the oldest leaves that is not its client's newest operation, so that others cannot make a
-    client's last call forgotten; if there is none, the oldest of all.
+    Each RING_RECENT calls a new ring is made of them and those before.
     """
-    ring, answers, horizon, orphaned = version.ring, version.answers, version.horizon, version.orphaned
+    recent, answers = version.recent, version.recent_answers
     stamp = time.to_bytes(8, "big")
     for outcome in outcomes:
         answer = outcome.answer
         if len(answer) > RING_ANSWER_BYTES_MAX:
             answer = DIGEST + digest(answer)
-        ring += outcome.key + stamp + len(answer).to_bytes(2, "big")
+        recent += outcome.key + stamp + len(answer).to_bytes(2, "big")
         answers += answer
-    while len(ring) > _RING_BYTES_MAX:
-        at = _superseded(ring)
-        if at < 0:
-            at = 0
-            orphaned = max(orphaned, _time(ring, at))
-        horizon = max(horizon, _time(ring, at))
-        start = _answers_end(ring, at) if at else 0
-        answers = answers[:start] + answers[start + _length(ring, at) :]
-        ring = ring[:at] + ring[at + _STRIDE :]
-    return Version(version.number + len(outcomes), horizon, state, outcomes, ring, answers, orphaned)
+    number = version.number + len(outcomes)
+    if len(recent) < _RECENT_BYTES:
+        ring = version.ring
+        return Version(number, version.horizon, state, outcomes, ring, recent, answers, version.orphaned)
+    recent, answers = version.ring.entries + recent, version.ring.answers + answers
+    superseded, orphans = _leaving(recent)
+    horizon = max([version.horizon, *[_time(recent, at) for at in superseded + orphans]])
+    orphaned = max([version.orphaned, *[_time(recent, at) for at in orphans]])
+    ring = _ring_without(sorted(superseded + orphans), recent, answers)
+    return Version(number, horizon, state, outcomes, ring, b"", b"", orphaned)
 
 
 def can_tell(version: Version, key: bytes, since: int) -> bool:
-    """Whether a call with this key that was recorded after logical time ``since`` would still be in the ring.
+    """Whether a call with this key that was recorded after logical time ``since`` would still be remembered.
 
-    It would if nothing that new has left the ring. A client's calls leave it oldest first: so it would, too, if the
-    client has an older one in there, or if it has none and nobody's last one that is as new has left.
+    It would if nothing that new has been forgotten. A client's calls are forgotten oldest first: so it would, too, if
+    an older one of the client's is remembered, or if none is and nobody's last one that is as new has been forgotten.
     """
     if version.horizon <= since:
         return True
-    at = _find(version.ring, key[:CLIENT_BYTES])
-    return (version.orphaned if at < 0 else _time(version.ring, at)) <= since
+    client = key[:CLIENT_BYTES]
+    own = [time for found, time, _ in remembered(version) if found[:CLIENT_BYTES] == client]
+    return (own[0] if own else version.orphaned) <= since
 
 
-def _find(ring: bytes, start_of_key: bytes) -> int:
-    """Where the first entry begins whose key starts so; -1 if there is none."""
-    at = ring.find(start_of_key)
-    while at > 0 and at % _STRIDE:  # bytes that look like it: whoever chooses ids and times must not deceive us
-        at = ring.find(start_of_key, at + 1)
-    return at
+def _leaving(entries: bytes) -> tuple[list[int], list[int]]:
+    """Which entries are to be forgotten where there are more than RING_ENTRIES: where they begin.
+
+    The oldest that are not of their client's newest operation, so that others cannot make a client's last call
+    forgotten; if these are too few, the oldest of the others, too.
+    """
+    surplus = len(entries) // _STRIDE - RING_ENTRIES
+    newest: dict[bytes, bytes] = {}
+    superseded: list[int] = []
+    others: list[int] = []
+    for at in range(0, len(entries), _STRIDE):
+        if len(superseded) >= surplus:
+            return superseded, []
+        client = entries[at : at + CLIENT_BYTES]
+        if client not in newest:
+            newest[client] = _newest(entries, client)
+        if entries[at + KEY_BYTES : at + _TIME_END] < newest[client]:
+            superseded.append(at)
+        else:
+            others.append(at)
+    return superseded, others[: surplus - len(superseded)]
 
 
-def _superseded(ring: bytes) -> int:
-    """Where the oldest entry begins whose client has one of a later operation; -1 if there is none."""
-    for at in range(0, len(ring), _STRIDE):
-        client = ring[at : at + CLIENT_BYTES]
-        last = ring.rfind(client)
-        while last % _STRIDE:
-            last = ring.rfind(client, 0, last + CLIENT_BYTES - 1)
-        if ring[last + KEY_BYTES : last + _TIME_END] > ring[at + KEY_BYTES : at + _TIME_END]:
-            return at
-    return -1
+def _newest(entries: bytes, client: bytes) -> bytes:
+    """The logical time of the client's last entry; it has one."""
+    at = entries.rfind(client)
+    while at % _STRIDE:  # bytes that look like it: whoever chooses ids and times must not deceive us
+        at = entries.rfind(client, 0, at + CLIENT_BYTES - 1)
+    return entries[at + KEY_BYTES : at + _TIME_END]
 
 
-def _time(ring: bytes, at: int) -> int:
-    return int.from_bytes(ring[at + KEY_BYTES : at + _TIME_END], "big")
+def _ring_without(leaving: list[int], entries: bytes, answers: bytes) -> Ring:
+    """The ring of all these calls but those that begin at ``leaving``, in order."""
+    kept, kept_answers, start, answers_start = b"", b"", 0, 0
+    for at in leaving:
+        if start < at:
+            end = answers_start + sum([_length(entries, before) for before in range(start, at, _STRIDE)])
+            kept += entries[start:at]
+            kept_answers += answers[answers_start:end]
+            answers_start = end
+        start = at + _STRIDE
+        answers_start += _length(entries, at)
+    kept, kept_answers = kept + entries[start:], kept_answers + answers[answers_start:]
+    return Ring(digest(_encoder.encode((kept, kept_answers))), kept, kept_answers)
 
 
-def _length(ring: bytes, at: int) -> int:
-    return int.from_bytes(ring[at + _TIME_END : at + _STRIDE], "big")
+def _calls(entries: bytes, answers: bytes) -> list[tuple[bytes, int, bytes]]:
+    calls, start = [], 0
+    for at in range(0, len(entries), _STRIDE):
+        end = start + _length(entries, at)
+        calls.append((entries[at : at + KEY_BYTES], _time(entries, at), answers[start:end]))
+        start = end
+    return calls
 
 
-def _answers_end(ring: bytes, at: int) -> int:
-    """How many bytes the answers of the entries before take."""
-    return sum([_length(ring, before) for before in range(0, at, _STRIDE)])
+def _time(entries: bytes, at: int) -> int:
+    return int.from_bytes(entries[at + KEY_BYTES : at + _TIME_END], "big")
+
+
+def _length(entries: bytes, at: int) -> int:
+    return int.from_bytes(entries[at + _TIME_END : at + _STRIDE], "big")

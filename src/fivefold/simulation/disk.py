@@ -28,7 +28,7 @@ class Disk:
         is_full: whether commits fail.
         on_durable: hears the greatest durable sequence.
         on_commit: hears the writes of each commit before ``on_durable`` does; the invariants listen here.
-        records: what is durable: history and versions of every object.
+        records: what is durable: history and rows of every object.
     """
 
     def __init__(self, world: World, random: Random, *, commit_ns: int, load_ns: int) -> None:
@@ -125,11 +125,11 @@ class Disk:
     def _apply(self, transactions: Sequence[tuple[int, Sequence[Write]]]) -> None:
         for _, writes in transactions:
             for write in writes:
-                _, versions = self.records.get(write.object_id, (b"", {}))
-                for timestamp in write.delete:
-                    versions.pop(timestamp, None)
-                versions.update(write.put)
-                self.records[write.object_id] = (write.history, versions)
+                _, rows = self.records.get(write.object_id, (b"", {}))
+                for key in write.delete:
+                    rows.pop(key, None)
+                rows.update(write.put)
+                self.records[write.object_id] = (write.history, rows)
             self.on_commit(writes)
 
     def _record(self, object_id: str) -> ObjectRecord | None:

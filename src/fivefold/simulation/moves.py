@@ -45,6 +45,7 @@ from fivefold.protocol.records import (
 )
 from fivefold.protocol.server import Server
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
+from fivefold.protocol.versions import encode_version, read_rows
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.rack import Everyone, Letter, Rack, one_call, rack_keys
 
@@ -298,7 +299,7 @@ class Moves:
             if isinstance(ask, Ask):
                 request = decode_sync(ask.frame)
                 assert isinstance(request, SyncRequest), "a server asks for versions only"
-                data = self._versions.get((request.object_id, request.timestamp), b"")
+                data = self._version(request.object_id, request.timestamp)
                 reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
                 answers.append(server.receive_from_server(0, ask.server, Channel(0), sync_reply_frame(reply)))
         return answers
@@ -313,6 +314,11 @@ class Moves:
             candidate = entry.candidate
             if not candidate.timestamp[8] and known.setdefault(candidate.timestamp, candidate) != candidate:
                 raise Violation(f"one timestamp of {name} names two candidates")
+
+    def _version(self, name: ObjectId, timestamp: bytes) -> bytes:
+        """Canonical bytes of a version; nothing if nobody has it."""
+        data = self._versions.get((name, timestamp))
+        return encode_version(read_rows([(timestamp, data)])[timestamp]) if data else b""  # too few calls for a ring
 
     def _note_version(self, name: ObjectId, timestamp: bytes, version: bytes) -> None:
         if self._versions.setdefault((name, timestamp), version) != version:

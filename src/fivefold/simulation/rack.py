@@ -17,9 +17,10 @@ from fivefold.protocol.history import decode_history, history_digest, make_histo
 from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame, split
 from fivefold.protocol.operations import AccessPolicy, Call, ClientId, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import NO_OPERATION, ReplicaHistory, Request, Vote
+from fivefold.protocol.records import NO_OPERATION, ReplicaHistory, Request, Version, Vote
 from fivefold.protocol.server import Server
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
+from fivefold.protocol.versions import read_rows
 
 
 class Everyone:
@@ -60,21 +61,25 @@ class MemoryDisk:
     def __init__(self) -> None:
         """Empty."""
         self.histories: dict[str, bytes] = {}
-        self.versions: dict[str, dict[bytes, bytes]] = {}
+        self.rows: dict[str, dict[bytes, bytes]] = {}
 
     def apply(self, write: Write) -> None:
         """Take one write over."""
         self.histories[write.object_id] = write.history
-        versions = self.versions.setdefault(write.object_id, {})
-        versions.update(write.put)
-        for timestamp in write.delete:
-            versions.pop(timestamp, None)
+        rows = self.rows.setdefault(write.object_id, {})
+        for key in write.delete:
+            rows.pop(key, None)
+        rows.update(write.put)
 
     def record(self, object_id: str) -> ObjectRecord | None:
         """One object, as a load gives it back."""
         if object_id not in self.histories:
             return None
-        return ObjectRecord(self.histories[object_id], tuple(sorted(self.versions[object_id].items())))
+        return ObjectRecord(self.histories[object_id], tuple(sorted(self.rows[object_id].items())))
+
+    def versions(self, object_id: str) -> dict[bytes, Version]:
+        """The versions that it has of an object, by timestamp."""
+        return read_rows(sorted(self.rows.get(object_id, {}).items()))
 
 
 class Rack:

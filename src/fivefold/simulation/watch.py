@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
 from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, short
-from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_CANDIDATES_MAX, KEPT_VERSIONS, PENDING_REQUESTS_MAX
+from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import REPLY, decode_vote, split
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, ReplicaHistory
 from fivefold.protocol.server import Server
-from fivefold.protocol.versions import decode_version, ring_key
+from fivefold.protocol.versions import RING_NAME_BYTES, kept_outcomes, read_rows, ring_key, rows_of
 from fivefold.simulation.chains import Chains, Violation
 from fivefold.simulation.disk import Disk
 
@@ -52,16 +52,24 @@ class Watch:
         """
         for write in writes:
             object_id = ObjectId(write.object_id)
-            for timestamp, version in write.put:
-                self._note_version(object_id, LogicalTimestamp(timestamp), version)
+            for key, data in write.put:
+                if len(key) != RING_NAME_BYTES:
+                    self._note_version(object_id, LogicalTimestamp(key), data)
             self._note_history(server, object_id, write.history)
         # One transaction can write an object several times: what the disk keeps now is due to the last of the writes.
         for name, data in {write.object_id: write.history for write in writes}.items():
-            object_id, versions = ObjectId(name), disk.records[name][1]
+            object_id = ObjectId(name)
             history = decode_history(object_id, data)
-            if len(versions) > len(history) + KEPT_VERSIONS or len(history) > HISTORY_CANDIDATES_MAX:
+            rows = disk.records[name][1]
+            try:
+                versions = read_rows(rows.items())
+            except KeyError:
+                raise Violation(f"server {server} keeps a version of {object_id} without its ring") from None
+            if len(versions) > len(history) or len(history) > HISTORY_CANDIDATES_MAX:
                 held = f"{len(versions)} versions and {len(history)} candidates"
                 raise Violation(f"server {server} keeps {held} of {object_id}")
+            if len(rows) != len(rows_of(versions)):
+                raise Violation(f"server {server} keeps a ring of {object_id} that no version has")
             missing = _first_missing(history, versions)
             if missing is not None:
                 raise Violation(f"server {server} accepted {short(missing)} of {object_id} and has no version for it")
@@ -80,7 +88,7 @@ class Watch:
         known = self._versions.get((object_id, timestamp))
         if known is None:
             self._versions[object_id, timestamp] = data
-            for outcome in decode_version(data).outcomes:
+            for outcome in kept_outcomes(data):
                 self._made_by.setdefault((object_id, outcome.key), []).append(timestamp)
         elif known != data:
             raise Violation(f"{short(timestamp)} of {object_id} names two versions")
@@ -163,7 +171,7 @@ def _appended(before: ReplicaHistory, after: ReplicaHistory, server: int) -> Seq
     return gained
 
 
-def _first_missing(history: ReplicaHistory, versions: dict[bytes, bytes]) -> LogicalTimestamp | None:
+def _first_missing(history: ReplicaHistory, versions: Container[bytes]) -> LogicalTimestamp | None:
     """The first version of a history that the disk does not hold, if there is one."""
     for entry in history:
         timestamp = entry.candidate.timestamp

@@ -25,21 +25,21 @@ class Storage(Protocol):
         """Read one object and call ``done`` with its record, None if it was never written.
 
         ``done`` may be called before ``load`` returns (memory) or later from the same thread's event loop (disk).
-        A load sees every write that was durable when it was called, and never half of a staged batch. The record's
-        versions come in the order of their timestamps' bytes. An object that cannot be read is never reported as
-        absent: ``failure`` says why, the read is tried again, and ``done`` waits.
+        A load sees every write that was durable when it was called, and never half of a staged batch. The record's rows
+        come in the order of their keys. An object that cannot be read is never reported as absent: ``failure`` says
+        why, the read is tried again, and ``done`` waits.
         """
         ...
 
     def stage(self, sequence: int, writes: Sequence[Write]) -> None:
         """Hand over writes that belong to one transaction; ``sequence`` grows by every call.
 
-        Within one write ``delete`` comes before ``put``. Writes staged while a commit is under way go together into
-        the next (group commit), in order. When a commit has reached the disk the store calls ``on_durable(sequence)``
-        with the greatest sequence it holds, from the event loop's thread. It may do so before ``stage`` returns
-        (memory), but never inside another call of ``on_durable``: whoever stages from within ``on_durable`` hears of
-        it after returning. While commits fail (full disk) the store keeps what was staged, sets ``failure``, retries,
-        and clears ``failure`` after the first commit that worked.
+        Within one write ``delete`` comes before ``put``, and a row is put only while it is not stored. Writes staged
+        while a commit is under way go together into the next (group commit), in order. When a commit has reached the
+        disk the store calls ``on_durable(sequence)`` with the greatest sequence it holds, from the event loop's thread.
+        It may do so before ``stage`` returns (memory), but never inside another call of ``on_durable``: whoever stages
+        from within ``on_durable`` hears of it after returning. While commits fail (full disk) the store keeps what was
+        staged, sets ``failure``, retries, and clears ``failure`` after the first commit that worked.
         """
         ...
 
@@ -63,12 +63,12 @@ class Storage(Protocol):
 
 
 def size_of(writes: Sequence[Write]) -> int:
-    """Bytes that ``writes`` hold, ids and timestamps included: the unit of ``staged_bytes``."""
+    """Bytes that ``writes`` hold, ids and keys included: the unit of ``staged_bytes``."""
     size = 0
     for write in writes:  # plain loops: half the time of sums over generators, and every write passes here
         size += len(write.object_id) + len(write.history)
-        for timestamp, version in write.put:
-            size += len(timestamp) + len(version)
-        for timestamp in write.delete:
-            size += len(timestamp)
+        for key, data in write.put:
+            size += len(key) + len(data)
+        for key in write.delete:
+            size += len(key)
     return size

@@ -27,10 +27,10 @@ from fivefold.storage.segments import segment_paths
 
 _PAGE_OBJECTS: Final = 1000
 _ATTEMPTS: Final = 10
-_IDS: Final = "SELECT object_id FROM records WHERE object_id > ? AND timestamp = ? ORDER BY object_id LIMIT ?"
+_IDS: Final = "SELECT object_id FROM records WHERE object_id > ? AND row_key = ? ORDER BY object_id LIMIT ?"
 _ORPHANS: Final = """
-SELECT DISTINCT object_id FROM records AS version WHERE NOT EXISTS
-    (SELECT 1 FROM records WHERE object_id = version.object_id AND timestamp = ?) LIMIT ?
+SELECT DISTINCT object_id FROM records AS row WHERE NOT EXISTS
+    (SELECT 1 FROM records WHERE object_id = row.object_id AND row_key = ?) LIMIT ?
 """
 
 
@@ -108,8 +108,8 @@ class Inspector:
     def count(self) -> int:
         """How many objects were ever written; reads the whole index."""
         journal = self._layers().object_ids()
-        stored = self._connection.execute("SELECT count(*) FROM records WHERE timestamp = ?", (HISTORY,)).fetchone()[0]
-        has = "SELECT 1 FROM records WHERE object_id = ? AND timestamp = ?"
+        stored = self._connection.execute("SELECT count(*) FROM records WHERE row_key = ?", (HISTORY,)).fetchone()[0]
+        has = "SELECT 1 FROM records WHERE object_id = ? AND row_key = ?"
         fresh = [each for each in journal if self._connection.execute(has, (each, HISTORY)).fetchone() is None]
         return int(stored) + len(fresh)
 
@@ -164,7 +164,7 @@ class Inspector:
         except DataDirectoryError as error:
             return [str(error)]
         orphans = self._connection.execute(_ORPHANS, (HISTORY, problems_max))
-        problems = [f"{row[0]} has versions but no history" for row in orphans]
+        problems = [f"{row[0]} has no history" for row in orphans]
         for object_id in self.all_object_ids():
             if len(problems) >= problems_max:
                 break

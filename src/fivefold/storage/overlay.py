@@ -9,19 +9,24 @@ from typing import Final
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage.schema import HISTORY, Rows
 
-_OBJECT_BYTES: Final = 400
-_VERSION_BYTES: Final = 250
-"""Memory of an object and of a version beside their own bytes; a deleted version takes as much as any other."""
+_OBJECT_BYTES: Final = 500
+_ROW_BYTES: Final = 200
+"""Memory of an object and of a row beside their own bytes."""
 
 
 class _Patch:
-    """The last word on one object's rows; a version is None if it is to be deleted."""
+    """The last word on one object's rows.
 
-    __slots__ = ("history", "versions")
+    A row is put only while it is not stored. So one that is put and deleted here was never stored below, unless it was
+    deleted here before.
+    """
+
+    __slots__ = ("deleted", "history", "put")
 
     def __init__(self) -> None:
         self.history = HISTORY
-        self.versions: dict[bytes, bytes | None] = {}
+        self.put: dict[bytes, bytes] = {}
+        self.deleted: set[bytes] = set()  # the rows below, if they are there, but for those put again
 
 
 class Overlay:
@@ -46,14 +51,18 @@ class Overlay:
                 size += _OBJECT_BYTES + len(write.object_id)
             size += len(write.history) - len(patch.history)
             patch.history = write.history
-            versions = patch.versions
-            for timestamp in write.delete:
-                size += _growth(versions, timestamp)
-                versions[timestamp] = None
-            for timestamp, version in write.put:
-                assert timestamp != HISTORY
-                size += _growth(versions, timestamp) + len(version)
-                versions[timestamp] = version
+            put, deleted = patch.put, patch.deleted
+            for key in write.delete:
+                data = put.pop(key, None)
+                if data is not None:
+                    size -= _ROW_BYTES + len(key) + len(data)
+                elif key not in deleted:
+                    deleted.add(key)
+                    size += _ROW_BYTES + len(key)
+            for key, data in write.put:
+                assert key != HISTORY
+                size += len(data) - len(put[key]) if key in put else _ROW_BYTES + len(key) + len(data)
+                put[key] = data
         self.size = size
 
     def object_ids(self) -> Iterable[str]:
@@ -65,10 +74,9 @@ class Overlay:
         patch = self._patches.get(object_id)
         if patch is None:
             return record
-        versions: dict[bytes, bytes | None] = dict(record.versions) if record is not None else {}
-        versions.update(patch.versions)
-        kept = ((timestamp, version) for timestamp, version in sorted(versions.items()) if version is not None)
-        return ObjectRecord(patch.history, tuple(kept))
+        rows = {key: data for key, data in record.rows if key not in patch.deleted} if record is not None else {}
+        rows.update(patch.put)
+        return ObjectRecord(patch.history, tuple(sorted(rows.items())))
 
     def rows(self) -> Rows:
         """The same for the database."""
@@ -77,15 +85,10 @@ class Overlay:
     def _rows(self) -> Iterator[tuple[tuple[str, bytes], bytes | None]]:
         for object_id, patch in self._patches.items():
             yield (object_id, HISTORY), patch.history
-            for timestamp, version in patch.versions.items():
-                yield (object_id, timestamp), version
-
-
-def _growth(versions: dict[bytes, bytes | None], timestamp: bytes) -> int:
-    """By how much the memory grows when an empty version takes this place."""
-    if timestamp in versions:
-        return -len(versions[timestamp] or b"")
-    return _VERSION_BYTES + len(timestamp)
+            for key in patch.deleted:
+                yield (object_id, key), None
+            for key, data in patch.put.items():
+                yield (object_id, key), data
 
 
 class Layers:

@@ -1,9 +1,9 @@
 """The database's format: tables, the settings of a connection, and the statements that read and write objects.
 
-One table holds everything of an object: its history under the empty timestamp and each version under its own. A version
-is one row, so an update of a large object writes its new version and not the older ones. Every row carries a CRC-32 of
-its contents: a page that rotted makes a load fail, which the fault model calls a crash, instead of answering with
-something the server never stored, which it calls malevolent.
+One table holds everything of an object: its history under the empty key, each version under its timestamp and each ring
+under its name. A version is one row, so an update of a large object writes its new version and not the older ones.
+Every row carries a CRC-32 of its contents: a page that rotted makes a load fail, which the fault model calls a crash,
+instead of answering with something the server never stored, which it calls malevolent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zlib import crc32
 
 from fivefold.protocol.actions import ObjectRecord
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Version of this file format; any other is refused."""
 
 APPLICATION_ID: Final = 0x35464F4C
@@ -38,7 +38,7 @@ STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 """Rows and bytes of one statement. The interpreter lock changes hands once a statement, see :func:`write_rows`."""
 
 HISTORY: Final = b""
-"""The timestamp under which an object's history is stored; no version has it."""
+"""The key of the row that is an object's history."""
 
 _HEADER_BYTES: Final = 100
 _USER_VERSION: Final = slice(60, 64)
@@ -48,10 +48,10 @@ _TABLES: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE records (
     object_id TEXT NOT NULL,
-    timestamp BLOB NOT NULL,
+    row_key BLOB NOT NULL,
     checksum INTEGER NOT NULL,
     data BLOB NOT NULL,
-    PRIMARY KEY (object_id, timestamp)
+    PRIMARY KEY (object_id, row_key)
 );
 CREATE TABLE journal (
     epoch BLOB NOT NULL,
@@ -62,8 +62,8 @@ CREATE TABLE journal (
 );
 INSERT INTO journal VALUES (x'0000000000000000', 0, 0, 0, 0);
 """
-_UPSERT: Final = "ON CONFLICT (object_id, timestamp) DO UPDATE SET checksum = excluded.checksum, data = excluded.data"
-_LOAD: Final = "SELECT timestamp, checksum, data FROM records WHERE object_id = ? ORDER BY timestamp"
+_UPSERT: Final = "ON CONFLICT (object_id, row_key) DO UPDATE SET checksum = excluded.checksum, data = excluded.data"
+_LOAD: Final = "SELECT row_key, checksum, data FROM records WHERE object_id = ? ORDER BY row_key"
 
 Key = tuple[str, bytes]
 Rows = dict[Key, bytes | None]
@@ -88,7 +88,7 @@ class Mark(NamedTuple):
 
 
 class DamagedRecord(Exception):
-    """A row's contents do not match its checksum, or versions have no history; the message names the object."""
+    """A row's contents do not match its checksum, or its history is missing; the message names the object."""
 
 
 def log_of(path: Path) -> Path:
@@ -202,24 +202,12 @@ def write_rows(connection: sqlite3.Connection, rows: Rows) -> None:
         values = ",".join(["(?,?,?,?)"] * len(chunk))
         parameters = [value for key, data in chunk for value in (*key, _checksum(key, data), data)]
         connection.execute(f"INSERT INTO records VALUES {values} {_UPSERT}", parameters)  # noqa: S608 placeholders only
-    deleted = _stored_of(connection, [key for key, data in rows.items() if data is None])
+    deleted = [key for key, data in rows.items() if data is None]
     for start in range(0, len(deleted), STATEMENT_ROWS_MAX):
         keys = deleted[start : start + STATEMENT_ROWS_MAX]
-        # Not `(object_id, timestamp) IN (VALUES …)`: SQLite scans the whole table for it.
-        condition = " OR ".join(["(object_id = ? AND timestamp = ?)"] * len(keys))
+        # Not `(object_id, row_key) IN (VALUES …)`: SQLite scans the whole table for it.
+        condition = " OR ".join(["(object_id = ? AND row_key = ?)"] * len(keys))
         connection.execute(f"DELETE FROM records WHERE {condition}", [value for key in keys for value in key])  # noqa: S608
-
-
-def _stored_of(connection: sqlite3.Connection, keys: list[Key]) -> list[Key]:
-    """Those keys that the database has. Most versions are put and deleted in one fold, and were never there."""
-    object_ids = list({object_id for object_id, _ in keys})
-    stored: set[Key] = set()
-    for start in range(0, len(object_ids), STATEMENT_ROWS_MAX):
-        chunk = object_ids[start : start + STATEMENT_ROWS_MAX]
-        marks = ",".join("?" * len(chunk))
-        select = f"SELECT object_id, timestamp FROM records WHERE object_id IN ({marks})"  # noqa: S608 placeholders only
-        stored.update(connection.execute(select, chunk).fetchall())
-    return [key for key in keys if key in stored]
 
 
 def read_record(connection: sqlite3.Connection, object_id: str) -> ObjectRecord | None:
@@ -232,17 +220,17 @@ def read_record(connection: sqlite3.Connection, object_id: str) -> ObjectRecord 
     rows: list[tuple[bytes, int, bytes]] = connection.execute(_LOAD, (object_id,)).fetchall()
     if not rows:
         return None
-    for timestamp, checksum, data in rows:
-        if checksum != _checksum((object_id, timestamp), data):
+    for row_key, checksum, data in rows:
+        if checksum != _checksum((object_id, row_key), data):
             raise DamagedRecord(f"{object_id} does not match its checksum")
     if rows[0][0] != HISTORY:
-        raise DamagedRecord(f"{object_id} has versions but no history")
-    return ObjectRecord(rows[0][2], tuple((timestamp, data) for timestamp, _, data in rows[1:]))
+        raise DamagedRecord(f"{object_id} has no history")
+    return ObjectRecord(rows[0][2], tuple((row_key, data) for row_key, _, data in rows[1:]))
 
 
 def _checksum(key: Key, data: bytes) -> int:
-    object_id, timestamp = key
-    return crc32(data, crc32(timestamp, crc32(object_id.encode())))
+    object_id, row_key = key
+    return crc32(data, crc32(row_key, crc32(object_id.encode())))
 
 
 def _chunks(rows: list[tuple[Key, bytes]]) -> Iterator[list[tuple[Key, bytes]]]:

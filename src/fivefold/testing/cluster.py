@@ -134,11 +134,11 @@ class SurvivingStorage:
         """Take writes over, at once."""
         for write in writes:
             record = self._records.get(write.object_id)
-            versions = dict(record.versions) if record else {}
-            for timestamp in write.delete:
-                versions.pop(timestamp, None)
-            versions.update(write.put)
-            self._records[write.object_id] = ObjectRecord(write.history, tuple(sorted(versions.items())))
+            rows = dict(record.rows) if record else {}
+            for key in write.delete:
+                rows.pop(key, None)
+            rows.update(write.put)
+            self._records[write.object_id] = ObjectRecord(write.history, tuple(sorted(rows.items())))
         self._staged = sequence
         if not self._is_telling:
             self._is_telling = True

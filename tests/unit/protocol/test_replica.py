@@ -6,12 +6,19 @@ import pytest
 
 from fivefold.protocol.actions import ObjectRecord
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, initial_entry, make_timestamp, short
-from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS
-from fivefold.protocol.records import Version
+from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS, RING_RECENT
+from fivefold.protocol.records import Outcome, Version
 from fivefold.protocol.replica import Replica, needs_version, prune
 from fivefold.protocol.steps import Kind
-from fivefold.protocol.versions import encode_version, initial_version
-from tests.protocol_rig import A, B, candidate
+from fivefold.protocol.versions import (
+    RING_NAME_BYTES,
+    append_outcomes,
+    initial_version,
+    kept_version,
+    ring_key,
+    rows_of,
+)
+from tests.protocol_rig import A, B, X, candidate
 
 ZERO = initial_entry(A)
 
@@ -51,7 +58,7 @@ def test_accepting_changes_history_and_versions_together() -> None:
     accepted(replica, [one])
     write = replica.written(7)
     assert (write.object_id, write.history) == (A, replica.history)
-    assert (write.put, write.delete) == (((one.timestamp, encode_version(version(0))),), ())
+    assert (write.put, write.delete) == (((one.timestamp, kept_version(version(0))),), ())
     assert (replica.sequence, replica.macs, replica.written(8).put) == (7, None, ())
     assert replica.holds(one)
     assert replica.entry_at(one.timestamp).candidate == one
@@ -79,6 +86,53 @@ def test_the_store_is_to_hold_the_versions_of_the_history_only() -> None:
         assert stored == {entry.candidate.timestamp for entry in replica.entries} - {INITIAL_TIMESTAMP}
 
 
+def counted(replica: Replica, candidates: list[Candidate]) -> list[Version]:
+    """Have a replica accept a candidate for each of so many updates; their versions."""
+    versions = [initial_version(b"state")]
+    for time, each in enumerate(candidates, 1):
+        outcome = Outcome(ring_key(X, time.to_bytes(16)), b"v")
+        versions.append(append_outcomes(versions[-1], time, b"state", (outcome,)))
+        replica.accept(Kind.METHOD, each, versions[-1], 0)
+        replica.written(time)
+    return versions[1:]
+
+
+def test_the_store_has_each_ring_once_and_no_longer_than_it_is_needed() -> None:
+    """Through a hundred updates: a ring is put once, and what is stored can be taken up again, whole."""
+    replica, stored, rings = Replica(A, None), {}, 0
+    made = chain(100)
+    for time, each, version in zip(range(100), made, counted(Replica(A, None), made), strict=True):
+        replica.accept(Kind.METHOD, each, version, 0)
+        write = replica.written(time)
+        for key in write.delete:
+            del stored[key]
+        assert not stored.keys() & dict(write.put).keys()
+        stored.update(write.put)
+        rings += sum(len(key) == RING_NAME_BYTES for key, _ in write.put)
+        named = {
+            entry.candidate.timestamp: replica.versions[entry.candidate.timestamp]
+            for entry in replica.entries[-2:]
+            if entry.candidate.timestamp in replica.versions
+        }
+        assert stored == dict(rows_of(named))
+        assert Replica(A, ObjectRecord(write.history, tuple(stored.items()))).versions == named
+    assert rings == 100 // RING_RECENT
+
+
+def test_one_that_was_packed_knows_which_rings_are_stored() -> None:
+    """Not the one that pruned versions have: who builds on one of them again has to put it again."""
+    replica, made = Replica(A, None), chain(2 * RING_RECENT + 1)
+    versions = counted(replica, made)
+    now, before = versions[-1], versions[-3]
+    assert before.ring != now.ring
+    for version, rings in ((now, []), (before, [before.ring.name])):
+        again = Replica(A, replica.record())
+        again.accept(Kind.COPY, candidate(99, (A, made[-1].timestamp)), version, 0)
+        write = again.written(99)
+        assert [key for key, _ in write.put if len(key) == RING_NAME_BYTES] == rings
+        assert write.delete == ()
+
+
 @pytest.mark.parametrize(("age_ns", "is_kept"), [(KEPT_VERSIONS_AGE_NS, True), (KEPT_VERSIONS_AGE_NS + 1, False)])
 def test_pruned_versions_grow_old(age_ns: int, is_kept: bool) -> None:
     """A pruned version goes with the first write after its time."""
@@ -89,27 +143,25 @@ def test_pruned_versions_grow_old(age_ns: int, is_kept: bool) -> None:
     assert (made[0].timestamp in replica.versions) is is_kept
 
 
-def test_leftovers_of_the_disk_are_kept_as_before() -> None:
-    """After a load, versions that no candidate names count as pruned, and leave the store with the next write."""
+def test_pruned_versions_of_a_record_are_kept_as_before() -> None:
+    """Those that no candidate of its history names count as pruned; the store has them no more."""
     replica = Replica(A, None)
     made = chain(KEPT_VERSIONS + 3)
     accepted(replica, made)
-    loaded = Replica(A, ObjectRecord(replica.history, tuple(sorted(replica.versions.items()))))
-    loaded.adopt_leftovers(0)
+    loaded = Replica(A, replica.record())
     following = candidate(99, (A, made[-1].timestamp))
-    loaded.accept(Kind.METHOD, following, b"next", 0)
+    loaded.accept(Kind.METHOD, following, version(9), 0)
     assert len(loaded.versions) == KEPT_VERSIONS + 2
-    assert loaded.written(1).delete == tuple(each.timestamp for each in made[1:-1])
+    assert loaded.written(1).delete == (made[-2].timestamp,)
 
 
 @pytest.mark.parametrize(("age_ns", "is_kept"), [(KEPT_VERSIONS_AGE_NS, True), (KEPT_VERSIONS_AGE_NS + 1, False)])
-def test_leftovers_of_the_disk_grow_old_from_their_load_on(age_ns: int, is_kept: bool) -> None:
+def test_pruned_versions_of_a_record_grow_old_from_then_on(age_ns: int, is_kept: bool) -> None:
     """Like versions pruned then."""
     replica = Replica(A, None)
     made = chain(3)
     accepted(replica, made)
-    loaded = Replica(A, ObjectRecord(replica.history, tuple(sorted(replica.versions.items()))))
-    loaded.adopt_leftovers(7)
+    loaded = Replica(A, replica.record(), 7)
     loaded.accept(Kind.METHOD, candidate(99, (A, made[-1].timestamp)), version(9), 7 + age_ns)
     assert (made[0].timestamp in loaded.versions) is is_kept
 

@@ -30,7 +30,7 @@ from fivefold.protocol.records import (
     Version,
 )
 from fivefold.protocol.steps import Kind, Step
-from fivefold.protocol.versions import EMPTY_RING, kept_ring, kept_version, read_rows, rows_of
+from fivefold.protocol.versions import kept_ring, kept_version, read_rows, rows_of
 
 _TWO_ENTRIES: Final = b"\x92"
 """MessagePack's head of an array of two."""
@@ -91,7 +91,7 @@ class Replica:
         if self.versions:
             named = {entry.candidate.timestamp for entry in self.entries}
             self._pruned = sum(timestamp not in named for timestamp in self.versions)
-        self._stored_rings = set(self._rings_of_history())
+        self._stored_rings = tuple(self._rings_of_history())
 
     @property
     def entries(self) -> ReplicaHistory:
@@ -192,21 +192,19 @@ class Replica:
     def written(self, sequence: int) -> Write:
         """The change since the last call, as part of transaction ``sequence``."""
         put = tuple([(timestamp, kept_version(version)) for timestamp, version in self._put])
-        deleted = self._deleted
-        rings = self._rings_of_history()
-        if rings.keys() != self._stored_rings:
-            put += tuple([(name, kept_ring(ring)) for name, ring in rings.items() if name not in self._stored_rings])
-            deleted += tuple(self._stored_rings - rings.keys())
-            self._stored_rings = set(rings)
+        deleted, stored = self._deleted, self._stored_rings
+        if len(stored) != 1 or [version for _, version in self._put if version.ring.name not in stored]:
+            rings = self._rings_of_history()
+            put += tuple([(name, kept_ring(ring)) for name, ring in rings.items() if name and name not in stored])
+            deleted += tuple([name for name in stored if name and name not in rings])
+            self._stored_rings = tuple(rings)
         self._put, self._deleted = (), ()
         self.sequence = sequence
         return Write(self.object_id, self.history, put, deleted)
 
     def _rings_of_history(self) -> dict[bytes, Ring]:
-        """The rings that its candidates' versions need, by name."""
-        rings = {version.ring.name: version.ring for version in islice(self.versions.values(), self._pruned, None)}
-        rings.pop(EMPTY_RING.name, None)
-        return rings
+        """The rings that its candidates' versions need, by name; the empty one too, which is no row."""
+        return {version.ring.name: version.ring for version in islice(self.versions.values(), self._pruned, None)}
 
     def record(self) -> ObjectRecord:
         """All of it, pruned versions too, as a store would give it back."""

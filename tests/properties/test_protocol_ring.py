@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fivefold.protocol.operations import DIGEST, digest
+from fivefold.protocol.records import Version
 from fivefold.protocol.versions import (
     Outcome,
     append_outcomes,
@@ -14,7 +17,6 @@ from fivefold.protocol.versions import (
     encode_version,
     find_answer,
     initial_version,
-    remembered,
 )
 from tests.protocol_twins import NaiveRing
 
@@ -27,6 +29,17 @@ FIFTEEN = append_outcomes(
     initial_version(b""), 6, b"", tuple(Outcome(key(1, client=100 + number), b"v") for number in range(15))
 )
 """With calls of fifteen others: the next one will be the sixteenth, and the last to leave together with them."""
+
+
+def remembered(version: Version) -> list[tuple[bytes, int, bytes]]:
+    """Keys, logical times and answers of all calls, oldest first."""
+    entries, answers = version.ring.entries + version.recent, version.ring.answers + version.recent_answers
+    calls = []
+    for key_, time, length in struct.iter_unpack(">32sQH", entries):
+        calls.append((key_, time, answers[:length]))
+        answers = answers[length:]
+    return calls
+
 
 batches = st.lists(st.tuples(st.integers(0, 70), st.lists(st.integers(0, 300), min_size=1, max_size=20)), max_size=90)
 

@@ -136,9 +136,11 @@ def find_answer(version: Version, key: bytes) -> bytes | None:
     for outcome in version.outcomes:
         if outcome.key == key:
             return outcome.answer
-    for found, _, answer in remembered(version):
-        if found == key:
-            return answer
+    for entries, answers in ((version.ring.entries, version.ring.answers), (version.recent, version.recent_answers)):
+        at = _find(entries, key)
+        if at >= 0:
+            start = _answers_size(entries, 0, at)
+            return answers[start : start + _length(entries, at)]
     return None
 
 
@@ -152,11 +154,6 @@ def recall(version: Version, key: bytes, since: int) -> bytes | None:
         return None  # what is said below, too, for what is nearly always the case
     answer = find_answer(version, key)
     return FORGOTTEN if answer is None and not can_tell(version, key, since) else answer
-
-
-def remembered(version: Version) -> list[tuple[bytes, int, bytes]]:
-    """The calls that a version remembers: their keys, logical times and answers, oldest first."""
-    return _calls(version.ring.entries + version.recent, version.ring.answers + version.recent_answers)
 
 
 def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[Outcome, ...]) -> Version:
@@ -192,9 +189,19 @@ def can_tell(version: Version, key: bytes, since: int) -> bool:
     """
     if version.horizon <= since:
         return True
-    client = key[:CLIENT_BYTES]
-    own = [time for found, time, _ in remembered(version) if found[:CLIENT_BYTES] == client]
-    return (own[0] if own else version.orphaned) <= since
+    for entries in (version.ring.entries, version.recent):
+        at = _find(entries, key[:CLIENT_BYTES])
+        if at >= 0:
+            return _time(entries, at) <= since
+    return version.orphaned <= since
+
+
+def _find(entries: bytes, start_of_key: bytes) -> int:
+    """Where the first entry begins whose key starts so; -1 if there is none."""
+    at = entries.find(start_of_key)
+    while at > 0 and at % _STRIDE:  # bytes that look like it: whoever chooses ids and times must not deceive us
+        at = entries.find(start_of_key, at + 1)
+    return at
 
 
 def _leaving(entries: bytes) -> tuple[list[int], list[int]]:
@@ -223,7 +230,7 @@ def _leaving(entries: bytes) -> tuple[list[int], list[int]]:
 def _newest(entries: bytes, client: bytes) -> bytes:
     """The logical time of the client's last entry; it has one."""
     at = entries.rfind(client)
-    while at % _STRIDE:  # bytes that look like it: whoever chooses ids and times must not deceive us
+    while at % _STRIDE:
         at = entries.rfind(client, 0, at + CLIENT_BYTES - 1)
     return entries[at + KEY_BYTES : at + _TIME_END]
 
@@ -233,7 +240,7 @@ def _ring_without(leaving: list[int], entries: bytes, answers: bytes) -> Ring:
     kept, kept_answers, start, answers_start = b"", b"", 0, 0
     for at in leaving:
         if start < at:
-            end = answers_start + sum([_length(entries, before) for before in range(start, at, _STRIDE)])
+            end = answers_start + _answers_size(entries, start, at)
             kept += entries[start:at]
             kept_answers += answers[answers_start:end]
             answers_start = end
@@ -243,18 +250,14 @@ def _ring_without(leaving: list[int], entries: bytes, answers: bytes) -> Ring:
     return Ring(digest(_encoder.encode((kept, kept_answers))), kept, kept_answers)
 
 
-def _calls(entries: bytes, answers: bytes) -> list[tuple[bytes, int, bytes]]:
-    calls, start = [], 0
-    for at in range(0, len(entries), _STRIDE):
-        end = start + _length(entries, at)
-        calls.append((entries[at : at + KEY_BYTES], _time(entries, at), answers[start:end]))
-        start = end
-    return calls
-
-
 def _time(entries: bytes, at: int) -> int:
     return int.from_bytes(entries[at + KEY_BYTES : at + _TIME_END], "big")
 
 
 def _length(entries: bytes, at: int) -> int:
     return int.from_bytes(entries[at + _TIME_END : at + _STRIDE], "big")
+
+
+def _answers_size(entries: bytes, start: int, end: int) -> int:
+    """How many bytes the answers of the entries from ``start`` to ``end`` take."""
+    return sum([_length(entries, before) for before in range(start, end, _STRIDE)])

@@ -201,5 +201,6 @@ class NaiveRing:
         return next((answer for found, _, answer in self.calls if found == key), None)
 
     def can_tell(self, client: bytes, since: int) -> bool:
-        own = [time for key, time, _ in self.calls if key[:16] == client]
+        before = self.calls[: len(self.calls) - self.recent]
+        own = [time for key, time, _ in before if key[:16] == client]
         return self.horizon <= since or (own[0] if own else self.orphaned) <= since

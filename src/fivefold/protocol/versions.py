@@ -185,15 +185,12 @@ def can_tell(version: Version, key: bytes, since: int) -> bool:
     """Whether a call with this key that was recorded after logical time ``since`` would still be remembered.
 
     It would if nothing that new has been forgotten. A client's calls are forgotten oldest first: so it would, too, if
-    an older one of the client's is remembered, or if none is and nobody's last one that is as new has been forgotten.
+    an older one of the client's is in the ring, or if none is and nobody's last one that is as new has been forgotten.
     """
     if version.horizon <= since:
         return True
-    for entries in (version.ring.entries, version.recent):
-        at = _find(entries, key[:CLIENT_BYTES])
-        if at >= 0:
-            return _time(entries, at) <= since
-    return version.orphaned <= since
+    at = _find(version.ring.entries, key[:CLIENT_BYTES])
+    return (version.orphaned if at < 0 else _time(version.ring.entries, at)) <= since
 
 
 def _find(entries: bytes, start_of_key: bytes) -> int:

@@ -9,8 +9,8 @@ from typing import Final
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage.schema import HISTORY, Rows
 
-_OBJECT_BYTES: Final = 500
-_ROW_BYTES: Final = 200
+_OBJECT_BYTES: Final = 400
+_ROW_BYTES: Final = 250
 """Memory of an object and of a row beside their own bytes."""
 
 
@@ -26,7 +26,7 @@ class _Patch:
     def __init__(self) -> None:
         self.history = HISTORY
         self.put: dict[bytes, bytes] = {}
-        self.deleted: set[bytes] = set()  # the rows below, if they are there, but for those put again
+        self.deleted: frozenset[bytes] = frozenset()  # rows below, if they are there; some may be put again
 
 
 class Overlay:
@@ -51,14 +51,16 @@ class Overlay:
                 size += _OBJECT_BYTES + len(write.object_id)
             size += len(write.history) - len(patch.history)
             patch.history = write.history
-            put, deleted = patch.put, patch.deleted
+            put, below = patch.put, []
             for key in write.delete:
                 data = put.pop(key, None)
                 if data is not None:
                     size -= _ROW_BYTES + len(key) + len(data)
-                elif key not in deleted:
-                    deleted.add(key)
+                elif key not in patch.deleted:
+                    below.append(key)
                     size += _ROW_BYTES + len(key)
+            if below:
+                patch.deleted = patch.deleted.union(below)  # not a set to add to: an empty one takes 216 bytes
             for key, data in write.put:
                 assert key != HISTORY
                 size += len(data) - len(put[key]) if key in put else _ROW_BYTES + len(key) + len(data)

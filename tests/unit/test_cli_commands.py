@@ -136,6 +136,36 @@ def test_clients_come_and_go(run) -> None:
     assert len(json.loads(run("client", "list", "--json").out)) == 1
 
 
+def test_clients_have_rates(run) -> None:
+    """``client add --rate`` gives one, ``client limit`` another one or none, and ``client list`` shows it."""
+    run("init", ".", *SIX)
+    assert run("client", "add", "guest", "--allow", "*", "--rate", "50").code == Exit.OK
+    assert "50" in run("client", "list").out
+    result = run("client", "limit", "guest", "--rate", "1200")
+    assert (result.code, "servers take 1,200 requests a second each from guest" in result.out) == (Exit.OK, True)
+    assert [each["rate"] for each in json.loads(run("client", "list", "--json").out)] == [None, 1200]
+    assert run("client", "limit", "guest", "--no-rate").code == Exit.OK
+    assert [each["rate"] for each in json.loads(run("client", "list", "--json").out)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["guest"], Exit.USAGE, "give either --rate or --no-rate"),
+        (["admin", "--rate", "5", "--no-rate"], Exit.USAGE, "give either --rate or --no-rate"),
+        (["admin", "--rate", "0"], Exit.MISTAKE, "a rate is 1 to 1000000 requests a second, not 0"),
+        (["nobody", "--rate", "5"], Exit.MISTAKE, "no client is named 'nobody'"),
+    ],
+)
+def test_client_limit_refuses(run, words: list[str], code: Exit, says: str) -> None:
+    """Nothing is changed, and the message says what is wrong."""
+    run("init", ".", *SIX)
+    before = Path("cluster.toml").read_text()
+    result = run("client", "limit", *words)
+    assert (result.code, says in result.err) == (code, True)
+    assert Path("cluster.toml").read_text() == before
+
+
 @pytest.mark.parametrize(
     ("name", "rule", "says"),
     [

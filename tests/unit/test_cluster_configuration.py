@@ -12,6 +12,7 @@ from fivefold.cluster import (
     format_configuration,
     free_addresses,
     join_address,
+    limit_client,
     load_configuration,
     load_identity,
     make_configuration,
@@ -104,6 +105,9 @@ def replaced(made, old, new, count=1):
         ('name = "admin"', 'name = "ad min"', "cannot name a client"),
         ('name = "admin"', 'name = ""', "cannot name a client"),
         ('name = "admin"', 'name = "admin"\nrole = "root"', "unknown field `role`"),
+        ('name = "admin"', 'name = "admin"\nrate = 0', "client admin: a rate is 1 to 1000000 requests a second, not 0"),
+        ('name = "admin"', 'name = "admin"\nrate = 1000001', "a rate is 1 to 1000000 requests a second, not 1000001"),
+        ('name = "admin"', 'name = "admin"\nrate = 2.5', "Expected `int"),
         ("format = 1", "format = 1\nformat = 1", "not valid TOML"),
         ("[[servers]]", "[[servers", "not valid TOML"),
     ],
@@ -230,6 +234,27 @@ def test_a_client_is_added_to_the_file(cluster_file):
     assert (added.name, added.rules) == ("audit", ("*:@query", 'Map/"a\\b"'))
     assert added.certificate == identity.certificate
     assert identity.directory == client_directory(cluster_file.parent, "audit")
+
+
+def test_a_client_may_have_a_rate(cluster_file):
+    """It stands in the file, comes back from it, and can be changed and taken away; the others have none."""
+    identity = add_client(cluster_file, "guest", ["*"], rate=50)
+    for rate in (7, None, 1_000_000):
+        configuration = load_configuration(cluster_file)
+        assert format_configuration(configuration) == cluster_file.read_text()
+        limit_client(cluster_file, "guest", rate)
+        configuration = load_configuration(cluster_file)
+        assert [(client.name, client.rate) for client in configuration.clients] == [("admin", None), ("guest", rate)]
+        assert configuration.rates == ({} if rate is None else {identity.client_id: rate})
+
+
+@pytest.mark.parametrize(("name", "rate", "message"), [("nobody", 5, "no client is named"), ("admin", 0, "a rate is 1")])
+def test_a_rate_that_cannot_be_given(cluster_file, name, rate, message):
+    """The file stays as it was."""
+    before = cluster_file.read_text()
+    with pytest.raises(ConfigurationError, match=message):
+        limit_client(cluster_file, name, rate)
+    assert cluster_file.read_text() == before
 
 
 @pytest.mark.parametrize(

@@ -10,22 +10,34 @@ from rich.table import Table
 
 from fivefold.cli.options import ClusterOption, JsonOption, find_cluster_file
 from fivefold.cli.output import out, print_json
-from fivefold.cluster import add_client, fingerprint_of, load_configuration, remove_client
+from fivefold.cluster import add_client, fingerprint_of, limit_client, load_configuration, remove_client
 
 ADD_EXAMPLES: Final = """
 **Examples**
 
 `fivefold client add shop --allow 'Counter:increment' --allow 'Register/price-*:@query'`
 
-`fivefold client add auditor --allow '*:@query'`
+`fivefold client add auditor --allow '*:@query' --rate 50`
 
 A rule is OBJECTS or OBJECTS:METHODS. OBJECTS is a type or Type/key, METHODS a name, @query or @update; * stands for
-any characters. Running servers read the changed cluster file within a second: bring it to each of them.
+any characters. A client over its rate waits. Running servers read the changed cluster file within a second: bring it to each of them.
 """
 LIST_EXAMPLES: Final = "**Example**\n\n`fivefold client list --cluster prod/cluster.toml`"
+LIMIT_EXAMPLES: Final = """
+**Examples**
+
+`fivefold client limit shop --rate 200`
+
+`fivefold client limit shop --no-rate`
+
+Then bring the cluster file to every server. An update is one request to each server in the good case, three or more
+under contention.
+"""
 REMOVE_EXAMPLES: Final = "**Example**\n\n`fivefold client remove shop`, and bring the cluster file to every server"
 
-client = typer.Typer(name="client", help="Add, list and remove clients.", no_args_is_help=True)
+RATE_HELP: Final = "Requests a second that each server takes from it. Default: as many as it can."
+
+client = typer.Typer(name="client", help="Add, list, limit and remove clients.", no_args_is_help=True)
 
 
 @client.command(epilog=ADD_EXAMPLES)
@@ -36,25 +48,48 @@ def add(
     identity: Annotated[
         Path | None, typer.Option(help="Directory for its identity. Default: client-NAME beside the file.")
     ] = None,
+    rate: Annotated[int | None, typer.Option(help=RATE_HELP)] = None,
 ) -> None:
     """Make an identity for a new client and enter it in the cluster file."""
     file = find_cluster_file(cluster)
-    made = add_client(file, name, allow, identity)
+    made = add_client(file, name, allow, identity, rate=rate)
     out.print(f"[green]{file}[/] now knows {name}: bring it to every server (running ones read it by themselves).")
     out.print(f"[yellow]{made.directory}[/] is its private identity: it belongs on the client's machine alone.")
 
 
 @client.command(name="list", epilog=LIST_EXAMPLES)
 def list_clients(cluster: ClusterOption = None, json: JsonOption = False) -> None:
-    """List the clients and their rules."""
+    """List the clients, their rules and their rates."""
     clients = load_configuration(find_cluster_file(cluster)).clients
     if json:
-        print_json([{"name": c.name, "allow": c.rules, "fingerprint": fingerprint_of(c.certificate)} for c in clients])
+        print_json(
+            [
+                {"name": c.name, "allow": c.rules, "rate": c.rate, "fingerprint": fingerprint_of(c.certificate)}
+                for c in clients
+            ]
+        )
         return
-    table = Table("client", "may", "fingerprint of its certificate")
+    table = Table("client", "may", "requests a second", "fingerprint of its certificate")
     for each in clients:
-        table.add_row(each.name, "\n".join(each.rules), fingerprint_of(each.certificate)[:16] + "…")
+        rate = "any" if each.rate is None else f"{each.rate:,}"
+        table.add_row(each.name, "\n".join(each.rules), rate, fingerprint_of(each.certificate)[:16] + "…")
     out.print(table)
+
+
+@client.command(epilog=LIMIT_EXAMPLES)
+def limit(
+    name: Annotated[str, typer.Argument(help="Name of the client.")],
+    rate: Annotated[int | None, typer.Option(help=RATE_HELP)] = None,
+    no_rate: Annotated[bool, typer.Option("--no-rate", help="Do not limit it any more.")] = False,
+    cluster: ClusterOption = None,
+) -> None:
+    """Say how many requests a second each server takes from a client; over that, it waits."""
+    if (rate is None) != no_rate:
+        raise typer.BadParameter("give either --rate or --no-rate")
+    file = find_cluster_file(cluster)
+    limit_client(file, name, rate)
+    now = "as many requests as they can" if rate is None else f"{rate:,} requests a second each"
+    out.print(f"By [green]{file}[/] servers take {now} from {name}: bring it to every server.")
 
 
 @client.command(epilog=REMOVE_EXAMPLES)

@@ -23,6 +23,7 @@ from fivefold.cluster.setup import (
     client_directory,
     create_cluster,
     find_identity,
+    limit_client,
     remove_client,
     server_directory,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "format_configuration",
     "free_addresses",
     "join_address",
+    "limit_client",
     "load_configuration",
     "load_identity",
     "macs_under",

@@ -24,6 +24,9 @@ from fivefold.protocol.quorums import QuorumSystem
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A cluster file with some ten thousand clients."""
 
+RATE_MAX: Final = 1_000_000
+"""Requests a second that a rate may allow; more than a server can do, so it would limit nothing."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]")
 
@@ -58,11 +61,13 @@ class ClientEntry(Struct, frozen=True):
         name: for people; unique.
         rules: what it may do (``cluster.access``).
         certificate: its certificate (DER).
+        rate: requests that each server takes from it in a second; None for as many as it can.
     """
 
     name: str
     rules: tuple[str, ...]
     certificate: bytes
+    rate: int | None = None
 
     @property
     def id(self) -> ClientId:
@@ -84,6 +89,11 @@ class Configuration(Struct, frozen=True):
     quorums: QuorumSystem
     servers: tuple[ServerEntry, ...]
     clients: tuple[ClientEntry, ...]
+
+    @property
+    def rates(self) -> dict[ClientId, int]:
+        """The rates of the clients that have one."""
+        return {client.id: client.rate for client in self.clients if client.rate is not None}
 
     def server_of(self, certificate: bytes) -> ServerEntry | None:
         """The server that owns a certificate (DER)."""
@@ -120,6 +130,7 @@ class _ClientTable(Struct, frozen=True, forbid_unknown_fields=True):
     allow: tuple[str, ...]
     fingerprint: str
     certificate: str
+    rate: int | None = None
 
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
@@ -204,7 +215,7 @@ def make_configuration(
 
 
 def check_client(client: ClientEntry) -> None:
-    """Check a client's name and rules.
+    """Check a client's name, rules and rate.
 
     Raises:
         ConfigurationError: one of them cannot be used.
@@ -218,6 +229,11 @@ def check_client(client: ClientEntry) -> None:
             Rule.parse(rule)
         except ConfigurationError as error:
             raise ConfigurationError(f"client {client.name}: {error}") from error
+    if client.rate is not None and not 1 <= client.rate <= RATE_MAX:
+        raise ConfigurationError(
+            f"client {client.name}: a rate is 1 to {RATE_MAX} requests a second, not {client.rate}: leave it out for "
+            "a client that is not to be limited"
+        )
 
 
 def save_configuration(path: Path, configuration: Configuration, *, is_new: bool) -> None:
@@ -252,7 +268,9 @@ def format_configuration(configuration: Configuration) -> str:
         lines += [f'exchange_key = "{server.exchange_public.hex()}"', *_certificate_lines(server.certificate)]
     for client in configuration.clients:
         lines += ["", "[[clients]]", f'name = "{client.name}"']
-        lines += [f"allow = [{', '.join(map(_quote, client.rules))}]", *_certificate_lines(client.certificate)]
+        lines += [f"allow = [{', '.join(map(_quote, client.rules))}]"]
+        lines += [f"rate = {client.rate}"] if client.rate is not None else []
+        lines += _certificate_lines(client.certificate)
     return "\n".join(lines) + "\n"
 
 
@@ -291,7 +309,7 @@ def _server_entry(table: _ServerTable) -> ServerEntry:
 
 def _client_entry(table: _ClientTable) -> ClientEntry:
     certificate = _certificate(table.certificate, table.fingerprint, f"client {table.name}")
-    return ClientEntry(table.name, table.allow, certificate)
+    return ClientEntry(table.name, table.allow, certificate, table.rate)
 
 
 def _certificate(pem: str, fingerprint: str, where: str) -> bytes:

@@ -79,7 +79,9 @@ def create_cluster(directory: Path, addresses: Sequence[str], *, t: int, b: int)
     return configuration
 
 
-def add_client(cluster_file: Path, name: str, rules: Sequence[str], directory: Path | None = None) -> Identity:
+def add_client(
+    cluster_file: Path, name: str, rules: Sequence[str], directory: Path | None = None, *, rate: int | None = None
+) -> Identity:
     """Make an identity for a new client and enter it in the cluster file, which must then reach every server.
 
     Args:
@@ -87,9 +89,10 @@ def add_client(cluster_file: Path, name: str, rules: Sequence[str], directory: P
         name: of the client.
         rules: what it may do.
         directory: for the identity; by default ``client-NAME`` beside the cluster file.
+        rate: requests that each server takes from it in a second; None for as many as it can.
 
     Raises:
-        ConfigurationError: the name is taken, a rule is bad, or the identity exists already.
+        ConfigurationError: the name is taken, a rule or the rate is bad, or the identity exists already.
     """
     with _locked(cluster_file):
         configuration = load_configuration(cluster_file)
@@ -97,9 +100,9 @@ def add_client(cluster_file: Path, name: str, rules: Sequence[str], directory: P
             raise ConfigurationError(f"a client is named {name!r} already: choose another name")
         if not rules:
             raise ConfigurationError("the client would have no rights: give at least one rule, such as '*'")
-        check_client(ClientEntry(name, tuple(rules), b""))
+        check_client(ClientEntry(name, tuple(rules), b"", rate))
         identity = create_identity(directory or client_directory(cluster_file.parent, name), name=name)
-        entry = ClientEntry(name, tuple(rules), identity.certificate)
+        entry = ClientEntry(name, tuple(rules), identity.certificate, rate)
         _save_clients(cluster_file, configuration, (*configuration.clients, entry))
     return identity
 
@@ -114,6 +117,20 @@ def remove_client(cluster_file: Path, name: str) -> None:
         configuration = load_configuration(cluster_file)
         gone = configuration.client_named(name)
         _save_clients(cluster_file, configuration, tuple(c for c in configuration.clients if c != gone))
+
+
+def limit_client(cluster_file: Path, name: str, rate: int | None) -> None:
+    """Give a client another rate, or none; the file must then reach every server.
+
+    Raises:
+        ConfigurationError: there is no such client, or the rate is bad.
+    """
+    with _locked(cluster_file):
+        configuration = load_configuration(cluster_file)
+        old = configuration.client_named(name)
+        new = msgspec.structs.replace(old, rate=rate)
+        check_client(new)
+        _save_clients(cluster_file, configuration, tuple(new if c == old else c for c in configuration.clients))
 
 
 def find_identity(cluster_file: Path, name: str | None = None) -> Path:

@@ -99,7 +99,8 @@ def assemble_server(
         cluster, own = configuration.cluster_id.hex(), identity.fingerprint
         return open_data(options.data, identity.directory, cluster, own, loop, on_durable, fresh_allowed=True)
 
-    return ServerNode(machine, transport, open_storage, storage_name="sqlite" if options.data else "memory")
+    storage_name = "sqlite" if options.data else "memory"
+    return ServerNode(machine, transport, open_storage, storage_name=storage_name, rates=configuration.rates)
 
 
 def _refuse_to_forget(identity: Identity) -> None:

@@ -45,6 +45,9 @@ class NodeCollector(Collector):
             refused.add_metric([reason], count)
         yield events
         yield refused
+        yield CounterMetricFamily(
+            "fivefold_throttled_requests", "Requests that had to wait for their client's rate.", self._node.throttled
+        )
         yield CounterMetricFamily("fivefold_transactions_staged", "Transactions handed to the store.", staged)
         yield CounterMetricFamily("fivefold_transactions_durable", "Transactions that reached the disk.", durable)
         yield GaugeMetricFamily("fivefold_durable_lag", "Transactions staged and not yet durable.", staged - durable)

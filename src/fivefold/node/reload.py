@@ -1,4 +1,4 @@
-"""Follows the cluster file while a server runs: clients come, go and get other rights without a restart."""
+"""Follows the cluster file while a server runs: clients come, go and get other rights and rates without a restart."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Reloader:
             return False
         self._configuration = new
         self._rules.replace({client.id: client.rules for client in new.clients})
-        self._node.follow(Credentials(new, self._identity), self._is_member)
+        self._node.follow(Credentials(new, self._identity), self._is_member, new.rates)
         log.info("clients reloaded", extra={"clients": len(new.clients)})
         return True
 

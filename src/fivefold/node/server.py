@@ -7,11 +7,13 @@ import logging
 import resource
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from fivefold.node.status import STATUS, ServerStatus, status_reply_frame
+from fivefold.node.throttle import Throttle
 from fivefold.protocol.actions import Actions, Channel, ObjectRecord, Reply
-from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import Server
 from fivefold.storage import Storage
 from fivefold.transport import Connection, Credentials, Link, Listener, Peer, StreamListener, Transport
@@ -39,15 +41,26 @@ class ServerNode:
         open_storage: Callable[[Callable[[int], None]], Storage],
         *,
         storage_name: str,
+        rates: Mapping[ClientId, int] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Nothing is opened yet; ``open_storage`` is given the function to call when something is durable."""
+        """Nothing is opened yet.
+
+        Args:
+            machine: the protocol.
+            transport: its way to the others.
+            open_storage: is given the function to call when something is durable.
+            storage_name: what the status calls the store.
+            rates: requests a second that clients may send; who is not in it is not limited.
+            clock: in ns.
+        """
         self.machine = machine
         self._transport = transport
         self._open_storage = open_storage
         self._storage_name = storage_name
         self._clock = clock
         self._started_ns = clock()
+        self._throttle = Throttle(clock, rates or {})
         self._connections: dict[Channel, Connection] = {}
         self._links: dict[int, Link] = {}
         self._listener: Listener | None = None
@@ -90,6 +103,7 @@ class ServerNode:
         """Stop listening, make what is staged durable, and release everything."""
         if self._listener is not None:
             await self._listener.close()
+        self._throttle.close()
         await asyncio.gather(*(link.close() for link in self._links.values()))
         if self._timer is not None:
             self._timer.cancel()
@@ -99,9 +113,13 @@ class ServerNode:
 
     def _on_open(self, connection: Connection) -> None:
         self._connections[connection.number] = connection
+        if not isinstance(connection.peer, int):
+            self._throttle.opened(connection, connection.peer, partial(self._hear, connection, connection.peer))
 
     def _on_close(self, connection: Connection) -> None:
         self._connections.pop(connection.number, None)
+        if not isinstance(connection.peer, int):
+            self._throttle.closed(connection.number)
         self.machine.closed(connection.number)
 
     def _on_frames(self, connection: Connection, frames: list[bytes]) -> None:
@@ -109,7 +127,11 @@ class ServerNode:
         self.storage.give_way()
         if isinstance(peer, int):
             self._perform(self.machine.receive_from_server(self._clock(), peer, connection.number, *frames))
-            return
+        else:
+            self._throttle.arrive(connection.number, frames)
+
+    def _hear(self, connection: Connection, client: ClientId, frames: list[bytes]) -> None:
+        """Frames of a client that is within its rate."""
         requests = [frame for frame in frames if frame[0] != STATUS]
         if len(requests) < len(frames):
             for frame in frames:
@@ -117,12 +139,15 @@ class ServerNode:
                     connection.send(status_reply_frame(frame, self.status()))
         if requests:
             self._check_storage()
-            self._perform(self.machine.receive_from_client(self._clock(), peer, connection.number, *requests))
+            self._perform(self.machine.receive_from_client(self._clock(), client, connection.number, *requests))
 
-    def follow(self, credentials: Credentials, is_member: Callable[[Peer], bool]) -> None:
-        """Identify callers by a changed cluster file from now on, and drop who is no member any more."""
+    def follow(
+        self, credentials: Credentials, is_member: Callable[[Peer], bool], rates: Mapping[ClientId, int]
+    ) -> None:
+        """Go by a changed cluster file from now on: who callers are, their rates, and who is no member any more."""
         assert isinstance(self._listener, StreamListener), "only a cluster with a file has one that changes"
         self._listener.credentials = credentials
+        self._throttle.replace(rates)
         for connection in list(self._connections.values()):
             if not is_member(connection.peer):
                 connection.close()
@@ -184,10 +209,17 @@ class ServerNode:
         """Refused connections by reason."""
         return self._listener.counters if self._listener is not None else {}
 
+    @property
+    def throttled(self) -> int:
+        """Requests that had to wait because their client was over its rate."""
+        return self._throttle.waited
+
     def status(self) -> ServerStatus:
         """The server as it sees itself."""
         self._check_storage()
-        refused = {f"refused.{reason}": count for reason, count in self.refused_connections.items()}
+        more = {f"refused.{reason}": count for reason, count in self.refused_connections.items()}
+        if self.throttled:
+            more["throttled"] = self.throttled
         return ServerStatus(
             index=self.machine.index,
             version=VERSION,
@@ -197,7 +229,7 @@ class ServerNode:
             cached_objects=self.machine.cached_objects,
             transactions=(self._staged, self._durable),
             connections=len(self._connections),
-            counters=dict(sorted({**self.machine.counters, **refused}.items())),
+            counters=dict(sorted({**self.machine.counters, **more}.items())),
             memory_bytes=_resident_bytes(),
         )
 

@@ -1,0 +1,110 @@
+"""Clients that mean harm: they ask for as much as they can, or keep barriers coming (PROTOCOL §8, §11).
+
+They have identities and rights like any other client, so only its rate holds such a client back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from fivefold.bench.system import Driven, Opened
+from fivefold.cluster import Credentials, find_identity, load_configuration, load_identity
+from fivefold.errors import PeerViolation
+from fivefold.protocol.authenticators import columns
+from fivefold.protocol.history import empty_histories, make_histories
+from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame, split
+from fivefold.protocol.operations import Call, ObjectId, Operation
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Request
+from fivefold.transport import Link, StreamTransport
+
+ANSWER_S: Final = 0.2
+"""Whoever is not answered by then asks again."""
+
+VILLAINIES: Final = ("flood", "barriers")
+
+
+class Villain:
+    """Sends every server what it has to examine step by step, about the objects that the benchmark's clients use.
+
+    A *flood* is made of updates conditioned on nothing. A *barrier* is conditioned on one server's history, which shows
+    the latest candidate and proves nothing about it, so everybody who works on the object has to repair it first; what
+    the servers answer shows that barrier, and is what the next one is conditioned on.
+    """
+
+    def __init__(self, quorums: QuorumSystem, villainy: str, prefix: str) -> None:
+        """Objects are counters named ``PREFIX-NUMBER``; ``links`` are to be filled in."""
+        self.links: list[Link] = []
+        self._quorums = quorums
+        self._makes_barriers = villainy == "barriers"
+        self._prefix = prefix
+        self._numbers = 0
+        self._waiting: dict[int, tuple[ObjectId, asyncio.Future[None]]] = {}
+        self._latest: dict[ObjectId, tuple[ObjectHistories, bytes]] = {}
+
+    async def update(self, key: int) -> None:
+        """Send one request to all servers, and wait for an answer."""
+        name = ObjectId(f"Counter/{self._prefix}-{key}")
+        histories, authenticator = self._latest.get(name, (empty_histories(name, self._quorums.n), b""))
+        operation = b""
+        if not self._makes_barriers:
+            histories, authenticator = empty_histories(name, self._quorums.n), b""
+            call = Call(secrets.token_bytes(16), 0, "increment", b"\x80")
+            operation = encode(Operation((name,), (call,)))
+        self._numbers += 1
+        number, answered = self._numbers, asyncio.get_running_loop().create_future()
+        self._waiting[number] = name, answered
+        body = encode(Request(name, (histories,), operation))
+        for link, proof in zip(self.links, columns(authenticator, self._quorums.n), strict=True):
+            link.send(request_frame(number, body, proof))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await answered
+        self._waiting.pop(number, None)
+
+    async def query(self, key: int) -> None:
+        """The same: nobody reads the answer."""
+        await self.update(key)
+
+    def hear(self, server: int, frames: list[bytes]) -> None:
+        """Answers of a server."""
+        for frame in frames:
+            number, vote_bytes, authenticator = split(frame, REPLY)
+            name, answered = self._waiting.get(number, (None, None))
+            if name is None or answered is None or answered.done():
+                continue
+            answered.set_result(None)
+            with suppress(PeerViolation):
+                vote = decode_vote(vote_bytes)
+                if vote.histories and vote.histories[0]:
+                    shown = [INITIAL_HISTORY] * self._quorums.n
+                    shown[server] = vote.histories[0]
+                    self._latest[name] = make_histories(name, shown), authenticator
+
+
+@asynccontextmanager
+async def open_hostile(options: dict[str, Any]) -> Opened:
+    """Connect to a cluster: ``cluster`` file, ``identity``, ``tls``, ``prefix``, and ``villainy``, which it is."""
+    file = Path(options["cluster"])
+    configuration = load_configuration(file)
+    identity = load_identity(find_identity(file, options["identity"]))
+    transport = StreamTransport(Credentials(configuration, identity), tls=options["tls"])
+    villain = Villain(configuration.quorums, options["villainy"], options["prefix"])
+    for server in range(configuration.quorums.n):
+        hear = partial(villain.hear, server)
+        villain.links.append(transport.link(server, on_frames=hear, on_up=_ignore, on_down=_ignore))
+    try:
+        for link in villain.links:
+            link.start()
+        yield Driven(villain)
+    finally:
+        await asyncio.gather(*(link.close() for link in villain.links))
+
+
+def _ignore() -> None:
+    pass

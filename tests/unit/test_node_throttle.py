@@ -1,0 +1,233 @@
+"""Rates of clients (PROTOCOL §8): what is over one waits, in order, and nothing is lost."""
+
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fivefold.node.throttle import BURST_NS, PAUSE_NS_MIN, REQUEST_BYTES, Bucket, Throttle
+from fivefold.protocol.actions import Channel
+from fivefold.protocol.operations import ClientId
+
+SECOND = 1_000_000_000
+ANN = ClientId(b"ann".ljust(16))
+BOB = ClientId(b"bob".ljust(16))
+REQUEST = b"x" * 600
+
+
+class Timer:
+    """What a loop's ``call_later`` returns."""
+
+    def __init__(self, at_ns, callback):
+        self.at_ns, self.callback, self.is_cancelled = at_ns, callback, False
+
+    def cancel(self):
+        self.is_cancelled = True
+
+
+class Wire:
+    """A connection as the throttle sees it: what it sends while it is held comes later."""
+
+    def __init__(self, rack, number, client):
+        self.rack, self.number, self.peer, self.is_held = rack, Channel(number), client, False
+        rack.throttle.opened(self, client, self.heard)
+        self.passed = []
+
+    def heard(self, frames):
+        self.passed += [(self.rack.now_ns, frame) for frame in frames]
+
+    def hold(self):
+        self.is_held = True
+
+    def release(self):
+        self.is_held = False
+
+    def send(self, *frames):
+        self.rack.throttle.arrive(self.number, list(frames))
+
+
+class Rack:
+    """A throttle on a clock of its own."""
+
+    def __init__(self, rates):
+        self.now_ns = 10**15
+        self.timers = deque()
+        self.throttle = Throttle(lambda: self.now_ns, rates)
+        self.throttle.call_later = self._call_later
+
+    def _call_later(self, seconds, callback):
+        timer = Timer(self.now_ns + round(seconds * SECOND), callback)
+        self.timers.append(timer)
+        return timer
+
+    def advance(self, ns):
+        """Let time pass, and timers go off."""
+        end = self.now_ns + ns
+        while due := sorted((t for t in self.timers if not t.is_cancelled and t.at_ns <= end), key=lambda t: t.at_ns):
+            self.timers.remove(due[0])
+            self.now_ns = max(self.now_ns, due[0].at_ns)
+            due[0].callback()
+        self.now_ns = end
+
+
+def test_without_a_rate_everything_passes_at_once():
+    """Who has no rate is not limited, and nothing is counted."""
+    rack = Rack({BOB: 1})
+    wire = Wire(rack, 1, ANN)
+    wire.send(*[REQUEST] * 10_000)
+    assert len(wire.passed) == 10_000
+    assert (rack.throttle.waited, wire.is_held, len(rack.timers)) == (0, False, 0)
+
+
+def test_a_second_s_worth_passes_at_once_and_the_rest_at_the_rate():
+    """Of 35 requests at ten a second ten pass, then ten each second; meanwhile the connection is not read."""
+    rack = Rack({ANN: 10})
+    wire = Wire(rack, 1, ANN)
+    frames = [b"%d" % number for number in range(35)]
+    wire.send(*frames)
+    assert len(wire.passed) == 10
+    assert wire.is_held
+    assert rack.throttle.waited == 25
+    for passed in (20, 30):
+        rack.advance(SECOND)
+        assert (len(wire.passed), wire.is_held) == (passed, True)
+    rack.advance(SECOND)
+    assert [frame for _, frame in wire.passed] == frames
+    assert not wire.is_held
+    assert rack.throttle.waited == 25
+
+
+def test_what_arrives_while_others_wait_waits_behind_them():
+    """A connection that is held may still deliver a few frames: they keep their place."""
+    rack = Rack({ANN: 2})
+    wire = Wire(rack, 1, ANN)
+    wire.send(b"0", b"1", b"2")
+    wire.send(b"3")
+    assert len(wire.passed) == 2
+    assert rack.throttle.waited == 2
+    rack.advance(SECOND)
+    assert [frame for _, frame in wire.passed] == [b"0", b"1", b"2", b"3"]
+
+
+def test_connections_of_one_client_share_its_rate_and_other_clients_have_their_own():
+    """More connections are no way around a rate."""
+    rack = Rack({ANN: 10, BOB: 10})
+    wires = [Wire(rack, number, ANN) for number in range(5)]
+    other = Wire(rack, 9, BOB)
+    for wire in [*wires, other]:
+        wire.send(*[REQUEST] * 10)
+    assert sum(len(wire.passed) for wire in wires) == 10
+    assert len(other.passed) == 10
+    rack.advance(4 * SECOND)
+    assert sum(len(wire.passed) for wire in wires) == 50
+
+
+def test_large_requests_count_for_more():
+    """One of ten times 64 KiB counts eleven times: the next one waits for that, and for no more."""
+    rack = Rack({ANN: 10})
+    wire = Wire(rack, 1, ANN)
+    wire.send(bytes(10 * REQUEST_BYTES), b"next", b"after")
+    assert len(wire.passed) == 1
+    rack.advance(SECOND // 5 - 1)
+    assert len(wire.passed) == 1
+    rack.advance(1)
+    assert len(wire.passed) == 2
+
+
+def test_a_closed_connection_is_not_looked_at_again():
+    """What waits goes with its connection: nothing is passed on for a channel that is gone."""
+    rack = Rack({ANN: 1})
+    wire = Wire(rack, 1, ANN)
+    wire.send(b"0", b"1")
+    rack.throttle.closed(wire.number)
+    rack.advance(10 * SECOND)
+    assert [frame for _, frame in wire.passed] == [b"0"]
+
+
+def test_when_the_server_stops_nothing_comes_back():
+    """No timer of a server that stops goes off."""
+    rack = Rack({ANN: 1})
+    wire = Wire(rack, 1, ANN)
+    wire.send(b"0", b"1")
+    rack.throttle.close()
+    assert all(timer.is_cancelled for timer in rack.timers)
+
+
+def test_a_rate_that_is_lifted_lets_everything_pass():
+    """With no rate any more the connection is read again at once, and what waited comes first."""
+    rack = Rack({ANN: 1})
+    wire = Wire(rack, 1, ANN)
+    wire.send(b"0", b"1", b"2")
+    rack.throttle.replace({})
+    wire.send(b"3")
+    assert [frame for _, frame in wire.passed] == [b"0", b"1", b"2", b"3"]
+    assert not wire.is_held
+
+
+def test_a_rate_may_come_and_change_while_connections_are_open():
+    """A client that had none has one from now on; a greater one counts from now; the same one is not filled again."""
+    rack = Rack({})
+    wire = Wire(rack, 1, ANN)
+    wire.send(*[REQUEST] * 50)
+    rack.throttle.replace({ANN: 10})
+    wire.send(*[REQUEST] * 50)
+    assert len(wire.passed) == 60
+    rack.throttle.replace({ANN: 10, BOB: 5})
+    assert len(wire.passed) == 60
+    rack.throttle.replace({ANN: 20})
+    assert len(wire.passed) == 80
+
+
+def test_a_connection_that_waits_is_not_looked_at_for_each_request():
+    """At a high rate the server wakes a hundred times a second, not for each request."""
+    rack = Rack({ANN: 100_000})
+    wire = Wire(rack, 1, ANN)
+    wire.send(*[REQUEST] * 110_000)
+    assert len(wire.passed) == 100_000
+    rack.advance(PAUSE_NS_MIN - 1)
+    assert len(wire.passed) == 100_000
+    rack.advance(1)
+    assert len(wire.passed) == 101_000
+
+
+arrivals = st.lists(
+    st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 2), st.lists(st.integers(1, 3 * REQUEST_BYTES), max_size=9)),
+    max_size=30,
+)
+
+
+@given(st.integers(1, 300), arrivals)
+def test_no_stretch_of_time_has_more_than_the_rate_and_a_second(rate, arrivals):
+    """In any stretch no more than the rate's share, a second's worth and one last request pass; in the end all do."""
+    rack = Rack({ANN: rate})
+    wires = [Wire(rack, number, ANN) for number in range(3)]
+    sent = [[] for _ in wires]
+    for pause_ns, number, sizes in arrivals:
+        rack.advance(pause_ns)
+        frames = [bytes(size) for size in sizes]
+        if frames:
+            sent[number] += frames
+            wires[number].send(*frames)
+    most = 1 + 3
+    passed = sorted((at, 1 + len(frame) // REQUEST_BYTES) for wire in wires for at, frame in wire.passed)
+    for first in range(len(passed)):
+        total = 0
+        for at, cost in passed[first:]:
+            total += cost
+            assert (total - most) * SECOND <= rate * (at - passed[first][0] + BURST_NS)
+    rack.advance(1000 * SECOND * (1 + 1000 // rate))
+    assert [[frame for _, frame in wire.passed] for wire in wires] == sent
+    assert not any(wire.is_held for wire in wires)
+
+
+@pytest.mark.parametrize("rate", [1, 7, 1_000_000])
+def test_a_full_bucket_holds_a_second_s_worth(rate):
+    """Just that: the next one waits for one interval."""
+    bucket, now_ns = Bucket(rate), 10**18
+    count = 0
+    while not bucket.wait_ns(now_ns):
+        bucket.spend(now_ns, 0)
+        count += 1
+    assert count == rate or (SECOND % rate and rate <= count <= rate + 1)
+    assert bucket.wait_ns(now_ns) <= SECOND // rate

@@ -1,22 +1,28 @@
-"""Under faults: what clients see while a server is killed, paused, or lies, and while one client is killed mid-update.
+"""Under faults: what clients see while a server is killed, paused, or lies, and while a client is killed or hostile.
 
 Each story has a cluster of its own (n = 6, t = b = 1) and lasts ``--seconds``: the fault comes at a third of it and
-ends at two thirds. A lying server is one that is restarted with false MACs, or with false answers and states.
+ends at two thirds. A lying server is one that is restarted with false MACs, or with false answers and states. A hostile
+client is one more process that may update everything, without a rate or with one (requests a second).
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 from figure import carry_out, finish, parser, timing_of
 
-from fivefold.bench.beds import Bed, Beds
+from fivefold.bench.beds import HOSTILE, Bed, Beds
 from fivefold.bench.comparison import Comparison
 from fivefold.bench.load import Segment
 from fivefold.bench.results import Measurement, Point, spread
 from fivefold.bench.rounds import Contender, Deed, Run
-from fivefold.bench.workload import Workload
+from fivefold.bench.workers import Worker
+from fivefold.bench.workload import Seat, Workload
+from fivefold.cluster import add_client
 from fivefold.node.liar import ALLOW
 from fivefold.protocol.quorums import QuorumSystem
 
@@ -24,12 +30,54 @@ CLIENTS = 2
 SLICES = 60
 VICTIM = 0
 
-NAMES = ("no fault", "server killed", "server paused", "server lies in MACs", "server lies in answers", "client killed")
+RATE = 100
+HOSTILE_IN_FLIGHT = 64
+
+HOSTILITIES = {
+    "client floods": ("flood", None),
+    f"client floods at {RATE} a second": ("flood", RATE),
+    "client keeps barriers coming": ("barriers", None),
+    f"client keeps barriers coming at {RATE} a second": ("barriers", RATE),
+}
+"""What a hostile client does, and its rate."""
+
+NAMES = (
+    "no fault",
+    "server killed",
+    "server paused",
+    "server lies in MACs",
+    "server lies in answers",
+    "client killed",
+    *HOSTILITIES,
+)
 
 Story = tuple[str, str, Callable[[], object], Callable[[], object]]
 
 
-def stories(bed: Bed, comparison: Comparison) -> dict[str, Story]:
+class Villain:
+    """A hostile client in a process of its own; a context manager that ends it."""
+
+    def __init__(self, bed: Bed, villainy: str, rate: int | None, seconds: float) -> None:
+        """Connect it; it does nothing yet."""
+        file = Path(bed.options["cluster"])
+        add_client(file, "hostile", ["*"], rate=rate)
+        self._seconds = seconds
+        self._worker = Worker(Seat(0, 1))
+        self._worker.open("hostile", HOSTILE, {**bed.options, "identity": "hostile", "villainy": villainy})
+
+    def __enter__(self) -> Villain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+
+    def begin(self) -> None:
+        """Be hostile for its seconds."""
+        workload = Workload(in_flight=HOSTILE_IN_FLIGHT)
+        self._worker.start("hostile", Segment(workload=workload, seconds=self._seconds, start_ns=time.monotonic_ns()))
+
+
+def stories(bed: Bed, comparison: Comparison, villain: Villain | None) -> dict[str, Story]:
     """What begins and what ends, in words and deeds, by name."""
     cluster = bed.cluster
     assert cluster is not None
@@ -44,6 +92,7 @@ def stories(bed: Bed, comparison: Comparison) -> dict[str, Story]:
         "server lies in MACs": ("lies", "honest", lie("macs"), lambda: cluster.restart(VICTIM)),
         "server lies in answers": ("lies", "honest", lie("answers"), lambda: cluster.restart(VICTIM)),
         "client killed": ("kill -9", "", comparison.workers[-1].kill, lambda: None),
+        **{name: ("begins", "ends", villain.begin, lambda: None) for name in HOSTILITIES if villain is not None},
     }
 
 
@@ -51,11 +100,14 @@ def tell(
     name: str, chosen: object, segment: Segment, durable: bool
 ) -> tuple[Measurement, Bed, list[tuple[float, str]]]:
     """Run one story on a new cluster."""
-    with Beds(getattr(chosen, "dir"), clients=CLIENTS) as beds, Comparison(CLIENTS) as comparison:  # noqa: B009
+    third = segment.seconds / 3
+    with ExitStack() as stack:
+        beds = stack.enter_context(Beds(getattr(chosen, "dir"), clients=CLIENTS))  # noqa: B009
+        comparison = stack.enter_context(Comparison(CLIENTS))
         bed = beds.fivefold(QuorumSystem(6, 1, 1), durable=durable)
         opened = comparison.open(bed)
-        begins, ends, do, undo = stories(bed, comparison)[name]
-        third = segment.seconds / 3
+        villain = stack.enter_context(Villain(bed, *HOSTILITIES[name], third)) if name in HOSTILITIES else None
+        begins, ends, do, undo = stories(bed, comparison, villain)[name]
         contender = Contender(key=0, name=opened, label=name, workload=segment.workload, pids=lambda: bed.pids)
         may_lose = comparison.workers[-1:] if name == "client killed" else []
         run = Run(comparison.workers, contender, segment)

@@ -248,7 +248,9 @@ def test_a_client_may_have_a_rate(cluster_file):
         assert configuration.rates == ({} if rate is None else {identity.client_id: rate})
 
 
-@pytest.mark.parametrize(("name", "rate", "message"), [("nobody", 5, "no client is named"), ("admin", 0, "a rate is 1")])
+@pytest.mark.parametrize(
+    ("name", "rate", "message"), [("nobody", 5, "no client is named"), ("admin", 0, "a rate is 1")]
+)
 def test_a_rate_that_cannot_be_given(cluster_file, name, rate, message):
     """The file stays as it was."""
     before = cluster_file.read_text()

@@ -34,6 +34,7 @@ Command: TypeAlias = Callable[[int], Sequence[str]]
 QUORUM: Final = "fivefold.bench.quorum:open_quorum"
 FLOOR: Final = "fivefold.bench.echo:open_floor"
 AGREEMENT: Final = "fivefold.bench.agreement_client:open_agreement"
+HOSTILE: Final = "fivefold.bench.hostile:open_hostile"
 
 
 class Bed(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,8 @@ ADD_EXAMPLES: Final = """
 `fivefold client add auditor --allow '*:@query' --rate 50`
 
 A rule is OBJECTS or OBJECTS:METHODS. OBJECTS is a type or Type/key, METHODS a name, @query or @update; * stands for
-any characters. A client over its rate waits. Running servers read the changed cluster file within a second: bring it to each of them.
+any characters. A client over its rate waits. Running servers read the changed cluster file within a second: bring it to
+each of them.
 """
 LIST_EXAMPLES: Final = "**Example**\n\n`fivefold client list --cluster prod/cluster.toml`"
 LIMIT_EXAMPLES: Final = """

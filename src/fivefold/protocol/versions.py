@@ -101,8 +101,7 @@ def rows_of(versions: Mapping[bytes, Version]) -> tuple[tuple[bytes, bytes], ...
 def read_rows(rows: Iterable[tuple[bytes, bytes]]) -> dict[bytes, Version]:
     """The versions, by timestamp, that this server has kept as ``rows``, in their order.
 
-    Raises:
-        KeyError: a version's ring is missing.
+    One whose ring is missing is left out, like one whose own row is: what this server does not hold it asks others for.
     """
     rings, versions, kept = {EMPTY_RING.name: EMPTY_RING}, {}, []
     for key, data in rows:
@@ -111,7 +110,8 @@ def read_rows(rows: Iterable[tuple[bytes, bytes]]) -> dict[bytes, Version]:
         else:
             kept.append((key, _kept.decode(data)))
     for timestamp, (number, horizon, state, outcomes, name, recent, answers, orphaned) in kept:
-        versions[timestamp] = Version(number, horizon, state, outcomes, rings[name], recent, answers, orphaned)
+        if name in rings:
+            versions[timestamp] = Version(number, horizon, state, outcomes, rings[name], recent, answers, orphaned)
     return versions
 
 

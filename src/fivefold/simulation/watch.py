@@ -61,15 +61,12 @@ class Watch:
             object_id = ObjectId(name)
             history = decode_history(object_id, data)
             rows = disk.records[name][1]
-            try:
-                versions = read_rows(rows.items())
-            except KeyError:
-                raise Violation(f"server {server} keeps a version of {object_id} without its ring") from None
+            versions = read_rows(rows.items())
             if len(versions) > len(history) or len(history) > HISTORY_CANDIDATES_MAX:
                 held = f"{len(versions)} versions and {len(history)} candidates"
                 raise Violation(f"server {server} keeps {held} of {object_id}")
             if len(rows) != len(rows_of(versions)):
-                raise Violation(f"server {server} keeps a ring of {object_id} that no version has")
+                raise Violation(f"server {server} keeps other rings of {object_id} than its versions have")
             missing = _first_missing(history, versions)
             if missing is not None:
                 raise Violation(f"server {server} accepted {short(missing)} of {object_id} and has no version for it")

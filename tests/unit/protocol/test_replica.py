@@ -119,6 +119,20 @@ def test_the_store_has_each_ring_once_and_no_longer_than_it_is_needed() -> None:
     assert rings == 100 // RING_RECENT
 
 
+def test_a_version_whose_ring_is_lost_is_one_that_is_not_held() -> None:
+    """Like one whose own row is lost: the replica takes up the others, and this one has to be fetched."""
+    replica, made = Replica(A, None), chain(2 * RING_RECENT)
+    counted(replica, made)
+    record = replica.record()
+    lost = replica.versions[made[-1].timestamp].ring.name
+    with_ring = {timestamp for timestamp, each in replica.versions.items() if each.ring.name == lost}
+    rows = tuple(row for row in record.rows if row[0] != lost)
+    assert len(rows) == len(record.rows) - 1
+    assert set(Replica(A, ObjectRecord(record.history, rows)).versions) == set(replica.versions) - with_ring
+    assert made[-1].timestamp in with_ring
+    assert set(replica.versions) - with_ring
+
+
 def test_one_that_was_packed_knows_which_rings_are_stored() -> None:
     """Not the one that pruned versions have: who builds on one of them again has to put it again."""
     replica, made = Replica(A, None), chain(2 * RING_RECENT + 1)

@@ -35,7 +35,7 @@ if [[ -n ${DEBIAN_COMPILED:-} ]]; then
 fi
 "$python" fault_scalability.py "$@"
 if [[ -n ${COMPILED:-} ]]; then
-    "$COMPILED" fault_scalability.py --no-agreement --out results/fault-scalability-compiled.json "$@"
+    "$COMPILED" fault_scalability.py --no-agreement --rounds 15 --out results/fault-scalability-compiled.json "$@"
 fi
 "$python" breakdown.py "$@"
 "$python" throughput_scalability.py "$@"

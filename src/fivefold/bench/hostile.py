@@ -20,13 +20,16 @@ from fivefold.protocol.history import empty_histories, make_histories
 from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame, split
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Request
+from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Request, Vote
 from fivefold.transport import Link, StreamTransport
 
 ANSWER_S: Final = 0.2
 """Whoever is not answered by then asks again."""
 
 VILLAINIES: Final = ("flood", "barriers")
+
+NO_ARGUMENTS: Final = b"\x80"
+"""An empty map."""
 
 
 class Villain:
@@ -39,6 +42,7 @@ class Villain:
 
     def __init__(self, quorums: QuorumSystem, villainy: str, prefix: str) -> None:
         """Objects are counters named ``PREFIX-NUMBER``; ``links`` are to be filled in."""
+        assert villainy in VILLAINIES
         self.links: list[Link] = []
         self._quorums = quorums
         self._makes_barriers = villainy == "barriers"
@@ -50,11 +54,11 @@ class Villain:
     async def update(self, key: int) -> None:
         """Send one request to all servers, and wait for an answer."""
         name = ObjectId(f"Counter/{self._prefix}-{key}")
-        histories, authenticator = self._latest.get(name, (empty_histories(name, self._quorums.n), b""))
-        operation = b""
-        if not self._makes_barriers:
-            histories, authenticator = empty_histories(name, self._quorums.n), b""
-            call = Call(secrets.token_bytes(16), 0, "increment", b"\x80")
+        histories, authenticator, operation = empty_histories(name, self._quorums.n), b"", b""
+        if self._makes_barriers:
+            histories, authenticator = self._latest.get(name, (histories, authenticator))
+        else:
+            call = Call(secrets.token_bytes(16), 0, "increment", NO_ARGUMENTS)
             operation = encode(Operation((name,), (call,)))
         self._numbers += 1
         number, answered = self._numbers, asyncio.get_running_loop().create_future()
@@ -74,17 +78,20 @@ class Villain:
     def hear(self, server: int, frames: list[bytes]) -> None:
         """Answers of a server."""
         for frame in frames:
-            number, vote_bytes, authenticator = split(frame, REPLY)
-            name, answered = self._waiting.get(number, (None, None))
-            if name is None or answered is None or answered.done():
-                continue
-            answered.set_result(None)
             with suppress(PeerViolation):
-                vote = decode_vote(vote_bytes)
-                if vote.histories and vote.histories[0]:
-                    shown = [INITIAL_HISTORY] * self._quorums.n
-                    shown[server] = vote.histories[0]
-                    self._latest[name] = make_histories(name, shown), authenticator
+                number, vote, authenticator = split(frame, REPLY)
+                if number in self._waiting:
+                    name, answered = self._waiting.pop(number)
+                    if not answered.done():  # it is when its time is over
+                        answered.set_result(None)
+                    self._learn(server, name, decode_vote(vote), authenticator)
+
+    def _learn(self, server: int, name: ObjectId, vote: Vote, authenticator: bytes) -> None:
+        """What one server holds is what the next barrier on the object is conditioned on."""
+        if vote.histories and vote.histories[0]:
+            shown = [INITIAL_HISTORY] * self._quorums.n
+            shown[server] = vote.histories[0]
+            self._latest[name] = make_histories(name, shown), authenticator
 
 
 @asynccontextmanager

@@ -426,7 +426,7 @@ def test_a_long_pause_is_cut_short_when_others_have_repaired() -> None:
     send(rack, other, now(rack, []), low[3:], kind=METHOD, operation=op("add", b"-"))
     desk = Desk(rack, mine)
     ticket = desk.start(op("add", b"+"), timeout_s=100)
-    desk.session._running[ticket]._backoffs = limits.REPAIR_DOUBLINGS_MAX
+    desk.session._running[ticket]._backoffs = limits.BACKOFF_DOUBLINGS_MAX
     while desk.pending:
         desk.step()
     assert Desk(rack, Z).call("get") == Answered((b"v+",))

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fivefold.protocol import limits
 from fivefold.protocol.outcomes import Answered
 from fivefold.protocol.steps import Kind
 from tests.protocol_rig import A, B, Desk, WatchedRack, X, Y, now, op, send
+
+MILLISECOND = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("round_trip_ms", "round_trips_max", "longest_ms"),
+    [
+        (0.2, limits.RETRY_ROUND_TRIPS_MAX, [0.5, 1, 2, 4, 8, 16, 32, 64, 64, 64]),
+        (2, limits.RETRY_ROUND_TRIPS_MAX, [1, 2, 4, 8, 16, 32, 64, 128, 128]),
+        (2, limits.REPAIR_ROUND_TRIPS_MAX, [1, 2, 4, 8, 16, 32, 64, 128, 128]),
+        (20, limits.RETRY_ROUND_TRIPS_MAX, [10, 20, 40, 80, 160, 200, 200]),
+        (20, limits.REPAIR_ROUND_TRIPS_MAX, [10, 20, 40, 80, 160, 320, 320]),
+        (300, limits.RETRY_ROUND_TRIPS_MAX, [150, 300, 600, 1200, 1200]),
+        (300, limits.REPAIR_ROUND_TRIPS_MAX, [150, 300, 600, 1200, 2400, 4800, 4800]),
+    ],
+)
+def test_pauses_double_up_to_a_bound(round_trip_ms: float, round_trips_max: int, longest_ms: list[float]) -> None:
+    """From half a round trip on, at least 0.5 ms, to 200 ms, or so many round trips; each times 0.5 to 1.5."""
+    desk = Desk(WatchedRack(), X)
+    ticket = desk.start(op("add", b"+"))
+    running = desk.session._running[ticket]
+    desk.session.knowledge.round_trip_ns = int(round_trip_ms * MILLISECOND)
+    drawn = []
+    for _ in range(300):
+        running._backoffs = 0
+        drawn.append([running._back_off(round_trips_max) / MILLISECOND for _ in longest_ms])
+    for pauses, middle in zip(zip(*drawn, strict=True), longest_ms, strict=True):
+        assert 0.5 * middle <= min(pauses) < 0.6 * middle
+        assert 1.4 * middle < max(pauses) <= 1.5 * middle
 
 
 def test_with_several_objects_a_long_pause_is_not_cut_short() -> None:
@@ -16,7 +47,7 @@ def test_with_several_objects_a_long_pause_is_not_cut_short() -> None:
     send(rack, other, now(rack, [], A, B), low[3:], kind=Kind.METHOD, operation=op("add", b"-", A, B))
     desk = Desk(rack, mine)
     ticket = desk.start(op("add", b"+", A, B), timeout_s=100)
-    desk.session._running[ticket]._backoffs = limits.REPAIR_DOUBLINGS_MAX
+    desk.session._running[ticket]._backoffs = limits.BACKOFF_DOUBLINGS_MAX
     while desk.pending:
         desk.step()
     started_ns = rack.now_ns

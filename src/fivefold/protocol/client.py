@@ -406,11 +406,10 @@ class Invocation:
         target = self._to_repair()
         if target is None:
             self._evidence = ()
-            # The first new attempt goes out at once; from then on somebody else keeps getting in between. Somebody
-            # makes progress then, so the pause stays short: a longer one would only starve this call.
+            # The first new attempt goes out at once; from then on somebody else keeps getting in between.
             self._repair_from_ns = 0
             if has_failed and self._attempts > 1:
-                self._rest(now_ns, self._back_off(limits.RETRY_DOUBLINGS_MAX))
+                self._rest(now_ns, self._back_off(limits.RETRY_ROUND_TRIPS_MAX))
             else:
                 self.send_operation(now_ns)
             return
@@ -425,7 +424,7 @@ class Invocation:
         # No back-off before an inline repair, which disturbs nobody; unless it does not help.
         is_inline = plan is not None and plan.kind in (Kind.INLINE_METHOD, Kind.INLINE_BARRIER)
         if has_failed and not (is_inline and self.repairs < INLINE_REPAIRS_AT_ONCE):
-            self._repair_from_ns, self._looks = now_ns + self._back_off(limits.REPAIR_DOUBLINGS_MAX), 0
+            self._repair_from_ns, self._looks = now_ns + self._back_off(limits.REPAIR_ROUND_TRIPS_MAX), 0
         if now_ns < self._repair_from_ns:
             self._rest(now_ns, self._repair_from_ns - now_ns)
         elif plan is None:
@@ -465,13 +464,12 @@ class Invocation:
         self.repairs += 1
         self._open(now_ns, Purpose.REPAIR, Request(self._target, sets, b""), knowledge.authenticators(sets))
 
-    def _back_off(self, doublings_max: int) -> int:
+    def _back_off(self, round_trips_max: int) -> int:
         """How long to pause: a random, exponentially growing multiple of the round trip."""
         round_trip_ns = self._driver.knowledge.round_trip_ns
         shortest = max(round_trip_ns // 2, limits.BACKOFF_NS)
-        # A repair takes three round trips: whoever pauses for less than that, far away, never lets another finish.
-        longest = max(limits.BACKOFF_NS_MAX, limits.BACKOFF_ROUND_TRIPS_MAX * round_trip_ns)
-        pause = min(shortest << min(self._backoffs, doublings_max), longest)
+        longest = max(limits.BACKOFF_NS_MAX, round_trips_max * round_trip_ns)
+        pause = min(shortest << min(self._backoffs, limits.BACKOFF_DOUBLINGS_MAX), longest)
         self._backoffs += 1
         return int(pause * (0.5 + self._driver.random.random()))
 

@@ -130,14 +130,14 @@ BACKOFF_NS: Final = 500_000
 BACKOFF_NS_MAX: Final = 200_000_000
 """Longest back-off before its random factor ..."""
 
-BACKOFF_ROUND_TRIPS_MAX: Final = 16
-"""... unless so many round trips are longer."""
+RETRY_ROUND_TRIPS_MAX: Final = 4
+"""... unless so many round trips are longer, before a new attempt ..."""
+
+REPAIR_ROUND_TRIPS_MAX: Final = 16
+"""... or so many before a barrier or copy: a repair takes three, and whoever pauses for less lets nobody finish."""
 
 LOOK_AFTER_ROUND_TRIPS: Final = 8
 """In a longer back-off a client looks after this time what has happened, and again after twice that, and so on."""
 
-RETRY_DOUBLINGS_MAX: Final = 3
-"""Doublings before a new attempt where others made progress."""
-
-REPAIR_DOUBLINGS_MAX: Final = 7
-"""Doublings before a barrier or copy, where nobody can have made progress."""
+BACKOFF_DOUBLINGS_MAX: Final = 7
+"""So often at most."""

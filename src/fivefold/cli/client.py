@@ -56,6 +56,8 @@ def add(
     made = add_client(file, name, allow, identity, rate=rate)
     out.print(f"[green]{file}[/] now knows {name}: bring it to every server (running ones read it by themselves).")
     out.print(f"[yellow]{made.directory}[/] is its private identity: it belongs on the client's machine alone.")
+    if rate is None:
+        out.print(f"It may ask for as much as servers can do: `fivefold client limit {name} --rate N` holds it back.")
 
 
 @client.command(name="list", epilog=LIST_EXAMPLES)

@@ -36,7 +36,7 @@ under contention.
 """
 REMOVE_EXAMPLES: Final = "**Example**\n\n`fivefold client remove shop`, and bring the cluster file to every server"
 
-RATE_HELP: Final = "Requests a second that each server takes from it. Default: as many as it can."
+RATE_HELP: Final = "Requests a second that each server takes from it"
 
 client = typer.Typer(name="client", help="Add, list, limit and remove clients.", no_args_is_help=True)
 
@@ -49,7 +49,7 @@ def add(
     identity: Annotated[
         Path | None, typer.Option(help="Directory for its identity. Default: client-NAME beside the file.")
     ] = None,
-    rate: Annotated[int | None, typer.Option(help=RATE_HELP)] = None,
+    rate: Annotated[int | None, typer.Option(help=f"{RATE_HELP}. Default: as many as it can.")] = None,
 ) -> None:
     """Make an identity for a new client and enter it in the cluster file."""
     file = find_cluster_file(cluster)
@@ -82,7 +82,7 @@ def list_clients(cluster: ClusterOption = None, json: JsonOption = False) -> Non
 @client.command(epilog=LIMIT_EXAMPLES)
 def limit(
     name: Annotated[str, typer.Argument(help="Name of the client.")],
-    rate: Annotated[int | None, typer.Option(help=RATE_HELP)] = None,
+    rate: Annotated[int | None, typer.Option(help=f"{RATE_HELP}.")] = None,
     no_rate: Annotated[bool, typer.Option("--no-rate", help="Do not limit it any more.")] = False,
     cluster: ClusterOption = None,
 ) -> None:

@@ -39,6 +39,17 @@ def test_pauses_double_up_to_a_bound(round_trip_ms: float, round_trips_max: int,
         assert 1.4 * middle < max(pauses) <= 1.5 * middle
 
 
+def test_before_a_new_attempt_a_client_far_away_pauses_for_less_than_before_a_repair() -> None:
+    """Others made progress, and it cannot be in their way: with 300 ms to the servers it pauses 1.2 s, not 4.8."""
+    desk = Desk(WatchedRack(), X)
+    ticket = desk.start(op("add", b"+"), timeout_s=100)
+    running = desk.session._running[ticket]
+    desk.session.knowledge.round_trip_ns = 300 * MILLISECOND
+    running._attempts, running._backoffs = 2, limits.BACKOFF_DOUBLINGS_MAX
+    running._act(desk.rack.now_ns, has_failed=True)
+    assert 600 * MILLISECOND <= running._pause_until_ns - desk.rack.now_ns <= 1800 * MILLISECOND
+
+
 def test_with_several_objects_a_long_pause_is_not_cut_short() -> None:
     """An inventing liar would each time undo what was repaired of the others: X rests, and sends nothing meanwhile."""
     rack = WatchedRack()

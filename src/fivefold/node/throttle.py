@@ -70,16 +70,15 @@ class Gate:
 
     def arrive(self, frames: list[bytes]) -> None:
         """Frames have come: they pass, or wait for their turn; while any waits the connection is not read."""
-        if self.bucket is None and not self._waiting:
+        if self.bucket is None:
             self._pass_on(frames)
             return
         self._waiting.extend(frames)
-        if self._timer is None:
-            self.let_pass()
+        self.let_pass()
         self._throttle.waited += min(len(frames), len(self._waiting))  # the last to come are the last to pass
 
     def let_pass(self) -> None:
-        """Pass on what may pass by now, and come back for the rest."""
+        """Pass on what may pass by now, all if there is no rate any more, and come back for the rest."""
         self._stop_timer()
         bucket, now_ns = self.bucket, self._throttle.clock()
         passing = []

@@ -50,6 +50,21 @@ def test_before_a_new_attempt_a_client_far_away_pauses_for_less_than_before_a_re
     assert 600 * MILLISECOND <= running._pause_until_ns - desk.rack.now_ns <= 1800 * MILLISECOND
 
 
+def test_before_a_repair_a_client_far_away_pauses_for_longer_than_another_s_repair_takes() -> None:
+    """That is three round trips: with 300 ms to the servers it pauses 4.8 s, times 0.5 to 1.5."""
+    rack = WatchedRack()
+    low = rack.quorums.preference(A)[:5]
+    mine, other = sorted((X, Y))
+    send(rack, other, now(rack, [], A), low[3:], kind=Kind.METHOD, operation=op("add", b"-"))
+    desk = Desk(rack, mine)
+    running = desk.session._running[desk.start(op("add", b"+"), timeout_s=100)]
+    running._backoffs = limits.BACKOFF_DOUBLINGS_MAX
+    while not running._pause_until_ns:
+        desk.session.knowledge.round_trip_ns = 300 * MILLISECOND
+        desk.step()
+    assert 2400 * MILLISECOND <= running._repair_from_ns - rack.now_ns <= 7200 * MILLISECOND
+
+
 def test_with_several_objects_a_long_pause_is_not_cut_short() -> None:
     """An inventing liar would each time undo what was repaired of the others: X rests, and sends nothing meanwhile."""
     rack = WatchedRack()

@@ -16,7 +16,7 @@ from tests.integration.rig import PATIENCE_S, Load, Site, client, counters_of, r
 pytestmark = pytest.mark.integration
 
 RATE = 20
-VILLAIN_S = 2.0
+VILLAIN_S = 1.0
 
 
 async def test_a_client_over_its_rate_waits_and_loses_nothing(tmp_path: Path) -> None:
@@ -27,9 +27,9 @@ async def test_a_client_over_its_rate_waits_and_loses_nothing(tmp_path: Path) ->
         async with client(site, "guest") as guest:
             counters = [guest.object(Counter, f"k{number}") for number in range(8)]
             began = time.monotonic()
-            for _ in range(8):
+            for _ in range(5):
                 await asyncio.gather(*(counter.increment() for counter in counters))
-            assert [await counter.get() for counter in counters] == [8] * 8
+            assert await asyncio.gather(*(counter.get() for counter in counters)) == [5] * 8
             took = time.monotonic() - began
         async with client(site) as admin:
             status = await admin.status()
@@ -37,7 +37,7 @@ async def test_a_client_over_its_rate_waits_and_loses_nothing(tmp_path: Path) ->
     assert all(0 < accepted <= RATE * (took + 1) + 1 for accepted in counters_of(status, "accepted.METHOD"))
 
 
-@pytest.mark.parametrize("villainy", ["flood", "barriers"])
+@pytest.mark.parametrize("villainy", [pytest.param("flood", marks=[pytest.mark.long, pytest.mark.ci]), "barriers"])
 async def test_a_hostile_client_with_a_rate_does_not_stop_the_others(tmp_path: Path, villainy: str) -> None:
     """One that floods, or keeps barriers coming, is taken as much from as its rate says; others get on, correctly."""
     site = Site(tmp_path / "cluster", memory=True)

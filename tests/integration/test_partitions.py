@@ -128,6 +128,7 @@ class Loads:
         return history
 
 
+@pytest.mark.ci
 async def test_one_server_after_the_other_is_cut_off(network: Network, site: Site, tmp_path: Path) -> None:
     """With one server cut off from everybody work goes on; healed, the next one may be cut off."""
     with Loads(network, site, tmp_path, ("admin",)) as loads:

@@ -2,7 +2,7 @@
 
 A client over its rate waits: what it asks for stays unread, in the kernel's buffers and then in its own. So a flood
 costs a server what the rate allows and no more, nobody is answered with an error, and nothing that was asked for is
-lost.
+lost. What waits here is what one read brought, some hundred KiB a connection at most.
 """
 
 from __future__ import annotations

@@ -290,6 +290,7 @@ def test_serve_with_metrics_and_json_logs(tmp_path: Path) -> None:
         page = urllib.request.urlopen(f"http://{metrics}/metrics").read().decode()
         assert 'fivefold_server{index="0",storage="sqlite"' in page
         assert "fivefold_storage_failing 0.0" in page
+        assert "fivefold_throttled_requests_total 0.0" in page
         assert urllib.request.urlopen(f"http://{metrics}/healthz").read() == b"ok\n"
         with pytest.raises(urllib.error.HTTPError) as missing:
             urllib.request.urlopen(f"http://{metrics}/other")

@@ -99,11 +99,12 @@ def test_a_second_s_worth_passes_at_once_and_the_rest_at_the_rate():
 
 
 def test_what_arrives_while_others_wait_waits_behind_them():
-    """A connection that is held may still deliver a few frames: they keep their place."""
+    """A connection that is held may still deliver a few frames: they keep their place, and nobody is woken twice."""
     rack = Rack({ANN: 2})
     wire = Wire(rack, 1, ANN)
     wire.send(b"0", b"1", b"2")
     wire.send(b"3")
+    assert sum(not timer.is_cancelled for timer in rack.timers) == 1
     assert len(wire.passed) == 2
     assert rack.throttle.waited == 2
     rack.advance(SECOND)

@@ -53,14 +53,16 @@ class Gate:
     """Stands between a client's connection and the server.
 
     Attributes:
+        client: whose connection it is.
         bucket: shared by all connections of the client; None if it has no rate.
     """
 
     def __init__(
-        self, connection: Connection, bucket: Bucket | None, throttle: Throttle, pass_on: Callable[[list[bytes]], None]
+        self, connection: Connection, client: ClientId, throttle: Throttle, pass_on: Callable[[list[bytes]], None]
     ) -> None:
         """Open; ``pass_on`` takes the frames that may pass."""
-        self.bucket = bucket
+        self.client = client
+        self.bucket = throttle.bucket_of(client)
         self._connection = connection
         self._throttle = throttle
         self._pass_on = pass_on
@@ -123,7 +125,11 @@ class Throttle:
         self.waited = 0
         self._buckets = {client: Bucket(rate) for client, rate in rates.items()}
         self._rates = dict(rates)
-        self._gates: dict[Channel, tuple[ClientId, Gate]] = {}
+        self._gates: dict[Channel, Gate] = {}
+
+    def bucket_of(self, client: ClientId) -> Bucket | None:
+        """The client's bucket; None if it has no rate."""
+        return self._buckets.get(client)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Of the running event loop."""
@@ -131,28 +137,26 @@ class Throttle:
 
     def opened(self, connection: Connection, client: ClientId, pass_on: Callable[[list[bytes]], None]) -> None:
         """A client has one more connection."""
-        gate = Gate(connection, self._buckets.get(client), self, pass_on)
-        self._gates[connection.number] = client, gate
+        self._gates[connection.number] = Gate(connection, client, self, pass_on)
 
     def arrive(self, number: Channel, frames: list[bytes]) -> None:
         """Frames have come over a connection."""
-        self._gates[number][1].arrive(frames)
+        self._gates[number].arrive(frames)
 
     def closed(self, number: Channel) -> None:
         """A connection is gone, and what waits with it."""
-        _, gate = self._gates.pop(number)
-        gate.close()
+        self._gates.pop(number).close()
 
     def replace(self, rates: Mapping[ClientId, int]) -> None:
         """Other rates from now on; what was used of one that stays is not forgotten."""
         kept = {client: bucket for client, bucket in self._buckets.items() if self._rates[client] == rates.get(client)}
         self._buckets = {client: kept.get(client) or Bucket(rate) for client, rate in rates.items()}
         self._rates = dict(rates)
-        for client, gate in list(self._gates.values()):
-            gate.bucket = self._buckets.get(client)
+        for gate in list(self._gates.values()):
+            gate.bucket = self.bucket_of(gate.client)
             gate.let_pass()
 
     def close(self) -> None:
         """The server stops."""
-        for _, gate in self._gates.values():
+        for gate in self._gates.values():
             gate.close()

@@ -127,6 +127,9 @@ RETURN_OBJECTS_MAX: Final = 64
 BACKOFF_NS: Final = 500_000
 """Shortest back-off under contention; half a round trip if that is longer. Doubles, times 0.5 to 1.5 (PROTOCOL §6)."""
 
+BACKOFF_DOUBLINGS_MAX: Final = 7
+"""A call's back-offs double this often."""
+
 BACKOFF_NS_MAX: Final = 200_000_000
 """Longest back-off before its random factor ..."""
 
@@ -138,6 +141,3 @@ REPAIR_ROUND_TRIPS_MAX: Final = 16
 
 LOOK_AFTER_ROUND_TRIPS: Final = 8
 """In a longer back-off a client looks after this time what has happened, and again after twice that, and so on."""
-
-BACKOFF_DOUBLINGS_MAX: Final = 7
-"""So often at most."""

@@ -9,7 +9,7 @@ import pytest
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.storage import Inspector
 from fivefold.storage import writer as writer_module
-from fivefold.storage.folder import Fold
+from fivefold.storage.checkpointer import Fold
 from fivefold.storage.writer import (
     AT_ONCE_BYTES_MAX,
     BRAKE_FULLNESS,
@@ -134,8 +134,8 @@ async def test_a_commit_that_fails_at_once_is_tried_again_by_the_thread(
 async def test_the_event_loop_never_waits_for_a_fold(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one is under way commits from half of a segment on are the thread's, which lets it catch up."""
     monkeypatch.setattr(writer_module, "OVERLAY_BYTES_MAX", 20_000)
-    writer, folder, sequence = opened.storage._writer, opened.storage._folder, 0
-    may_fold, commit = threading.Event(), folder._commit
+    writer, checkpointer, sequence = opened.storage._writer, opened.storage._checkpointer, 0
+    may_fold, commit = threading.Event(), checkpointer._commit
 
     def fold_later(fold: Fold) -> None:
         may_fold.wait(SECONDS_MAX)
@@ -148,7 +148,7 @@ async def test_the_event_loop_never_waits_for_a_fold(opened: Open, monkeypatch: 
         await asyncio.sleep(0)
         return opened.durable[-1:] == [sequence]
 
-    folder._commit = fold_later  # type: ignore[method-assign]
+    checkpointer._commit = fold_later  # type: ignore[method-assign]
     while opened.storage._journal.segment == 1 or writer._fullness() < BRAKE_FULLNESS:
         assert sequence < 100
         await is_next_at_once()
@@ -156,5 +156,5 @@ async def test_the_event_loop_never_waits_for_a_fold(opened: Open, monkeypatch: 
     assert not await is_next_at_once()
     await opened.until(lambda: opened.durable[-1] == sequence)
     may_fold.set()
-    await opened.until(folder.wait_idle)
+    await opened.until(checkpointer.wait_idle)
     assert await is_next_at_once()

@@ -85,7 +85,7 @@ def small_overlays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stop_folding(opened: Open) -> None:
     """Let the database have no more pages than it has."""
-    connection = opened.storage._folder._connection
+    connection = opened.storage._checkpointer._connection
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 
@@ -127,7 +127,7 @@ async def test_a_crash_while_a_segment_waits_to_be_folded(path: Path, small_over
     opened = Open(crash)
     assert await opened.load("A/001") == ObjectRecord(b"1", ((b"t", VALUE),))
     assert await opened.load("A/015") == ObjectRecord(b"15", ((b"t", VALUE),))
-    await opened.until(lambda: opened.storage._folder.mark.folded == 1)
+    await opened.until(lambda: opened.storage._checkpointer.mark.folded == 1)
     opened.storage.close()
     assert numbers(crash) == list(range(1, 16))
 
@@ -243,7 +243,7 @@ async def test_an_older_journal_is_refused(path: Path, small_overlays: None) -> 
     await write(opened, *range(1, 4))
     early = crashed(path)
     await write(opened, *range(4, 46))
-    await opened.until(lambda: opened.storage._folder.mark.folded >= 3)
+    await opened.until(lambda: opened.storage._checkpointer.mark.folded >= 3)
     late = crashed(path)
     opened.storage.close()
     for file in segment_paths(early):
@@ -255,7 +255,7 @@ async def test_a_lost_log_is_refused_once_the_journal_has_gone_on(path: Path, sm
     """Without its log the database needs segments that were written over since."""
     opened = Open(path, on_generation=lambda generation: None, generation_seconds=60)
     await write(opened, *range(1, 46))
-    await opened.until(lambda: opened.storage._folder.mark.folded >= 3)
+    await opened.until(lambda: opened.storage._checkpointer.mark.folded >= 3)
     crash = crashed(path)
     opened.storage.close()
     log_of(crash).unlink()
@@ -266,10 +266,10 @@ async def test_a_journal_that_lost_its_end_is_refused(path: Path) -> None:
     """The database knows how far it had got when the last generation was taken."""
     opened = Open(path, on_generation=lambda generation: None)
     number = 0
-    while opened.storage._folder.mark.end < 3 * PAGE_BYTES:
+    while opened.storage._checkpointer.mark.end < 3 * PAGE_BYTES:
         number += 1
         await write(opened, number)
-    end = opened.storage._folder.mark.end
+    end = opened.storage._checkpointer.mark.end
     crash = crashed(path)
     opened.storage.close()
     with segment_path(crash, 1).open("r+b") as file:
@@ -336,7 +336,7 @@ async def test_a_crash_before_the_database_knows_of_its_new_journal(
     def fail(*arguments: object, **options: object) -> None:
         raise OSError(errno.EIO, "crash")
 
-    monkeypatch.setattr(sqlite_module, "Folder", fail)
+    monkeypatch.setattr(sqlite_module, "Checkpointer", fail)
     with pytest.raises(OSError, match="crash"):
         Open(path)
     assert all(file.exists() for file in segment_paths(path))
@@ -355,7 +355,7 @@ async def test_both_crashes_one_after_the_other(path: Path, monkeypatch: pytest.
     def fail(*arguments: object, **options: object) -> None:
         raise OSError(errno.EIO, "crash")
 
-    monkeypatch.setattr(sqlite_module, "Folder", fail)
+    monkeypatch.setattr(sqlite_module, "Checkpointer", fail)
     with pytest.raises(OSError, match="crash"):
         Open(path)
     monkeypatch.undo()

@@ -325,7 +325,7 @@ async def test_a_database_that_cannot_grow_stops_commits_once_the_journal_is_ful
     opened: Open, small_overlays: int
 ) -> None:
     """While folds fail commits go on in what room there is; then they wait, say why, and go on once folds work."""
-    connection = opened.storage._folder._connection
+    connection = opened.storage._checkpointer._connection
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
     sequence = 0
@@ -353,7 +353,7 @@ async def test_overlays_are_folded_while_the_store_works(opened: Open, path: Pat
         assert await opened.load(write.object_id) == ObjectRecord(write.history, write.put)
     connection = connect(path, cache_kib=1024)
     assert connection.execute("SELECT count(*) FROM records").fetchone()[0] == 40
-    assert opened.storage._folder.mark.folded > 3
+    assert opened.storage._checkpointer.mark.folded > 3
     connection.close()
 
 

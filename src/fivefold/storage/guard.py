@@ -43,9 +43,9 @@ from typing import Final
 import msgspec
 
 from fivefold.errors import DataDirectoryError
+from fivefold.storage.checkpointer import GENERATION_SECONDS
 from fivefold.storage.contract import OnDurable
 from fivefold.storage.files import sync
-from fivefold.storage.folder import GENERATION_SECONDS
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.schema import APPLICATION_ID, FORMAT, generation_in_file, log_of
 from fivefold.storage.sqlite import SqliteStorage

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from fivefold.protocol.actions import Write
+from fivefold.storage.checkpointer import GENERATION_SECONDS, Checkpointer
 from fivefold.storage.contract import Loaded, OnDurable, size_of
-from fivefold.storage.folder import GENERATION_SECONDS, Folder
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.journal import EPOCH_BYTES
 from fivefold.storage.overlay import Layers, Overlay
@@ -39,7 +39,7 @@ class SqliteStorage:
         path: a database made by :meth:`create`; nothing else may write to it.
         loop: the event loop on whose thread callbacks run and this object is used.
         on_durable: hears the greatest sequence that is durable.
-        on_generation: hears, on the folder's thread, each new generation that the database file holds.
+        on_generation: hears, on the checkpointer's thread, each new generation that the database file holds.
         released: called at the end of :meth:`close`.
         generation_seconds: how often a store that is written to takes a new generation.
         first_share: how much of the first segment is used (see Writer).
@@ -78,11 +78,11 @@ class SqliteStorage:
         # The database knows of a journal before its first record.
         mark = self._journal.mark(folded=mark.folded if recovered is not None else 0)
         try:
-            self._folder = Folder(path, mark, layers, on_generation, generation_seconds=generation_seconds)
+            self._checkpointer = Checkpointer(path, mark, layers, on_generation, generation_seconds=generation_seconds)
         except BaseException:
             self._journal.close()
             raise
-        self._writer = Writer(self._journal, layers, self._folder, self._committed, first_share=first_share)
+        self._writer = Writer(self._journal, layers, self._checkpointer, self._committed, first_share=first_share)
         try:
             self._reader = Reader(path, layers, self._read)
         except BaseException:
@@ -102,12 +102,12 @@ class SqliteStorage:
     @property
     def record_failure(self) -> str | None:
         """One sentence on why the identity's record could not follow the last generation, or None."""
-        return self._folder.record_failure
+        return self._checkpointer.record_failure
 
     @property
     def generation(self) -> int:
         """Counts opens, clean closes and minutes with writes; what the identity's record is compared with."""
-        return self._folder.generation
+        return self._checkpointer.generation
 
     @property
     def staged_bytes(self) -> int:
@@ -177,10 +177,10 @@ class SqliteStorage:
         for staged in turn:
             self._writer.stage(staged)
         last = self._writer.close()
-        has_ended = self._folder.close(last) and last is not None
+        has_ended = self._checkpointer.close(last) and last is not None
         if has_ended:
             self._journal.close()
-            if not self._folder.mark.is_open:
+            if not self._checkpointer.mark.is_open:
                 remove_journal(self.path)
         return has_ended
 

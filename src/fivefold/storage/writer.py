@@ -14,7 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from fivefold.protocol.actions import Write
-from fivefold.storage.folder import JOIN_SECONDS, RETRY_SECONDS_MAX, RETRY_SECONDS_MIN, Fold, Folder, sentence
+from fivefold.storage.checkpointer import (
+    JOIN_SECONDS,
+    RETRY_SECONDS_MAX,
+    RETRY_SECONDS_MIN,
+    Checkpointer,
+    Fold,
+    sentence,
+)
 from fivefold.storage.journal import encode_writes
 from fivefold.storage.overlay import Layers
 from fivefold.storage.segments import FULL, SEGMENT_BYTES_MAX, Journal
@@ -74,7 +81,7 @@ class Writer:
     Args:
         journal: open at its end.
         layers: what it holds and the database does not.
-        folder: started; told what to fold.
+        checkpointer: started; told what to fold.
         committed: called in the writer's thread after each of its commits with the greatest sequence and the bytes it
             held.
         first_share: how much of the first segment is used. Servers that are started together and have equal work would
@@ -88,14 +95,14 @@ class Writer:
         self,
         journal: Journal,
         layers: Layers,
-        folder: Folder,
+        checkpointer: Checkpointer,
         committed: Callable[[int, int], None],
         *,
         first_share: float = 1.0,
     ) -> None:
         self._journal = journal
         self._layers = layers
-        self._folder = folder
+        self._checkpointer = checkpointer
         self._committed = committed
         self._share = first_share
         self._queue: queue.SimpleQueue[Staged | None] = queue.SimpleQueue()
@@ -106,7 +113,7 @@ class Writer:
         self._closing = threading.Event()
         self.failure: str | None = None
         if layers.folding is not None:
-            folder.fold(Fold(journal.mark(folded=journal.segment - 1), layers.folding, takes_generation=False))
+            checkpointer.fold(Fold(journal.mark(folded=journal.segment - 1), layers.folding, takes_generation=False))
         self._thread = threading.Thread(target=self._run, name="fivefold-storage-writer", daemon=True)
         self._thread.start()
 
@@ -126,9 +133,9 @@ class Writer:
         Whatever fails is left to the thread: it tries again, and says what is wrong.
         """
         fullness = self._fullness()
-        if fullness >= 1 or (fullness >= BRAKE_FULLNESS and not self._folder.wait_idle()):
+        if fullness >= 1 or (fullness >= BRAKE_FULLNESS and not self._checkpointer.wait_idle()):
             return False
-        if self._folder.is_generation_due or sum(staged.size for staged in batch) > AT_ONCE_BYTES_MAX:
+        if self._checkpointer.is_generation_due or sum(staged.size for staged in batch) > AT_ONCE_BYTES_MAX:
             return False
         writes = [write for staged in batch for write in staged.writes]
         try:
@@ -186,8 +193,10 @@ class Writer:
         self._layers.apply(writes)
         sequence, size = self._batch[-1].sequence, self._batch_bytes
         self._batch, self._batch_bytes = [], 0
-        if self._folder.is_generation_due and self._folder.wait_idle():
-            self._folder.fold(Fold(self._journal.mark(folded=self._journal.segment - 1), None, takes_generation=True))
+        if self._checkpointer.is_generation_due and self._checkpointer.wait_idle():
+            self._checkpointer.fold(
+                Fold(self._journal.mark(folded=self._journal.segment - 1), None, takes_generation=True)
+            )
         # At the end: the event loop wakes up, and wants the interpreter lock.
         self._committed(sequence, size)
         return True
@@ -208,7 +217,7 @@ class Writer:
         if fullness >= 1 and not self._maybe_rotate():
             return False
         if fullness >= BRAKE_FULLNESS:
-            self._folder.wait_idle(BRAKE_SECONDS)
+            self._checkpointer.wait_idle(BRAKE_SECONDS)
         try:
             self._append(payload)
         except OSError as error:
@@ -219,12 +228,14 @@ class Writer:
         return True
 
     def _maybe_rotate(self) -> bool:
-        while not self._folder.wait_idle(RETRY_SECONDS_MIN):
-            self.failure = self._folder.failure
+        while not self._checkpointer.wait_idle(RETRY_SECONDS_MIN):
+            self.failure = self._checkpointer.failure
             if self.failure is not None:
                 return False
         self._journal.rotate()
         self._share = 1.0
         mark = self._journal.mark(folded=self._journal.segment - 1)
-        self._folder.fold(Fold(mark, self._layers.rotate(), takes_generation=self._folder.is_generation_due))
+        self._checkpointer.fold(
+            Fold(mark, self._layers.rotate(), takes_generation=self._checkpointer.is_generation_due)
+        )
         return True

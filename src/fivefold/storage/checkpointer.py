@@ -45,7 +45,7 @@ class Fold(NamedTuple):
     takes_generation: bool
 
 
-class Folder:
+class Checkpointer:
     """Owns the connection that writes. One thread hands it one fold at a time; it retries each until it works.
 
     Args:
@@ -91,7 +91,7 @@ class Folder:
         except BaseException:
             self._connection.close()
             raise
-        self._thread = threading.Thread(target=self._run, name="fivefold-storage-folder", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="fivefold-storage-checkpointer", daemon=True)
         self._thread.start()
 
     @property

@@ -23,7 +23,7 @@ from fivefold.bench.rounds import Contender, Deed, Run
 from fivefold.bench.workers import Worker
 from fivefold.bench.workload import Seat, Workload
 from fivefold.cluster import add_client
-from fivefold.node.liar import ALLOW
+from fivefold.node.server import ALLOW
 from fivefold.protocol.quorums import QuorumSystem
 
 CLIENTS = 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fivefold.node.throttle import BURST_NS, PAUSE_NS_MIN, REQUEST_BYTES, Bucket, Throttle
+from fivefold.node.server.throttle import BURST_NS, PAUSE_NS_MIN, REQUEST_BYTES, Bucket, Throttle
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.operations import ClientId
 

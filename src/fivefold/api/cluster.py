@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from fivefold.api.outcomes import answer_of, still_unknown
 from fivefold.api.proxies import Remote, check_seconds, deadline_of, id_of, split_arguments
-from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
+from fivefold.cluster import Configuration, Credentials, access_rules, find_identity, load_configuration, load_identity
 from fivefold.errors import ConfigurationError, InvalidArguments, NotAllowed, Unavailable
-from fivefold.node import ClientNode, ServerStatus, access_rules, failures_text
+from fivefold.node import ClientNode, ServerStatus, failures_text
 from fivefold.objects import Object, Registry, standard_registry
 from fivefold.protocol.operations import CANCEL, VALUE, Call, ObjectId, Operation
 from fivefold.protocol.outcomes import Answered, Evidence, TimedOut

@@ -14,10 +14,17 @@ from typing import Annotated, Final
 import typer
 
 from fivefold.cli.loop import run
-from fivefold.cluster import join_address, load_configuration, load_identity, split_address, watch_parent
+from fivefold.cluster import (
+    access_rules,
+    join_address,
+    load_configuration,
+    load_identity,
+    split_address,
+    watch_parent,
+)
 from fivefold.cluster.launcher import READY
 from fivefold.errors import ConfigurationError
-from fivefold.node import MetricsServer, Reloader, ServerOptions, access_rules, assemble_server
+from fivefold.node.server import MetricsServer, Reloader, ServerOptions, assemble_server
 from fivefold.objects import Registry, TimeLimit, let_signals_in
 from fivefold.objects.standard import standard_registry
 from fivefold.protocol.limits import CACHED_OBJECTS_MIN

@@ -1,6 +1,6 @@
 """Who belongs to a cluster: the cluster file, identities, keys, access rules, and a launcher for local clusters."""
 
-from fivefold.cluster.access import AccessRules, Rule
+from fivefold.cluster.access import AccessRules, Rule, access_rules
 from fivefold.cluster.ciphers import macs_under
 from fivefold.cluster.configuration import (
     ClientEntry,
@@ -38,6 +38,7 @@ __all__ = [
     "Rule",
     "ServerEntry",
     "ServerProcess",
+    "access_rules",
     "add_client",
     "client_directory",
     "client_id_of",

@@ -15,13 +15,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct
 
 from fivefold.errors import ConfigurationError
+from fivefold.objects import Registry
 from fivefold.protocol.limits import METHOD_BYTES_MAX, OBJECT_ID_BYTES_MAX
 from fivefold.protocol.operations import CANCEL, ClientId, ObjectId, type_of
+
+if TYPE_CHECKING:
+    from fivefold.cluster.configuration import Configuration
 
 CACHED_ANSWERS_MAX: Final = 4096
 """Answers kept for one client: its own flood of names costs its own cache only."""
@@ -152,6 +156,16 @@ class AccessRules:
         return any(
             rule.covers(object_id) and rule.permits(type_name, method, self._is_update) for rule in self._rules[client]
         )
+
+
+def access_rules(configuration: Configuration, registry: Registry) -> AccessRules:
+    """The access rules of the cluster file's clients, about the methods that the registry knows."""
+
+    def is_update(type_name: str, method: str) -> bool | None:
+        found = registry.functions.get(method)
+        return found.is_update if found else registry.is_update((ObjectId(f"{type_name}/-"),), method)
+
+    return AccessRules(configuration.rules, is_update)
 
 
 def _parse_all(texts: Sequence[str]) -> tuple[Rule, ...]:

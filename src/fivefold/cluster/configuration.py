@@ -95,6 +95,11 @@ class Configuration(Struct, frozen=True):
         """The rates of the clients that have one."""
         return {client.id: client.rate for client in self.clients if client.rate is not None}
 
+    @property
+    def rules(self) -> dict[ClientId, tuple[str, ...]]:
+        """The access rules of every client."""
+        return {client.id: client.rules for client in self.clients}
+
     def server_of(self, certificate: bytes) -> ServerEntry | None:
         """The server that owns a certificate (DER)."""
         return next((server for server in self.servers if server.certificate == certificate), None)

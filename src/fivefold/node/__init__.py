@@ -1,21 +1,10 @@
-"""Drivers: the protocol's machines between real sockets, disks and clocks (asyncio)."""
+"""Drivers: the protocol's machines between real sockets, disks and clocks (asyncio).
 
-from fivefold.node.assembly import ServerOptions, access_rules, assemble_server
+A client's is here. A server's, with its storage, metrics and access rules, is in :mod:`fivefold.node.server`: a program
+that only calls objects does not import it.
+"""
+
 from fivefold.node.client import CLOSED, ClientNode, failures_text
-from fivefold.node.metrics import MetricsServer
-from fivefold.node.reload import Reloader
-from fivefold.node.server import ServerNode
 from fivefold.node.status import ServerStatus
 
-__all__ = [
-    "CLOSED",
-    "ClientNode",
-    "MetricsServer",
-    "Reloader",
-    "ServerNode",
-    "ServerOptions",
-    "ServerStatus",
-    "access_rules",
-    "assemble_server",
-    "failures_text",
-]
+__all__ = ["CLOSED", "ClientNode", "ServerStatus", "failures_text"]

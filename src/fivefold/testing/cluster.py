@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from fivefold.api import Cluster, Remote
 from fivefold.cluster import macs_under
-from fivefold.node import ClientNode, ServerNode
+from fivefold.node import ClientNode
+from fivefold.node.server import ServerNode
 from fivefold.objects import Object, standard_registry
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys

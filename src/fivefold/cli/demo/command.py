@@ -21,7 +21,7 @@ from fivefold.cli.loop import run
 from fivefold.cli.options import CLUSTER_FILE, JsonOption
 from fivefold.cli.output import out, print_json
 from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve_command, server_directory
-from fivefold.node.liar import ALLOW
+from fivefold.node.server import ALLOW
 
 EXAMPLES: Final = """
 **Examples**

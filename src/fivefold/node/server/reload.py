@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fivefold.cluster import AccessRules, Configuration, Credentials, Identity, load_configuration
 from fivefold.errors import ConfigurationError
-from fivefold.node.server import ServerNode
+from fivefold.node.server.driver import ServerNode
 from fivefold.transport import Peer
 
 log = logging.getLogger("fivefold.server")
@@ -50,7 +50,7 @@ class Reloader:
         if new.clients == self._configuration.clients:
             return False
         self._configuration = new
-        self._rules.replace({client.id: client.rules for client in new.clients})
+        self._rules.replace(new.rules)
         self._node.follow(Credentials(new, self._identity), self._is_member, new.rates)
         log.info("clients reloaded", extra={"clients": len(new.clients)})
         return True

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from fivefold.cluster import join_address
 from fivefold.errors import ConfigurationError
-from fivefold.node.server import ServerNode
+from fivefold.node.server.driver import ServerNode
 
 REQUEST_BYTES_MAX: Final = 8192
 """Head of a request; Prometheus sends a few hundred bytes."""

@@ -8,14 +8,22 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from fivefold.cluster import AccessRules, Configuration, Credentials, Identity, derive_mac_keys, macs_under
+from fivefold.cluster import (
+    AccessRules,
+    Configuration,
+    Credentials,
+    Identity,
+    access_rules,
+    derive_mac_keys,
+    macs_under,
+)
 from fivefold.errors import ConfigurationError, DataDirectoryError
-from fivefold.node.liar import CorruptKeys, LyingExecutor, check_lie
-from fivefold.node.server import ServerNode
+from fivefold.node.server.driver import ServerNode
+from fivefold.node.server.liar import CorruptKeys, LyingExecutor, check_lie
 from fivefold.objects import Registry
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.limits import CACHED_OBJECTS_MIN
-from fivefold.protocol.operations import Executor, ObjectId
+from fivefold.protocol.operations import Executor
 from fivefold.protocol.server import Server
 from fivefold.storage import RECORD_NAME, MemoryStorage, Storage, open_data
 from fivefold.transport import StreamTransport
@@ -37,16 +45,6 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     tls: bool = True
     cached_objects_max: int = 100_000
     lie: str | None = None
-
-
-def access_rules(configuration: Configuration, registry: Registry) -> AccessRules:
-    """The access rules of the cluster file's clients."""
-
-    def is_update(type_name: str, method: str) -> bool | None:
-        found = registry.functions.get(method)
-        return found.is_update if found else registry.is_update((ObjectId(f"{type_name}/-"),), method)
-
-    return AccessRules({client.id: client.rules for client in configuration.clients}, is_update)
 
 
 def assemble_server(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from fivefold.node.server.throttle import Throttle
 from fivefold.node.status import STATUS, ServerStatus, status_reply_frame
-from fivefold.node.throttle import Throttle
 from fivefold.protocol.actions import Actions, Channel, ObjectRecord, Reply
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import Server

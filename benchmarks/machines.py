@@ -19,11 +19,11 @@ from types import FrameType
 
 from fivefold.objects import Counter, Registry
 from fivefold.protocol.actions import Channel, Reply
+from fivefold.protocol.client import Session
 from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
-from fivefold.protocol.session import Session
 from fivefold.simulation.rack import Everyone, client_id, rack_keys
 
 OTHER_MEMORY = bytearray(48 << 20)

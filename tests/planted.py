@@ -9,32 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from fivefold.protocol import (
-    admission,
-    authenticators,
-    classify,
-    client,
-    execution,
-    history,
-    knowledge,
-    limits,
-    messages,
-    outbox,
-    quorums,
-    replica,
-    rounds,
-    server,
-    synchronise,
-    versions,
-)
+from fivefold.protocol import authenticators, classify, history, limits, messages, quorums
 from fivefold.protocol.authenticators import Culled
+from fivefold.protocol.client import invocation, knowledge, rounds
 from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.operations import NOT_RUN
+from fivefold.protocol.server import admission, execution, machine, outbox, replica, synchronise, versions
 from fivefold.protocol.steps import Kind, Plan
-from fivefold.simulation import moves
 from fivefold.simulation import rack as rack_module
+from fivefold.simulation.exhaustive import moves
 from tests import protocol_rig
 
 Patch = tuple[object, str, Any]
@@ -61,7 +46,7 @@ def planted(name: str) -> Iterator[None]:
             patch.setattr(where, attribute, instead)
         patch.setattr(protocol_rig, "is_lenient", True)
         # The rules stand in the examination step by step; what goes the short way meets none of them.
-        patch.setattr(server.Server, "_take_shortcut", lambda self, *request: False)
+        patch.setattr(machine.Server, "_take_shortcut", lambda self, *request: False)
         yield
 
 
@@ -117,7 +102,7 @@ def copies_without_barrier() -> list[Patch]:
             return classify._plan_copy_alone(quorums, target, views[target].repairable[0], views)
         return made
 
-    return [(module, "plan_repair", plan) for module in (admission, client, rack_module)]
+    return [(module, "plan_repair", plan) for module in (admission, invocation, rack_module)]
 
 
 # --- §4 -----------------------------------------------------------------------------------------------------------
@@ -130,7 +115,7 @@ def macs_unchecked() -> list[Patch]:
     def cull(keys: Any, quorums: Any, target: Any, sets: Any, proof: bytes) -> Culled:
         return Culled(target, sets, ())
 
-    return [(server, "cull", cull)]
+    return [(machine, "cull", cull)]
 
 
 @bug
@@ -181,7 +166,7 @@ def digest_without_culling() -> list[Patch]:
         found.digest = Culled(target, sets, found.servers).digest
         return found
 
-    return [(server, "cull", cull)]
+    return [(machine, "cull", cull)]
 
 
 @bug
@@ -211,13 +196,13 @@ def digest_without_the_target() -> list[Patch]:
 @bug
 def repeated_requests_executed() -> list[Patch]:
     """§4.3: a candidate already accepted is not recognised."""
-    return [(server.Server, "_answer_again", lambda self, work, step, replicas: False)]
+    return [(machine.Server, "_answer_again", lambda self, work, step, replicas: False)]
 
 
 @bug
 def currency_unchecked() -> list[Patch]:
     """§4.4: a server builds on older versions than its latest."""
-    honest = server.set_up if hasattr(server, "set_up") else admission.set_up
+    honest = admission.set_up
 
     def set_up(*args: Any, **named: Any) -> Any:
         step = honest(*args, **named)
@@ -242,7 +227,7 @@ def not_checked_again_after_a_wait() -> list[Patch]:
             work.step = msgspec.structs.replace(work.step, bounds=(b"\xff" * 89,) * len(work.step.bounds))
             self._advance(now_ns, work)
 
-    return [(server.Server, "_receive_sync", receive)]
+    return [(machine.Server, "_receive_sync", receive)]
 
 
 @bug
@@ -259,7 +244,7 @@ def repairing_clients_operation_run() -> list[Patch]:
 @bug
 def no_optimistic_answers() -> list[Patch]:
     """§4.4: a stale query is refused without an answer."""
-    return [(server.Server, "_fail", lambda self, work: self._reply(work, server.FAIL))]
+    return [(machine.Server, "_fail", lambda self, work: self._reply(work, machine.FAIL))]
 
 
 @bug
@@ -273,7 +258,7 @@ def rejections_written() -> list[Patch]:
             return msgspec.structs.replace(result, versions=tuple(versions.values()))
         return result
 
-    return [(server, "execute", execute)]
+    return [(machine, "execute", execute)]
 
 
 @bug
@@ -389,12 +374,12 @@ def anybody_drives_out_anybody() -> list[Patch]:
 @bug
 def rings_kept_silent() -> list[Patch]:
     """§6: a refused update is not told what the ring says of it."""
-    tell = server.Server._fail
+    tell = machine.Server._fail
 
     def fail(self: Any, work: Any) -> None:
-        tell(self, work) if work.is_query else self._reply(work, server.FAIL)
+        tell(self, work) if work.is_query else self._reply(work, machine.FAIL)
 
-    return [(server.Server, "_fail", fail)]
+    return [(machine.Server, "_fail", fail)]
 
 
 @bug
@@ -406,7 +391,7 @@ def any_ring_believed() -> list[Patch]:
         latest = [history.decode_history(round_.objects[0], each)[-1].candidate.timestamp for each in shown]
         return max([history.time_of(each) for each in latest if latest.count(each) > b], default=0)
 
-    return [(client, "absent_until", absent_until)]
+    return [(invocation, "absent_until", absent_until)]
 
 
 @bug
@@ -448,7 +433,7 @@ def answers_counted_with_candidates() -> list[Patch]:
                 groups.setdefault((vote.candidate, vote.answers), []).append(index)
         return max(groups.values(), key=len) if groups else []
 
-    return [(client, "accepted_by", accepted)]
+    return [(invocation, "accepted_by", accepted)]
 
 
 @bug
@@ -461,7 +446,7 @@ def any_answer_believed() -> list[Patch]:
 @bug
 def nobody_else_asked() -> list[Patch]:
     """§6: a client does not turn to further servers."""
-    return [(client.Invocation, "_ask_further", lambda self, now_ns, round_: self._sleep(now_ns + 50_000_000))]
+    return [(invocation.Invocation, "_ask_further", lambda self, now_ns, round_: self._sleep(now_ns + 50_000_000))]
 
 
 @bug
@@ -473,7 +458,7 @@ def culls_not_remembered() -> list[Patch]:
 @bug
 def inventors_forgiven() -> list[Patch]:
     """§6: whose newest candidate always stands alone is asked and believed like anybody else."""
-    return [(client.Invocation, "_note_inventors", lambda self: None)]
+    return [(invocation.Invocation, "_note_inventors", lambda self: None)]
 
 
 @bug
@@ -533,13 +518,13 @@ def versions_not_compared() -> list[Patch]:
 @bug
 def never_flagged() -> list[Patch]:
     """S2: no settled flags."""
-    return [(server, "newly_settled", lambda step, replicas, views: [])]
+    return [(machine, "newly_settled", lambda step, replicas, views: [])]
 
 
 @bug
 def flags_only_in_memory() -> list[Patch]:
     """S2: flags are set, but not in the transaction of what set them."""
-    honest = server.Server._accept
+    honest = machine.Server._accept
 
     def accept(self: Any, now_ns: int, step: Any, versions: Any, settled: Any) -> None:
         honest(self, now_ns, step, versions, [])
@@ -547,7 +532,7 @@ def flags_only_in_memory() -> list[Patch]:
             for name in each.objects:
                 self._replicas.hot[name].flag_settled(each)
 
-    return [(server.Server, "_accept", accept)]
+    return [(machine.Server, "_accept", accept)]
 
 
 @bug
@@ -606,7 +591,7 @@ def joint_barriers_finished_alone() -> list[Patch]:
             return Plan(Kind.INLINE_BARRIER, (part,), (view.latest,), repaired=view.barrier)
         return honest(quorums, target, views)
 
-    return [(module, "plan_repair", plan) for module in (admission, client, rack_module, moves)]
+    return [(module, "plan_repair", plan) for module in (admission, invocation, rack_module, moves)]
 
 
 @bug

@@ -13,6 +13,8 @@ from random import Random
 import msgspec
 
 from fivefold.protocol.actions import Actions, Ask, Channel, Reply, Store
+from fivefold.protocol.client.outcomes import Outcome
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
     Candidate,
@@ -49,9 +51,7 @@ from fivefold.protocol.operations import (
     ObjectId,
     Operation,
 )
-from fivefold.protocol.outcomes import Outcome
-from fivefold.protocol.server import Server
-from fivefold.protocol.session import Session
+from fivefold.protocol.server.machine import Server
 from fivefold.protocol.steps import Kind, Step
 from fivefold.simulation.rack import Everyone, Letter, Rack, ViewOf, client_id, one_call, rack_keys
 

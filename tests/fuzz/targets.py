@@ -36,8 +36,8 @@ from fivefold.protocol.messages import (
 from fivefold.protocol.operations import ClientId, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ObjectHistories, Request
-from fivefold.protocol.server import Server
-from fivefold.protocol.versions import decode_version, encode_version
+from fivefold.protocol.server.machine import Server
+from fivefold.protocol.server.versions import decode_version, encode_version
 from fivefold.simulation.rack import Everyone, Letter, Rack, client_id, one_call, rack_keys
 from tests.fuzz.certificates import certificates
 

@@ -13,10 +13,10 @@ from fivefold.cluster import load_configuration, load_identity, macs_under, serv
 from fivefold.objects import standard_registry
 from fivefold.protocol.actions import Channel, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.server import Server
-from fivefold.protocol.session import Session
+from fivefold.protocol.server.machine import Server
 from fivefold.storage import open_data
 from fivefold.storage.overlay import Overlay
 from fivefold.storage.schema import write_rows

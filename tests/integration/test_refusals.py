@@ -18,9 +18,9 @@ from fivefold.cli.exits import Exit
 from fivefold.cluster import Credentials, client_directory, load_configuration, load_identity, server_directory
 from fivefold.objects import standard_registry
 from fivefold.objects.transfers import total
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.protocol.operations import Call, ObjectId, Operation
-from fivefold.protocol.session import Session
 from fivefold.transport import StreamTransport
 from tests.integration.rig import ENVIRONMENT, PATIENCE_S, Site, client, environment, until
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fivefold.cluster import parse_configuration
 from fivefold.errors import ConfigurationError, PeerViolation
-from fivefold.protocol.versions import decode_version
+from fivefold.protocol.server.versions import decode_version
 from tests.fuzz import targets
 
 scripts = st.binary(max_size=200)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fivefold.protocol import knowledge
+from fivefold.protocol.client import knowledge
+from fivefold.protocol.client.rounds import Round
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import Entry, encode_history
 from fivefold.protocol.messages import (
     BUSY,
@@ -26,8 +28,6 @@ from fivefold.protocol.messages import (
 )
 from fivefold.protocol.operations import NOT_RUN, REFUSED
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.rounds import Round
-from fivefold.protocol.session import Session
 from tests.protocol_rig import A, B, candidate, op
 
 N = 6

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fivefold.protocol.operations import DIGEST, digest
 from fivefold.protocol.records import Version
-from fivefold.protocol.versions import (
+from fivefold.protocol.server.versions import (
     Outcome,
     append_outcomes,
     can_tell,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fivefold.protocol.actions import Actions
-from fivefold.protocol.server import Server
+from fivefold.protocol.server.machine import Server
 from fivefold.simulation import servers
 from fivefold.simulation.draw import draw
 from fivefold.simulation.run import run_plan

@@ -7,9 +7,9 @@ from random import Random
 import pytest
 
 from fivefold.protocol import limits
+from fivefold.protocol.client.outcomes import Answered, Disagreed, Refused, TimedOut
 from fivefold.protocol.messages import BUSY, DECLINED, FAIL, REPLY, SUCCESS, reply_frame, split
 from fivefold.protocol.operations import CANCELLED, FORGOTTEN, REFUSED, VALUE, ClientId
-from fivefold.protocol.outcomes import Answered, Disagreed, Refused, TimedOut
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fivefold.protocol.client.outcomes import Answered, Disagreed, Refused
 from fivefold.protocol.messages import DECLINED, FAIL, REPLY, decode_vote, split
 from fivefold.protocol.operations import REFUSED
-from fivefold.protocol.outcomes import Answered, Disagreed, Refused
 from tests.protocol_rig import A, Desk, Lie, WatchedRack, Y, altered
 
 

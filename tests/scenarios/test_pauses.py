@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fivefold.protocol import limits
-from fivefold.protocol.outcomes import Answered
+from fivefold.protocol.client.outcomes import Answered
 from fivefold.protocol.steps import Kind
 from tests.protocol_rig import A, B, Desk, WatchedRack, X, Y, now, op, send
 

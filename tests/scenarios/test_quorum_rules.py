@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fivefold.protocol.outcomes import Answered
+from fivefold.protocol.client.outcomes import Answered
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
 from tests import protocol_rig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fivefold.protocol import limits, server, synchronise
+from fivefold.protocol import limits
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.history import empty_histories
 from fivefold.protocol.messages import (
@@ -22,6 +22,7 @@ from fivefold.protocol.messages import (
     split,
 )
 from fivefold.protocol.operations import CANCEL, CANCELLED, Call, Operation
+from fivefold.protocol.server import machine, synchronise
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import A, B, WatchedRack, X, Y, Z, candidate, now, op, send
@@ -278,7 +279,7 @@ def test_a_full_disk_answers_at_once() -> None:
 @pytest.mark.patches_internals
 def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """With PENDING_REQUESTS_MAX requests waiting, one more is answered BUSY; when they are done it is not."""
-    monkeypatch.setattr(server, "PENDING_REQUESTS_MAX", 3)
+    monkeypatch.setattr(machine, "PENDING_REQUESTS_MAX", 3)
     rack = WatchedRack()
     rack.slow.add(0)
     for name in ("Reg/1", "Reg/2", "Reg/3"):
@@ -294,7 +295,7 @@ def test_an_ordinary_request_is_turned_away_as_well(monkeypatch: pytest.MonkeyPa
     """The short way of a request that needs no examination has the same limit."""
     rack = WatchedRack()
     send(rack, X, now(rack, []), range(5), kind=Kind.METHOD, operation=op("set", b"e"))
-    monkeypatch.setattr(server, "PENDING_REQUESTS_MAX", 0)
+    monkeypatch.setattr(machine, "PENDING_REQUESTS_MAX", 0)
     votes = Letter(rack, X, now(rack, range(5)), operation=op("add", b"+")).to(range(5))
     assert {(vote.status, vote.answers) for vote in votes.values()} == {(BUSY, (b"xoverloaded",))}
 
@@ -333,7 +334,7 @@ def test_one_clients_candidates_do_not_crowd_out_anothers() -> None:
 @pytest.mark.patches_internals
 def test_a_history_grows_to_its_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for four candidates two barriers follow the first update; one more would make it unreadable for all."""
-    monkeypatch.setattr(server, "HISTORY_CANDIDATES_MAX", 4)
+    monkeypatch.setattr(machine, "HISTORY_CANDIDATES_MAX", 4)
     rack = WatchedRack(n=4, t=1, b=0)
     send(rack, X, now(rack, []), [0], kind=Kind.METHOD, operation=op("add", b"+"))
     statuses = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from fivefold.protocol.client.outcomes import Answered
 from fivefold.protocol.limits import RETURN_EVERY_NS
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.outcomes import Answered
 from fivefold.simulation.rack import MemoryDisk
 from tests.protocol_rig import Desk, WatchedRack
 from tests.scenarios.test_client_rules import spoiled

@@ -6,6 +6,7 @@ import msgspec
 
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.authenticators import columns
+from fivefold.protocol.client.outcomes import Answered
 from fivefold.protocol.history import (
     Entry,
     decode_history,
@@ -28,9 +29,8 @@ from fivefold.protocol.messages import (
     split,
 )
 from fivefold.protocol.operations import digest
-from fivefold.protocol.outcomes import Answered
+from fivefold.protocol.server.versions import decode_version, encode_version, initial_version
 from fivefold.protocol.steps import Kind
-from fivefold.protocol.versions import decode_version, encode_version, initial_version
 from fivefold.simulation.rack import Letter
 from tests import protocol_rig
 from tests.protocol_rig import (

@@ -8,6 +8,8 @@ import pytest
 
 from fivefold.protocol.actions import Ask
 from fivefold.protocol.classify import View
+from fivefold.protocol.client.outcomes import Refused, TimedOut
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
     encode_history,
@@ -19,10 +21,8 @@ from fivefold.protocol.history import (
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.messages import DECLINED, FAIL, REQUEST, encode, reply_frame, split
 from fivefold.protocol.operations import REFUSED, ClientId, ObjectId, Operation
-from fivefold.protocol.outcomes import Refused, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, Entry, Part, Vote
-from fivefold.protocol.session import Session
 from fivefold.protocol.steps import Missing
 from fivefold.simulation import run_seed
 from fivefold.simulation.rack import one_call

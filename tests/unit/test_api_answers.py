@@ -8,9 +8,9 @@ import pytest
 
 from fivefold import Cluster, OutcomeUnknown
 from fivefold.objects import Counter, standard_registry
+from fivefold.protocol.client.outcomes import Answered, TimedOut
+from fivefold.protocol.client.session import QueueFull
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE
-from fivefold.protocol.outcomes import Answered, TimedOut
-from fivefold.protocol.session import QueueFull
 
 
 class Node:

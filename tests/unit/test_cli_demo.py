@@ -8,7 +8,7 @@ from fivefold.checker import Outcome, Result, Verdict
 from fivefold.cli.demo.recorder import Latencies, Recorder
 from fivefold.cli.demo.report import claims_of
 from fivefold.cli.demo.story import LIAR, Ending
-from fivefold.protocol.knowledge import Evidence
+from fivefold.protocol.client.knowledge import Evidence
 
 PROOF = Evidence(LIAR, True, False, (0, 1), {}, False)
 GOOD = Result(verdict=Verdict.LINEARIZABLE, objects=(), message="fine")

@@ -12,7 +12,7 @@ from fivefold.cli.servers import count_up, evidence_text, servers_view
 from fivefold.errors import ConfigurationError, NotAllowed, OutcomeUnknown, Rejected, Unavailable
 from fivefold.node import ServerStatus
 from fivefold.objects import Lease
-from fivefold.protocol.knowledge import Evidence
+from fivefold.protocol.client.knowledge import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 
 

@@ -10,9 +10,9 @@ import pytest
 from fivefold import CallerError, Unavailable
 from fivefold.node import ClientNode
 from fivefold.node.client import LAST_SERVERS_S
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.operations import Call, Operation
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.session import Session
 
 
 class SlowLink:

@@ -19,10 +19,9 @@ from fivefold.cluster import Configuration, Credentials, access_rules, find_iden
 from fivefold.errors import ConfigurationError, InvalidArguments, NotAllowed, Unavailable
 from fivefold.node import ClientNode, ServerStatus, failures_text
 from fivefold.objects import Object, Registry, standard_registry
+from fivefold.protocol.client import Answered, Evidence, QueueFull, Session, TimedOut
 from fivefold.protocol.operations import CANCEL, VALUE, Call, ObjectId, Operation
-from fivefold.protocol.outcomes import Answered, Evidence, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.session import QueueFull, Session
 from fivefold.transport import StreamTransport
 
 DEADLINE_S: Final = 10.0

@@ -14,8 +14,8 @@ from fivefold.errors import (
     Unavailable,
 )
 from fivefold.objects import Registry
+from fivefold.protocol.client import Answered, Disagreed, Outcome, Refused, TimedOut
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE, ObjectId, Operation
-from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
 
 
 class NotApplied:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from fivefold.errors import InvalidArguments, UnknownMethod
-from fivefold.objects import Object
-from fivefold.objects.model import kind_of
+from fivefold.objects import Object, kind_of
 from fivefold.protocol.limits import OBJECT_ID_BYTES_MAX
 from fivefold.protocol.operations import ObjectId
 

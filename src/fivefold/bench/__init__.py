@@ -1,1 +1,7 @@
 """Measuring Fivefold: `fivefold bench`, its load, its floor, its baseline by agreement, its pictures."""
+
+from fivefold.bench.command import bench
+
+__all__ = [
+    "bench",
+]

@@ -17,6 +17,7 @@ from fivefold.bench.agreement_messages import AgreementReply, client_key, decode
 from fivefold.bench.agreement_node import COUNTERS
 from fivefold.bench.system import Driven, Opened
 from fivefold.cluster import (
+    CLUSTER_FILE,
     Configuration,
     Credentials,
     Identity,
@@ -25,13 +26,11 @@ from fivefold.cluster import (
     load_configuration,
     load_identity,
 )
-from fivefold.cluster.setup import CLUSTER_FILE
 from fivefold.errors import Unavailable
 from fivefold.objects import standard_registry
 from fivefold.protocol.messages import encode
 from fivefold.protocol.operations import Call, ObjectId, Operation
-from fivefold.transport import Link, StreamTransport, Transport
-from fivefold.transport.frames import HEADER_BYTES
+from fivefold.transport import HEADER_BYTES, Link, StreamTransport, Transport
 
 DEADLINE_S: Final = 10.0
 

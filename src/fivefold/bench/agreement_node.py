@@ -18,14 +18,14 @@ from fivefold.bench.agreement_messages import (
 )
 from fivefold.bench.echo import serve_until_stopped
 from fivefold.cluster import (
+    CLUSTER_FILE,
+    READY,
     Credentials,
     derive_mac_keys,
     load_configuration,
     load_identity,
     server_directory,
 )
-from fivefold.cluster.launcher import READY
-from fivefold.cluster.setup import CLUSTER_FILE
 from fivefold.objects import standard_registry
 from fivefold.protocol.operations import ClientId
 from fivefold.transport import Connection, Link, StreamTransport

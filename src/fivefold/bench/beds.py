@@ -16,6 +16,7 @@ from msgspec import Struct
 from fivefold.bench.results import Durability, Setting
 from fivefold.bench.workers import Worker
 from fivefold.cluster import (
+    CLUSTER_FILE,
     LocalCluster,
     add_client,
     create_cluster,
@@ -24,7 +25,6 @@ from fivefold.cluster import (
     serve_command,
     server_directory,
 )
-from fivefold.cluster.setup import CLUSTER_FILE
 from fivefold.errors import ConfigurationError
 from fivefold.protocol.quorums import QuorumSystem
 

@@ -24,6 +24,8 @@ from fivefold.bench.load import Log, Recording, Segment
 from fivefold.bench.system import Opened, until
 from fivefold.bench.workload import Seat
 from fivefold.cluster import (
+    CLUSTER_FILE,
+    READY,
     Credentials,
     find_identity,
     load_configuration,
@@ -31,8 +33,6 @@ from fivefold.cluster import (
     server_directory,
     watch_parent,
 )
-from fivefold.cluster.launcher import READY
-from fivefold.cluster.setup import CLUSTER_FILE
 from fivefold.transport import Connection, Link, StreamTransport
 
 _SIZE_BYTES: Final = 4

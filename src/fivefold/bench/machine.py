@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from fivefold.node.server import VERSION
+from fivefold.node import VERSION
 from fivefold.protocol.compiled import is_compiled
 
 _PACKAGES: Final = ("cryptography", "msgspec", "uvloop")

@@ -13,13 +13,11 @@ from fivefold.bench.system import Driven, Opened
 from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
 from fivefold.errors import PeerViolation
 from fivefold.node import ClientNode
-from fivefold.objects import Counter, standard_registry
-from fivefold.objects.register import Register
+from fivefold.objects import Counter, Register, standard_registry
 from fivefold.protocol.authenticators import MAC_BYTES
+from fivefold.protocol.client import Session
 from fivefold.protocol.messages import REPLY, REQUEST, split
-from fivefold.protocol.session import Session
-from fivefold.transport import Link, StreamTransport, Transport
-from fivefold.transport.frames import HEADER_BYTES
+from fivefold.transport import HEADER_BYTES, Link, StreamTransport, Transport
 
 CONNECT_S: Final = 20.0
 

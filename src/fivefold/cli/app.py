@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from fivefold.bench.command import bench
+from fivefold.bench import bench
 from fivefold.cli import call, check, demo, describe, example, explore, init, inspect, serve, simulate, status, up
 from fivefold.cli.client import client
 from fivefold.cli.exits import Exit, exit_code_of, say_error
 from fivefold.errors import ConfigurationError, FivefoldError
-from fivefold.node.server import VERSION
+from fivefold.node import VERSION
 from fivefold.protocol.compiled import is_compiled
 
 app = typer.Typer(

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fivefold.cli.options import JsonOption
 from fivefold.cli.output import out, print_json
-from fivefold.simulation.example import HIGH, LOW, SERVERS, ExampleRow, run_example
+from fivefold.simulation import HIGH, LOW, SERVERS, ExampleRow, run_example
 
 EXAMPLES: Final = """
 **Examples**

@@ -15,6 +15,7 @@ import typer
 
 from fivefold.cli.loop import run
 from fivefold.cluster import (
+    READY,
     access_rules,
     join_address,
     load_configuration,
@@ -22,11 +23,9 @@ from fivefold.cluster import (
     split_address,
     watch_parent,
 )
-from fivefold.cluster.launcher import READY
 from fivefold.errors import ConfigurationError
 from fivefold.node.server import MetricsServer, Reloader, ServerOptions, assemble_server
-from fivefold.objects import Registry, TimeLimit, let_signals_in
-from fivefold.objects.standard import standard_registry
+from fivefold.objects import Registry, TimeLimit, let_signals_in, standard_registry
 from fivefold.protocol.limits import CACHED_OBJECTS_MIN
 
 EXAMPLES: Final = """

@@ -15,7 +15,7 @@ from rich.text import Text
 from fivefold import ClusterStatus
 from fivefold.cli.output import bytes_text, seconds_text
 from fivefold.node import ServerStatus
-from fivefold.protocol.outcomes import Evidence
+from fivefold.protocol.client import Evidence
 
 
 def servers_view(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None = None) -> Group:

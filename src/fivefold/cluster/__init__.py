@@ -17,8 +17,9 @@ from fivefold.cluster.configuration import (
 from fivefold.cluster.credentials import Credentials
 from fivefold.cluster.identity import Identity, client_id_of, create_identity, fingerprint_of, load_identity
 from fivefold.cluster.keys import derive_mac_keys
-from fivefold.cluster.launcher import LocalCluster, ServerProcess, free_addresses, serve_command, watch_parent
+from fivefold.cluster.launcher import READY, LocalCluster, ServerProcess, free_addresses, serve_command, watch_parent
 from fivefold.cluster.setup import (
+    CLUSTER_FILE,
     add_client,
     client_directory,
     create_cluster,
@@ -29,6 +30,8 @@ from fivefold.cluster.setup import (
 )
 
 __all__ = [
+    "CLUSTER_FILE",
+    "READY",
     "AccessRules",
     "ClientEntry",
     "Configuration",

@@ -5,6 +5,6 @@ that only calls objects does not import it.
 """
 
 from fivefold.node.client import CLOSED, ClientNode, failures_text
-from fivefold.node.status import ServerStatus
+from fivefold.node.status import VERSION, ServerStatus
 
-__all__ = ["CLOSED", "ClientNode", "ServerStatus", "failures_text"]
+__all__ = ["CLOSED", "VERSION", "ClientNode", "ServerStatus", "failures_text"]

@@ -10,9 +10,8 @@ from typing import Final
 
 from fivefold.errors import CallerError, PeerViolation, Unavailable
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
+from fivefold.protocol.client import ClientActions, Outcome, Session
 from fivefold.protocol.operations import Operation
-from fivefold.protocol.outcomes import ClientActions, Outcome
-from fivefold.protocol.session import Session
 from fivefold.transport import Link, Transport
 
 LAST_SERVERS_S: Final = 0.05

@@ -9,6 +9,9 @@ from msgspec import Struct
 
 from fivefold.errors import PeerViolation
 
+VERSION: Final = "0.1.0"
+"""Of the program."""
+
 STATUS: Final = 5
 """First byte of a status request: the kind, then an 8-byte number that the answer repeats."""
 STATUS_REPLY: Final = 6

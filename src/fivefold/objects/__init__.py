@@ -9,7 +9,7 @@ from fivefold.objects.describe import Description, MethodDescription, TypeDescri
 from fivefold.objects.lock import Held, Lease, Lock, NotHolder
 from fivefold.objects.map import Map
 from fivefold.objects.methods import Method
-from fivefold.objects.model import Kind, Object, query, update
+from fivefold.objects.model import Kind, Object, kind_of, query, update
 from fivefold.objects.queue import Empty, Full, Queue
 from fivefold.objects.register import Register
 from fivefold.objects.registry import ObjectType, Registry
@@ -45,6 +45,7 @@ __all__ = [
     "Value",
     "acquire_all",
     "describe",
+    "kind_of",
     "let_signals_in",
     "move_key",
     "query",

@@ -22,7 +22,7 @@ class Write(Struct, frozen=True, array_like=True, gc=False):
         object_id: which object.
         history: canonical bytes of its replica history from now on.
         put: rows to store, none of which is stored yet, as pairs of key and data: a version under its logical
-            timestamp, a ring under its name (see :mod:`fivefold.protocol.versions`).
+            timestamp, a ring under its name (see :mod:`fivefold.protocol.server.versions`).
         delete: keys of rows to forget.
     """
 

@@ -1,7 +1,7 @@
 """Records: what histories, versions and messages consist of, as frozen structs (PROTOCOL §2).
 
-Data only. What is done with it stands in :mod:`~fivefold.protocol.history`, :mod:`~fivefold.protocol.versions`,
-:mod:`~fivefold.protocol.messages` and :mod:`~fivefold.protocol.execution`.
+Data only. What is done with it stands in :mod:`~fivefold.protocol.history`, :mod:`~fivefold.protocol.server.versions`,
+:mod:`~fivefold.protocol.messages` and :mod:`~fivefold.protocol.server.execution`.
 """
 
 from __future__ import annotations

@@ -6,19 +6,31 @@ sockets, event loops, and time that is not virtual.
 """
 
 from fivefold.simulation.campaign import SeedResult, Summary, run_seed, run_seeds
-from fivefold.simulation.directed import SCHEDULES, explore_near, is_with_liar
 from fivefold.simulation.draw import PROFILES, draw
-from fivefold.simulation.exploration import Budget, Case, Exploration, Explorer
+from fivefold.simulation.example import HIGH, LOW, SERVERS, ExampleRow, run_example
+from fivefold.simulation.exhaustive import (
+    SCHEDULES,
+    Budget,
+    Case,
+    Exploration,
+    Explorer,
+    explore_near,
+    is_with_liar,
+)
 from fivefold.simulation.own import Step, simulate
 from fivefold.simulation.plan import Fault, Plan, PlannedCall, Weather
 from fivefold.simulation.run import Report, run_plan
 from fivefold.simulation.shrink import describe, shrink
 
 __all__ = [
+    "HIGH",
+    "LOW",
     "PROFILES",
     "SCHEDULES",
+    "SERVERS",
     "Budget",
     "Case",
+    "ExampleRow",
     "Exploration",
     "Explorer",
     "Fault",
@@ -33,6 +45,7 @@ __all__ = [
     "draw",
     "explore_near",
     "is_with_liar",
+    "run_example",
     "run_plan",
     "run_seed",
     "run_seeds",

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
+from fivefold.protocol.client import Answered, ClientActions, Disagreed, Finished, Refused, Session, TimedOut
 from fivefold.protocol.operations import (
     CANCEL,
     CANCELLED,
@@ -21,9 +22,7 @@ from fivefold.protocol.operations import (
     ObjectId,
     Operation,
 )
-from fivefold.protocol.outcomes import Answered, ClientActions, Disagreed, Finished, Refused, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.session import Session
 from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND, SECOND, PlannedCall
 from fivefold.simulation.rack import client_id

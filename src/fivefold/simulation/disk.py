@@ -10,7 +10,7 @@ from random import Random
 
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.simulation.world import World
-from fivefold.storage.contract import Loaded, OnDurable, size_of
+from fivefold.storage import Loaded, OnDurable, size_of
 
 RETRY_NS = 20_000_000
 """Pause after a commit that failed."""

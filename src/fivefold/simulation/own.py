@@ -20,8 +20,7 @@ from random import Random
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fivefold.checker import Models, Outcome
-from fivefold.checker.models import READY_MADE
+from fivefold.checker import READY_MADE, Models, Outcome
 from fivefold.errors import Rejected
 from fivefold.objects import Registry
 from fivefold.protocol.operations import ObjectId

@@ -18,9 +18,8 @@ from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame
 from fivefold.protocol.operations import AccessPolicy, Call, ClientId, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import NO_OPERATION, ReplicaHistory, Request, Version, Vote
-from fivefold.protocol.server import Server
+from fivefold.protocol.server import Server, read_rows
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
-from fivefold.protocol.versions import read_rows
 
 
 class Everyone:

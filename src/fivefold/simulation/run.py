@@ -16,7 +16,7 @@ from fivefold.protocol.history import client_of, short
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate
-from fivefold.protocol.versions import ring_key
+from fivefold.protocol.server import ring_key
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import ClientHost, Task
 from fivefold.simulation.disk import Disk

@@ -17,7 +17,7 @@ from fivefold.protocol.messages import encode, request_frame
 from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, ObjectHistories, Request
-from fivefold.protocol.versions import ring_key
+from fivefold.protocol.server import ring_key
 from fivefold.simulation.lies import Liar, with_entry
 from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND

@@ -14,8 +14,7 @@ from fivefold.protocol.messages import REPLY, decode_vote, split
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, ReplicaHistory
-from fivefold.protocol.server import Server
-from fivefold.protocol.versions import RING_NAME_BYTES, kept_outcomes, read_rows, ring_key, rows_of
+from fivefold.protocol.server import RING_NAME_BYTES, Server, kept_outcomes, read_rows, ring_key, rows_of
 from fivefold.simulation.chains import Chains, Violation
 from fivefold.simulation.disk import Disk
 

@@ -15,10 +15,10 @@ from fivefold.node.server import ServerNode
 from fivefold.objects import Object, standard_registry
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys
+from fivefold.protocol.client import Session
 from fivefold.protocol.operations import ClientId, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
-from fivefold.protocol.session import Session
 from fivefold.storage import Storage
 from fivefold.transport import MemoryNetwork
 

@@ -1,12 +1,13 @@
 """Frames between clients and servers: the contract, TCP with TLS 1.3, and an in-process twin for tests."""
 
 from fivefold.transport.contract import VERSION, Connection, Credentials, Link, Listener, Peer, Transport
-from fivefold.transport.frames import Framer
+from fivefold.transport.frames import HEADER_BYTES, Framer
 from fivefold.transport.listeners import StreamListener
 from fivefold.transport.memory import MemoryNetwork, MemoryTransport
 from fivefold.transport.streams import StreamTransport, is_loopback
 
 __all__ = [
+    "HEADER_BYTES",
     "VERSION",
     "Connection",
     "Credentials",

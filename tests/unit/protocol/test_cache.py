@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fivefold.protocol import cache as module
-from fivefold.protocol.cache import Cache
 from fivefold.protocol.history import INITIAL_TIMESTAMP
 from fivefold.protocol.records import Candidate
-from fivefold.protocol.replica import Replica
+from fivefold.protocol.server import cache as module
+from fivefold.protocol.server.cache import Cache
+from fivefold.protocol.server.replica import Replica
+from fivefold.protocol.server.versions import initial_version
 from fivefold.protocol.steps import Kind
-from fivefold.protocol.versions import initial_version
 from tests.protocol_rig import A, candidate
 
 pytestmark = pytest.mark.patches_internals

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.execution import execute
 from fivefold.protocol.limits import ANSWERS_BYTES_MAX
 from fivefold.protocol.operations import CANCEL, CANCELLED, FORGOTTEN, NOT_RUN, Call, Executed, Operation
-from fivefold.protocol.versions import (
+from fivefold.protocol.server.execution import execute
+from fivefold.protocol.server.versions import (
     Outcome,
     append_outcomes,
     decode_version,

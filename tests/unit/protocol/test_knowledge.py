@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fivefold.protocol import knowledge as module
 from fivefold.protocol.authenticators import columns
+from fivefold.protocol.client import knowledge as module
+from fivefold.protocol.client.knowledge import Knowledge
+from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.history import Entry, encode_history, make_histories
-from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX, TRIAL_AFTER_NS
 from fivefold.protocol.messages import Vote
-from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from tests.protocol_rig import A, B, candidate
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fivefold.protocol.client.pending import Pending
+from fivefold.protocol.client.queues import Queues, combined
 from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, CALLS_MAX
-from fivefold.protocol.pending import Pending
-from fivefold.protocol.queues import Queues, combined
 from tests.protocol_rig import A, B, op
 
 

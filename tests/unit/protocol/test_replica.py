@@ -8,9 +8,8 @@ from fivefold.protocol.actions import ObjectRecord
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, initial_entry, make_timestamp, short
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS, RING_RECENT
 from fivefold.protocol.records import Outcome, Version
-from fivefold.protocol.replica import Replica, needs_version, prune
-from fivefold.protocol.steps import Kind
-from fivefold.protocol.versions import (
+from fivefold.protocol.server.replica import Replica, needs_version, prune
+from fivefold.protocol.server.versions import (
     RING_NAME_BYTES,
     append_outcomes,
     initial_version,
@@ -18,6 +17,7 @@ from fivefold.protocol.versions import (
     ring_key,
     rows_of,
 )
+from fivefold.protocol.steps import Kind
 from tests.protocol_rig import A, B, X, candidate
 
 ZERO = initial_entry(A)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from fivefold.protocol.client.knowledge import Knowledge
+from fivefold.protocol.client.returning import Returning
 from fivefold.protocol.history import encode_history
-from fivefold.protocol.knowledge import Knowledge
 from fivefold.protocol.limits import RETURN_EVERY_NS, RETURN_OBJECTS_MAX, STRIKES_MAX
 from fivefold.protocol.messages import FAIL, SUCCESS
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Entry, Vote
-from fivefold.protocol.returning import Returning
 from tests.protocol_rig import A, B, C, candidate
 
 SIX = QuorumSystem(6, 1, 1)

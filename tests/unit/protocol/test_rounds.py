@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
+from fivefold.protocol.client.rounds import Purpose, Round, absent_until, agreement_at, declined_reason
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Entry, empty_histories, encode_history
 from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, Vote
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, REFUSED
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, Request
-from fivefold.protocol.rounds import Purpose, Round, absent_until, agreement_at, declined_reason
-from fivefold.protocol.session import Session
 from tests.protocol_rig import A, candidate, op
 
 SIX = QuorumSystem(6, 1, 1)

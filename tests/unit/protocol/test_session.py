@@ -7,16 +7,16 @@ from random import Random
 
 import pytest
 
-from fivefold.protocol import session as module
+from fivefold.protocol.client import session as module
+from fivefold.protocol.client.outcomes import Answered, Finished, TimedOut
+from fivefold.protocol.client.rounds import Purpose, Round
+from fivefold.protocol.client.session import QueueFull, Session
 from fivefold.protocol.history import Entry, encode_history
 from fivefold.protocol.limits import PROBE_AFTER_NS, RECONNECTIONS_AT_ONCE, TRIAL_AFTER_NS
 from fivefold.protocol.messages import REPLY, Vote, encode, reply_frame, split
 from fivefold.protocol.operations import NOT_RUN
-from fivefold.protocol.outcomes import Answered, Finished, TimedOut
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request
-from fivefold.protocol.rounds import Purpose, Round
-from fivefold.protocol.session import QueueFull, Session
 from fivefold.protocol.steps import Missing
 from tests.protocol_rig import A, B, C, Desk, WatchedRack, candidate, op
 

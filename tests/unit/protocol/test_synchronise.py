@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fivefold.protocol.actions import Channel
-from fivefold.protocol.admission import Work
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.limits import SYNC_RETRY_NS, SYNC_TIMEOUT_NS
@@ -11,7 +10,8 @@ from fivefold.protocol.messages import SyncReply, SyncRequest, decode_sync
 from fivefold.protocol.operations import ClientId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request
-from fivefold.protocol.synchronise import Sync, SyncTable
+from fivefold.protocol.server.admission import Work
+from fivefold.protocol.server.synchronise import Sync, SyncTable
 from tests.protocol_rig import A, candidate
 
 KEY = (A, candidate(1, A).timestamp)

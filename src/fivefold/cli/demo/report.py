@@ -13,7 +13,7 @@ from fivefold.cli.demo.recorder import Latencies, Recorder
 from fivefold.cli.demo.story import LIAR, B, Ending
 from fivefold.cli.output import out, seconds_text
 from fivefold.cli.servers import evidence_text
-from fivefold.protocol.outcomes import Evidence
+from fivefold.protocol.client import Evidence
 
 PAUSE_S_MAX = 3.0
 """Work goes on if no time without any answer is longer than this."""

@@ -18,7 +18,7 @@ from fivefold.cli.demo.display import Display, Light
 from fivefold.cli.demo.recorder import Recorder
 from fivefold.cli.demo.workload import RULES, TASKS_PER_CLIENT, Worker, open_accounts, read_back
 from fivefold.cluster import LocalCluster, add_client
-from fivefold.protocol.outcomes import Evidence
+from fivefold.protocol.client import Evidence
 
 N, T, B = 6, 1, 1
 KILLED: Final = 2

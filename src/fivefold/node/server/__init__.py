@@ -1,9 +1,9 @@
 """A server's driver, what puts it together, and what it shows its operator."""
 
 from fivefold.node.server.assembly import ServerOptions, assemble_server
-from fivefold.node.server.driver import VERSION, ServerNode
+from fivefold.node.server.driver import ServerNode
 from fivefold.node.server.liar import ALLOW
 from fivefold.node.server.metrics import MetricsServer
 from fivefold.node.server.reload import Reloader
 
-__all__ = ["ALLOW", "VERSION", "MetricsServer", "Reloader", "ServerNode", "ServerOptions", "assemble_server"]
+__all__ = ["ALLOW", "MetricsServer", "Reloader", "ServerNode", "ServerOptions", "assemble_server"]

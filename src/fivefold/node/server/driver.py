@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from fivefold.node.server.throttle import Throttle
-from fivefold.node.status import STATUS, ServerStatus, status_reply_frame
+from fivefold.node.status import STATUS, VERSION, ServerStatus, status_reply_frame
 from fivefold.protocol.actions import Actions, Channel, ObjectRecord, Reply
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import Server
@@ -20,8 +20,6 @@ from fivefold.transport import Connection, Credentials, Link, Listener, Peer, St
 
 STAGED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Staged and not yet durable: above this the server answers BUSY to what would write more."""
-
-VERSION: Final = "0.1.0"
 
 log = logging.getLogger("fivefold.server")
 

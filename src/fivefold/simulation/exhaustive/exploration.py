@@ -21,7 +21,7 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import LogicalTimestamp
 from fivefold.protocol.steps import Missing
 from fivefold.simulation.chains import Chains, Violation
-from fivefold.simulation.moves import Moves, Shape
+from fivefold.simulation.exhaustive.moves import Moves, Shape
 from fivefold.simulation.rack import client_id
 
 State = tuple[tuple[int, ...], tuple[int, ...]]

@@ -18,15 +18,11 @@ from typing import Final
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.classify import next_to_repair, plan_operation, plan_repair, views_of
-from fivefold.protocol.driver import Driver
-from fivefold.protocol.history import make_histories
-from fivefold.protocol.messages import BUSY, FAIL, REPLY, SUCCESS, encode_operation, split, trusted_vote
-from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, ObjectId
-from fivefold.protocol.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
-from fivefold.protocol.pending import Pending
-from fivefold.protocol.queues import combined
-from fivefold.protocol.records import INITIAL_HISTORY, Request
-from fivefold.protocol.rounds import (
+from fivefold.protocol.client.driver import Driver
+from fivefold.protocol.client.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
+from fivefold.protocol.client.pending import Pending
+from fivefold.protocol.client.queues import combined
+from fivefold.protocol.client.rounds import (
     Purpose,
     Round,
     absent_until,
@@ -37,6 +33,10 @@ from fivefold.protocol.rounds import (
     histories_of,
     read_vote,
 )
+from fivefold.protocol.history import make_histories
+from fivefold.protocol.messages import BUSY, FAIL, REPLY, SUCCESS, encode_operation, split, trusted_vote
+from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, ObjectId
+from fivefold.protocol.records import INITIAL_HISTORY, Request
 from fivefold.protocol.steps import Kind, Missing
 
 INLINE_REPAIRS_AT_ONCE: Final = 3

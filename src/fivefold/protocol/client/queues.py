@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, CALLS_MAX
 from fivefold.protocol.operations import ObjectId, Operation
-from fivefold.protocol.pending import Pending
 
 
 def combined(calls: list[Pending]) -> Operation:

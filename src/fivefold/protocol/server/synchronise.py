@@ -6,13 +6,13 @@ that matches. On silence or mismatch further servers are asked.
 
 from __future__ import annotations
 
-from fivefold.protocol.admission import VersionKey, Work
 from fivefold.protocol.history import decode_history
 from fivefold.protocol.limits import SYNC_RETRY_NS, SYNC_TIMEOUT_NS, SYNCS_MAX
 from fivefold.protocol.messages import sync_frame
 from fivefold.protocol.operations import digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ObjectHistories, SyncReply, SyncRequest
+from fivefold.protocol.server.admission import VersionKey, Work
 
 
 class Sync:

@@ -16,7 +16,7 @@ import msgspec
 
 from fivefold.protocol.actions import ObjectRecord
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.replica import Replica
+from fivefold.protocol.server.replica import Replica
 
 HOT_OBJECTS_MAX: Final = 4096
 """Replicas ready for use; the packed ones come back in a few microseconds."""

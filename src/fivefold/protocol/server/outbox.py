@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fivefold.protocol.actions import Actions, Ask, Reply, Store, Write
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.replica import Replica
+from fivefold.protocol.server.replica import Replica
 
 
 class Outbox:

@@ -43,9 +43,8 @@ from fivefold.protocol.records import (
     SyncReply,
     SyncRequest,
 )
-from fivefold.protocol.server import Server
+from fivefold.protocol.server import Server, encode_version, read_rows
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
-from fivefold.protocol.versions import encode_version, read_rows
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.rack import Everyone, Letter, Rack, one_call, rack_keys
 

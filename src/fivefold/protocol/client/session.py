@@ -13,16 +13,16 @@ from typing import Final
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask
 from fivefold.protocol.authenticators import columns
-from fivefold.protocol.client import Invocation
-from fivefold.protocol.knowledge import Knowledge
+from fivefold.protocol.client.invocation import Invocation
+from fivefold.protocol.client.knowledge import Knowledge
+from fivefold.protocol.client.outcomes import Answered, ClientActions, Disagreed, Finished, Outcome, Refused, TimedOut
+from fivefold.protocol.client.pending import Pending
+from fivefold.protocol.client.queues import Queues
+from fivefold.protocol.client.rounds import Round
 from fivefold.protocol.limits import QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, REPLY_KEY_BYTES, reply_key, request_head, split
 from fivefold.protocol.operations import NOT_RUN, Operation
-from fivefold.protocol.outcomes import Answered, ClientActions, Disagreed, Finished, Outcome, Refused, TimedOut
-from fivefold.protocol.pending import Pending
-from fivefold.protocol.queues import Queues
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.rounds import Round
 
 NEVER_NS: Final = 1 << 63
 """Later than any alarm."""

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from fivefold.protocol.knowledge import Knowledge
-from fivefold.protocol.outcomes import Outcome, TimedOut
-from fivefold.protocol.rounds import Round
+from fivefold.protocol.client.knowledge import Knowledge
+from fivefold.protocol.client.outcomes import Outcome, TimedOut
+from fivefold.protocol.client.rounds import Round
 
 if TYPE_CHECKING:
-    from fivefold.protocol.client import Invocation
+    from fivefold.protocol.client.invocation import Invocation
 
 
 class Driver(Protocol):

@@ -3,8 +3,9 @@
 Each line is a request. ``X ab! ab:012 > 013`` is client X's operation on a and b that shows what servers 0, 1 and 2
 hold of both and reaches servers 0, 1 and 3. ``Y a? a:012@3 b:123 > 3`` is a repair of a judged by a and b, where a is
 shown as it was after three requests. ``2 > 12`` is the second request once more, reaching servers 1 and 2.
-A liar shows what another server holds, as it is or changed (:meth:`~fivefold.simulation.moves.Moves.lie`): in
-``a:0122*`` servers 0, 1, 2 and a liar are shown, which claims all that server 2 holds and flags what it can.
+A liar shows what another server holds, as it is or changed
+(:meth:`~fivefold.simulation.exhaustive.moves.Moves.lie`): in ``a:0122*`` servers 0, 1, 2 and a liar are shown, which
+claims all that server 2 holds and flags what it can.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from fivefold.simulation.exploration import Budget, Case, Exploration, Explorer, State
-from fivefold.simulation.moves import LETTERS, Moves, Shape, Shown
+from fivefold.simulation.exhaustive.exploration import Budget, Case, Exploration, Explorer, State
+from fivefold.simulation.exhaustive.moves import LETTERS, Moves, Shape, Shown
 from fivefold.simulation.rack import client_id
 
 SCHEDULES: Final[dict[str, str]] = {

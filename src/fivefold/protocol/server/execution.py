@@ -17,7 +17,7 @@ from fivefold.protocol.operations import (
     Operation,
 )
 from fivefold.protocol.records import Outcome, Result, Version
-from fivefold.protocol.versions import append_outcomes, recall
+from fivefold.protocol.server.versions import append_outcomes, recall
 
 
 def execute(

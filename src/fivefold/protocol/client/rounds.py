@@ -91,7 +91,7 @@ class Round:
         return held
 
     def is_dead(self, quorums: QuorumSystem) -> bool:
-        """Whether an update attempt can certainly never be shown by r servers (see the docstring of client.py)."""
+        """Whether an update attempt can certainly never be shown by r servers (see the docstring of invocation.py)."""
         refusals = sum(vote.status == FAIL and self.sent[server] == 1 for server, vote in self.votes.items())
         return len(self.sent) - refusals + quorums.b < quorums.r
 

@@ -12,14 +12,14 @@ from typing import Final
 
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
+from fivefold.protocol.client.outcomes import Evidence
+from fivefold.protocol.client.returning import Returning
 from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
 from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX, TRIAL_AFTER_NS
 from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.outcomes import Evidence
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Vote
-from fivefold.protocol.returning import Returning
 
 _RETURNING: Final = 1
 """How willingly a server is asked that has come back and not proved useful yet (Knowledge.rank)."""

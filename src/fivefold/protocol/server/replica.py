@@ -29,8 +29,8 @@ from fivefold.protocol.records import (
     Ring,
     Version,
 )
+from fivefold.protocol.server.versions import kept_ring, kept_version, read_rows, rows_of
 from fivefold.protocol.steps import Kind, Step
-from fivefold.protocol.versions import kept_ring, kept_version, read_rows, rows_of
 
 _TWO_ENTRIES: Final = b"\x92"
 """MessagePack's head of an array of two."""

@@ -14,11 +14,8 @@ from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply
-from fivefold.protocol.admission import Declined, SyncWork, VersionKey, Work, admit, check_operation
 from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys, cull, expected_of, sets_digest
-from fivefold.protocol.cache import Cache
 from fivefold.protocol.classify import views_of
-from fivefold.protocol.execution import execute, execute_alone, repeated_answers
 from fivefold.protocol.history import client_of, make_timestamp, time_of
 from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import (
@@ -36,21 +33,22 @@ from fivefold.protocol.messages import (
     sync_reply_frame,
 )
 from fivefold.protocol.operations import REFUSED, AccessPolicy, ClientId, Executor, ObjectId, Operation, digest
-from fivefold.protocol.outbox import Outbox
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import (
-    Candidate,
-    LogicalTimestamp,
-    Request,
-    SyncReply,
-    SyncRequest,
-    Version,
-    Vote,
+from fivefold.protocol.records import Candidate, LogicalTimestamp, Request, SyncReply, SyncRequest, Version, Vote
+from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit, check_operation
+from fivefold.protocol.server.cache import Cache
+from fivefold.protocol.server.execution import execute, execute_alone, repeated_answers
+from fivefold.protocol.server.outbox import Outbox
+from fivefold.protocol.server.replica import Replica, needs_version, newly_settled
+from fivefold.protocol.server.synchronise import SyncTable
+from fivefold.protocol.server.versions import (
+    decode_version,
+    encode_version,
+    initial_version,
+    joint_digest,
+    version_digest,
 )
-from fivefold.protocol.replica import Replica, needs_version, newly_settled
 from fivefold.protocol.steps import Kind, Step
-from fivefold.protocol.synchronise import SyncTable
-from fivefold.protocol.versions import decode_version, encode_version, initial_version, joint_digest, version_digest
 
 _ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
 """Names of counters."""
@@ -115,7 +113,7 @@ class Server:
     def _receive_request(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
         try:
             number, body, proof = split(frame, REQUEST)
-            # Numbers only grow on one connection: a frame is worked on once, so FAIL means "not accepted" (client.py).
+            # Numbers only grow on one connection: a frame is worked on once, so FAIL means "not accepted".
             if number <= self._numbers.get(channel, 0):
                 raise PeerViolation("replayed")
             self._numbers[channel] = number

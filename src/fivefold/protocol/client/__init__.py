@@ -1,0 +1,31 @@
+"""The client's wing: what a client knows, how it asks, and what becomes of its calls (PROTOCOL §6, §7).
+
+Read in this order: ``session`` (everything one client does), ``queues`` (which calls travel together), ``invocation``
+(one operation from its start to its outcome), ``rounds`` (one request and its replies), ``knowledge`` (cached
+histories, and what speaks against which server).
+"""
+
+from fivefold.protocol.client.outcomes import (
+    Answered,
+    ClientActions,
+    Disagreed,
+    Evidence,
+    Finished,
+    Outcome,
+    Refused,
+    TimedOut,
+)
+from fivefold.protocol.client.session import QueueFull, Session
+
+__all__ = [
+    "Answered",
+    "ClientActions",
+    "Disagreed",
+    "Evidence",
+    "Finished",
+    "Outcome",
+    "QueueFull",
+    "Refused",
+    "Session",
+    "TimedOut",
+]

@@ -1,0 +1,31 @@
+"""The server's wing: one replica of every object as a state machine (PROTOCOL §4, §5).
+
+Read in this order: ``machine`` (a request from its frame to its reply), ``admission`` (rights, and the step a request
+derives to), ``replica`` (one object's history and versions), ``versions`` (states and the ring of recent calls),
+``execution`` (methods, exactly once), ``synchronise`` (versions fetched from other servers), ``outbox`` (what waits for
+the disk), ``cache`` (which objects are in memory).
+"""
+
+from fivefold.protocol.server.machine import Server
+from fivefold.protocol.server.versions import (
+    RING_NAME_BYTES,
+    decode_version,
+    encode_version,
+    initial_version,
+    kept_outcomes,
+    read_rows,
+    ring_key,
+    rows_of,
+)
+
+__all__ = [
+    "RING_NAME_BYTES",
+    "Server",
+    "decode_version",
+    "encode_version",
+    "initial_version",
+    "kept_outcomes",
+    "read_rows",
+    "ring_key",
+    "rows_of",
+]

@@ -1,0 +1,10 @@
+"""All orders of a few requests on a small cluster, instead of random ones: ``fivefold explore``.
+
+``moves`` says what can happen next, ``exploration`` goes through all of it, ``directed`` starts it from the schedules
+that once broke a rule.
+"""
+
+from fivefold.simulation.exhaustive.directed import SCHEDULES, explore_near, is_with_liar
+from fivefold.simulation.exhaustive.exploration import Budget, Case, Exploration, Explorer
+
+__all__ = ["SCHEDULES", "Budget", "Case", "Exploration", "Explorer", "explore_near", "is_with_liar"]

@@ -13,7 +13,7 @@ A Python block says in an HTML comment on the line before it how it is tested:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,21 +52,20 @@ class Block(NamedTuple):
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
-def blocks(language: str) -> Iterator[Block]:
-    """The blocks of all pages in one language."""
-    for page in PAGES:
+def blocks(*languages: str, pages: Sequence[Path] = PAGES) -> Iterator[Block]:
+    """The blocks of pages in some languages."""
+    for page in pages:
         text = page.read_text(encoding="utf-8")
         for match in _BLOCK.finditer(text):
-            if match["language"] == language:
+            if match["language"] in languages:
                 line = text.count("\n", 0, match.start("text")) + 1
-                yield Block(page, line, language, match["how"] or "", match["text"])
+                yield Block(page, line, match["language"], match["how"] or "", match["text"])
 
 
-_COMMAND = re.compile(r"(?:^\$ |^ExecStart=|&& )(?:\S*/)?fivefold (?P<rest>[^\n&|]+)", re.MULTILINE)
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`\n]+)`")
 
 
-def command_lines() -> Iterator[str]:
-    """What follows ``fivefold`` on each command line of the pages."""
-    for language in ("console", "sh", "ini"):
-        for block in blocks(language):
-            yield from (match["rest"].strip() for match in _COMMAND.finditer(block.text))
+def spans(page: Path) -> list[str]:
+    """What stands between single back ticks on a page, outside its blocks."""
+    return _SPAN.findall(_FENCED.sub("", page.read_text(encoding="utf-8")))

@@ -1,8 +1,6 @@
-"""README and documentation show only code that a test runs, and name only files, commands and options that exist."""
+"""README and documentation show only code that a test runs, and their links lead somewhere."""
 
 import ast
-import functools
-import os
 import re
 import subprocess
 import sys
@@ -10,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doc_blocks import PAGES, ROOT, Block, blocks, command_lines
-from tests.planted import BUGS
+from tests.doc_blocks import PAGES, ROOT, Block, blocks
 
 PYTHON = list(blocks("python"))
 WAYS = {"alone", "pytest", "up", "compile"}
@@ -68,66 +65,11 @@ def test_test_modules_pass(block: Block, tmp_path: Path) -> None:
     run(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_block.py"], tmp_path)
 
 
-@functools.cache
-def help_of(*command: str) -> str:
-    environment = {**os.environ, "COLUMNS": "250", "TERM": "dumb", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "fivefold", *command, "--help"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize("line", sorted(set(command_lines())))
-def test_commands_and_options_exist(line: str) -> None:
-    """Each ``fivefold`` command line of the pages names a command that is there and options that it has."""
-    words = line.split()
-    command = words[:2] if words[0] == "client" else words[:1]
-    text = help_of() if command == ["--help"] else help_of(*command)
-    options = [word.partition("=")[0] for word in words if word.startswith("--")]
-    assert [option for option in options if not re.search(rf"{option}\b", text)] == []
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Every link to a file of the repository leads to one."""
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_pages_name_no_missing_module(page: Path) -> None:
-    """A page that tells where in the source something stands names files that exist."""
-    names = set(re.findall(r"`(?:src/fivefold/)?((?:[a-z_]+/)*[a-z_]+\.py)`", page.read_text(encoding="utf-8")))
-    known = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.py")} | {
-        "/".join(parts[start:])
-        for top in ("src", "tests", "docs", "benchmarks", "examples")
-        for path in (ROOT / top).rglob("*.py")
-        if (parts := path.relative_to(ROOT).parts)
-        for start in range(len(parts))
-    }
-    example_files = {"hits.py", "names.py"}
-    assert names - known - example_files == set()
-
-
-def test_the_table_of_paper_sections_covers_the_protocol() -> None:
-    """Each module of the protocol package stands in the table *paper section → file*."""
-    page = (ROOT / "docs" / "concepts" / "protocol.md").read_text(encoding="utf-8")
-    table = page[page.index("## Paper section") : page.index("## Glossary")]
-    modules = {path.name for path in (ROOT / "src" / "fivefold" / "protocol").glob("[a-z]*.py")}
-    assert sorted(modules - set(re.findall(r"`([a-z_]+\.py)`", table))) == []
-
-
-def test_every_planted_bug_has_its_rule_on_the_page() -> None:
-    """The page *how to change one rule* has a line for each planted bug, and names no other."""
-    page = (ROOT / "docs" / "internals" / "changing-a-rule.md").read_text(encoding="utf-8")
-    named = {cells[4].strip().strip("`") for row in page.splitlines() if len(cells := row.split("|")) == 7}
-    assert named - {"planted bug", "---"} == set(BUGS)
 
 
 def test_the_test_line_of_the_readme_is_one_line() -> None:

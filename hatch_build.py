@@ -1,9 +1,8 @@
-"""The optional compiled path: mypyc over the modules that pyproject.toml names, and a kernel for MACs.
+"""The optional compiled path: mypyc over the modules that pyproject.toml names.
 
 ``HATCH_BUILD_HOOKS_ENABLE=1 pip install .`` needs a C compiler and Python's headers; without the variable this file is
-not even imported and the wheel is pure. The same typed source is compiled; only the kernel is a second implementation,
-which is compared with the first whenever it is loaded. The work is done on a copy, because an extension module left in
-a checkout would quietly replace the module beside it.
+not even imported and the wheel is pure. The same typed source is compiled. The work is done on a copy, because an
+extension module left in a checkout would quietly replace the module beside it.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SET_UP = """
 from mypyc.build import mypycify
-from setuptools import Extension, setup
+from setuptools import setup
 
 compiled = mypycify({modules!r}, opt_level="3", debug_level="0", group_name="fivefold")
-kernel = Extension("fivefold.cluster._kernel", ["fivefold/cluster/_kernel.c"], extra_compile_args=["-O3"])
-setup(name="fivefold", packages=["fivefold"], ext_modules=[*compiled, kernel])
+setup(name="fivefold", packages=["fivefold"], ext_modules=compiled)
 """
 
 

@@ -214,7 +214,7 @@ def test_the_key_is_what_the_documentation_says(servers):
     configuration, identities = servers
     shared = identities[4].exchange.exchange(identities[2].exchange.public_key())
     context = configuration.cluster_id + b"\0\2\0\4" + identities[2].exchange_public + identities[4].exchange_public
-    expected = blake2b(context, key=shared, person=b"fivefold mac v1", digest_size=32).digest()
+    expected = blake2b(context, key=shared, person=b"fivefold mac v2", digest_size=32).digest()
     assert derive_mac_keys(identities[4], configuration, 4)[1][2] == expected
 
 

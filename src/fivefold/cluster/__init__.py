@@ -1,7 +1,6 @@
 """Who belongs to a cluster: the cluster file, identities, keys, access rules, and a launcher for local clusters."""
 
 from fivefold.cluster.access import AccessRules, Rule, access_rules
-from fivefold.cluster.ciphers import macs_under
 from fivefold.cluster.configuration import (
     ClientEntry,
     Configuration,
@@ -18,6 +17,7 @@ from fivefold.cluster.credentials import Credentials
 from fivefold.cluster.identity import Identity, client_id_of, create_identity, fingerprint_of, load_identity
 from fivefold.cluster.keys import derive_mac_keys
 from fivefold.cluster.launcher import READY, LocalCluster, ServerProcess, free_addresses, serve_command, watch_parent
+from fivefold.cluster.macs import macs_under
 from fivefold.cluster.setup import (
     CLUSTER_FILE,
     add_client,

@@ -12,12 +12,12 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from fivefold.cluster.ciphers import SECRET_BYTES
 from fivefold.cluster.configuration import Configuration, ServerEntry
 from fivefold.cluster.identity import Identity
+from fivefold.cluster.macs import SECRET_BYTES
 from fivefold.errors import ConfigurationError
 
-_PURPOSE: Final = b"fivefold mac v1"
+_PURPOSE: Final = b"fivefold mac v2"
 
 
 def derive_mac_keys(

@@ -3,10 +3,9 @@
 Servers do not show each other their histories; clients carry them. The MAC that server s made for server s' proves to
 s' alone that s signed that history for that object. Keys are directional, so nothing can be reflected.
 
-The MAC of a history with digest d₁ ‖ d₂ under a secret K ‖ K′ of 32 bytes is P(P(d₁ ⊕ K) ⊕ d₂ ⊕ K′) ⊕ K′, where P is
-AES-128 under a key of zeros, which everybody knows: Chaskey's mode (Mouha et al., SAC 2014; ISO/IEC 29192-6) for
-messages of two blocks, with AES as the permutation (ours). No key is ever set up, so all MACs of one history, those for
-the n servers and those expected of them, are two calls of the library (docs/decisions/0009).
+A MAC is keyed BLAKE2s (RFC 7693) over the history's digest, cut to 16 bytes; the function is handed in
+(:mod:`fivefold.cluster.macs`, docs/decisions/0012). All MACs of one history, those for the n servers and those expected
+of them, are made together and kept with the history.
 """
 
 from __future__ import annotations

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import xor
-
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.authenticators import MAC_BYTES, Culled, cull, expected_of
 from fivefold.protocol.history import Entry, encode_history, history_digest, make_histories, without
 from fivefold.protocol.limits import TIME_MAX
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.simulation.rack import pair_key, rack_keys
+from fivefold.simulation.rack import rack_keys
 from tests.protocol_rig import A, B, candidate
 
 SIX = QuorumSystem(6, 1, 1)
@@ -25,10 +19,6 @@ DIGEST = bytes(range(32))
 
 def mac_for(authenticator: bytes, receiver: int) -> bytes:
     return authenticator[16 * receiver : 16 * receiver + 16]
-
-
-def add(*blocks: bytes) -> bytes:
-    return reduce(lambda left, right: bytes(map(xor, left, right)), blocks)
 
 
 def history(time: int, name: str = A, flag: bool = False) -> bytes:
@@ -79,16 +69,6 @@ def test_whoever_is_left_out_has_no_mac_expected(bits: int) -> None:
     """Any subset of holders: one, none, in a row or not, at either end."""
     holders = bytes(bits >> server & 1 for server in range(6))
     assert expected_of(KEYS[4].macs(DIGEST), holders) == KEYS[4].expected(holders, [b"", DIGEST])
-
-
-def test_a_mac_is_one_way() -> None:
-    """Anybody can undo the permutation: of a MAC that gives nothing, since half of the secret was added to it last."""
-    secret = pair_key(2, 4)
-    permute, undo = (getattr(Cipher(AES(bytes(16)), ECB()), name)().update for name in ("encryptor", "decryptor"))
-    before = permute(add(DIGEST[:16], secret[:16]))
-    mac = mac_for(KEYS[2].make(DIGEST), 4)
-    assert add(undo(add(mac, secret[16:])), DIGEST[16:], secret[16:]) == before
-    assert undo(mac) not in (before, add(before, DIGEST[16:]), add(before, DIGEST[16:], secret[16:]))
 
 
 def test_keys_never_show() -> None:

@@ -44,8 +44,8 @@ def some_results(figure: str = "run", *points: Point) -> Results:
     )
 
 
-def test_the_evaluation_page_shows_the_stored_results() -> None:
-    """docs/evaluation.md is what benchmarks/evaluation.py would write."""
+def test_pages_show_the_stored_results() -> None:
+    """docs/evaluation.md and the README's table are what benchmarks/evaluation.py would write."""
     command = [sys.executable, str(ROOT / "benchmarks" / "evaluation.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"run python benchmarks/evaluation.py: {done.stdout}{done.stderr}"

@@ -16,7 +16,7 @@ copyright = "The Fivefold authors"
 release = version_of("fivefold")
 version = release
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 nitpicky = False
 
@@ -31,6 +31,11 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = f"Fivefold {release}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["fivefold.css"]
+
+copybutton_prompt_text = "$ "
+"""What is copied of a console block: its commands, without the prompt."""
 
 
 class CommandHelp(SphinxDirective):

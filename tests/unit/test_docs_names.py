@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import typer
 
+import fivefold
+from fivefold import errors
 from fivefold.cli.app import app
 from tests.doc_blocks import PAGES, ROOT, blocks, spans
 from tests.planted import BUGS
@@ -322,3 +324,14 @@ def test_the_wire_page_has_every_number() -> None:
     assert len(tags) >= 8
     assert [name for name, value in numbers if f"| {value} | {name} |" not in page] == []
     assert [name for name, value in tags if f"| `{value}` |" not in page] == []
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    """The API page documents each public name in a place of its own, exceptions in its table."""
+    page = text_of(ROOT / "docs" / "reference" / "api.md")
+    documented = re.findall(r"^\.\. auto(?:function|class|data|exception):: (\w+)$", page, re.MULTILINE)
+    public = set(fivefold.__all__)
+    raised = {name for name in public if getattr(errors, name, None) is getattr(fivefold, name)}
+    assert sorted(public - raised - set(documented)) == []
+    assert sorted(set(documented) - public) == []
+    assert sorted(name for name in raised if f"`{name}`" not in page) == []

@@ -244,6 +244,12 @@ def test_lost_servers(tmp_path: Path) -> None:
     os.kill(servers[0], signal.SIGKILL)
     assert place.call("Counter hits increment")[:2] == (0, 2)
     assert json.loads(place.run_here("status", "--json")[1])["up"] == 5
+    os.kill(servers[2], signal.SIGSTOP)
+    began = time.monotonic()
+    code, out, _ = place.run_here("status", "--json", "--timeout", "2")
+    assert (code, json.loads(out)["up"]) == (3, 4)
+    assert time.monotonic() - began < 2.5, "one server is dead and one is silent: the time is kept all the same"
+    os.kill(servers[2], signal.SIGCONT)
     os.kill(servers[1], signal.SIGKILL)
     code, _, err = place.call("--deadline 1 Counter hits get")
     assert (code, "only 4 of the 5 servers needed could be reached" in err) == (3, True)

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from fivefold import Cluster, OutcomeUnknown
+from fivefold import Cluster, OutcomeUnknown, Unavailable
+from fivefold.api.outcomes import answer_of
 from fivefold.objects import Counter, standard_registry
-from fivefold.protocol.client.outcomes import Answered, TimedOut
+from fivefold.protocol.client.outcomes import Answered, Delay, TimedOut
 from fivefold.protocol.client.session import QueueFull
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE
 
@@ -84,3 +85,20 @@ async def test_resolving_is_given_time() -> None:
 async def test_a_cancelled_call_was_not_applied() -> None:
     """Only a resolve asks for that."""
     assert repr(await counter(CANCELLED).increment()) == "NOT_APPLIED"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "says"),
+    [
+        (TimedOut(None, 3), Unavailable, "got 3 answers before its deadline and changed nothing: check the servers"),
+        (TimedOut(None, 5, Delay.CONTENTION), Unavailable, "lost to other calls on its objects until its deadline"),
+        (TimedOut(None, 0, Delay.QUEUE), Unavailable, "waited behind earlier calls of this client"),
+        (TimedOut(4, 5, Delay.CONTENTION), OutcomeUnknown, "since other calls on its objects kept getting ahead of it"),
+        (TimedOut(4, 5), OutcomeUnknown, "did not end before its deadline and may or may not be applied"),
+    ],
+)
+def test_why_a_call_did_not_end_in_time(outcome: TimedOut, error: type[Exception], says: str) -> None:
+    """Only where servers were silent does the message send the caller to the servers."""
+    with pytest.raises(error, match=says) as raised:
+        answer_of(standard_registry(), ("Counter/a",), "increment", outcome, lambda since: None)
+    assert ("check the servers" in str(raised.value)) is (outcome == TimedOut(None, 3))

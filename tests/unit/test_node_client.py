@@ -32,6 +32,9 @@ class SlowLink:
         self.is_up = True
         self._on_up()
 
+    def send(self, frame: bytes) -> bool:
+        return self.is_up
+
     async def close(self) -> None:
         self.is_up = False
 
@@ -88,3 +91,29 @@ async def test_a_start_that_is_cancelled_leaves_no_links_behind() -> None:
         async with asyncio.timeout(0.02):
             await node.start(60)
     assert node.servers_up == [False] * 6
+
+
+async def test_the_last_of_a_quorum_may_come_with_the_end_of_the_time() -> None:
+    """It comes up in the very turn in which time is up: connect goes on, and never says "6 of the 5 servers needed"."""
+    node = client(0, 0, 0, 0, None, None)
+
+    def late() -> None:
+        node._links[4].is_up = True  # without a word: as if the word and the end of the time came in one turn
+
+    asyncio.get_running_loop().call_later(0.04, late)
+    await node.start(0.05)
+    assert sum(node.servers_up) == 5
+    await node.close()
+
+
+async def test_a_server_that_cannot_be_reached_is_not_asked() -> None:
+    """Its status is None at once; a link that was not tried yet is waited for, and so is an answer, within the time."""
+    node = client(0, None, None, 0, 0, 0)
+    await node.start(0.1, needs_quorum=False)
+    node._links[1].failure = "Connection refused"
+    began = asyncio.get_running_loop().time()
+    assert await node.status(1, 60) is None
+    assert asyncio.get_running_loop().time() - began < 10
+    assert await node.status(2, 0.05) is None
+    assert await node.status(3, 0.05) is None  # it is up, and silent
+    await node.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from fivefold import errors
 from fivefold.errors import (
@@ -14,7 +14,7 @@ from fivefold.errors import (
     Unavailable,
 )
 from fivefold.objects import Registry
-from fivefold.protocol.client import Answered, Disagreed, Outcome, Refused, TimedOut
+from fivefold.protocol.client import Answered, Delay, Disagreed, Outcome, Refused, TimedOut
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE, ObjectId, Operation
 
 
@@ -46,15 +46,13 @@ def answer_of(
             return _decode(registry, objects, method, answer)
         case Refused(reason=reason):
             raise refusal(reason)
-        case TimedOut(since=None, answered=answered):
-            raise Unavailable(
-                f"{method} of {objects[0]} got {answered} answers before its deadline and changed nothing: "
-                "check the servers with `fivefold status`, or allow more time"
-            )
-        case TimedOut(since=since):
+        case TimedOut(since=None):
+            raise Unavailable(f"{method} of {objects[0]} {_what_delayed(outcome)}")
+        case TimedOut(since=since, delay=delay):
             assert since is not None
+            why = ", since other calls on its objects kept getting ahead of it," if delay is Delay.CONTENTION else ""
             raise OutcomeUnknown(
-                f"{method} of {objects[0]} did not end before its deadline and may or may not be applied: "
+                f"{method} of {objects[0]} did not end before its deadline{why} and may or may not be applied: "
                 "await resolve() of this exception to find out",
                 lambda: resolve(since),
             )
@@ -65,6 +63,28 @@ def answer_of(
             )
         case _:
             raise AssertionError(outcome)
+
+
+def _what_delayed(outcome: TimedOut) -> str:
+    """Why a call that changed nothing did not end in time, and what to do."""
+    match outcome.delay:
+        case Delay.SILENCE:
+            return (
+                f"got {outcome.answered} answers before its deadline and changed nothing: "
+                "check the servers with `fivefold status`, or allow more time"
+            )
+        case Delay.CONTENTION:
+            return (
+                "lost to other calls on its objects until its deadline and changed nothing: "
+                "call again, allow more time, or spread the work over more objects"
+            )
+        case Delay.QUEUE:
+            return (
+                "waited behind earlier calls of this client until its deadline and was not sent: "
+                "start fewer calls on one object at a time, or allow more time"
+            )
+        case _:
+            assert_never(outcome.delay)
 
 
 def still_unknown(lost: Operation, resolve: Callable[[], Awaitable[Any]]) -> OutcomeUnknown:

@@ -14,6 +14,7 @@ from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find
 from fivefold.cli.output import err, out, print_json
 from fivefold.cli.servers import count_up, servers_view, status_builtins
 from fivefold.cluster import load_configuration
+from fivefold.transport.limits import CLOSE_TIMEOUT_S
 
 EXAMPLES: Final = """
 **Examples**
@@ -48,5 +49,7 @@ def status(
 
 
 async def _status(file: Path, identity: str | None, timeout_s: float, tls: bool) -> ClusterStatus:
-    async with connect(file, identity=identity, connect_timeout=timeout_s, needs_quorum=False, tls=tls) as cluster:
-        return await cluster.status(timeout=timeout_s)
+    # Each question waits for its own link, so one time is enough for both. To end silent connections takes some of it.
+    patience_s = max(timeout_s - CLOSE_TIMEOUT_S, timeout_s / 2)
+    async with connect(file, identity=identity, connect_timeout=0.01, needs_quorum=False, tls=tls) as cluster:
+        return await cluster.status(timeout=patience_s)

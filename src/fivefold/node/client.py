@@ -19,6 +19,9 @@ LAST_SERVERS_S: Final = 0.05
 object's preferred quorum in place of the slowest to connect; that one may never have seen the object and accepts the
 update on its initial state, which takes a barrier to mend."""
 
+_LOOK_S: Final = 0.01
+"""How often a question to a server looks whether its link is up by now."""
+
 CLOSED: Final = "this connection is closed and nothing was changed: make calls within the block of connect()"
 """What a call gets that comes after the end."""
 
@@ -71,10 +74,10 @@ class ClientNode:
             async with asyncio.timeout(timeout_s):
                 await self._until_up(quorums.q if needs_quorum else quorums.n)
         except TimeoutError:
-            if not needs_quorum:
+            up = sum(link.is_up for link in self._links)
+            if up >= quorums.q or not needs_quorum:  # the last one may come up in the turn in which time is up
                 return
             reasons = failures_text(self.failures)
-            up = sum(link.is_up for link in self._links)
             raise Unavailable(
                 f"only {up} of the {quorums.q} servers needed could be reached: start them, or check the addresses "
                 f"({reasons})"
@@ -160,15 +163,23 @@ class ClientNode:
                 return
 
     async def status(self, server: int, timeout_s: float) -> ServerStatus | None:
-        """What a server says about itself; None if it does not answer in time."""
+        """What a server says about itself; None if it does not answer in time, and at once if it cannot be reached.
+
+        A link that has not been tried yet is waited for.
+        """
         assert self._loop is not None, "start() comes first"
+        link, end_s = self._links[server], self._loop.time() + timeout_s
+        while not link.is_up:
+            if link.failure is not None or self._loop.time() >= end_s:
+                return None
+            await asyncio.sleep(min(_LOOK_S, timeout_s))
         self._status_numbers += 1
         number = self._status_numbers
         future: asyncio.Future[ServerStatus] = self._loop.create_future()
         self._status_futures[number] = future
         try:
-            self._links[server].send(status_frame(number))
-            async with asyncio.timeout(timeout_s):
+            link.send(status_frame(number))
+            async with asyncio.timeout_at(end_s):
                 return await future
         except TimeoutError:
             return None

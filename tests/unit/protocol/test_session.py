@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from fivefold.protocol.client import session as module
-from fivefold.protocol.client.outcomes import Answered, Finished, TimedOut
+from fivefold.protocol.client.outcomes import Answered, Delay, Finished, TimedOut
 from fivefold.protocol.client.rounds import Purpose, Round
 from fivefold.protocol.client.session import QueueFull, Session
 from fivefold.protocol.history import Entry, encode_history
@@ -18,7 +18,7 @@ from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request
 from fivefold.protocol.steps import Missing
-from tests.protocol_rig import A, B, C, Desk, WatchedRack, candidate, op
+from tests.protocol_rig import A, B, C, Desk, WatchedRack, Y, candidate, op
 
 SECOND = 1_000_000_000
 
@@ -63,7 +63,7 @@ def test_a_waiting_call_times_out_in_its_place() -> None:
     start(session, A, deadline_ns=9 * SECOND)
     ticket, _ = start(session, A, deadline_ns=SECOND)
     actions = session.wake(SECOND)
-    assert actions.finished == (Finished(ticket, TimedOut(None, 0)),)
+    assert actions.finished == (Finished(ticket, TimedOut(None, 0, Delay.QUEUE)),)
 
 
 def test_a_running_call_times_out_with_what_to_resolve_from() -> None:
@@ -81,6 +81,31 @@ def test_a_lost_update_is_resolved_from_the_version_it_was_conditioned_on() -> N
     assert {type(desk.call("add", b"+")) for _ in range(2)} == {Answered}
     desk.down = set(range(6))
     assert desk.call("add", b"+", timeout_s=1) == TimedOut(2, 0)
+
+
+def overtaking(desk: Desk) -> Callable[[int, bytes], bool]:
+    """Has another client's update done before each request of this one reaches its first server."""
+    rival, first = Desk(desk.rack, Y, seed=2), desk.rack.quorums.preference(A)[0]
+    return lambda server, frame: server != first or type(rival.call("add", b"y")) is Answered
+
+
+def test_a_call_that_keeps_losing_is_told_from_one_that_nobody_answers() -> None:
+    """Another client's update comes before each of its requests: all servers are well, and the call never gets in."""
+    desk = Desk(WatchedRack())
+    desk.cuts = overtaking(desk)
+    outcome = desk.call("add", b"x", timeout_s=0.5)
+    assert isinstance(outcome, TimedOut)
+    assert outcome.delay is Delay.CONTENTION
+
+
+def test_a_call_that_lost_and_then_got_no_answers_is_delayed_by_silence() -> None:
+    """Two servers go down while it contends: to call again helps nobody, to start the servers does."""
+    desk = Desk(WatchedRack())
+    overtake = overtaking(desk)
+    desk.cuts = lambda server, frame: desk.rack.now_ns < SECOND // 4 and overtake(server, frame)
+    outcome = desk.call("add", b"x", timeout_s=5)
+    assert isinstance(outcome, TimedOut)
+    assert outcome.delay is Delay.SILENCE
 
 
 def test_an_abandoned_call_ends_at_once() -> None:

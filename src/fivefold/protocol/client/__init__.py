@@ -8,6 +8,7 @@ histories, and what speaks against which server).
 from fivefold.protocol.client.outcomes import (
     Answered,
     ClientActions,
+    Delay,
     Disagreed,
     Evidence,
     Finished,
@@ -20,6 +21,7 @@ from fivefold.protocol.client.session import QueueFull, Session
 __all__ = [
     "Answered",
     "ClientActions",
+    "Delay",
     "Disagreed",
     "Evidence",
     "Finished",

@@ -19,7 +19,7 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.classify import next_to_repair, plan_operation, plan_repair, views_of
 from fivefold.protocol.client.driver import Driver
-from fivefold.protocol.client.outcomes import Answered, Disagreed, Outcome, Refused, TimedOut
+from fivefold.protocol.client.outcomes import Answered, Delay, Disagreed, Outcome, Refused, TimedOut
 from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.client.queues import combined
 from fivefold.protocol.client.rounds import (
@@ -106,10 +106,7 @@ class Invocation:
         servers = knowledge.first_asked(now_ns, self.objects[0])
         round_.sent = dict.fromkeys(servers, 1)
         self._driver.ask(self, round_, servers)
-        patience_ns = 4 * knowledge.round_trip_ns
-        if patience_ns < limits.PROBE_AFTER_NS:
-            patience_ns = limits.PROBE_AFTER_NS
-        self.wake_at_ns = min(now_ns + patience_ns, now_ns + limits.PROBE_AFTER_NS_MAX, self.deadline_ns)
+        self.wake_at_ns = min(now_ns + knowledge.patience_ns, self.deadline_ns)
         return round_
 
     def _send_again(self, round_: Round, servers: Sequence[int]) -> None:
@@ -249,12 +246,20 @@ class Invocation:
         if goes_on and self._since is None and not self.is_query:
             # The operation goes on, and the calls given up here with it: they may well be applied.
             self._since = self._conditioned_time()
-        outcome = TimedOut(self._since, len(round_.votes) if round_ else 0)
+        outcome = TimedOut(self._since, len(round_.votes) if round_ else 0, self._delay(now_ns))
         self._driver.expire(self, now_ns, outcome)
         if goes_on:
             self._sleep(max(self._pause_until_ns, now_ns + limits.PROBE_AFTER_NS))
         else:
             self._end(outcome)
+
+    def _delay(self, now_ns: int) -> Delay:
+        """What took so long: servers that do not answer now, or other calls that got ahead again and again."""
+        knowledge, round_ = self._driver.knowledge, self._round
+        is_unanswered = round_ is not None and now_ns - round_.started_ns >= knowledge.patience_ns
+        if is_unanswered or len(knowledge.down) > knowledge.quorums.n - knowledge.quorums.q:
+            return Delay.SILENCE
+        return Delay.CONTENTION if self._backoffs else Delay.SILENCE
 
     def _conditioned_time(self) -> int:
         """Logical time of the version that the next attempt builds upon, or a later one."""

@@ -15,7 +15,14 @@ from fivefold.protocol.classify import View
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.client.returning import Returning
 from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
-from fivefold.protocol.limits import ALONE_MAX, KNOWN_OBJECTS_MAX, STRIKES_MAX, TRIAL_AFTER_NS
+from fivefold.protocol.limits import (
+    ALONE_MAX,
+    KNOWN_OBJECTS_MAX,
+    PROBE_AFTER_NS,
+    PROBE_AFTER_NS_MAX,
+    STRIKES_MAX,
+    TRIAL_AFTER_NS,
+)
 from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
@@ -114,6 +121,14 @@ class Knowledge:
         self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
         self._alone = [0] * quorums.n
         self._is_anybody_doubted = False
+
+    @property
+    def patience_ns(self) -> int:
+        """How long the servers asked may stay silent before others are asked."""
+        patience_ns = 4 * self.round_trip_ns
+        if patience_ns < PROBE_AFTER_NS:  # nearly always
+            return PROBE_AFTER_NS
+        return min(patience_ns, PROBE_AFTER_NS_MAX)
 
     # --- histories --------------------------------------------------------------------------------------------
 

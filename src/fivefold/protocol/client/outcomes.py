@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from msgspec import Struct
 
 from fivefold.protocol.actions import Ask
@@ -19,16 +21,29 @@ class Refused(Struct, frozen=True):
     reason: str
 
 
+class Delay(Enum):
+    """What a call waited for until its deadline came."""
+
+    SILENCE = "silence"
+    """Fewer servers answered than it needs."""
+    CONTENTION = "contention"
+    """Enough servers answered, but other calls on its objects kept getting ahead of it."""
+    QUEUE = "queue"
+    """Earlier calls of the same client on its objects; it was not sent."""
+
+
 class TimedOut(Struct, frozen=True):
     """The deadline came first.
 
     Attributes:
         since: None if nothing can have been changed; otherwise the logical time to resolve from.
         answered: how many servers answered the last round.
+        delay: what took so long.
     """
 
     since: int | None
     answered: int
+    delay: Delay = Delay.SILENCE
 
 
 class Disagreed(Struct, frozen=True):

@@ -15,7 +15,16 @@ from fivefold.protocol.actions import Ask
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.client.invocation import Invocation
 from fivefold.protocol.client.knowledge import Knowledge
-from fivefold.protocol.client.outcomes import Answered, ClientActions, Disagreed, Finished, Outcome, Refused, TimedOut
+from fivefold.protocol.client.outcomes import (
+    Answered,
+    ClientActions,
+    Delay,
+    Disagreed,
+    Finished,
+    Outcome,
+    Refused,
+    TimedOut,
+)
 from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.client.queues import Queues
 from fivefold.protocol.client.rounds import Round
@@ -273,7 +282,7 @@ class Session:
         """A call's deadline came while it waited: nothing was sent for it, and those behind it need not wait for it."""
         self._queues.leave(pending)
         del self._waiting[pending.ticket]
-        self._finished.append(Finished(pending.ticket, TimedOut(None, 0)))
+        self._finished.append(Finished(pending.ticket, TimedOut(None, 0, Delay.QUEUE)))
         for calls in self._queues.start(pending.objects):
             self._run(now_ns, calls)
 

@@ -18,6 +18,7 @@ from tests.integration.rig import (
     Record,
     Site,
     client,
+    running,
     until,
     verify,
 )
@@ -161,3 +162,36 @@ async def test_lost_replies_resolve_as_applied(tmp_path: Path, key: str) -> None
                 assert await counter.get() == 2
         finally:
             await asyncio.to_thread(site.processes.stop)
+
+
+async def test_a_connection_too_many_is_refused_at_connect(tmp_path: Path) -> None:
+    """Two connections of one identity are taken here: the third learns why from every server, others are let in."""
+    site = Site(tmp_path / "site", memory=True, arguments=lambda index: ["--connections", "2"])
+    site.add_client("other")
+    with running(site):
+        async with client(site), client(site):
+            with pytest.raises(Unavailable, match=r"only 0 of the 5 .* this identity has 2 connections to it already"):
+                async with client(site, connect_timeout=1):
+                    pass
+            async with client(site, "other") as cluster:
+                assert await cluster.object(Counter, "a").increment() == 1
+        async with client(site) as cluster:
+            assert await cluster.object(Counter, "a").get() == 1
+
+
+async def test_a_call_that_loses_to_others_says_so(site: Site, key: str, tmp_path: Path) -> None:
+    """Processes that do nothing else keep a short call from its turn: it does not send its caller to the servers."""
+    processes = [LoadProcess(site, "admin", tmp_path / str(number), [key], deadline=PATIENCE_S) for number in range(3)]
+    try:
+        await until(lambda: all(process.acknowledged >= 5 for process in processes), "the others are at work")
+        async with client(site) as cluster, asyncio.timeout(PATIENCE_S):
+            hits, said = cluster.object(Counter, key), ""
+            while "other calls on its objects" not in said:
+                try:
+                    await hits.with_deadline(0.05).increment()
+                except (Unavailable, OutcomeUnknown) as error:
+                    said = str(error)
+                    assert "check the servers" not in said or "got" in said
+    finally:
+        for process in processes:
+            process.kill()

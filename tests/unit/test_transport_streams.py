@@ -20,7 +20,7 @@ from fivefold.cluster import (
 from fivefold.errors import ConfigurationError
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.transport import StreamTransport, is_loopback, limits
-from fivefold.transport.hello import encode_hello
+from fivefold.transport.hello import decode_admission, encode_admission, encode_hello
 from fivefold.transport.wire import Wire
 from tests.transport_rig import Rig, credentials_of, echo, identity_directory, small_cluster
 
@@ -81,10 +81,11 @@ def arrive(wire, data):
 
 
 async def knock_as_admin(rig):
-    """A raw client in clear text that has said hello as admin."""
+    """A raw client in clear text that has said hello as admin, and has read whether it is let in."""
     stranger = await knock(rig)
     stranger.frame(encode_hello(credentials_of(rig.cluster_file, "admin").certificate))
     await stranger.answer()
+    stranger.admission = await stranger.answer()
     return stranger
 
 
@@ -170,6 +171,8 @@ async def test_clear_text_compares_certificates_too(clear):
     await clear.until(lambda: "is not this server" in (line.link.failure or ""))
     stranger = await knock(clear)
     stranger.frame(encode_hello(b"nobody's"))
+    await stranger.answer()
+    assert await stranger.answer() == encode_admission("unknown_peer")
     assert await stranger.hears_the_end()
     assert clear.ears[0].listener.counters["unknown_peer"] == 1
 
@@ -193,8 +196,7 @@ async def test_a_new_client_is_let_in_once_the_credentials_are_replaced(tmp_path
     line = rig.connect("late", 0)
     await rig.until(lambda: ear.listener.counters["handshake_failed"] >= 1)
     ear.listener.credentials = credentials_of(cluster_file, 0)
-    await rig.until(lambda: len(ear.opened) == 1)
-    assert line.link.is_up
+    await rig.until(lambda: len(ear.opened) == 1 and line.link.is_up)
     await rig.close()
 
 
@@ -254,17 +256,83 @@ async def test_handshakes_of_one_host_are_bounded(clear, monkeypatch):
     await clear.join("admin", 0)
 
 
-async def test_connections_of_one_peer_are_bounded(clear, monkeypatch):
+async def test_connections_of_one_peer_are_bounded(clear):
     """One connection more than allowed is refused; another peer still gets in, and so does the first after a close."""
-    monkeypatch.setattr(limits, "CONNECTIONS_PER_PEER_MAX", 2)
-    ear = await clear.listen(0)
+    ear = await clear.listen(0, transport=two_at_a_time(clear))
     lines = [await clear.join("admin", 0) for _ in range(2)]
-    assert await (await knock_as_admin(clear)).hears_the_end()
+    third = await knock_as_admin(clear)
+    assert third.admission == encode_admission("too_many_connections", 2)
+    assert await third.hears_the_end()
     assert ear.listener.counters == Counter(too_many_connections=1)
     await clear.join("guest", 0)
     await lines[0].link.close()
     await clear.until(lambda: len(ear.closed) == 1)
     await clear.join("admin", 0)
+
+
+def two_at_a_time(rig):
+    """The transport of server 0 that takes two connections from each identity."""
+    return StreamTransport(credentials_of(rig.cluster_file, 0), tls=rig.kind == "tls", connections_per_peer_max=2)
+
+
+@pytest.mark.parametrize("kind", ["clear", "tls"])
+async def test_a_link_that_is_one_too_many_is_never_up_and_knows_why(shared_cluster, kind):
+    """TLS 1.3 is through on the caller's side before the server has counted: only its word makes a link usable."""
+    rig = Rig(shared_cluster, kind)
+    await rig.listen(0, transport=two_at_a_time(rig))
+    lines = [await rig.join("admin", 0) for _ in range(2)]
+    third = rig.connect("admin", 0)
+    await rig.until(lambda: third.link.failure is not None)
+    assert third.link.failure.startswith("this identity has 2 connections to it already: close some")
+    assert third.events == []
+    await lines[0].link.close()
+    await rig.until(lambda: third.events == ["up"] and third.link.failure is None)
+    await rig.close()
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (b"\7", None),
+        (b"\7too_many_connections 32", "this identity has 32 connections to it already"),
+        (b"\7unknown_peer", "does not have this identity"),
+        (b"\7other_version", "another version of the protocol"),
+        (b"\7a_word_of_the_future", "for a reason this version does not know"),
+        (b"\7too_many_connections \x1b[31m", "does not speak the protocol"),
+        (b"\7\x1b]0;gotcha\x07", "does not speak the protocol"),
+        (b"\7" + b"x" * 8000, "does not speak the protocol"),
+        (b"\2", "does not speak the protocol"),
+    ],
+)
+def test_why_a_server_refuses_is_told_in_our_words(frame, says):
+    """A lying server chooses among our sentences, and writes none of its own onto the user's terminal."""
+    sentence = decode_admission(frame)
+    assert sentence == says if says is None else says in sentence
+    assert sentence is None or sentence.isprintable()
+
+
+async def test_a_server_that_never_lets_in_is_given_up(clear, monkeypatch):
+    """A listener that says hello and nothing more holds a link up for a time only, and it was never up."""
+    monkeypatch.setattr(limits, "HANDSHAKE_TIMEOUT_S", 0.05)
+
+    writers = []
+
+    async def half(reader, writer):
+        await reader.read(1)
+        hello = encode_hello(credentials_of(clear.cluster_file, 0).certificate)
+        writer.write(len(hello).to_bytes(4, "big") + hello)
+        writers.append(writer)
+
+    host, port = credentials_of(clear.cluster_file, 0).address_of(0)
+    server = await asyncio.start_server(half, host, port)
+    line = clear.connect("admin", 0)
+    await clear.until(lambda: line.link.failure == f"no answer from {host}:{port}")
+    assert line.events == []
+    await line.link.close()
+    server.close()
+    for writer in writers:
+        writer.close()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
 async def test_garbage_does_not_stop_a_listener(tls):

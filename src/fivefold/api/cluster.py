@@ -215,10 +215,11 @@ async def connect(
 
     Raises:
         ConfigurationError: the cluster file or the identity cannot be used.
-        InvalidArguments: the deadline is no time.
+        InvalidArguments: the deadline or connect_timeout is no time.
         Unavailable: fewer servers than a quorum could be reached.
     """
     check_seconds(deadline)
+    check_seconds(connect_timeout, "connect_timeout")
     configuration = cluster if isinstance(cluster, Configuration) else load_configuration(Path(cluster))
     directory = _identity_directory(cluster, identity)
     credentials = Credentials(configuration, load_identity(directory))

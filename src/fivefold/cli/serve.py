@@ -27,6 +27,7 @@ from fivefold.errors import ConfigurationError
 from fivefold.node.server import MetricsServer, Reloader, ServerOptions, assemble_server
 from fivefold.objects import Registry, TimeLimit, let_signals_in, standard_registry
 from fivefold.protocol.limits import CACHED_OBJECTS_MIN
+from fivefold.transport import CONNECTIONS_OPTION_MAX, CONNECTIONS_PER_PEER_MAX
 
 EXAMPLES: Final = """
 **Examples**
@@ -56,6 +57,9 @@ def serve(
     listen: Annotated[str | None, typer.Option(help="HOST:PORT to listen on, if not the cluster file's.")] = None,
     tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Without: loopback only, for experiments.")] = True,
     cached_objects: Annotated[int, typer.Option(min=CACHED_OBJECTS_MIN, help="Objects kept in memory.")] = 100_000,
+    connections: Annotated[
+        int, typer.Option(min=1, max=CONNECTIONS_OPTION_MAX, help="Connections taken from one identity at a time.")
+    ] = CONNECTIONS_PER_PEER_MAX,
     metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and /healthz.")] = None,
     time_limit_ms: Annotated[int, typer.Option(min=1, help="How long one method may run.")] = TIME_LIMIT_MS,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
@@ -75,6 +79,7 @@ def serve(
         listen=split_address(listen) if listen else None,
         tls=tls,
         cached_objects_max=cached_objects,
+        connections_max=connections,
         lie=lie,
     )
     metrics_address = split_address(metrics) if metrics else None

@@ -14,7 +14,7 @@ from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find
 from fivefold.cli.output import err, out, print_json
 from fivefold.cli.servers import count_up, servers_view, status_builtins
 from fivefold.cluster import load_configuration
-from fivefold.transport.limits import CLOSE_TIMEOUT_S
+from fivefold.transport import CLOSE_TIMEOUT_S
 
 EXAMPLES: Final = """
 **Examples**

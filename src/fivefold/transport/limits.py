@@ -17,7 +17,11 @@ OUTPUT_BYTES_MAX: Final = 48 * 1024 * 1024
 """Unsent bytes of one connection: two frames of the greatest size and more. Beyond, frames are refused."""
 
 CONNECTIONS_PER_PEER_MAX: Final = 32
-"""Connections of one identity to one server: so many processes may share it."""
+"""Connections of one identity to one server, unless the server is started with another number: each process that uses
+the identity has one."""
+
+CONNECTIONS_OPTION_MAX: Final = 10_000
+"""The most that a server may be told to take; each costs a file descriptor and tens of kilobytes."""
 
 HANDSHAKES_MAX: Final = 512
 """Connections of a listener whose peer is not identified yet."""

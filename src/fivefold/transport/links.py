@@ -10,7 +10,7 @@ from random import Random
 
 from fivefold.transport import limits
 from fivefold.transport.contract import Credentials
-from fivefold.transport.hello import decode_hello, encode_hello
+from fivefold.transport.hello import OTHER_VERSION, decode_admission, decode_hello, encode_hello, explain
 from fivefold.transport.wire import Wire
 
 
@@ -45,9 +45,11 @@ class StreamLink:
         self._on_down = on_down
         self._wire: Wire | None = None
         self._up: Wire | None = None  # the wire while frames are accepted
-        self._refusal: str | None = None  # why we ourselves gave up on the peer
+        self._refusal: str | None = None  # why we gave up on the peer, or it on us
+        self._settled: asyncio.Future[None] | None = None  # done once it has let us in, or the connection has ended
         self._ended: asyncio.Future[str] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_known = False  # whether the server is the right one
         self._is_closed = False
 
     @property
@@ -94,8 +96,8 @@ class StreamLink:
     async def _connect_once(self) -> bool:
         """One connection from its first packet to its end; whether the server ever sent a frame over it."""
         loop = asyncio.get_running_loop()
-        self._refusal = None
-        self._ended = loop.create_future()
+        self._refusal, self._is_known = None, False
+        self._settled, self._ended = loop.create_future(), loop.create_future()
         wire = self._wire = Wire(
             loop, on_frames=self._hear_hello, on_made=self._made, on_lost=self._lost, pushes_back=False
         )
@@ -110,8 +112,10 @@ class StreamLink:
                     server_hostname="" if self._uses_tls else None,
                     ssl_shutdown_timeout=limits.CLOSE_TIMEOUT_S if self._uses_tls else None,
                 )
+                await self._settled
         except TimeoutError:
             self.failure = f"no answer from {host}:{port}"
+            wire.abort()
         except OSError as error:
             self.failure = self._describe(error)
         else:
@@ -137,24 +141,41 @@ class StreamLink:
         self._check(is_our_version=is_our_version, certificate=certificate)
         wire.pass_on(frames[1:])
 
+    def _hear_admission(self, frames: list[bytes]) -> None:
+        assert self._wire is not None
+        wire = self._wire
+        self._refusal = decode_admission(frames[0])
+        if self._refusal is not None:
+            wire.close()
+            return
+        wire.trust(self._on_frames)
+        self._up = wire
+        self.failure = None
+        self._settle()
+        self._on_up()
+        wire.pass_on(frames[1:])
+
+    def _settle(self) -> None:
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+
     def _check(self, *, is_our_version: bool, certificate: bytes | None) -> None:
         assert self._wire is not None
         if not is_our_version:
-            self._refusal = "it speaks another version of the protocol: upgrade the older side"
+            self._refusal = explain(OTHER_VERSION)
         elif certificate != self._credentials.certificate_of(self.server):
             self._refusal = "whoever answers at its address is not this server"
         if self._refusal is not None:
             self._wire.close()  # in order, so that the listener can tell the reason too
             return
-        self._wire.trust(self._on_frames)
-        self._up = self._wire
-        self.failure = None
-        self._on_up()
+        self._is_known = True
+        self._wire.on_frames = self._hear_admission
 
     def _lost(self, failure: Exception | None) -> None:
         assert self._ended is not None
         if not self._ended.done():
             self._ended.set_result(self._refusal or self._describe(failure))
+        self._settle()
         if self._up is not None:
             self._up = None
             self._on_down()
@@ -162,9 +183,9 @@ class StreamLink:
     def _describe(self, failure: Exception | None) -> str:
         if isinstance(failure, ssl.SSLCertVerificationError):
             return "it shows another certificate than the cluster file's"
-        if self._up is not None and not self._up.has_received:
+        if self._is_known and self._up is None:
             # In TLS 1.3 we are through before the server has looked at our certificate, and neither asyncio nor uvloop
-            # sends the alert with which it would tell us.
+            # sends the alert with which it would tell us that it cannot verify it.
             return "it hung up at once: the cluster file it uses may not have this identity"
         if failure is None:
             return "the connection was closed"

@@ -15,7 +15,14 @@ from fivefold.errors import ConfigurationError, PeerViolation
 from fivefold.protocol.actions import Channel
 from fivefold.transport import limits
 from fivefold.transport.contract import Connection, Credentials, Peer
-from fivefold.transport.hello import decode_hello, encode_hello
+from fivefold.transport.hello import (
+    OTHER_VERSION,
+    TOO_MANY_CONNECTIONS,
+    UNKNOWN_PEER,
+    decode_hello,
+    encode_admission,
+    encode_hello,
+)
 from fivefold.transport.wire import Wire
 
 _Key = TypeVar("_Key")
@@ -69,7 +76,7 @@ class StreamConnection:
         if self.wire.is_our_version():
             self._identify(self.wire.certificate() or b"")
         else:
-            self._refuse("other_version")
+            self._refuse(OTHER_VERSION)
 
     def _hear_hello(self, frames: list[bytes]) -> None:
         is_our_version, certificate = decode_hello(frames[0])
@@ -78,24 +85,26 @@ class StreamConnection:
         if is_our_version:
             self._identify(certificate)
         else:
-            self._refuse("other_version")
+            self._refuse(OTHER_VERSION)
         self.wire.pass_on(frames[1:])
 
     def _identify(self, certificate: bytes) -> None:
         listener = self._listener
         peer = listener.credentials.identify(certificate)
         if peer is None:
-            self._refuse("unknown_peer")
+            self._refuse(UNKNOWN_PEER)
         elif not listener.admit(peer):
-            self._refuse("too_many_connections")
+            self._refuse(TOO_MANY_CONNECTIONS, listener.connections_per_peer_max)
         else:
             self._peer = peer
+            self.wire.send(encode_admission())
             self.wire.trust(partial(listener.on_frames, self))
             listener.opened(self)
             self._settle()
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, limit: int | None = None) -> None:
         self._listener.counters[reason] += 1
+        self.wire.send(encode_admission(reason, limit))
         self.wire.close()
 
     def _lost(self, failure: Exception | None) -> None:
@@ -116,6 +125,7 @@ class StreamListener:
     Attributes:
         credentials: looked at for each new connection: replace it when the cluster file has changed.
         uses_tls: whether peers prove who they are.
+        connections_per_peer_max: connections that one identity may have at a time.
         counters: refused connections by reason.
     """
 
@@ -125,11 +135,13 @@ class StreamListener:
         credentials: Credentials,
         *,
         uses_tls: bool,
+        connections_per_peer_max: int,
         on_open: Callable[[Connection], None],
         on_frames: Callable[[Connection, list[bytes]], None],
         on_close: Callable[[Connection], None],
     ) -> None:
         self.credentials = credentials
+        self.connections_per_peer_max = connections_per_peer_max
         self.uses_tls = uses_tls
         self.counters: Counter[str] = Counter()
         self.on_frames = on_frames
@@ -176,7 +188,7 @@ class StreamListener:
     # --- what a connection says --------------------------------------------------------------------------------
     def admit(self, peer: Peer) -> bool:
         """Whether the peer may have one more connection."""
-        return self._open_by_peer[peer] < limits.CONNECTIONS_PER_PEER_MAX
+        return self._open_by_peer[peer] < self.connections_per_peer_max
 
     def opened(self, connection: StreamConnection) -> None:
         """The peer of a connection is identified."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from random import Random
 
 from fivefold.errors import ConfigurationError
+from fivefold.transport import limits
 from fivefold.transport.contract import Connection, Credentials
 from fivefold.transport.links import StreamLink
 from fivefold.transport.listeners import StreamListener, listening_socket
@@ -30,6 +31,7 @@ class StreamTransport:
         *,
         tls: bool = True,
         listen_address: tuple[str, int] | None = None,
+        connections_per_peer_max: int = limits.CONNECTIONS_PER_PEER_MAX,
         random: Random | None = None,
     ) -> None:
         """Nothing is opened yet.
@@ -38,11 +40,13 @@ class StreamTransport:
             credentials: of the own member and the others.
             tls: False sends everything in clear and believes what peers say they are; loopback addresses only.
             listen_address: where to listen if not at the cluster file's address (behind address translation).
+            connections_per_peer_max: connections that a listener takes from one identity at a time.
             random: source of the jitter between attempts to connect.
         """
         self.credentials = credentials
         self.uses_tls = tls
         self._listen_address = listen_address
+        self._connections_per_peer_max = connections_per_peer_max
         self._random = random or Random()
 
     async def listen(
@@ -63,6 +67,7 @@ class StreamTransport:
             await listening_socket(address),
             self.credentials,
             uses_tls=self.uses_tls,
+            connections_per_peer_max=self._connections_per_peer_max,
             on_open=on_open,
             on_frames=on_frames,
             on_close=on_close,

@@ -26,7 +26,7 @@ from fivefold.protocol.limits import CACHED_OBJECTS_MIN
 from fivefold.protocol.operations import Executor
 from fivefold.protocol.server import Server
 from fivefold.storage import RECORD_NAME, MemoryStorage, Storage, open_data
-from fivefold.transport import StreamTransport
+from fivefold.transport import CONNECTIONS_PER_PEER_MAX, StreamTransport
 
 
 class ServerOptions(Struct, frozen=True, kw_only=True):
@@ -37,6 +37,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         listen: host and port to listen on, if not those of the cluster file.
         tls: False for experiments on loopback.
         cached_objects_max: objects kept in memory beside a store; at least CACHED_OBJECTS_MIN.
+        connections_max: connections taken from one identity at a time.
         lie: for the demo and tests: what to lie about.
     """
 
@@ -44,6 +45,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     listen: tuple[str, int] | None = None
     tls: bool = True
     cached_objects_max: int = 100_000
+    connections_max: int = CONNECTIONS_PER_PEER_MAX
     lie: str | None = None
 
 
@@ -87,7 +89,12 @@ def assemble_server(
         cached_objects_max=options.cached_objects_max,
         has_store=options.data is not None,
     )
-    transport = StreamTransport(Credentials(configuration, identity), tls=options.tls, listen_address=options.listen)
+    transport = StreamTransport(
+        Credentials(configuration, identity),
+        tls=options.tls,
+        listen_address=options.listen,
+        connections_per_peer_max=options.connections_max,
+    )
 
     def open_storage(on_durable: Callable[[int], None]) -> Storage:
         if options.data is None:

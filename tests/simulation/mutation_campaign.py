@@ -18,7 +18,6 @@ from types import FrameType
 
 from fivefold.simulation.campaign import SeedResult, run_seed
 from fivefold.simulation.mutations import Caught, seek
-from fivefold.simulation.shrink import kind_of_failure
 from tests.planted import BUGS
 
 RECORD = Path(__file__).with_name("mutations.json")
@@ -116,7 +115,8 @@ def _rows() -> Iterator[str]:
     for name, make in BUGS.items():
         what = (make.__doc__ or "").strip().rstrip(".")
         tests = ", ".join(f"`{test}`" for test in directed[name])
-        yield f"| `{name}` | {what} | {_seeds(found.get(name))} | {_kind(found.get(name))} | {tests} |"
+        rule = found[name].rule if name in found else ""
+        yield f"| `{name}` | {what} | {_seeds(found.get(name))} | {rule} | {tests} |"
 
 
 def _seeds(caught: Caught | None) -> str:
@@ -125,10 +125,6 @@ def _seeds(caught: Caught | None) -> str:
     if caught.failure is None:
         return f"not within {caught.seeds_count}"
     return f"{caught.seeds_count} (`--{caught.profile}`, seed {caught.seed})"
-
-
-def _kind(caught: Caught | None) -> str:
-    return "" if caught is None or caught.failure is None else kind_of_failure(caught.failure)
 
 
 def _wanted(seeds: int, *, only_missing: bool) -> list[str]:

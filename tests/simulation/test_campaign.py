@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from fivefold.simulation import PROFILES, draw, run_plan, run_seed, run_seeds
-from fivefold.simulation.shrink import kind_of_failure, shrink
+from fivefold.simulation import PROFILES, draw, run_seed, run_seeds
+from fivefold.simulation.shrink import shrink
 
 PRINT_DIGESTS = """
 from fivefold.simulation import run_seed
@@ -67,13 +67,3 @@ def test_a_run_that_passes_is_not_shrunk() -> None:
     """There is nothing to leave out of a run without a failure."""
     plan = draw(0, "calm")
     assert shrink(plan) is plan
-
-
-def test_failures_are_compared_by_their_kind() -> None:
-    """A smaller run fails in the same way even if it names another object."""
-    assert kind_of_failure("fork of Counter/a: 7 is …") != kind_of_failure("not linearizable: Counter/a: …")
-    assert kind_of_failure("not live: a of b by c0 …") == kind_of_failure("not live: x of y by c3 …")
-    assert kind_of_failure("server 0 shows a history") == kind_of_failure("server 3 shows a history")
-    assert kind_of_failure("c2.1: R/d.set(v=1) → None was applied to R/d twice") == "was applied to twice"
-    assert kind_of_failure("raised KeyError: 'x'") == "raised KeyError"
-    assert run_plan(draw(0, "calm")).failure is None

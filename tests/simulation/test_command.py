@@ -9,7 +9,7 @@ import pytest
 
 from fivefold.checker import Result, Verdict
 from fivefold.cli import main
-from fivefold.simulation import PROFILES, draw, run_plan, run_seeds
+from fivefold.simulation import draw, run_plan, run_seeds
 from fivefold.simulation import run as run_module
 from fivefold.simulation.plan import MILLISECOND, SECOND, Weather
 from fivefold.simulation.run import liveness_ns
@@ -96,9 +96,3 @@ def test_the_liveness_bound_is_in_rounds() -> None:
     assert liveness_ns(Weather()) == 120 * SECOND
     slow = Weather(delay_ns=1 * MILLISECOND, delay_spread_ns=200 * MILLISECOND, commit_ns=0)
     assert liveness_ns(slow) == 600 * 402 * MILLISECOND
-
-
-@pytest.mark.parametrize("profile", PROFILES)
-def test_tracing_changes_nothing(profile: str) -> None:
-    """A run that is watched is the same run."""
-    assert run_plan(draw(2, profile), is_traced=True).digest == run_plan(draw(2, profile)).digest

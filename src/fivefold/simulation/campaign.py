@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from msgspec import Struct
 
 from fivefold.simulation.draw import draw
-from fivefold.simulation.run import run_plan
+from fivefold.simulation.run import raised, run_plan
 from fivefold.simulation.spread import CHUNK_SEEDS, spread
 
 
@@ -22,7 +22,8 @@ class SeedResult(Struct, frozen=True, array_like=True):
 
     Attributes:
         seed: the seed.
-        failure: one sentence; None if all went well.
+        rule: the name of what went wrong; empty if all went well ...
+        failure: ... and a sentence on it; None.
         digest: of everything that happened.
         operations_count: operations of correct clients that ended.
         simulated_ns: virtual time.
@@ -31,6 +32,7 @@ class SeedResult(Struct, frozen=True, array_like=True):
     """
 
     seed: int
+    rule: str
     failure: str | None
     digest: str
     operations_count: int
@@ -97,9 +99,10 @@ def run_seed(seed: int, profile: str) -> SeedResult:
     try:
         report = run_plan(draw(seed, profile))
     except Exception as error:
-        return SeedResult(seed, f"raised {type(error).__name__}: {error}", "", 0, 0, {})
+        return SeedResult(seed, raised(error), f"raised {type(error).__name__}: {error}", "", 0, 0, {})
     return SeedResult(
         seed,
+        report.rule,
         report.failure,
         report.digest,
         report.operations_count,

@@ -14,7 +14,17 @@ from fivefold.protocol.records import Candidate, LogicalTimestamp
 
 
 class Violation(Exception):
-    """An invariant of the protocol does not hold."""
+    """An invariant of the protocol does not hold.
+
+    Attributes:
+        rule: its name, the same for every way to break it: by that a smaller run is seen to fail alike.
+        text: the sentence for people.
+    """
+
+    def __init__(self, rule: str, text: str) -> None:
+        """Name the invariant, and say what happened."""
+        super().__init__(text)
+        self.rule, self.text = rule, text
 
 
 class Chain:
@@ -52,13 +62,14 @@ class Chain:
             path.append(timestamp)
             if timestamp not in self.candidates:
                 raise Violation(
-                    f"{short(timestamp)} of {self.object_id} is built upon, and no benign server accepted it"
+                    "fork", f"{short(timestamp)} of {self.object_id} is built upon, and no benign server accepted it"
                 )
             timestamp = self.candidates[timestamp].part(self.object_id).conditioned_on
         if timestamp not in self.members or (path and timestamp != self.tip):
             raise Violation(
+                "fork",
                 f"fork of {self.object_id}: {short(established.timestamp)} is established, but does not descend from "
-                f"the established {short(self.tip)}"
+                f"the established {short(self.tip)}",
             )
         path.reverse()
         for place, member in enumerate(path, len(self.members)):
@@ -106,7 +117,7 @@ class Chains:
         chain, timestamp = self.of(object_id), candidate.timestamp
         known = chain.candidates.setdefault(timestamp, candidate)
         if known != candidate:
-            raise Violation(f"{short(timestamp)} of {object_id} names two candidates")
+            raise Violation("two candidates", f"{short(timestamp)} of {object_id} names two candidates")
         is_version = not is_barrier(timestamp)
         if timestamp not in chain.acceptors and candidate.is_multi and is_version:
             if timestamp > chain.tip:
@@ -129,6 +140,7 @@ class Chains:
         (decision.taken if candidate.timestamp in chain.members else decision.passed).add(chain.object_id)
         if decision.taken and decision.passed:
             raise Violation(
+                "split",
                 f"{short(candidate.timestamp)} over {', '.join(candidate.objects)} is split: "
-                f"{', '.join(sorted(decision.taken))} took it, {', '.join(sorted(decision.passed))} passed it by"
+                f"{', '.join(sorted(decision.taken))} took it, {', '.join(sorted(decision.passed))} passed it by",
             )

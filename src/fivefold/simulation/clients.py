@@ -23,12 +23,14 @@ from fivefold.protocol.operations import (
     Operation,
 )
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.simulation.chains import Violation
+from fivefold.simulation.events import Called, Died, Disconnected, Ended, Resolving
 from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND, SECOND, PlannedCall
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.workload import Workload
-from fivefold.simulation.world import World
+from fivefold.simulation.world import Alarm, World
 
 RESOLVE_PATIENCE_NS = 20 * SECOND
 RECONNECT_NS = 20 * MILLISECOND
@@ -74,12 +76,12 @@ class ClientHost:
         self.history: list[Observation] = []
         self.tasks: dict[int, Task] = {}
         self.unfinished: dict[int, Task] = {}
-        self.failure: str | None = None
+        self.failure: Violation | None = None
         self.on_end: Callable[[ClientHost, Task, Observation], None] | None = None
         self._servers, self._quorums, self._workload = servers, quorums, workload
         self._random = world.stream(f"client/{index}")
         self._connections: dict[int, Connection] = {}
-        self._alarm_ns: int | None = None
+        self._alarm = Alarm(world, lambda: self.perform(self.session.wake(world.now_ns)))
         self._lives = 0
         self.session = self._new_session()
         for server in servers:
@@ -105,6 +107,7 @@ class ClientHost:
         connection = self._connections.pop(server.index, None)
         if connection is None:
             return
+        self.world.tell(Disconnected(self.index, server.index))
         server.close(connection)
         self.perform(self.session.disconnected(self.world.now_ns, server.index))
         self.world.after(RECONNECT_NS, partial(self._connect, server, self._lives))
@@ -122,24 +125,13 @@ class ClientHost:
                 self._servers[ask.server].network.call(connection, ask.frame)
         for finished in actions.finished:
             self._finish(finished)
-        if actions.wake_at_ns is not None and (self._alarm_ns is None or actions.wake_at_ns < self._alarm_ns):
-            self._set_alarm(actions.wake_at_ns)
-
-    def _set_alarm(self, at_ns: int) -> None:
-        self._alarm_ns = at_ns
-        life = self._lives
-
-        def ring() -> None:
-            if life == self._lives and self._alarm_ns == at_ns:
-                self._alarm_ns = None
-                self.perform(self.session.wake(self.world.now_ns))
-
-        self.world.at(at_ns, ring)
+        self._alarm.set(actions.wake_at_ns)
 
     # --- calls ------------------------------------------------------------------------------------------------
 
     def start(self, call: PlannedCall) -> None:
         """Make a planned call."""
+        self.world.tell(Called(self.index, call.number, call.method, call.objects, call.arguments, call.is_query))
         task = Task(call, self._random.randbytes(16), self.world.now_ns)
         self.unfinished[call.number] = task
         operation = _operation(call.objects, Call(task.call_id, 0, call.method, call.arguments))
@@ -150,7 +142,7 @@ class ClientHost:
         if life != self._lives:
             return
         assert task.since is not None, "only calls of unknown outcome are resolved"
-        self.world.counters["operation.resolve"] += 1
+        self.world.tell(Resolving(self.index, task.call.number))
         cancel = Call(self._random.randbytes(16), task.since, CANCEL, task.call_id)
         operation = _operation(task.call.objects, cancel)
         self._begin(task, operation, is_query=False, patience_ns=RESOLVE_PATIENCE_NS, is_fixed=True)
@@ -178,9 +170,9 @@ class ClientHost:
                 task.since = since if task.since is None else task.since
                 self.world.after(MILLISECOND, partial(self._resolve, task, self._lives))
             case Refused(reason=reason):
-                self.failure = f"{task.call.method} was refused: {reason}"
+                self.failure = Violation("refused", f"{task.call.method} was refused: {reason}")
             case Disagreed(method=method):
-                self.failure = f"honest servers seem to disagree about {method}"
+                self.failure = Violation("disagreed", f"honest servers seem to disagree about {method}")
 
     def _answered(self, task: Task, answer: bytes) -> None:
         tag = answer[:1]
@@ -191,7 +183,7 @@ class ClientHost:
         elif tag == FORGOTTEN:
             self._end(task, Seen.UNKNOWN)
         else:
-            self.failure = f"{task.call.method} answered {answer!r}"
+            self.failure = Violation("answer", f"{task.call.method} answered {answer!r}")
 
     def _end(self, task: Task, outcome: Seen, answer: object = UNSET) -> None:
         call = task.call
@@ -205,8 +197,7 @@ class ClientHost:
             outcome=outcome,
             answer=answer,
         )
-        self.world.counters[f"operation.{outcome}"] += 1
-        self.world.note(str(seen))
+        self.world.tell(Ended(self.index, call.number, outcome.value, str(seen)))
         del self.unfinished[call.number]
         self.history.append(seen)
         if self.on_end is not None:
@@ -217,7 +208,8 @@ class ClientHost:
     def die(self) -> None:
         """The process is killed; another one with the same identity starts at once and knows nothing."""
         self._lives += 1
-        self._alarm_ns = None
+        self._alarm.stop()
+        self.world.tell(Died(self.index))
         for index, connection in self._connections.items():
             self._servers[index].close(connection)
         self._connections = {}

@@ -27,6 +27,7 @@ class Disk:
         slowness: factor on both.
         is_full: whether commits fail.
         on_durable: hears the greatest durable sequence.
+        on_failure: hears of a commit that failed.
         on_commit: hears the writes of each commit before ``on_durable`` does; the invariants listen here.
         records: what is durable: history and rows of every object.
     """
@@ -37,6 +38,7 @@ class Disk:
         self.is_full = False
         self.on_durable: OnDurable = lambda sequence: None
         self.on_commit: OnCommit = lambda writes: None
+        self.on_failure: Callable[[], None] = lambda: None
         self.records: dict[str, tuple[bytes, dict[bytes, bytes]]] = {}
         self._world, self._random = world, random
         self._staged: list[tuple[int, Sequence[Write]]] = []
@@ -80,13 +82,19 @@ class Disk:
 
     # --- faults -----------------------------------------------------------------------------------------------
 
-    def crash(self) -> None:
-        """Lose what is not durable; what is being written survives by chance, wholly or not at all."""
+    def crash(self) -> int:
+        """Lose what is not durable; what is being written survives by chance, wholly or not at all.
+
+        Returns:
+            How many transactions are lost.
+        """
         if self._writing and not self.is_full and self._random.random() < 0.5:
             self._apply(self._writing)
             self._writing = []
-        self._world.counters["disk.unsynced-lost"] += len(self._writing) + len(self._staged)
+        lost = len(self._writing) + len(self._staged)
+        self._world.counters["disk.unsynced-lost"] += lost
         self._forget()
+        return lost
 
     def _forget(self) -> None:
         self._boots += 1
@@ -110,7 +118,7 @@ class Disk:
     def _end(self) -> None:
         if self.is_full:
             self._failure = "the disk is full"
-            self._world.counters["disk.commit-failed"] += 1
+            self.on_failure()
             self._writing, self._staged = [], [*self._writing, *self._staged]
             boot = self._boots
             self._world.after(RETRY_NS, lambda: self._begin() if boot == self._boots else None)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fivefold.simulation.clients import ClientHost
+from fivefold.simulation.events import Began, Over
 from fivefold.simulation.network import Network
 from fivefold.simulation.plan import Fault
 from fivefold.simulation.servers import ServerHost
@@ -129,12 +130,12 @@ def schedule(stage: Stage, fault: Fault, until_ns: int) -> None:
     begin, end = FAULTS[fault.kind]
 
     def start() -> None:
-        stage.world.counters[f"fault.{fault.kind}"] += 1
-        stage.world.note(f"FAULT {fault}")
+        stage.world.tell(Began(fault))
         for target in fault.targets:
             begin(stage, target)
 
     def stop() -> None:
+        stage.world.tell(Over(fault))
         for target in fault.targets:
             end(stage, target)
 

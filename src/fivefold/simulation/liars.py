@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from fivefold.errors import PeerViolation
@@ -18,8 +17,9 @@ from fivefold.protocol.messages import (
 )
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.records import SyncReply
+from fivefold.simulation.events import Lied
 from fivefold.simulation.lies import LIES, Draft, Liar, lie_in_sync
-from fivefold.simulation.network import Connection
+from fivefold.simulation.network import Connection, Deliver
 from fivefold.simulation.servers import ServerHost
 
 STRATEGIES: Final = (*LIES, "anything", "anything", "anything", "twins")
@@ -84,8 +84,7 @@ class LyingHost(ServerHost):
             strategy = self.liar.random.choice(tuple(LIES))
         # A liar that always lies is found out: most of them tell the truth now and then.
         if strategy in LIES and self.liar.random.random() < 0.8:
-            self.world.counters[f"lie.{strategy}"] += 1
-            self.world.note(f"server {self.index} lies: {strategy}")
+            self.world.tell(Lied(self.index, strategy))
             LIES[strategy](self.liar, draft)
         return None if draft.is_dropped else draft.frame(self.keys)
 
@@ -105,7 +104,7 @@ class TwinHost(ServerHost):
 
     other: ServerHost
 
-    def accept(self, caller: int, client: ClientId | None, on_reply: Callable[[Connection, bytes], None]) -> Connection:
+    def accept(self, caller: int, client: ClientId | None, on_reply: Deliver) -> Connection:
         """A connection to one of the two."""
         if caller % 2:
             return self.other.accept(caller, client, on_reply)

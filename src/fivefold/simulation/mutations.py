@@ -24,13 +24,15 @@ class Caught(Struct, frozen=True):
     Attributes:
         name: of the bug.
         seeds_count: seeds run until the first failure, or until patience ended.
-        failure: what was noticed; None if nothing was.
+        rule: the name of what was noticed; empty if nothing was.
+        failure: a sentence on it; None.
         seed: the seed that noticed it.
         profile: how that seed was drawn.
     """
 
     name: str
     seeds_count: int
+    rule: str = ""
     failure: str | None = None
     seed: int | None = None
     profile: str = ""
@@ -77,5 +79,5 @@ def seek(
             seed, profile = divmod(count, len(profiles))
             result = run(seed, profiles[profile])
             if result.failure is not None:
-                return Caught(name, count + 1, result.failure, seed, profiles[profile])
+                return Caught(name, count + 1, result.rule, result.failure, seed, profiles[profile])
     return Caught(name, seeds_max)

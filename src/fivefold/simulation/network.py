@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from fivefold.protocol.actions import Channel
+from fivefold.simulation.events import Delivered, Late, Lost, Sent
 from fivefold.simulation.plan import Weather
 from fivefold.simulation.world import World
 
@@ -56,6 +57,7 @@ class Network:
         self.world, self.weather = world, weather
         self.blocked: set[tuple[int, int]] = set()
         self._channels = 0
+        self._frames = 0
         self._streams: dict[tuple[int, int], Random] = {}
 
     def connect(self, caller: int, callee: int, on_call: Deliver, on_reply: Deliver) -> Connection:
@@ -71,34 +73,39 @@ class Network:
         """Send a frame back to the caller."""
         self._send(connection, 1, connection.callee, connection.caller, frame)
 
-    def _send(self, connection: Connection, direction: int, sender: int, receiver: int, frame: bytes) -> None:
-        weather, counters = self.weather, self.world.counters
+    def _send(self, connection: Connection, direction: int, sender: int, receiver: int, data: bytes) -> None:
+        weather, tell = self.weather, self.world.tell
         random = self._stream(sender, receiver)
+        self._frames = frame = self._frames + 1
+        tell(Sent(frame, sender, receiver, connection.channel, data))
         if (sender, receiver) in self.blocked:
-            counters["frame.partitioned"] += 1
+            tell(Lost(frame, "partitioned"))
             return
         if weather.loss and random.random() < weather.loss:
-            counters["frame.lost"] += 1
+            tell(Lost(frame, "lost"))
             return
-        self._schedule(connection, direction, random, frame)
+        self._schedule(connection, direction, random, frame, data)
         if weather.repetition and random.random() < weather.repetition:
-            counters["frame.repeated"] += 1
-            self._schedule(connection, direction, random, frame)
+            self._frames += 1
+            tell(Sent(self._frames, sender, receiver, connection.channel, b"", frame))
+            self._schedule(connection, direction, random, self._frames, data)
 
-    def _schedule(self, connection: Connection, direction: int, random: Random, frame: bytes) -> None:
+    def _schedule(self, connection: Connection, direction: int, random: Random, frame: int, data: bytes) -> None:
         weather = self.weather
         share = random.random()
         # The fourth power: most frames are quick, a few take the whole spread.
         time_ns = self.world.now_ns + weather.delay_ns + int(weather.delay_spread_ns * share * share * share * share)
         if weather.reordering and random.random() < weather.reordering:
-            self.world.counters["frame.reordered"] += 1
+            self.world.tell(Late(frame))
         else:
             time_ns = connection.arrival_after(direction, time_ns)
 
         def arrive() -> None:
-            if connection.is_open:
-                self.world.record(frame)
-                (connection.on_reply if direction else connection.on_call)(connection, frame)
+            if not connection.is_open:
+                self.world.tell(Lost(frame, "closed"))
+                return
+            self.world.tell(Delivered(frame))
+            (connection.on_reply if direction else connection.on_call)(connection, data)
 
         self.world.at(time_ns, arrive)
 

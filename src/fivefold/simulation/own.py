@@ -62,7 +62,7 @@ def simulate(
         profile: how cluster and faults are drawn: calm, contended, swarm or byzantine.
         operations_count: calls to make.
         models: sequential models of your types for the history checker; answers of types without one are not checked.
-        is_traced: whether the report has a trace for people.
+        is_traced: whether the report has the events of the run, and its trace.
 
     Returns:
         The report; its ``failure`` is None if every invariant held and every call ended.

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 from fivefold.checker import Observation, Verdict, check
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
-from fivefold.protocol.history import client_of, short
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import Candidate
 from fivefold.protocol.server import ring_key
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import ClientHost, Task
 from fivefold.simulation.disk import Disk
+from fivefold.simulation.events import Happened, Healed, Violated, trace_of
+from fivefold.simulation.explain import Explainer
 from fivefold.simulation.faults import Stage, heal, schedule
 from fivefold.simulation.liars import LyingHost, TwinHost
 from fivefold.simulation.lies import Liar
@@ -52,23 +52,30 @@ class Report(Struct, frozen=True):
 
     Attributes:
         plan: what was run.
-        failure: one sentence on what went wrong; None if nothing did.
+        rule: the name of what went wrong; empty if nothing did ...
+        failure: ... and a sentence on it; None.
         digest: of everything that happened.
         operations_count: operations of correct clients that ended.
         simulated_ns: virtual time that passed.
         counters: faults, repairs, rejections and outcomes by kind.
-        trace: lines for people, if they were asked for.
+        events: what happened, and what it means, if the run was to keep them.
         history: what the callers saw.
     """
 
     plan: Plan
+    rule: str
     failure: str | None
     digest: str
     operations_count: int
     simulated_ns: int
     counters: dict[str, int]
-    trace: tuple[str, ...]
+    events: tuple[Happened, ...]
     history: tuple[Observation, ...]
+
+    @property
+    def trace(self) -> tuple[str, ...]:
+        """The events in lines for people."""
+        return trace_of(self.events)
 
 
 class Run:
@@ -80,12 +87,9 @@ class Run:
         self.world = World(plan.seed, is_traced=is_traced)
         self.network = Network(self.world, plan.weather)
         self.quorums = QuorumSystem(plan.n, plan.t, plan.b)
-        self.watch = Watch(self.quorums, len(plan.liars))
-        if is_traced:
-            self.watch.on_accept = self._note_accepted
+        self.watch = Watch(self.quorums, len(plan.liars), self.world.tell)
         self.liars: dict[int, Liar] = {}
         self._unknown: dict[str, bytes] = {}
-        self._taken: tuple[int, int, bytes] | None = None
         lying = dict(plan.liars)
         self.servers = [self._server(index, lying.get(index)) for index in range(plan.n)]
         for server in self.servers:
@@ -100,7 +104,6 @@ class Run:
             client.on_end = self._ended
         names = sorted({ObjectId(name) for call in plan.calls for name in call.objects})
         machines = plan.n + len(self.clients)
-        self._names = {client.id: f"c{client.index}" for client in self.clients}
         self.villains = [
             Villain(
                 self.world,
@@ -115,7 +118,12 @@ class Run:
             )
             for index, strategy in enumerate(plan.villains)
         ]
-        self._names |= {villain.id: f"villain {index}" for index, villain in enumerate(self.villains)}
+        self.watch.names = {client.id: f"c{client.index}" for client in self.clients}
+        self.watch.names |= {villain.id: f"villain {villain.index}" for villain in self.villains}
+        if is_traced:
+            everybody = [(client.machine, client.id) for client in self.clients]
+            everybody += [(villain.machine, villain.id) for villain in self.villains]
+            Explainer(self.world, self.quorums, dict(everybody))
         self.stage = Stage(self.world, self.network, self.servers, self.clients, machines + len(self.villains))
 
     def _host(self, kind: type[Host], index: int, name: str = "disk") -> Host:
@@ -156,47 +164,32 @@ class Run:
         host.on_reply = lambda frame: self.watch.replied(index, host.machine, frame)
         return host
 
-    def _note_accepted(self, server: int, name: ObjectId, candidate: Candidate) -> None:
-        """One line for each candidate that a server takes, however many objects it takes it for."""
-        taken = (self.world.now_ns, server, candidate.timestamp)
-        part = f"{name} on {short(candidate.part(name).conditioned_on)}"
-        if taken == self._taken:
-            self.world.note_more(f", {part}")
-        else:
-            who = self._names.get(client_of(candidate.timestamp), "a liar")
-            self.world.note(f"server {server} takes {short(candidate.timestamp)} by {who}: {part}")
-        self._taken = taken
-
     # --- the two phases ---------------------------------------------------------------------------------------
 
     def run(self) -> Report:
         """Run both phases and check the history."""
-        failure: str | None = None
+        broken: Violation | None = None
         try:
             self._safety()
             self._liveness()
             self._check()
         except Violation as violation:
-            failure = str(violation)
-            self.world.note(f"VIOLATION {failure}")
-        return self._report(failure)
+            broken = violation
+            self.world.tell(Violated(violation.rule, violation.text))
+        return self._report(broken)
 
     def _safety(self) -> None:
         plan, world = self.plan, self.world
         for fault in plan.faults:
             schedule(self.stage, fault, plan.safety_ns)
         for call in plan.calls:
-            world.at(call.at_ns, partial(self._start, call))
+            world.at(call.at_ns, partial(self.clients[call.client].start, call))
         world.run(plan.safety_ns)
-
-    def _start(self, call: PlannedCall) -> None:
-        self.world.note(f"c{call.client} calls {call.method}{call.objects} as {call.number}")
-        self.clients[call.client].start(call)
 
     def _liveness(self) -> None:
         """Heal; every call of a correct client must end, and then every object must serve a client that is alone."""
         world = self.world
-        world.note("HEALED")
+        world.tell(Healed())
         weather = self.plan.weather
         for villain in self.villains:
             villain.is_at_it = False
@@ -211,10 +204,10 @@ class Run:
         number = 1 + max((call.number for call in self.plan.calls), default=0)
         for step, call in enumerate(_one_of_each(self.plan.calls)):
             now_ns = self.world.now_ns
-            self._start(replace(call, number=number + step, client=last.index, at_ns=now_ns, patience_ns=PROBE_NS))
+            last.start(replace(call, number=number + step, client=last.index, at_ns=now_ns, patience_ns=PROBE_NS))
             self._wait(PROBE_NS, "for a client that is alone")
             if last.history[-1].outcome not in (Seen.OK, Seen.REJECTED):
-                raise Violation(f"not live: {last.history[-1]} for a client that is alone")
+                raise Violation("not live", f"not live: {last.history[-1]} for a client that is alone")
 
     def _wait(self, time_ns: int, when: str) -> None:
         until_ns = self.world.now_ns + time_ns
@@ -228,8 +221,9 @@ class Run:
         for client in self.clients:
             for task in client.unfinished.values():
                 raise Violation(
+                    "not live",
                     f"not live: {task.call.method} of {', '.join(task.call.objects)} by c{client.index} had not ended "
-                    f"{time_ns / SECOND:g} s {when}"
+                    f"{time_ns / SECOND:g} s {when}",
                 )
 
     # --- checks -----------------------------------------------------------------------------------------------
@@ -242,7 +236,7 @@ class Run:
     def _look_for_failures(self) -> None:
         for client in self.clients:
             if client.failure is not None:
-                raise Violation(client.failure)
+                raise client.failure
 
     def _check(self) -> None:
         self.watch.closed()
@@ -252,7 +246,7 @@ class Run:
             steps_count_max=CHECK_STEPS_MAX,
         )
         if result.verdict is Verdict.VIOLATION:
-            raise Violation(f"not linearizable: {result.message}")
+            raise Violation("not linearizable", f"not linearizable: {result.message}")
         if result.verdict is Verdict.UNDECIDED:
             self.world.counters["check.undecided"] += 1
 
@@ -265,19 +259,20 @@ class Run:
         known = [seen for client in self.clients for seen in client.history]
         return tuple(sorted([*known, *(seen for villain in self.villains for seen in villain.history())], key=_when))
 
-    def _report(self, failure: str | None) -> Report:
+    def _report(self, broken: Violation | None) -> Report:
         counters = self.world.counters.copy()
         for server in self.servers:
             counters.update({f"server.{name}": count for name, count in server.counters.items()})
         history = self._history()
         return Report(
             plan=self.plan,
-            failure=failure,
+            rule="" if broken is None else broken.rule,
+            failure=None if broken is None else broken.text,
             digest=self.world.digest,
             operations_count=sum(len(client.history) for client in self.clients),
             simulated_ns=self.world.now_ns,
             counters=dict(sorted(counters.items())),
-            trace=tuple(self.world.trace or ()),
+            events=tuple(self.world.happened or ()),
             history=history,
         )
 
@@ -286,6 +281,11 @@ def liveness_ns(weather: Weather) -> int:
     """Virtual time after healing by which every operation of a correct client must have ended."""
     round_ns = 2 * (weather.delay_ns + weather.delay_spread_ns) + weather.commit_ns
     return max(LIVENESS_NS_MIN, LIVENESS_ROUNDS * round_ns)
+
+
+def raised(error: Exception) -> str:
+    """The rule that an exception of the machines breaks: they never raise for what a peer sent."""
+    return f"raised {type(error).__name__}"
 
 
 def _when(seen: Observation) -> tuple[int, str]:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply
-from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.operations import ClientId, Executor, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
 from fivefold.simulation.disk import Disk
-from fivefold.simulation.network import Connection, Network
-from fivefold.simulation.rack import Everyone, rack_keys
-from fivefold.simulation.world import World
+from fivefold.simulation.events import CommitFailed, Crashed, Restarted
+from fivefold.simulation.network import Connection, Deliver, Network
+from fivefold.simulation.rack import Everyone, server_keys
+from fivefold.simulation.world import Alarm, World
 
 Input = Callable[[Server], Actions]
-
-
-@lru_cache(maxsize=256)
-def keys_of(index: int, n: int) -> AuthenticatorKeys:
-    """One server's keys; the same in all runs, since nobody here attacks the cipher."""
-    return rack_keys(index, n)
 
 
 class ServerHost:
@@ -52,7 +46,7 @@ class ServerHost:
     ) -> None:
         """Start it."""
         self.world, self.network, self.disk, self.index = world, network, disk, index
-        self.keys = keys_of(index, quorums.n)
+        self.keys = server_keys(index, quorums.n)
         self.is_up, self.is_paused = True, False
         self.peers: list[ServerHost] = []
         self.on_reply: Callable[[bytes], None] | None = None
@@ -61,10 +55,11 @@ class ServerHost:
         self._calls: dict[int, Connection] = {}
         self._backlog: list[Input] = []
         self._boots = 0
-        self._alarm_ns: int | None = None
+        self._alarm = Alarm(world, lambda: self._input(lambda machine: machine.wake(world.now_ns)))
         self.counters: Counter[str] = Counter()
         self.machine = self._boot()
         disk.on_durable = self._durable
+        disk.on_failure = lambda: world.tell(CommitFailed(index))
 
     def _boot(self) -> Server:
         maximum = self._cached_objects_max
@@ -74,7 +69,7 @@ class ServerHost:
 
     # --- connections ------------------------------------------------------------------------------------------
 
-    def accept(self, caller: int, client: ClientId | None, on_reply: Callable[[Connection, bytes], None]) -> Connection:
+    def accept(self, caller: int, client: ClientId | None, on_reply: Deliver) -> Connection:
         """A new connection from a client, or from another server if ``client`` is None."""
         connection = self.network.connect(caller, self.index, self._receive, on_reply)
         self._connections[connection.channel] = (connection, client)
@@ -131,8 +126,7 @@ class ServerHost:
                 self.ask(message)
         for name in actions.load:
             self.disk.load(name, partial(self._loaded, ObjectId(name), self._boots))
-        if actions.wake_at_ns is not None and (self._alarm_ns is None or actions.wake_at_ns < self._alarm_ns):
-            self._set_alarm(actions.wake_at_ns)
+        self._alarm.set(actions.wake_at_ns)
 
     def send(self, reply: Reply) -> None:
         """Send a reply back over the connection that the request came on."""
@@ -153,17 +147,6 @@ class ServerHost:
     def _durable(self, sequence: int) -> None:
         self._input(lambda machine: machine.durable(self.world.now_ns, sequence))
 
-    def _set_alarm(self, at_ns: int) -> None:
-        self._alarm_ns = at_ns
-        boot = self._boots
-
-        def ring() -> None:
-            if boot == self._boots and self._alarm_ns == at_ns:
-                self._alarm_ns = None
-                self._input(lambda machine: machine.wake(self.world.now_ns))
-
-        self.world.at(at_ns, ring)
-
     # --- faults -----------------------------------------------------------------------------------------------
 
     def crash(self) -> None:
@@ -172,9 +155,9 @@ class ServerHost:
             return
         self.is_up, self.is_paused = False, False
         self._boots += 1
-        self._alarm_ns = None
+        self._alarm.stop()
         self._backlog = []
-        self.disk.crash()
+        self.world.tell(Crashed(self.index, self.disk.crash()))
         for connection, _ in self._connections.values():
             connection.is_open = False
         for connection in self._calls.values():
@@ -186,6 +169,7 @@ class ServerHost:
         if not self.is_up:
             self.machine = self._boot()
             self.is_up = True
+            self.world.tell(Restarted(self.index))
 
     def pause(self) -> None:
         """Do nothing for a while, and forget nothing (a stopped process)."""

@@ -9,26 +9,10 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from fivefold.simulation.plan import SECOND, Plan, Weather
-from fivefold.simulation.run import run_plan
+from fivefold.simulation.run import raised, run_plan
 
 T = TypeVar("T")
 Fails = Callable[[Plan], bool]
-
-KIND_WORDS = 6
-"""Words that tell one kind of failure from another."""
-
-
-def kind_of_failure(failure: str | None) -> str:
-    """The failure without names and numbers, so that a smaller run with the same failure is recognised."""
-    if failure is None:
-        return ""
-    title = _words(failure.partition(":")[0])
-    return " ".join(title if len(title) > 1 else _words(failure)[:KIND_WORDS])
-
-
-def _words(text: str) -> list[str]:
-    """The words of a sentence that are no names, numbers or answers."""
-    return [word for word in text.replace(",", "").split() if word.isalpha() and word != "None"]
 
 
 def shrink(plan: Plan, *, budget_s: float = 60.0) -> Plan:
@@ -38,13 +22,13 @@ def shrink(plan: Plan, *, budget_s: float = 60.0) -> Plan:
         plan: a plan that fails.
         budget_s: real time to spend at most.
     """
-    wanted = kind_of_failure(_failure(plan))
+    wanted = _rule(plan)
     if not wanted:
         return plan
     end_s = time.monotonic() + budget_s
 
     def fails(smaller: Plan) -> bool:
-        return time.monotonic() < end_s and kind_of_failure(_failure(smaller)) == wanted
+        return time.monotonic() < end_s and _rule(smaller) == wanted
 
     before = None
     while before != plan and time.monotonic() < end_s:
@@ -53,11 +37,12 @@ def shrink(plan: Plan, *, budget_s: float = 60.0) -> Plan:
     return plan
 
 
-def _failure(plan: Plan) -> str | None:
+def _rule(plan: Plan) -> str:
+    """The name of what goes wrong in a plan; empty if nothing does."""
     try:
-        return run_plan(plan).failure
+        return run_plan(plan).rule
     except Exception as error:
-        return f"raised {type(error).__name__}"
+        return raised(error)
 
 
 def _shrink_once(plan: Plan, fails: Fails) -> Plan:

@@ -18,11 +18,12 @@ from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, ObjectHistories, Request
 from fivefold.protocol.server import ring_key
+from fivefold.simulation.events import Plotted
 from fivefold.simulation.lies import Liar, with_entry
 from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND
-from fivefold.simulation.rack import client_id
-from fivefold.simulation.servers import ServerHost, keys_of
+from fivefold.simulation.rack import client_id, server_keys
+from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.watch import Watch
 from fivefold.simulation.workload import encode_arguments
 from fivefold.simulation.world import World
@@ -48,6 +49,7 @@ class Villain:
     """One malevolent client.
 
     Attributes:
+        index: of the villain in the plan.
         id: its identity.
         is_at_it: whether it goes on.
     """
@@ -66,7 +68,7 @@ class Villain:
         liars: dict[int, Liar],
     ) -> None:
         """Start at once."""
-        self.world, self.servers, self.watch, self.quorums = world, servers, watch, quorums
+        self.world, self.servers, self.watch, self.quorums, self.index = world, servers, watch, quorums, index
         self.id: ClientId = client_id(f"v{index}")
         self.strategy, self.names, self.liars, self.machine = strategy, names, liars, machine
         self.is_at_it = True
@@ -90,7 +92,7 @@ class Villain:
         if not self.is_at_it:
             return
         random = self._random
-        self.world.counters[f"villainy.{self.strategy}"] += 1
+        self.world.tell(Plotted(self.index, self.strategy))
         if self._letters and random.random() < 0.3:
             self._send(random.choice(self._letters), random.sample(range(self.quorums.n), 1))
         else:
@@ -181,7 +183,7 @@ class Villain:
     def _authenticator(self, histories: ObjectHistories, server: int) -> bytes:
         if self.strategy == "forging" and self._random.random() < 0.3:
             return self._random.randbytes(16 * self.quorums.n)
-        return keys_of(server, self.quorums.n).make(history_digest(histories.object_id, histories.of(server)))
+        return server_keys(server, self.quorums.n).make(history_digest(histories.object_id, histories.of(server)))
 
     def _operation(self, chosen: list[ObjectId]) -> bytes:
         """An operation with an id of its own, noted for the history."""

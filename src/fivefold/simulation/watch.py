@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Sequence
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
-from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, short
+from fivefold.protocol.history import INITIAL_TIMESTAMP, client_of, decode_history, short
 from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import REPLY, decode_vote, split
 from fivefold.protocol.operations import ClientId, ObjectId
@@ -17,6 +17,7 @@ from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, Logical
 from fivefold.protocol.server import RING_NAME_BYTES, Server, kept_outcomes, read_rows, ring_key, rows_of
 from fivefold.simulation.chains import Chains, Violation
 from fivefold.simulation.disk import Disk
+from fivefold.simulation.events import Accepted, Event, Kept, ObjectPart
 
 REMEMBERED = 64
 """Signed histories remembered per server and object: what malevolent clients may replay."""
@@ -28,14 +29,15 @@ class Watch:
     Attributes:
         chains: established candidates.
         signed: for each (server, object), its durable histories, the latest last: what it may have signed.
-        on_accept: hears of every candidate that a benign server has on its disk; for traces.
+        names: what to call a client, by its id.
     """
 
-    def __init__(self, quorums: QuorumSystem, liars: int) -> None:
-        """Nothing has happened."""
+    def __init__(self, quorums: QuorumSystem, liars: int, tell: Callable[[Event], None]) -> None:
+        """Nothing has happened; what happens is told."""
         self.chains = Chains(quorums, liars)
         self.signed: dict[tuple[int, ObjectId], deque[bytes]] = {}
-        self.on_accept: Callable[[int, ObjectId, Candidate], None] | None = None
+        self.names: dict[ClientId, str] = {}
+        self._tell = tell
         self._shown: set[tuple[int, bytes]] = set()
         self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
         self._ended: list[tuple[ClientId, bytes, Observation]] = []
@@ -54,7 +56,7 @@ class Watch:
             for key, data in write.put:
                 if len(key) != RING_NAME_BYTES:
                     self._note_version(object_id, LogicalTimestamp(key), data)
-            self._note_history(server, object_id, write.history)
+        self._note_histories(server, writes)
         # One transaction can write an object several times: what the disk keeps now is due to the last of the writes.
         for name, data in {write.object_id: write.history for write in writes}.items():
             object_id = ObjectId(name)
@@ -63,22 +65,31 @@ class Watch:
             versions = read_rows(rows.items())
             if len(versions) > len(history) or len(history) > HISTORY_CANDIDATES_MAX:
                 held = f"{len(versions)} versions and {len(history)} candidates"
-                raise Violation(f"server {server} keeps {held} of {object_id}")
+                raise Violation("bounds", f"server {server} keeps {held} of {object_id}")
             if len(rows) != len(rows_of(versions)):
-                raise Violation(f"server {server} keeps other rings of {object_id} than its versions have")
+                raise Violation("rings", f"server {server} keeps other rings of {object_id} than its versions have")
             missing = _first_missing(history, versions)
             if missing is not None:
-                raise Violation(f"server {server} accepted {short(missing)} of {object_id} and has no version for it")
+                raise Violation(
+                    "no version", f"server {server} accepted {short(missing)} of {object_id} and has no version for it"
+                )
 
-    def _note_history(self, server: int, object_id: ObjectId, data: bytes) -> None:
-        past = self.signed.setdefault((server, object_id), deque([INITIAL_HISTORY], maxlen=REMEMBERED))
-        before, after = decode_history(object_id, past[-1]), decode_history(object_id, data)
-        past.append(data)
-        self._shown.add((server, data))
-        for entry in _appended(before, after, server):
-            if self.on_accept is not None:
-                self.on_accept(server, object_id, entry.candidate)
-            self.chains.accept(server, object_id, entry.candidate)
+    def _note_histories(self, server: int, writes: Sequence[Write]) -> None:
+        gained: dict[LogicalTimestamp, list[tuple[ObjectId, Candidate]]] = {}
+        for write in writes:
+            object_id = ObjectId(write.object_id)
+            past = self.signed.setdefault((server, object_id), deque([INITIAL_HISTORY], maxlen=REMEMBERED))
+            before, after = decode_history(object_id, past[-1]), decode_history(object_id, write.history)
+            past.append(write.history)
+            self._shown.add((server, write.history))
+            for entry in _appended(before, after, server):
+                gained.setdefault(entry.candidate.timestamp, []).append((object_id, entry.candidate))
+            self._tell(Kept(server, write.object_id, write.history))
+        for timestamp, taken in gained.items():
+            parts = tuple(_part(object_id, candidate) for object_id, candidate in taken)
+            self._tell(Accepted(server, timestamp, parts, self.names.get(client_of(timestamp), "a liar")))
+            for object_id, candidate in taken:
+                self.chains.accept(server, object_id, candidate)
 
     def _note_version(self, object_id: ObjectId, timestamp: LogicalTimestamp, data: bytes) -> None:
         known = self._versions.get((object_id, timestamp))
@@ -87,7 +98,7 @@ class Watch:
             for outcome in kept_outcomes(data):
                 self._made_by.setdefault((object_id, outcome.key), []).append(timestamp)
         elif known != data:
-            raise Violation(f"{short(timestamp)} of {object_id} names two versions")
+            raise Violation("two versions", f"{short(timestamp)} of {object_id} names two versions")
 
     # --- what a server says -----------------------------------------------------------------------------------
 
@@ -98,12 +109,15 @@ class Watch:
             Violation: it shows a history that is not durable, or its queues are beyond their bounds.
         """
         if len(frame) > FRAME_BYTES_MAX or pending_of(machine) > PENDING_REQUESTS_MAX:
-            raise Violation(f"server {server} is beyond its bounds: {len(frame)} bytes, {pending_of(machine)} requests")
+            raise Violation(
+                "bounds",
+                f"server {server} is beyond its bounds: {len(frame)} bytes, {pending_of(machine)} requests",
+            )
         if frame[0] != REPLY:
             return
         for history in decode_vote(split(frame, REPLY)[1]).histories:
             if history and (server, history) not in self._shown:
-                raise Violation(f"server {server} shows a history that is not durable")
+                raise Violation("not durable", f"server {server} shows a history that is not durable")
 
     # --- what a client was told -------------------------------------------------------------------------------
 
@@ -141,10 +155,18 @@ class Watch:
                 if timestamp in chain.members and chain.candidates[timestamp].is_method
             ]
             if len(made) > 1:
-                raise Violation(f"{seen} was applied to {name} twice")
+                raise Violation("applied twice", f"{seen} was applied to {name} twice")
             # A cancellation is recorded under the key of what it cancels.
             if bool(made) != (seen.outcome in (Seen.OK, Seen.CANCELLED)):
-                raise Violation(f"{seen}: {'it changed' if made else 'it is not established on'} {name}")
+                raise Violation(
+                    "applied after all" if made else "lost",
+                    f"{seen}: {'it changed' if made else 'it is not established on'} {name}",
+                )
+
+
+def _part(object_id: ObjectId, candidate: Candidate) -> ObjectPart:
+    part = candidate.part(object_id)
+    return ObjectPart(object_id, part.conditioned_on, part.base)
 
 
 def pending_of(machine: Server) -> int:
@@ -161,9 +183,9 @@ def _appended(before: ReplicaHistory, after: ReplicaHistory, server: int) -> Seq
         entry.candidate for entry in before[len(before) - len(kept) :]
     ]
     if not is_prefix_pruned or any(entry.candidate in old for entry in gained):
-        raise Violation(f"server {server}'s history did not just grow or lose its beginning")
+        raise Violation("history", f"server {server}'s history did not just grow or lose its beginning")
     if any(old[entry.candidate] and not entry.is_settled for entry in kept):
-        raise Violation(f"server {server} took back a settled flag")
+        raise Violation("flag", f"server {server} took back a settled flag")
     return gained
 
 

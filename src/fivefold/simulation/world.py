@@ -12,6 +12,8 @@ from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
 
+from fivefold.simulation.events import Derived, Event, Happened, encode_event
+
 Action = Callable[[], None]
 
 
@@ -21,7 +23,8 @@ class World:
     Attributes:
         now_ns: virtual time since the start of the run.
         counters: how often what happened: faults, repairs, rejections.
-        trace: lines for people, if the run keeps them; None otherwise.
+        happened: the events so far, if the run keeps them; None otherwise.
+        on_event: hears every event where the run keeps them; the explainer listens here.
     """
 
     def __init__(self, seed: int, *, is_traced: bool = False) -> None:
@@ -29,7 +32,8 @@ class World:
         self.seed = seed
         self.now_ns = 0
         self.counters: Counter[str] = Counter()
-        self.trace: list[str] | None = [] if is_traced else None
+        self.happened: list[Happened] | None = [] if is_traced else None
+        self.on_event: Callable[[Event], None] = lambda event: None
         self._events: list[tuple[int, int, Action]] = []
         self._count = 0
         self._digest = blake2b(digest_size=16)
@@ -57,20 +61,21 @@ class World:
                 return
         self.now_ns = max(self.now_ns, until_ns)
 
-    def record(self, data: bytes) -> None:
-        """Make ``data``, and that it was now, part of the run's digest."""
+    def tell(self, event: Event) -> None:
+        """Record that something happens now: in the digest, in the counters, and among the events if they are kept."""
         self._digest.update(self.now_ns.to_bytes(8, "big"))
-        self._digest.update(data)
+        self._digest.update(encode_event(event))
+        name = event.counted_as
+        if name:
+            self.counters[name] += 1
+        if self.happened is not None:
+            self.happened.append(Happened(self.now_ns, event))
+            self.on_event(event)
 
-    def note(self, line: str) -> None:
-        """Add a line to the trace, if one is kept."""
-        if self.trace is not None:
-            self.trace.append(f"{self.now_ns / 1e6:11.3f} ms  {line}")
-
-    def note_more(self, text: str) -> None:
-        """Go on with the last line of the trace, if one is kept."""
-        if self.trace:
-            self.trace[-1] += text
+    def add(self, derived: Derived) -> None:
+        """Say what events mean, in a run that keeps them; that changes no digest."""
+        if self.happened is not None:
+            self.happened.append(Happened(self.now_ns, derived))
 
     @property
     def digest(self) -> str:
@@ -81,3 +86,33 @@ class World:
     def events_count(self) -> int:
         """Events scheduled so far."""
         return self._count
+
+
+class Alarm:
+    """The one timer of a machine."""
+
+    def __init__(self, world: World, ring: Action) -> None:
+        """Not set; ``ring`` is what happens."""
+        self._world, self._ring = world, ring
+        self._at_ns: int | None = None
+        self._generation = 0
+
+    def set(self, at_ns: int | None) -> None:
+        """Ring at a time; a later one than is set already, or None, changes nothing."""
+        if at_ns is None or (self._at_ns is not None and at_ns >= self._at_ns):
+            return
+        self.stop()
+        self._at_ns = at_ns
+        generation = self._generation
+
+        def maybe_ring() -> None:
+            if generation == self._generation:
+                self._at_ns = None
+                self._ring()
+
+        self._world.at(at_ns, maybe_ring)
+
+    def stop(self) -> None:
+        """Do not ring."""
+        self._at_ns = None
+        self._generation += 1

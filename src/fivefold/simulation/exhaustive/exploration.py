@@ -151,7 +151,7 @@ class Explorer:
         self._seen: dict[State, Past] = {}
         self._steps: dict[State, int] = {}
         self._requests: dict[tuple[tuple[int, ...], ...], tuple[int, ...]] = {}
-        self._verdicts: dict[tuple[int, ...], str | None] = {}
+        self._verdicts: dict[tuple[int, ...], Violation | None] = {}
         self._accepted_numbers: dict[object, int] = {}
         self._accepted: list[int] = []
         self._shapes = _shapes(case.objects_count)
@@ -313,13 +313,13 @@ class Explorer:
             Violation: one does not hold.
         """
         servers = state[0]
-        what = self._verdict(servers)
-        if what is not None:
-            raise Violation(what)
+        violation = self._verdict(servers)
+        if violation is not None:
+            raise violation
         if self.case.probe_every and hash(state) % self.case.probe_every == 0:
             self._probe(servers)
 
-    def _verdict(self, servers: tuple[int, ...]) -> str | None:
+    def _verdict(self, servers: tuple[int, ...]) -> Violation | None:
         """What is wrong with what the servers have ever accepted; judged once for each distinct case."""
         while len(self._accepted) <= max(servers):
             accepted = self.moves.holding(len(self._accepted)).accepted
@@ -329,7 +329,7 @@ class Explorer:
             self._verdicts[key] = self._judge(servers)
         return self._verdicts[key]
 
-    def _judge(self, servers: tuple[int, ...]) -> str | None:
+    def _judge(self, servers: tuple[int, ...]) -> Violation | None:
         chains = Chains(self.quorums, self.case.b)
         held = [self.moves.holding(holding).accepted for holding in servers]
         try:
@@ -341,7 +341,7 @@ class Explorer:
             for index in range(self.case.objects_count):
                 self._look_for_rivals(chains, index)
         except Violation as violation:
-            return str(violation)
+            return violation
         return None
 
     def _look_for_rivals(self, chains: Chains, index: int) -> None:
@@ -356,8 +356,9 @@ class Explorer:
                 timestamp = candidates[timestamp].part(name).conditioned_on
             if newest > chain.tip != timestamp:
                 raise Violation(
+                    "rival",
                     f"rival on {name}: {short(LogicalTimestamp(newest))} can be repaired, but does not descend from "
-                    f"the established {short(chain.tip)}"
+                    f"the established {short(chain.tip)}",
                 )
 
     def _probe(self, servers: tuple[int, ...]) -> None:
@@ -383,7 +384,7 @@ class Explorer:
                 objects.update(map(self.moves.names.index, number.objects))
             elif number is not None:
                 group = [self.moves.after(each, number) for each in group]
-        raise Violation(f"not live: a client that is alone has not repaired {self.moves.names[target]}")
+        raise Violation("not live", f"not live: a client that is alone has not repaired {self.moves.names[target]}")
 
     # --- telling ----------------------------------------------------------------------------------------------
 

@@ -308,11 +308,11 @@ class Moves:
         try:
             entries = decode_history(name, history)
         except PeerViolation as violation:
-            raise Violation(f"a history of {name} is one that no honest server has: {violation}") from None
+            raise Violation("history", f"a history of {name} is one that no honest server has: {violation}") from None
         for entry in entries:
             candidate = entry.candidate
             if not candidate.timestamp[8] and known.setdefault(candidate.timestamp, candidate) != candidate:
-                raise Violation(f"one timestamp of {name} names two candidates")
+                raise Violation("two candidates", f"one timestamp of {name} names two candidates")
 
     def _version(self, name: ObjectId, timestamp: bytes) -> bytes:
         """Canonical bytes of a version; nothing if nobody has it."""
@@ -321,7 +321,7 @@ class Moves:
 
     def _note_version(self, name: ObjectId, timestamp: bytes, version: bytes) -> None:
         if self._versions.setdefault((name, timestamp), version) != version:
-            raise Violation(f"one timestamp of {name} names two versions")
+            raise Violation("two versions", f"one timestamp of {name} names two versions")
 
     # --- lies -------------------------------------------------------------------------------------------------
 

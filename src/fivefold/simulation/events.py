@@ -1,0 +1,416 @@
+"""What happens in a run, as data: digest, trace and shrinking are made of these, and a page can step through them.
+
+Every event is a frozen record of plain values. Those of :data:`Event` are recorded in every run, and its digest is over
+them. Those of :data:`Derived` say what the recorded ones mean (:mod:`fivefold.simulation.explain`); they are made
+only where a run keeps its events, and no digest depends on them.
+
+Machines are numbered: servers 0…n-1, then correct clients, then villains. A *frame* has a number of its own, each copy
+of a repeated one as well; timestamps, histories and frames are the protocol's own bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from fivefold.protocol.history import short
+from fivefold.protocol.records import LogicalTimestamp
+from fivefold.protocol.steps import Kind
+from fivefold.simulation.plan import Fault
+
+
+class _Event(Struct, frozen=True, array_like=True, tag=True):
+    """What all events have."""
+
+    @property
+    def counted_as(self) -> str:
+        """The counter that counts it; empty for most."""
+        return ""
+
+    @property
+    def line(self) -> str:
+        """The event in a line of the trace; empty for those that only data needs."""
+        return ""
+
+
+# --- frames -------------------------------------------------------------------------------------------------------
+
+
+class Sent(_Event, frozen=True):
+    """A machine sends a frame. ``channel`` is the connection's number; ``original`` the frame that this one repeats."""
+
+    frame: int
+    sender: int
+    receiver: int
+    channel: int
+    data: bytes
+    original: int | None = None
+
+    @property
+    def counted_as(self) -> str:
+        """Only copies are counted."""
+        return "" if self.original is None else "frame.repeated"
+
+
+class Late(_Event, frozen=True):
+    """A frame may be overtaken by later ones of its connection."""
+
+    frame: int
+
+    @property
+    def counted_as(self) -> str:
+        """As reordered."""
+        return "frame.reordered"
+
+
+class Lost(_Event, frozen=True):
+    """A frame never arrives: ``lost`` by chance, ``partitioned``, or its connection was ``closed`` before."""
+
+    frame: int
+    why: str
+
+    @property
+    def counted_as(self) -> str:
+        """By reason."""
+        return f"frame.{self.why}"
+
+
+class Delivered(_Event, frozen=True):
+    """A frame arrives."""
+
+    frame: int
+
+
+class Disconnected(_Event, frozen=True):
+    """A client notices that its connection to a server is gone."""
+
+    client: int
+    server: int
+
+
+# --- servers ------------------------------------------------------------------------------------------------------
+
+
+class ObjectPart(Struct, frozen=True, array_like=True):
+    """One object of a candidate: what it is conditioned on there, and its base if that is another version (S1)."""
+
+    object_id: str
+    conditioned_on: bytes
+    base: bytes | None
+
+
+class Accepted(_Event, frozen=True):
+    """A benign server has a candidate on its disk. ``by`` names the client in it, as far as the run knows it."""
+
+    server: int
+    timestamp: bytes
+    parts: tuple[ObjectPart, ...]
+    by: str
+
+    @property
+    def line(self) -> str:
+        """As in ``server 3 takes 8 by c3: Register/a on 7``."""
+        parts = ", ".join(f"{part.object_id} on {_short(part.conditioned_on)}" for part in self.parts)
+        return f"server {self.server} takes {_short(self.timestamp)} by {self.by}: {parts}"
+
+
+class Kept(_Event, frozen=True):
+    """A benign server's history of an object, as its disk has it now."""
+
+    server: int
+    object_id: str
+    history: bytes
+
+
+class CommitFailed(_Event, frozen=True):
+    """A disk is full: what was staged stays staged."""
+
+    server: int
+
+    @property
+    def counted_as(self) -> str:
+        """As a commit that failed."""
+        return "disk.commit-failed"
+
+
+class Crashed(_Event, frozen=True):
+    """A server stops; ``lost`` transactions were not durable."""
+
+    server: int
+    lost: int
+
+    @property
+    def line(self) -> str:
+        """As in ``server 3 crashes``."""
+        return f"server {self.server} crashes"
+
+
+class Restarted(_Event, frozen=True):
+    """A server starts again from its disk."""
+
+    server: int
+
+    @property
+    def line(self) -> str:
+        """As in ``server 3 starts again``."""
+        return f"server {self.server} starts again"
+
+
+class Lied(_Event, frozen=True):
+    """A malevolent server alters what it sends."""
+
+    server: int
+    lie: str
+
+    @property
+    def counted_as(self) -> str:
+        """By the name of the lie."""
+        return f"lie.{self.lie}"
+
+    @property
+    def line(self) -> str:
+        """As in ``server 2 lies: inventing``."""
+        return f"server {self.server} lies: {self.lie}"
+
+
+# --- clients ------------------------------------------------------------------------------------------------------
+
+
+class Called(_Event, frozen=True):
+    """A correct client makes the call with this number."""
+
+    client: int
+    number: int
+    method: str
+    objects: tuple[str, ...]
+    arguments: bytes
+    is_query: bool
+
+    @property
+    def line(self) -> str:
+        """As in ``c3 calls set('Register/a',) as 23``."""
+        return f"c{self.client} calls {self.method}{self.objects} as {self.number}"
+
+
+class Resolving(_Event, frozen=True):
+    """The outcome of a call is unknown, and its client asks what became of it."""
+
+    client: int
+    number: int
+
+    @property
+    def counted_as(self) -> str:
+        """As an operation of its own."""
+        return "operation.resolve"
+
+
+class Ended(_Event, frozen=True):
+    """A call has ended: what its caller was told, as data and in words."""
+
+    client: int
+    number: int
+    outcome: str
+    seen: str
+
+    @property
+    def counted_as(self) -> str:
+        """By outcome."""
+        return f"operation.{self.outcome}"
+
+    @property
+    def line(self) -> str:
+        """The observation."""
+        return self.seen
+
+
+class Died(_Event, frozen=True):
+    """A client's process ends; another one with its identity starts."""
+
+    client: int
+
+    @property
+    def line(self) -> str:
+        """As in ``c3 dies``."""
+        return f"c{self.client} dies"
+
+
+class Plotted(_Event, frozen=True):
+    """A malevolent client acts."""
+
+    villain: int
+    strategy: str
+
+    @property
+    def counted_as(self) -> str:
+        """By strategy."""
+        return f"villainy.{self.strategy}"
+
+
+# --- the run ------------------------------------------------------------------------------------------------------
+
+
+class Began(_Event, frozen=True):
+    """A planned fault begins: a crash, a pause, a partition of its targets, and so on."""
+
+    fault: Fault
+
+    @property
+    def counted_as(self) -> str:
+        """By kind."""
+        return f"fault.{self.fault.kind}"
+
+    @property
+    def line(self) -> str:
+        """As planned."""
+        return f"FAULT {self.fault}"
+
+
+class Over(_Event, frozen=True):
+    """A planned fault is over."""
+
+    fault: Fault
+
+
+class Healed(_Event, frozen=True):
+    """Everything that can heal has healed: the phase of liveness begins."""
+
+    @property
+    def line(self) -> str:
+        """One word."""
+        return "HEALED"
+
+
+class Violated(_Event, frozen=True):
+    """Something that never happens has happened. ``rule`` names what, the same for all failures of the kind."""
+
+    rule: str
+    text: str
+
+    @property
+    def line(self) -> str:
+        """The sentence."""
+        return f"VIOLATION {self.text}"
+
+
+# --- what events mean ---------------------------------------------------------------------------------------------
+
+
+class Count(Struct, frozen=True, array_like=True):
+    """In how many of the histories shown for an object a candidate stands."""
+
+    object_id: str
+    timestamp: bytes
+    order: int
+
+
+class Classified(_Event, frozen=True):
+    """What a machine makes of the histories that a request carries.
+
+    Attributes:
+        machine: the client that sends the request, or the server that receives it.
+        frame: the request.
+        kind: the step it calls for; empty if there is nothing to do.
+        target: the object that a repair is about, or the least of an operation's.
+        counts: candidates by how many histories show them, the newest first; against q and r they decide the kind.
+        timestamp: of the candidate that a server derives; empty for clients, and without a step.
+        rule: why it is that kind, in one sentence.
+    """
+
+    machine: int
+    frame: int
+    kind: str
+    target: str
+    counts: tuple[Count, ...]
+    timestamp: bytes
+    rule: str
+
+
+class Culled(_Event, frozen=True):
+    """A server leaves out the histories of these servers: their MACs are wrong, or no honest server signs them."""
+
+    server: int
+    frame: int
+    culled: tuple[int, ...]
+
+    @property
+    def line(self) -> str:
+        """As in ``server 3 culls 1, 2``."""
+        return f"server {self.server} culls {', '.join(map(str, self.culled))}"
+
+
+class Repaired(_Event, frozen=True):
+    """A server has accepted a barrier, a copy, or a candidate of others inline."""
+
+    server: int
+    kind: str
+    timestamp: bytes
+
+
+Event = (
+    Sent
+    | Late
+    | Lost
+    | Delivered
+    | Disconnected
+    | Accepted
+    | Kept
+    | CommitFailed
+    | Crashed
+    | Restarted
+    | Lied
+    | Called
+    | Resolving
+    | Ended
+    | Died
+    | Plotted
+    | Began
+    | Over
+    | Healed
+    | Violated
+)
+"""What a run records."""
+
+Derived = Classified | Culled | Repaired
+"""What that means."""
+
+
+class Happened(Struct, frozen=True, array_like=True):
+    """An event and its virtual time."""
+
+    at_ns: int
+    event: Event | Derived
+
+
+encode_event = msgspec.msgpack.Encoder().encode
+"""Canonical bytes: what digests are over."""
+
+
+def encode_events(events: Sequence[Happened]) -> bytes:
+    """A run's events as one JSON array; bytes are in base64."""
+    return msgspec.json.encode(events)
+
+
+def decode_events(data: bytes) -> tuple[Happened, ...]:
+    """What :func:`encode_events` wrote."""
+    return msgspec.json.decode(data, type=tuple[Happened, ...])
+
+
+def trace_of(events: Sequence[Happened]) -> tuple[str, ...]:
+    """The run in lines for people."""
+    return tuple(f"{each.at_ns / 1e6:11.3f} ms  {line}" for each in events if (line := each.event.line))
+
+
+def _short(timestamp: bytes) -> str:
+    return short(LogicalTimestamp(timestamp))
+
+
+REASONS = {
+    Kind.METHOD: "the newest candidate of each object is a version that at least q histories show (§3)",
+    Kind.INLINE_METHOD: "the newest candidate is a version that at least r, but fewer than q histories show (§3)",
+    Kind.COPY: "the newest candidate is a barrier that at least q histories show: a version is copied over it (§3, S5)",
+    Kind.INLINE_BARRIER: "the newest candidate is a barrier that at least r, but fewer than q histories show (§3)",
+    Kind.BARRIER: "fewer than r histories show the newest candidate, or objects must be frozen together (§3, S4)",
+}
+"""Why a request calls for each kind of step."""

@@ -12,7 +12,8 @@ from fivefold.objects.methods import Method
 from fivefold.objects.model import Kind, Object, kind_of, query, update
 from fivefold.objects.queue import Empty, Full, Queue
 from fivefold.objects.register import Register
-from fivefold.objects.registry import ObjectType, Registry
+from fivefold.objects.registry import Registry
+from fivefold.objects.running import ObjectType
 from fivefold.objects.standard import standard_registry
 from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer
 from fivefold.objects.values import Value

@@ -11,7 +11,8 @@ import msgspec
 
 from fivefold.objects.methods import Method, readable
 from fivefold.objects.model import Kind
-from fivefold.objects.registry import ObjectType, Registry
+from fivefold.objects.registry import Registry
+from fivefold.objects.running import ObjectType
 
 _SUSPECT_MODULES: Final = frozenset(
     {

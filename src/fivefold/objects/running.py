@@ -1,0 +1,190 @@
+"""Running calls by one code: ``protocol.operations.Executor`` over some types and functions."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fivefold.errors import ConfigurationError, FivefoldError, InvalidArguments, Rejected, UnknownMethod, UnknownType
+from fivefold.objects.answers import describe_failure, encode_failure, encode_refusal, encode_rejection
+from fivefold.objects.methods import Method
+from fivefold.objects.model import Object, state_codec
+from fivefold.objects.values import BadType, BadValue
+from fivefold.objects.watchdog import Overrun, TimeLimit
+from fivefold.protocol.limits import ANSWER_BYTES_MAX, ARGUMENTS_BYTES_MAX, OPERATION_OBJECTS_MAX, STATE_BYTES_MAX
+from fivefold.protocol.operations import VALUE, Call, Executed, ObjectId
+
+FOUND_MAX: Final = 4096
+"""Look-ups of a method for certain objects that are remembered."""
+
+
+class ObjectType:
+    """A registered class: its state's codec, its initial state, its queries and updates by name.
+
+    Args:
+        cls: the Object class.
+
+    Raises:
+        ConfigurationError: a field, parameter or answer of it cannot be sent.
+    """
+
+    __slots__ = ("cls", "codec", "initial", "methods", "name")
+
+    def __init__(self, cls: type[Object]) -> None:
+        self.cls = cls
+        self.name = cls.__name__
+        try:
+            self.codec = state_codec(cls)
+            self.initial = self.codec.encode(cls())
+        except (BadType, BadValue, NameError) as error:
+            raise ConfigurationError(f"{self.name}: {error}") from None
+        self.methods = {name: Method(function, name, cls) for name, function in cls.__fivefold_methods__.items()}
+
+
+class Running:
+    """Runs calls by the types and functions that it is given.
+
+    Args:
+        types: by name; may grow.
+        functions: over several objects, by name; may grow.
+        limit: interrupts methods that run too long; None for no limit.
+    """
+
+    __slots__ = ("_found", "_functions", "_types", "limit")
+
+    def __init__(
+        self, types: Mapping[str, ObjectType], functions: Mapping[str, Method], limit: TimeLimit | None
+    ) -> None:
+        """Nothing is looked up yet."""
+        self._types, self._functions, self.limit = types, functions, limit
+        self._found: dict[tuple[str, ...], tuple[list[ObjectType], Method]] = {}
+
+    def forget(self) -> None:
+        """Types or functions have changed: look everything up again."""
+        self._found.clear()
+
+    def initial(self, object_id: ObjectId) -> bytes | None:
+        """Canonical state of an object nobody has written yet; None if its type is unknown."""
+        known = self._types.get(object_id.partition("/")[0])
+        return None if known is None else known.initial
+
+    def is_update(self, objects: tuple[ObjectId, ...], method: str) -> bool | None:
+        """Whether ``method`` of these objects is an update; None if there is no such method for them."""
+        try:
+            return self.find(objects, method)[1].is_update
+        except FivefoldError:
+            return None
+
+    def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
+        """Run one call on copies of ``states``; never raises, whatever the call says (see the protocol)."""
+        try:
+            types, method = self.find(objects, call.method)
+        except FivefoldError as error:
+            return _refused(type(error).__name__, str(error))
+        assert len(types) == len(states), "a state for each object"
+        if len(call.arguments) > ARGUMENTS_BYTES_MAX:
+            return _refused("TooLarge", f"{method.title}: the arguments are over {ARGUMENTS_BYTES_MAX} bytes")
+        try:
+            arguments = method.arguments.decode(call.arguments)
+        except BadValue as error:
+            return _refused("InvalidArguments", f"{method.title}: argument {error}")
+        try:
+            copies = [known.codec.decode_trusted(state) for known, state in zip(types, states)]  # noqa: B905
+        except BadValue as error:
+            return _failed(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
+        try:
+            function, positional = method.prepare(copies, arguments)
+            value = function(*positional) if self.limit is None else self.limit.call(function, *positional)
+        except Rejected as error:
+            return Executed(encode_rejection(error), None)
+        except Overrun:
+            return _failed(f"TimeLimit: ran longer than {self.limit.limit_ms if self.limit else 0} ms")
+        except KeyboardInterrupt as error:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                raise  # Ctrl-C, in a program or test that runs methods itself
+            # A server stops by a handler of its own, so here the method raised it. Going up it would end the server,
+            # and then, by the client's retries, every other one.
+            return _failed(describe_failure(error))
+        except BaseException as error:
+            return _failed(describe_failure(error))
+        return _encode_results(types, method, value, copies)
+
+    def find(self, objects: tuple[ObjectId, ...], name: str) -> tuple[list[ObjectType], Method]:
+        """The objects' types, and the method or function.
+
+        Raises:
+            UnknownType, UnknownMethod, InvalidArguments: in this order.
+        """
+        # By the types' names, not by the objects': there are few of them, so they are at hand.
+        key: tuple[str, ...] = (name,)
+        for object_id in objects:
+            key += (object_id[: object_id.find("/") + 1],)
+        found = self._found.get(key)
+        if found is None:
+            found = self._look_up(objects, name)
+            if len(self._found) >= FOUND_MAX:
+                self._found.clear()
+            self._found[key] = found
+        if len(objects) > 1 and len(set(objects)) != len(objects):
+            raise InvalidArguments(f"{name}: every object must be another one, got {', '.join(objects)}")
+        return found
+
+    def _look_up(self, objects: tuple[ObjectId, ...], name: str) -> tuple[list[ObjectType], Method]:
+        types = [self._type_of(object_id) for object_id in objects]
+        if len(types) == 1 and (method := types[0].methods.get(name)) is not None:
+            return types, method
+        function = self._functions.get(name)
+        if function is None:
+            raise UnknownMethod(self._describe_unknown(types, name))
+        if not function.accepts([known.cls for known in types]):
+            given = ", ".join(known.name for known in types)
+            raise InvalidArguments(f"{name} cannot be called on ({given}): it takes {function.shown}")
+        if len(objects) > OPERATION_OBJECTS_MAX:
+            raise InvalidArguments(f"{name}: at most {OPERATION_OBJECTS_MAX} objects can take part in one call")
+        return types, function
+
+    def _type_of(self, object_id: ObjectId) -> ObjectType:
+        name, slash, _ = object_id.partition("/")
+        known = self._types.get(name)
+        if known is None or not slash:
+            raise UnknownType(f"there is no object type {name}: register it with the servers and with the client")
+        return known
+
+    def _describe_unknown(self, types: list[ObjectType], name: str) -> str:
+        if len(types) != 1 or "." in name:
+            return f"there is no function {name}: register its module with the servers and with the client"
+        return f"{types[0].name} has no query or update {name}: it has {', '.join(sorted(types[0].methods)) or 'none'}"
+
+
+def _encode_results(types: list[ObjectType], method: Method, value: object, copies: list[Any]) -> Executed:
+    try:
+        answer = VALUE + method.answer.encode(value)
+    except BadValue as error:
+        return _failed(f"{method.title}: its answer does not fit its annotation: {error}")
+    except MemoryError as error:
+        return _failed(describe_failure(error))
+    if len(answer) > ANSWER_BYTES_MAX:
+        text = f"the answer takes {len(answer)} bytes, at most {ANSWER_BYTES_MAX} are allowed"
+        return _refused("TooLarge", f"{method.title}: {text}")
+    if not method.is_update:
+        return Executed(answer, None)
+    try:
+        states = tuple([known.codec.encode(copy) for known, copy in zip(types, copies)])  # noqa: B905
+    except BadValue as error:
+        return _failed(f"{method.title}: it left a state that does not fit its fields: {error}")
+    except MemoryError as error:
+        return _failed(describe_failure(error))
+    if max(map(len, states)) > STATE_BYTES_MAX:
+        known, state = next(pair for pair in zip(types, states, strict=True) if len(pair[1]) > STATE_BYTES_MAX)
+        text = f"the new {known.name} would take {len(state)} bytes, at most {STATE_BYTES_MAX} are allowed"
+        return _refused("TooLarge", f"{method.title}: {text}")
+    return Executed(answer, states)
+
+
+def _failed(text: str) -> Executed:
+    return Executed(encode_failure(text), None)
+
+
+def _refused(name: str, text: str) -> Executed:
+    return Executed(encode_refusal(name, text), None)

@@ -14,7 +14,7 @@ from fivefold.cluster import (
     load_configuration,
     load_identity,
 )
-from fivefold.transport import Connection, Link, Listener, MemoryNetwork, StreamTransport, Transport
+from fivefold.transport import Connection, Link, Listener, MemoryNetwork, StreamTransport, Transport, limits
 
 Member = str | int
 """A client's name or a server's index."""
@@ -34,6 +34,15 @@ def identity_directory(cluster_file: Path, member: Member) -> Path:
 
 def credentials_of(cluster_file: Path, member: Member) -> Credentials:
     return Credentials(load_configuration(cluster_file), load_identity(identity_directory(cluster_file, member)))
+
+
+def allow_bytes(monkeypatch, size: int) -> None:
+    """Let one connection keep so many bytes, and its identity's budget no more than that."""
+    own = size // 6
+    monkeypatch.setattr(limits, "OUTPUT_BYTES_HIGH", own)
+    monkeypatch.setattr(limits, "INPUT_BYTES_HIGH", own)
+    monkeypatch.setattr(limits, "LEASE_BYTES_MIN", 1)
+    monkeypatch.setattr(limits, "PEER_BYTES_MAX", size - own)
 
 
 @dataclass

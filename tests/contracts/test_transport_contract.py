@@ -6,8 +6,7 @@ import pytest
 import uvloop
 
 from fivefold.errors import ConfigurationError
-from fivefold.transport import limits
-from tests.transport_rig import Rig, echo, small_cluster
+from tests.transport_rig import Rig, allow_bytes, echo, small_cluster
 
 KINDS = [
     ("memory", asyncio.run),
@@ -208,7 +207,7 @@ def test_a_dead_connection_takes_no_frame(play):
 
 def test_a_peer_that_takes_no_answers_is_disconnected(play, monkeypatch):
     """When unsent answers exceed the bound the frame is refused and the connection ends."""
-    monkeypatch.setattr(limits, "OUTPUT_BYTES_MAX", 300_000)
+    allow_bytes(monkeypatch, 300_000)
 
     @play
     async def scenario(rig):
@@ -222,7 +221,7 @@ def test_a_peer_that_takes_no_answers_is_disconnected(play, monkeypatch):
 
 def test_a_full_link_drops_the_frame_and_stays_up(play, monkeypatch):
     """The caller's side drops what does not fit: the protocol sends it again."""
-    monkeypatch.setattr(limits, "OUTPUT_BYTES_MAX", 300_000)
+    allow_bytes(monkeypatch, 300_000)
 
     @play
     async def scenario(rig):

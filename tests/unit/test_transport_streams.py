@@ -20,9 +20,11 @@ from fivefold.cluster import (
 from fivefold.errors import ConfigurationError
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.transport import StreamTransport, is_loopback, limits
+from fivefold.transport.budget import Budget
 from fivefold.transport.hello import decode_admission, encode_admission, encode_hello
+from fivefold.transport.listeners import _host_of
 from fivefold.transport.wire import Wire
-from tests.transport_rig import Rig, credentials_of, echo, identity_directory, small_cluster
+from tests.transport_rig import Rig, allow_bytes, credentials_of, echo, identity_directory, small_cluster
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,11 @@ class Stranger:
 async def knock(rig, **options):
     host, port = credentials_of(rig.cluster_file, 0).address_of(0)
     return Stranger(*await asyncio.open_connection(host, port, **options))
+
+
+def silent_wire(loop):
+    """One end that nobody listens to."""
+    return Wire(loop, on_frames=None, on_made=None, on_lost=None, pushes_back=False, budget=Budget(0))
 
 
 def arrive(wire, data):
@@ -243,17 +250,51 @@ async def test_a_silent_stranger_is_dropped_with_tls(tls, monkeypatch):
     await tls.join("admin", 0)
 
 
-async def test_handshakes_of_one_host_are_bounded(clear, monkeypatch):
-    """One more connection without a name than allowed is closed at once."""
-    monkeypatch.setattr(limits, "HANDSHAKES_PER_HOST_MAX", 2)
+@pytest.mark.parametrize("bound", ["HANDSHAKES_PER_HOST_MAX", "HANDSHAKES_MAX"])
+async def test_strangers_who_say_nothing_do_not_lock_others_out(clear, monkeypatch, bound):
+    """Of the connections without a name the oldest goes: who comes last and says who it is gets in."""
+    monkeypatch.setattr(limits, bound, 2)
     ear = await clear.listen(0)
     waiting = [await knock(clear) for _ in range(2)]
-    assert await (await knock(clear)).hears_the_end()
-    assert ear.listener.counters == Counter(too_many_handshakes=1)
-    for stranger in waiting:
-        stranger.writer.close()
-    await clear.until(lambda: not ear.listener._handshakes)
+    await clear.until(lambda: len(ear.listener._handshakes) == 2)
     await clear.join("admin", 0)
+    assert await waiting[0].hears_the_end()
+    assert ear.listener.counters == Counter(too_many_handshakes=1)
+    assert len(ear.listener._handshakes) == 1
+    waiting[1].writer.close()
+    await clear.until(lambda: not ear.listener._handshakes)
+    assert not ear.listener._handshakes_by_host
+
+
+async def test_the_host_with_the_most_strangers_loses_one(clear, monkeypatch):
+    """When all places are taken, a host that has one of them keeps it."""
+    monkeypatch.setattr(limits, "HANDSHAKES_MAX", 3)
+    ear = await clear.listen(0)
+    quiet = await knock(clear, local_addr=("127.0.0.2", 0))
+    await clear.until(lambda: len(ear.listener._handshakes) == 1)
+    flood = [await knock(clear) for _ in range(4)]
+    await clear.until(lambda: ear.listener.counters["too_many_handshakes"] == 2)
+    assert {host: len(tasks) for host, tasks in ear.listener._handshakes_by_host.items()} == {
+        "127.0.0.2": 1,
+        "127.0.0.1": 2,
+    }
+    for stranger in [quiet, *flood]:
+        stranger.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_the_addresses_of_one_host_count_together(one, other, is_same):
+    """A host of IPv6 has a network of 64 bits: another address of it is no other host."""
+    assert (_host_of(one) == _host_of(other)) is is_same
 
 
 async def test_connections_of_one_peer_are_bounded(clear):
@@ -372,7 +413,7 @@ async def test_who_takes_no_answers_is_not_read_from(clear, monkeypatch):
 
 async def test_who_never_takes_answers_is_disconnected(clear, monkeypatch):
     """Unsent bytes beyond the hard bound end the connection, also when they pile up over many turns."""
-    monkeypatch.setattr(limits, "OUTPUT_BYTES_MAX", 3_000_000)
+    allow_bytes(monkeypatch, 3_000_000)
     ear = await clear.listen(0)
     stranger = await knock_as_admin(clear)
     await clear.until(lambda: len(ear.opened) == 1)
@@ -385,6 +426,95 @@ async def test_who_never_takes_answers_is_disconnected(clear, monkeypatch):
     assert ear.listener.counters == Counter(output_overflow=1)
     assert 30 <= sent < 300  # the rest is what the two kernels buffer
     stranger.writer.close()
+
+
+async def test_connections_of_one_peer_share_a_budget(clear, monkeypatch):
+    """More connections that take no answers do not hold more: the last one ends, and another peer is answered."""
+    allow_bytes(monkeypatch, 3_000_000)
+    ear = await clear.listen(0)
+    strangers = [await knock_as_admin(clear) for _ in range(4)]
+    await clear.until(lambda: len(ear.opened) == 4)
+    for stranger in strangers:
+        stranger.reader._transport.pause_reading()
+    taken = [sum(connection.send(bytes(100_000)) for _ in range(25)) for connection in ear.opened]
+    assert sum(taken) <= 25 + 4 * 5  # the budget, and what each connection may hold beside it
+    await clear.until(lambda: len(ear.closed) == 3)
+    assert ear.listener.counters == Counter(output_overflow=3)
+    guest = await clear.join("guest", 0)
+    assert ear.opened[-1].send(bytes(2_000_000))
+    await clear.until(lambda: len(guest.frames) == 1)
+    for stranger in strangers:
+        stranger.writer.close()
+
+
+async def test_all_peers_share_a_budget(clear, monkeypatch):
+    """Many identities do not hold more than the listener's budget; small answers still get through."""
+    allow_bytes(monkeypatch, 3_000_000)
+    monkeypatch.setattr(limits, "LISTENER_BYTES_MAX", 3_000_000)
+    ear = await clear.listen(0)
+    await clear.join("admin", 0)
+    guest = await clear.join("guest", 0)
+    greedy, modest = ear.opened
+    assert greedy.send(bytes(2_900_000))  # in one turn: nothing can leave
+    assert modest.send(bytes(400_000))
+    assert not modest.send(bytes(1_000_000))
+    await clear.until(lambda: ear.closed == [modest])
+    await clear.until(lambda: guest.events[:2] == ["up", "down"])
+
+
+async def test_what_was_sent_is_free_again(clear, monkeypatch):
+    """A peer that takes its answers may get any number of them, and owes nothing in the end."""
+    allow_bytes(monkeypatch, 3_000_000)
+    ear = await clear.listen(0, echo)
+    stranger = await knock_as_admin(clear)
+    for _ in range(3):
+        for _ in range(4):
+            stranger.frame(bytes(600_000))
+        for _ in range(4):
+            assert len(await stranger.answer()) == 600_000
+    stranger.frame(b"x")
+    assert await stranger.answer() == b"x"
+    listener = ear.listener
+    await clear.until(lambda: listener._budget.left_bytes == limits.LISTENER_BYTES_MAX)
+    stranger.writer.close()
+    await clear.until(lambda: not listener._accounts)
+
+
+async def test_begun_frames_of_one_peer_are_bounded(clear, monkeypatch):
+    """Frames that begin and do not end take a budget's worth of memory, and no more, from all connections together."""
+    allow_bytes(monkeypatch, 3_000_000)
+    ear = await clear.listen(0)
+    strangers = [await knock_as_admin(clear) for _ in range(6)]
+    for stranger in strangers:
+        stranger.writer.write((4_000_000).to_bytes(4, "big") + bytes(1_500_000))
+    await clear.until(lambda: ear.listener.counters["input_overflow"] >= 4)
+    await asyncio.sleep(0.05)
+    left = [connection for connection in ear.opened if connection not in ear.closed]
+    assert sum(connection.wire._framer.partial_bytes for connection in left) <= 2_500_000 + 500_000 * len(left)
+    for stranger in strangers:
+        stranger.writer.close()
+    await clear.until(lambda: ear.listener._budget.left_bytes == limits.LISTENER_BYTES_MAX)
+
+
+async def test_a_frame_that_never_ends_ends_the_connection(clear, monkeypatch):
+    """It is counted by name. A connection that is merely silent stays, and so does one that we do not read."""
+    monkeypatch.setattr(limits, "FRAME_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "SWEEP_S", 0.02)
+    ear = await clear.listen(0, lambda connection, frame: connection.hold())
+    silent = await clear.join("guest", 0)
+    held, slow = await knock_as_admin(clear), await knock_as_admin(clear)
+    begun = (100).to_bytes(4, "big") + b"begun"
+    held.writer.write(b"\0\0\0\1x" + begun)
+    slow.writer.write(begun)
+    assert await slow.hears_the_end()
+    assert ear.listener.counters == Counter(frame_timeout=1)
+    slow.writer.close()
+    await asyncio.sleep(0.1)
+    assert (len(ear.closed), silent.events) == (1, ["up"])
+    held.writer.write(bytes(95))
+    ear.frames[0][0].release()
+    await clear.until(lambda: len(ear.frames) == 2)
+    held.writer.close()
 
 
 def test_frames_of_one_turn_are_written_together():
@@ -411,6 +541,7 @@ def test_frames_of_one_turn_are_written_together():
             on_made=lambda: None,
             on_lost=lambda failure: None,
             pushes_back=False,
+            budget=Budget(0),
         )
         wire.connection_made(transport)
         assert wire.send(b"abc")
@@ -442,7 +573,7 @@ def test_loops_of_two_threads_do_not_read_into_the_same_memory():
 
     def where(found):
         loop = asyncio.new_event_loop()
-        found.append(Wire(loop, on_frames=None, on_made=None, on_lost=None, pushes_back=False).get_buffer(1))
+        found.append(silent_wire(loop).get_buffer(1))
         loop.close()
 
     buffers = []

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from random import Random
 
 from fivefold.transport import limits
+from fivefold.transport.budget import Budget
 from fivefold.transport.contract import Credentials
 from fivefold.transport.hello import OTHER_VERSION, decode_admission, decode_hello, encode_hello, explain
 from fivefold.transport.wire import Wire
@@ -99,7 +100,12 @@ class StreamLink:
         self._refusal, self._is_known = None, False
         self._settled, self._ended = loop.create_future(), loop.create_future()
         wire = self._wire = Wire(
-            loop, on_frames=self._hear_hello, on_made=self._made, on_lost=self._lost, pushes_back=False
+            loop,
+            on_frames=self._hear_hello,
+            on_made=self._made,
+            on_lost=self._lost,
+            pushes_back=False,
+            budget=Budget(limits.PEER_BYTES_MAX),
         )
         host, port = self._credentials.address_of(self.server)
         try:

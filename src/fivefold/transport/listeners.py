@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import socket
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import TypeVar
 
 from fivefold.errors import ConfigurationError, PeerViolation
 from fivefold.protocol.actions import Channel
 from fivefold.transport import limits
+from fivefold.transport.budget import Budget
 from fivefold.transport.contract import Connection, Credentials, Peer
 from fivefold.transport.hello import (
     OTHER_VERSION,
@@ -25,7 +26,15 @@ from fivefold.transport.hello import (
 )
 from fivefold.transport.wire import Wire
 
-_Key = TypeVar("_Key")
+
+class _Account:
+    """What one identity uses of a listener."""
+
+    __slots__ = ("budget", "connections")
+
+    def __init__(self, whole: Budget) -> None:
+        self.budget = Budget(limits.PEER_BYTES_MAX, whole)
+        self.connections = 0
 
 
 class StreamConnection:
@@ -37,7 +46,14 @@ class StreamConnection:
         self.number = number
         self.settled: asyncio.Future[None] = loop.create_future()
         """Done once the peer is identified or gone."""
-        self.wire = Wire(loop, on_frames=self._hear_hello, on_made=self._made, on_lost=self._lost, pushes_back=True)
+        self.wire = Wire(
+            loop,
+            on_frames=self._hear_hello,
+            on_made=self._made,
+            on_lost=self._lost,
+            pushes_back=True,
+            budget=Budget(0),  # a stranger gets none
+        )
         self._listener = listener
         self._peer: Peer | None = None
 
@@ -98,8 +114,8 @@ class StreamConnection:
         else:
             self._peer = peer
             self.wire.send(encode_admission())
-            self.wire.trust(partial(listener.on_frames, self))
-            listener.opened(self)
+            self.wire.trust(partial(listener.on_frames, self), listener.opened(self))
+            listener.announce(self)
             self._settle()
 
     def _refuse(self, reason: str, limit: int | None = None) -> None:
@@ -153,10 +169,12 @@ class StreamListener:
         self._open: dict[Channel, StreamConnection] = {}
         self._is_empty = asyncio.Event()
         self._is_empty.set()
-        self._open_by_peer: Counter[Peer] = Counter()
+        self._budget = Budget(limits.LISTENER_BYTES_MAX)
+        self._accounts: dict[Peer, _Account] = {}
         self._handshakes: dict[asyncio.Task[None], str] = {}
-        self._handshakes_by_host: Counter[str] = Counter()
+        self._handshakes_by_host: dict[str, dict[asyncio.Task[None], None]] = {}  # the oldest first
         self._acceptor: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -172,11 +190,13 @@ class StreamListener:
     def start(self) -> None:
         """Begin to accept."""
         self._acceptor = self._loop.create_task(self._accept_all())
+        self._sweeper = self._loop.create_task(self._sweep())
 
     async def close(self) -> None:
         """Accept no more and drop every connection."""
         assert self._acceptor is not None
-        tasks = [self._acceptor, *self._handshakes]
+        assert self._sweeper is not None
+        tasks = [self._acceptor, self._sweeper, *self._handshakes]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -188,19 +208,30 @@ class StreamListener:
     # --- what a connection says --------------------------------------------------------------------------------
     def admit(self, peer: Peer) -> bool:
         """Whether the peer may have one more connection."""
-        return self._open_by_peer[peer] < self.connections_per_peer_max
+        account = self._accounts.get(peer)
+        return account is None or account.connections < self.connections_per_peer_max
 
-    def opened(self, connection: StreamConnection) -> None:
-        """The peer of a connection is identified."""
+    def opened(self, connection: StreamConnection) -> Budget:
+        """The peer of a connection is identified: the budget that all its connections share."""
         self._open[connection.number] = connection
         self._is_empty.clear()
-        self._open_by_peer[connection.peer] += 1
+        account = self._accounts.get(connection.peer)
+        if account is None:
+            account = self._accounts[connection.peer] = _Account(self._budget)
+        account.connections += 1
+        return account.budget
+
+    def announce(self, connection: StreamConnection) -> None:
+        """A connection is ready for use."""
         self._on_open(connection)
 
     def closed(self, connection: StreamConnection, peer: Peer) -> None:
         """A connection that was open has ended."""
         del self._open[connection.number]
-        _count_down(self._open_by_peer, peer)
+        account = self._accounts[peer]
+        account.connections -= 1
+        if not account.connections:  # its leases have ended: nothing is owed
+            del self._accounts[peer]
         self._on_close(connection)
         if not self._open:
             self._is_empty.set()
@@ -214,25 +245,40 @@ class StreamListener:
                 self.counters["accept_failed"] += 1
                 await asyncio.sleep(limits.ACCEPT_PAUSE_S)
                 continue
-            self._begin_handshake(accepted, address[0])
+            self._begin_handshake(accepted, _host_of(address[0]))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(limits.SWEEP_S)
+            for connection in list(self._open.values()):
+                connection.wire.sweep(limits.SWEEP_S)
 
     def _begin_handshake(self, accepted: socket.socket, host: str) -> None:
         # asyncio's own servers tell us of a connection only after its handshake: then nothing would bound how many
         # strangers can keep one going.
-        if (
-            len(self._handshakes) >= limits.HANDSHAKES_MAX
-            or self._handshakes_by_host[host] >= limits.HANDSHAKES_PER_HOST_MAX
-        ):
-            self.counters["too_many_handshakes"] += 1
-            accepted.close()
-            return
+        if len(self._handshakes_by_host.get(host, ())) >= limits.HANDSHAKES_PER_HOST_MAX:
+            self._drop_oldest(host)
+        elif len(self._handshakes) >= limits.HANDSHAKES_MAX:
+            self._drop_oldest(max(self._handshakes_by_host, key=lambda each: len(self._handshakes_by_host[each])))
         task = self._loop.create_task(self._shake_hands(accepted))
         self._handshakes[task] = host
-        self._handshakes_by_host[host] += 1
+        self._handshakes_by_host.setdefault(host, {})[task] = None
         task.add_done_callback(self._end_handshake)
 
+    def _drop_oldest(self, host: str) -> None:
+        self.counters["too_many_handshakes"] += 1
+        task = next(iter(self._handshakes_by_host[host]))
+        self._end_handshake(task)
+        task.cancel()
+
     def _end_handshake(self, task: asyncio.Task[None]) -> None:
-        _count_down(self._handshakes_by_host, self._handshakes.pop(task))
+        host = self._handshakes.pop(task, None)
+        if host is None:
+            return  # dropped before
+        tasks = self._handshakes_by_host[host]
+        del tasks[task]
+        if not tasks:
+            del self._handshakes_by_host[host]
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
         connection = StreamConnection(self, self._loop, Channel(next(self._numbers)))
@@ -251,13 +297,21 @@ class StreamListener:
             accepted.close()
         except OSError:  # of TLS, too: a stranger, another TLS version, or the peer is gone
             self.counters["handshake_failed"] += 1
+        except asyncio.CancelledError:
+            connection.wire.abort()
+            accepted.close()
+            raise
 
 
-def _count_down(counter: Counter[_Key], key: _Key) -> None:
-    """Take one off, and forget keys at zero: strangers choose some of them."""
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
+def _host_of(address: str) -> str:
+    """Whose connections are counted together: an IPv6 host has 2^64 addresses of its own."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 6 and found.ipv4_mapped is None:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address
 
 
 async def listening_socket(address: tuple[str, int]) -> socket.socket:

@@ -33,7 +33,7 @@ class _Pipe:
 
     def send(self, frame: bytes) -> bool:
         assert 0 < len(frame) <= FRAME_BYTES_MAX
-        if not self.is_open or self._waiting_bytes + len(frame) > limits.OUTPUT_BYTES_MAX:
+        if not self.is_open or self._waiting_bytes + len(frame) > limits.PEER_BYTES_MAX:
             return False
         self._waiting.append(frame)
         self._waiting_bytes += len(frame)

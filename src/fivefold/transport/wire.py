@@ -17,6 +17,7 @@ from typing import Final, cast
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.transport import limits
+from fivefold.transport.budget import Budget, Lease
 from fivefold.transport.contract import VERSION
 from fivefold.transport.frames import HEADER_BYTES, Framer, header_of
 
@@ -55,6 +56,7 @@ class Wire(asyncio.BufferedProtocol):
         on_made: Callable[[], None],
         on_lost: Callable[[Exception | None], None],
         pushes_back: bool,
+        budget: Budget,
     ) -> None:
         """Not connected yet.
 
@@ -65,6 +67,7 @@ class Wire(asyncio.BufferedProtocol):
             on_lost: called once when it has ended, with the reason or None for an orderly end.
             pushes_back: whether to stop reading while the peer does not take what we send. One end only: two ends that
                 wait for each other to read would wait for ever.
+            budget: pays for unsent bytes and begun frames beyond what each connection may hold.
         """
         self.on_frames = on_frames
         self.has_received = False
@@ -80,6 +83,8 @@ class Wire(asyncio.BufferedProtocol):
         self._room_bytes = 0  # how much may be queued: nothing while not connected
         self._is_choked = False
         self._is_held = False
+        self._unfinished_s = 0.0  # for how long, while we read, a begun frame has not ended
+        self._charge_to(budget)
 
     # --- what the owner does -----------------------------------------------------------------------------------
     def send(self, frame: bytes) -> bool:
@@ -87,7 +92,7 @@ class Wire(asyncio.BufferedProtocol):
         size = len(frame)
         assert 0 < size <= FRAME_BYTES_MAX
         queued = self._queued_bytes + HEADER_BYTES + size
-        if queued > self._room_bytes:
+        if queued > self._room_bytes and not self._make_room(queued):
             return False
         self._queued_bytes = queued
         queue = self._queue
@@ -102,8 +107,14 @@ class Wire(asyncio.BufferedProtocol):
         """Whether the connection is made and neither end has given it up."""
         return self._room_bytes > 0
 
-    def trust(self, on_frames: Callable[[list[bytes]], None]) -> None:
-        """The peer is known: allow frames of full size and hand them to ``on_frames`` from now on."""
+    def trust(self, on_frames: Callable[[list[bytes]], None], budget: Budget | None = None) -> None:
+        """The peer is known: allow frames of full size and hand them to ``on_frames`` from now on.
+
+        With a ``budget``, that of the peer's identity pays from now on.
+        """
+        if budget is not None:
+            self._end_leases()
+            self._charge_to(budget)
         self.on_frames = on_frames
         self.has_received = False
         self._framer.frame_bytes_max = FRAME_BYTES_MAX
@@ -112,6 +123,15 @@ class Wire(asyncio.BufferedProtocol):
         """Stop or go on reading."""
         self._is_held = is_held
         self._steer_reading()
+
+    def sweep(self, passed_s: float) -> None:
+        """So much time has passed: give up on a peer whose frame began long ago and does not end."""
+        if not self._framer.partial_bytes:
+            self._unfinished_s = 0.0
+        elif self._reads:
+            self._unfinished_s += passed_s
+            if self._unfinished_s > limits.FRAME_TIMEOUT_S:
+                self._give_up("frame_timeout", f"a frame did not end within {limits.FRAME_TIMEOUT_S:.0f} s")
 
     def close(self) -> None:
         """Write what is queued, then end the connection."""
@@ -145,7 +165,7 @@ class Wire(asyncio.BufferedProtocol):
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=limits.OUTPUT_BYTES_HIGH)
         watch_liveness(transport.get_extra_info("socket"))
-        self._room_bytes = limits.OUTPUT_BYTES_MAX
+        self._room_bytes = limits.OUTPUT_BYTES_HIGH
         self._on_made()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -155,13 +175,21 @@ class Wire(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on the frames that are whole now."""
         self.has_received = True
+        framer, lease = self._framer, self._input_lease
+        if lease.size and not framer.partial_bytes:
+            # Only now: while the frame it was for waits for its turn, we do not read (node/server/throttle.py).
+            lease.end()
         try:
-            frames = self._framer.feed(bytes(_arrivals.buffer[:nbytes]))
+            frames = framer.feed(bytes(_arrivals.buffer[:nbytes]))
         except PeerViolation as violation:
             self.violation = violation
             self.abort()
             return
-        self.pass_on(frames)
+        if frames:
+            self._unfinished_s = 0.0
+            self.pass_on(frames)
+        if framer.partial_bytes > limits.INPUT_BYTES_HIGH + lease.size:
+            self._make_input_room(framer.partial_bytes)
 
     def pass_on(self, frames: list[bytes]) -> None:
         """Hand frames on, unless the connection was given up."""
@@ -177,6 +205,7 @@ class Wire(asyncio.BufferedProtocol):
         self._transport = None
         self._room_bytes = 0
         self._queue.clear()
+        self._end_leases()
         self._on_lost(self.violation or exc)
 
     def pause_writing(self) -> None:
@@ -188,8 +217,7 @@ class Wire(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The peer takes it again."""
         self._is_choked = False
-        if self._room_bytes:
-            self._room_bytes = limits.OUTPUT_BYTES_MAX
+        self._measure_room()
         self._steer_reading()
 
     # --- details -------------------------------------------------------------------------------------------------
@@ -203,21 +231,54 @@ class Wire(asyncio.BufferedProtocol):
             self._transport.writelines(queue)
         self._queue = []
         self._queued_bytes = 0
-        if self._is_choked:
+        if self._is_choked or self._output_lease.size:
             self._measure_room()
 
     def _measure_room(self) -> None:
         """Bound our queue and the event loop's buffer together; while the peer is slow only: asking costs a call."""
-        if self._room_bytes and self._transport is not None:
-            self._room_bytes = max(1, limits.OUTPUT_BYTES_MAX - self._transport.get_write_buffer_size())
+        if not self._room_bytes or self._transport is None:
+            return
+        unsent = self._transport.get_write_buffer_size()
+        if unsent <= limits.OUTPUT_BYTES_HIGH and not self._is_choked:
+            self._output_lease.end()
+            unsent = 0
+        self._room_bytes = max(1, limits.OUTPUT_BYTES_HIGH + self._output_lease.size - unsent)
+
+    def _make_room(self, queued: int) -> bool:
+        """Have the budget pay for what is queued beyond the connection's own room."""
+        more = max(queued - self._room_bytes, limits.LEASE_BYTES_MIN)
+        if not self._room_bytes or not self._output_lease.extend(more):
+            return False
+        self._room_bytes += more
+        return True
+
+    def _make_input_room(self, partial: int) -> None:
+        more = max(partial - limits.INPUT_BYTES_HIGH - self._input_lease.size, limits.LEASE_BYTES_MIN)
+        if not self._input_lease.extend(more):
+            self._give_up("input_overflow", f"begun frames of this peer take more than {limits.PEER_BYTES_MAX} bytes")
+
+    def _charge_to(self, budget: Budget) -> None:
+        self._output_lease, self._input_lease = Lease(budget), Lease(budget)
+
+    def _end_leases(self) -> None:
+        self._output_lease.end()
+        self._input_lease.end()
+
+    def _give_up(self, reason: str, text: str) -> None:
+        self.violation = PeerViolation(reason, text)
+        self.abort()
+
+    @property
+    def _reads(self) -> bool:
+        return not (self._is_held or (self._is_choked and self._pushes_back))
 
     def _steer_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._is_held or (self._is_choked and self._pushes_back):
-            self._transport.pause_reading()
-        else:
+        if self._reads:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
 
 def watch_liveness(connected: socket.socket | None) -> None:

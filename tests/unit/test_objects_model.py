@@ -1,8 +1,10 @@
 """What may be an Object, and what is refused when the class is created."""
 
-import datetime as dt
+import abc
+import dataclasses
 import enum
-from typing import Any, ClassVar
+from collections import deque
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 import pytest
@@ -90,7 +92,7 @@ def test_class_constants_are_allowed() -> None:
         ({"__annotations__": {"value": int}, "value": "x"}, "its default does not fit its type: expected int, got str"),
         ({"__annotations__": {"value": int}, "value": 2**64}, "its default does not fit its type"),
         ({"__annotations__": {"value": float}, "value": float("nan")}, "NaN"),
-        ({"__annotations__": {"value": dt.datetime}, "value": None}, "datetime is not supported"),
+        ({"__annotations__": {"value": deque[int]}, "value": None}, "deque is not supported"),
         ({"__annotations__": {"value": complex}, "value": 0j}, "complex is not supported"),
         ({"__annotations__": {"value": bytearray}, "value": bytearray()}, "bytearray is not supported"),
         (
@@ -168,6 +170,116 @@ def test_structs_that_are_not_canonical_are_refused(declared: type, problem: str
     """A nested Struct must be comparable and of bounded depth."""
     with pytest.raises(ConfigurationError, match=problem):
         create(__annotations__={"items": list[declared]}, items=[])  # type: ignore[valid-type]
+
+
+# --- bases and what hides fields ------------------------------------------------------------------------------------
+
+
+class Plain:
+    """A mix-in that gives its subclasses' instances a __dict__."""
+
+    def note(self, text: str) -> None:
+        self.last = text
+
+
+class Slotted:
+    __slots__ = ("last",)
+
+
+class Annotated:
+    __slots__ = ()
+    changes: int = 0
+
+
+class Clean:
+    """A mix-in that is fine: methods and constants only."""
+
+    __slots__ = ()
+    MOST: ClassVar[int] = 5
+
+    @query
+    def most(self) -> int:
+        return self.MOST
+
+
+class Comparing:
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Loud:
+    __slots__ = ()
+    sound = "WOOF"
+
+
+class Speaking(Protocol):
+    def speak(self) -> str: ...
+
+
+class Animal(Object):
+    sound: str = "?"
+
+
+@pytest.mark.parametrize(
+    ("bases", "namespace", "problem"),
+    [
+        ((Plain, Object), {}, "Sample: Plain gives objects attributes that are no fields and would be lost"),
+        ((Object, Plain), {}, "Sample: Plain gives objects attributes that are no fields and would be lost"),
+        ((Animal, Plain), {}, "Sample: Plain gives objects attributes that are no fields and would be lost"),
+        ((Slotted, Object), {}, "Sample: Slotted has attributes that are not stored"),
+        ((Annotated, Object), {}, "Sample: Annotated.changes would not be stored: derive Annotated from Object"),
+        ((Comparing, Object), {}, "Comparing.__eq__ cannot be replaced"),
+        ((Object, abc.ABC), {}, "Sample: an abc.ABC or Protocol cannot be a base of an Object"),
+        ((Speaking, Object), {}, "Sample: an abc.ABC or Protocol cannot be a base of an Object"),
+        ((Loud, Animal), {}, "Sample.sound is a field that another sound hides"),
+        ((Animal,), {"sound": "woof"}, "Sample.sound is a field that another sound hides: write 'sound: … = …'"),
+        ((Animal,), {"sound": property(lambda self: "x")}, "Sample.sound is a field that another sound hides"),
+        ((Animal,), {"sound": do}, "Sample.sound is both a field and a method"),
+        (
+            (Animal,),
+            {"__annotations__": {"sound": ClassVar[str]}, "sound": "x"},
+            "Sample.sound is a field that another sound hides",
+        ),
+    ],
+)
+def test_definitions_that_cannot_work_are_refused(
+    bases: tuple[type, ...], namespace: dict[str, Any], problem: str
+) -> None:
+    """What would keep state that is not stored, or hide what is, is refused when the class is made, in one sentence."""
+    with pytest.raises(ConfigurationError) as caught:
+        type(Object)("Sample", bases, {"__module__": __name__, **namespace})
+    assert problem in str(caught.value)
+
+
+def test_bases_that_are_fine() -> None:
+    """A mix-in without attributes, another default with its type, and a generic class are no problem."""
+
+    class Dog(Clean, Animal):
+        sound: str = "woof"
+
+    class Box(Object, Generic[TypeVar("T")]):
+        content: int = 0
+
+    assert (Dog().sound, Dog().most(), Box().content) == ("woof", 5, 0)
+    assert "most" in Registry(Dog).types["Dog"].methods
+
+
+def test_defaults_of_every_kind_are_copied() -> None:
+    """No two objects share a default that a method can change, whatever it is made of."""
+
+    @dataclasses.dataclass
+    class Note:
+        words: list[str] = dataclasses.field(default_factory=list)
+
+    for declared, default in ((Note, Note()), (tuple[Note, int], (Note(), 1)), (dict[str, Note], {"a": Note()})):
+        sample = create(__annotations__={"value": declared}, value=default)
+        one, other = sample(), sample()
+        assert one.value == other.value
+        assert one.value is not other.value
 
 
 def test_forward_references_are_checked_at_registration() -> None:

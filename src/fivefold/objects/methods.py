@@ -166,7 +166,7 @@ class Method:
             else:
                 fields.append((item.name, declared, self._default(item)))
         struct = msgspec.defstruct(self.function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
-        self.arguments = Codec(struct)
+        self.arguments = Codec(struct, role="arguments")
 
     def _default(self, item: Parameter) -> Any:  # noqa: ANN401 - of any declared type
         codec = self._codecs[item.name]

@@ -18,24 +18,30 @@ An update method works on a copy: if it raises, nothing changes.
 
 from __future__ import annotations
 
+import abc
 import copy
+import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
-from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from fivefold.errors import ConfigurationError
+from fivefold.objects.shapes import hidden_field, homeless_base
 from fivefold.objects.values import BadType, BadValue, Codec
 
 Kind: TypeAlias = Literal["query", "update"]
 F = TypeVar("F", bound=Callable[..., object])
 
 KIND_ATTRIBUTE: Final = "__fivefold_kind__"
-_RESERVED: Final = ("__init__", "__new__", "__post_init__", "__setattr__", "__getattribute__", "__eq__")
+_RESERVED: Final = (
+    *("__init__", "__new__", "__post_init__", "__del__", "__eq__"),
+    *("__setattr__", "__getattribute__", "__getattr__"),
+)
 _TAKEN: Final = ("do", "with_deadline")
 """What a client's remote object offers beside the methods of its class."""
 _CONSTANTS: Final = (type(None), bool, int, float, str, bytes, tuple, frozenset)
@@ -86,11 +92,29 @@ def _mark(function: F, kind: Kind) -> F:
     return function
 
 
+def _is_changeable(default: object) -> bool:
+    """Whether this may hold what a method can change, so that no two objects may share it."""
+    if isinstance(default, (list, dict, set, tuple, msgspec.Struct)):
+        return True
+    return dataclasses.is_dataclass(default) and not isinstance(default, type)
+
+
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-class ObjectMeta(msgspec.StructMeta):
+if TYPE_CHECKING:
+    _Meta = msgspec.StructMeta
+else:
+
+    class _Meta(msgspec.StructMeta, type(Protocol)):
+        """Of a kind with the metaclass of abc.ABC and Protocol, so that Python asks us before it finds a conflict."""
+
+        __instancecheck__ = type.__instancecheck__
+        __subclasscheck__ = type.__subclasscheck__
+
+
+class ObjectMeta(_Meta):
     """Makes a class's annotated fields its state, and refuses what could not be replicated."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> ObjectMeta:  # noqa: ANN401
@@ -101,12 +125,13 @@ class ObjectMeta(msgspec.StructMeta):
         """
         if options:
             raise ConfigurationError(f"{name}: an Object takes no class options, remove {', '.join(sorted(options))}")
-        for reserved in _RESERVED:
-            if reserved in namespace:
-                raise ConfigurationError(f"{name}.{reserved} cannot be replaced: states are made by decoding")
+        is_root = bases == (msgspec.Struct,)
+        if not is_root:
+            _check_bases(name, bases)
+            _check_reserved(name, namespace)
         given = dict(namespace)
         for field, default in given.items():
-            if isinstance(default, (list, dict, set, msgspec.Struct)) and not _is_dunder(field):
+            if _is_changeable(default) and not _is_dunder(field):
                 # Each object gets its own copy, of the default as it is now.
                 factory = functools.partial(copy.deepcopy, copy.deepcopy(default))
                 namespace[field] = msgspec.field(default_factory=factory)
@@ -114,15 +139,16 @@ class ObjectMeta(msgspec.StructMeta):
             cls = super().__new__(mcs, name, bases, namespace, array_like=True, forbid_unknown_fields=True)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"{name}: give every field a type and a default ({error})") from None
-        if bases != (msgspec.Struct,):
+        if not is_root:
             _check_names(cls, given)
+            _check_attributes(cls)
             _check_defaults(cls)
             type.__setattr__(cls, "__fivefold_methods__", _methods_of(cls))
         return cls
 
     def __setattr__(cls, name: str, value: object) -> None:
         """Refuse what would be state that is shared by all objects of a server, and by no two servers."""
-        if not _is_dunder(name):
+        if not _is_dunder(name) and name != "_abc_impl":  # set by msgspec, once, for the sake of _Meta
             raise AttributeError(
                 f"{cls.__name__}.{name} cannot be set on the class: state belongs to one object, use self"
             )
@@ -168,9 +194,52 @@ def state_codec(cls: type[Object]) -> Codec:
             text = f"{cls.__name__}.{field.name}: its default does not fit its type: {error}"
             raise ConfigurationError(text) from None
     try:
-        return Codec(cls, names=cls.__struct_fields__, is_state=True)
+        return Codec(cls, role="state")
     except BadType as error:
         raise ConfigurationError(f"{cls.__name__}: {error}") from None
+
+
+def _check_bases(name: str, bases: tuple[type, ...]) -> None:
+    for base in bases:
+        if isinstance(base, abc.ABCMeta) and not isinstance(base, ObjectMeta):
+            text = f"an abc.ABC or Protocol cannot be a base of an Object: make {base.__name__} a plain class"
+            raise ConfigurationError(f"{name}: {text} with `__slots__ = ()`")
+        for each in _mixins(base):
+            _check_reserved(each.__name__, vars(each))
+            if vars(each).get("__slots__"):
+                text = f"{each.__name__} has attributes that are not stored: declare them as fields of an Object"
+                raise ConfigurationError(f"{name}: {text}")
+            for field, annotation in inspect.get_annotations(each).items():
+                if not any(word in str(annotation) for word in ("ClassVar", "Final")):
+                    text = f"{each.__name__}.{field} would not be stored: derive {each.__name__} from Object"
+                    raise ConfigurationError(f"{name}: {text}, or write 'ClassVar'")
+
+
+def _mixins(cls: type) -> Iterator[type]:
+    """The class and those of its bases that are no Structs."""
+    for base in cls.__mro__:
+        is_ours = issubclass(base, msgspec.Struct) or base in (object, typing.Generic)
+        if not is_ours and not base.__module__.startswith("msgspec."):
+            yield base
+
+
+def _check_reserved(name: str, namespace: Mapping[str, object]) -> None:
+    for reserved in _RESERVED:
+        if reserved in namespace:
+            raise ConfigurationError(f"{name}.{reserved} cannot be replaced: states are made by decoding")
+
+
+def _check_attributes(cls: type) -> None:
+    """What a base or the class itself may have put in the way of the fields."""
+    name = cls.__name__
+    base = homeless_base(cls)
+    if base is not None:
+        text = "gives objects attributes that are no fields and would be lost: write `__slots__ = ()` in it"
+        raise ConfigurationError(f"{name}: {base.__name__} {text}")
+    hidden = hidden_field(cls, cls.__struct_fields__)  # type: ignore[attr-defined]
+    if hidden is not None:
+        text = f"is a field that another {hidden} hides: write '{hidden}: … = …' for another default, or rename it"
+        raise ConfigurationError(f"{name}.{hidden} {text}")
 
 
 def _check_names(cls: type, given: dict[str, Any]) -> None:

@@ -202,7 +202,7 @@ class WatchedRack(Rack):
         needed = self.quorums.q - self.quorums.b
         found = {initial_entry(name).candidate}
         for (of, candidate), servers in self.accepted.items():
-            if of == name and not candidate.timestamp[8] and len(servers - self.liars) >= needed:
+            if of == name and not candidate.is_barrier and len(servers - self.liars) >= needed:
                 found.add(candidate)
         return sorted(found, key=lambda candidate: candidate.timestamp)
 
@@ -228,7 +228,7 @@ class WatchedRack(Rack):
                 if candidate.timestamp not in chains[name]:
                     newest = short(chains[name][0])
                     raise Violation(f"fork: {short(candidate.timestamp)} of {name} is not below {newest}")
-        for candidate in {each for _, each in self.accepted if each.is_multi and not each.timestamp[8]}:
+        for candidate in {each for _, each in self.accepted if each.is_multi and not each.is_barrier}:
             passed = [name for name in candidate.objects if name in chains and chains[name][0] >= candidate.timestamp]
             holding = [name for name in passed if candidate.timestamp in chains[name]]
             if holding and holding != passed:

@@ -63,7 +63,7 @@ def latest(shown: list[Shown]) -> LogicalTimestamp:
 def at_least(shown: list[Shown], r: int, *, barriers: bool) -> list[Candidate]:
     """Candidates of order ≥ r, newest first."""
     known = {candidate for history in shown for candidate, _ in history}
-    found = [c for c in known if bool(c.timestamp[8]) is barriers and order(c, shown) >= r]
+    found = [c for c in known if c.is_barrier is barriers and order(c, shown) >= r]
     return sorted(found, key=lambda candidate: candidate.timestamp, reverse=True)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fivefold.protocol.operations import DIGEST, digest
 from fivefold.protocol.records import Version
 from fivefold.protocol.server.versions import (
-    Outcome,
+    Recorded,
     append_outcomes,
     can_tell,
     decode_version,
@@ -26,7 +26,7 @@ def key(number: int, client: int = 0) -> bytes:
 
 
 FIFTEEN = append_outcomes(
-    initial_version(b""), 6, b"", tuple(Outcome(key(1, client=100 + number), b"v") for number in range(15))
+    initial_version(b""), 6, b"", tuple(Recorded(key(1, client=100 + number), b"v") for number in range(15))
 )
 """With calls of fifteen others: the next one will be the sixteenth, and the last to leave together with them."""
 
@@ -54,7 +54,7 @@ def test_the_ring_is_a_list_of_recent_calls(made: list[tuple[int, list[int]]], p
     version, naive = initial_version(b"state"), NaiveRing()
     recorded: list[tuple[bytes, int]] = []
     for time, (client, lengths) in enumerate(made, 1):
-        outcomes = [Outcome(key(len(recorded) + n, client), b"v" + bytes(length)) for n, length in enumerate(lengths)]
+        outcomes = [Recorded(key(len(recorded) + n, client), b"v" + bytes(length)) for n, length in enumerate(lengths)]
         recorded += [(outcome.key, time) for outcome in outcomes]
         kept = [each.answer if len(each.answer) <= 128 else DIGEST + digest(each.answer) for each in outcomes]
         naive.record([(each.key, time, answer) for each, answer in zip(outcomes, kept, strict=True)])
@@ -76,9 +76,9 @@ def test_the_ring_is_a_list_of_recent_calls(made: list[tuple[int, list[int]]], p
 
 def test_a_client_s_last_call_outlives_those_of_others() -> None:
     """Two hundred calls of somebody else later it is still there, and of later ones the ring can tell."""
-    version = append_outcomes(initial_version(b""), 1, b"", (Outcome(key(1, client=1), b"mine"),))
+    version = append_outcomes(initial_version(b""), 1, b"", (Recorded(key(1, client=1), b"mine"),))
     for number in range(2, 202):
-        version = append_outcomes(version, number, b"", (Outcome(key(number, client=2), b"v"),))
+        version = append_outcomes(version, number, b"", (Recorded(key(number, client=2), b"v"),))
     assert find_answer(version, key(1, client=1)) == b"mine"
     assert can_tell(version, key(999, client=1), 1)
     assert can_tell(version, key(999, client=3), 0), "and of those who never called"
@@ -88,9 +88,9 @@ def test_a_client_s_last_call_outlives_those_of_others() -> None:
 def test_bytes_that_look_like_a_client_are_no_entry() -> None:
     """A call's id and an answer are chosen by others: they do not make a client's call older or newer than it is."""
     me, forged = key(1, client=1), b"client %09d" % 2 + b"client %09d" % 1
-    version = append_outcomes(FIFTEEN, 7, b"", (Outcome(forged, b"client %09d" % 1),))
+    version = append_outcomes(FIFTEEN, 7, b"", (Recorded(forged, b"client %09d" % 1),))
     for number in range(64):
-        version = append_outcomes(version, 8 + number, b"", (Outcome(key(number, client=3 + number), b"v"),))
+        version = append_outcomes(version, 8 + number, b"", (Recorded(key(number, client=3 + number), b"v"),))
     assert version.orphaned == 7
     assert not can_tell(version, me, 6)
     assert find_answer(version, version.ring.entries[10:42]) is None
@@ -98,11 +98,11 @@ def test_bytes_that_look_like_a_client_are_no_entry() -> None:
 
 def test_bytes_that_look_like_a_client_supersede_nothing() -> None:
     """Who chooses an id that contains another's cannot have that one's last call leave the ring unnoticed."""
-    version = append_outcomes(FIFTEEN, 7, b"", (Outcome(key(1, client=1), b"mine"),))
+    version = append_outcomes(FIFTEEN, 7, b"", (Recorded(key(1, client=1), b"mine"),))
     forged = b"client %09d" % 2 + b"client %09d" % 1
-    version = append_outcomes(version, 8, b"", (Outcome(forged, b"v"),))
+    version = append_outcomes(version, 8, b"", (Recorded(forged, b"v"),))
     for number in range(63):
-        version = append_outcomes(version, 9 + number, b"", (Outcome(key(number, client=3 + number), b"v"),))
+        version = append_outcomes(version, 9 + number, b"", (Recorded(key(number, client=3 + number), b"v"),))
     assert find_answer(version, key(1, client=1)) is None
     assert version.orphaned == 7
     assert not can_tell(version, key(999, client=1), 6)

@@ -22,7 +22,7 @@ taken: Counter[bool] = Counter()
 class Careful(Server):
     """The naive twin: every request is examined step by step."""
 
-    def _take_shortcut(self, *request: Any) -> bool:
+    def _take_ordinary(self, *request: Any) -> bool:
         return False
 
 
@@ -33,8 +33,8 @@ class Both(Server):
         super().__init__(*arguments, **named)
         self.twin = Careful(*arguments, **named)
 
-    def _take_shortcut(self, *request: Any) -> bool:
-        is_done = super()._take_shortcut(*request)
+    def _take_ordinary(self, *request: Any) -> bool:
+        is_done = super()._take_ordinary(*request)
         taken[is_done] += 1
         return is_done
 

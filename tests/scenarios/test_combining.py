@@ -107,7 +107,7 @@ async def test_a_call_that_is_refused_does_not_take_its_batch_down() -> None:
     """A call without rights among queued ones is refused; the others are tried again by themselves and succeed."""
     async with local_cluster() as cluster:
         for node in cluster.servers.values():
-            node.machine._access = OnlyIncrements()
+            node.machine._access = node.machine._ordinary._access = OnlyIncrements()
         hits = cluster.object(Counter, "hits")
         calls = [hits.increment(), hits.increment(), hits.decrement(), hits.increment()]
         results = await asyncio.gather(*calls, return_exceptions=True)

@@ -117,6 +117,12 @@ def test_the_rule_is_needed(bug: str, scenario: Scenario, harm: str) -> None:
         scenario()
 
 
+def test_one_edit_changes_pruning_for_ordinary_requests_too() -> None:
+    """What a method leaves of a history is decided in one place: breaking it there is seen on the short way as well."""
+    with planted("conditioned_on_pruned", step_by_step=False), pytest.raises(Violation, match="fork"):
+        pruning.test_what_a_method_is_conditioned_on_stays()
+
+
 def test_every_planted_bug_is_caught() -> None:
     """No bug is planted that no scenario of the list is meant to catch."""
     assert set(BUGS) == {bug for bug, _, _ in MUTATIONS}

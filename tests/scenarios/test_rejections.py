@@ -310,7 +310,7 @@ def test_too_many_syncs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     rack.silent = set(range(6))
     assert Letter(rack, Y, now(rack, range(5), A), operation=op("get")).to([5]) == {}
     vote = Letter(rack, Y, now(rack, range(5), B), operation=op("get", b"", B)).to([5])[5]
-    assert (vote.status, rack.servers[5].counters["rejected.syncs-full"]) == (BUSY, 1)
+    assert (vote.status, rack.servers[5].counters["turned-away.syncs-full"]) == (BUSY, 1)
 
 
 def test_one_clients_candidates_do_not_crowd_out_anothers() -> None:
@@ -327,7 +327,7 @@ def test_one_clients_candidates_do_not_crowd_out_anothers() -> None:
         assert letter.to([0])[0].status == SUCCESS, number
     shown = {A: {0: rack.history(0, A)}}
     assert Letter(rack, X, shown).to([0])[0].status == BUSY
-    assert rack.servers[0].counters["rejected.history-full"] == 1
+    assert rack.servers[0].counters["turned-away.history-full"] == 1
     assert Letter(rack, Y, shown).to([0])[0].status == SUCCESS
 
 

@@ -491,7 +491,7 @@ def test_a_sync_that_cannot_end_gives_up() -> None:
     for time in range(0, 2_100_000_000, 50_000_000):
         rack.now_ns = time
         rack._perform(5, rack.servers[5].wake(time))
-    assert rack.servers[5].counters["sync.timeout"] == 1
+    assert rack.servers[5].counters["turned-away.sync-timeout"] == 1
     assert rack.history(5, A) == b""
 
 

@@ -11,13 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
-from fivefold.protocol.history import INITIAL_TIMESTAMP, decode_history, initial_entry, make_timestamp, time_of
+from fivefold.protocol.history import (
+    INITIAL_TIMESTAMP,
+    at_start_of,
+    decode_history,
+    initial_entry,
+    make_timestamp,
+    time_of,
+)
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import (
+    BARRIER_AT,
     NO_OPERATION,
-    TIMESTAMP_BYTES,
     Candidate,
     LogicalTimestamp,
     ObjectHistories,
@@ -61,13 +68,13 @@ class View:
             self.latest = max([timestamp for timestamp, _ in counts.newest])
             found = [candidate for candidate, order in counts.orders.items() if order >= quorums.r]
             found.sort(key=_timestamp, reverse=True)
-            support = next((counts.orders[candidate] for candidate in found if not candidate.timestamp[8]), 0)
+            support = next((counts.orders[candidate] for candidate in found if not candidate.timestamp[BARRIER_AT]), 0)
         self.support = support
         self.barrier = None
         self.repairable = found
         for candidate in found:
-            if candidate.timestamp[8]:
-                self.repairable = [candidate for candidate in found if not candidate.timestamp[8]]
+            if candidate.timestamp[BARRIER_AT]:
+                self.repairable = [candidate for candidate in found if not candidate.timestamp[BARRIER_AT]]
                 self.barrier = candidate
                 break
 
@@ -102,7 +109,7 @@ class View:
         if len(followed) < len(newest):
             # As far as is allowed: a joint barrier takes its time from the object that is furthest on, and can lead
             # the others' histories by any number of leaps. Single steps would never catch up with it.
-            followed.append(LogicalTimestamp(bound.to_bytes(8, "big") + bytes(TIMESTAMP_BYTES - 8)))
+            followed.append(at_start_of(bound))
         return max(self.repairable[0].timestamp, *followed)
 
     def order(self, candidate: Candidate) -> int:

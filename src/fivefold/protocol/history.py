@@ -23,7 +23,11 @@ from fivefold.protocol.limits import (
 )
 from fivefold.protocol.operations import ClientId, ObjectId, digest
 from fivefold.protocol.records import (
+    BARRIER_AT,
+    CLIENT_AT,
     INITIAL_HISTORY,
+    OPERATION_AT,
+    TIME_BYTES,
     TIMESTAMP_BYTES,
     Candidate,
     Entry,
@@ -44,23 +48,32 @@ def make_timestamp(
 ) -> LogicalTimestamp:
     """Pack the five parts; ``time`` is below 2^63."""
     return LogicalTimestamp(
-        time.to_bytes(8, "big") + (b"\x01" if is_barrier else b"\x00") + client + operation_digest + history_set_digest
+        time.to_bytes(TIME_BYTES, "big")
+        + (b"\x01" if is_barrier else b"\x00")
+        + client
+        + operation_digest
+        + history_set_digest
     )
 
 
 def time_of(timestamp: LogicalTimestamp) -> int:
     """The time field."""
-    return int.from_bytes(timestamp[:8], "big")
+    return int.from_bytes(timestamp[:TIME_BYTES], "big")
+
+
+def at_start_of(time: int) -> LogicalTimestamp:
+    """The least timestamp of a time."""
+    return LogicalTimestamp(time.to_bytes(TIME_BYTES, "big") + bytes(TIMESTAMP_BYTES - TIME_BYTES))
 
 
 def is_barrier(timestamp: LogicalTimestamp) -> bool:
     """Whether the timestamp names a barrier, which has no version."""
-    return timestamp[8] == 1
+    return timestamp[BARRIER_AT] == 1
 
 
 def client_of(timestamp: LogicalTimestamp) -> ClientId:
     """Whose request made the candidate."""
-    return ClientId(timestamp[9:25])
+    return ClientId(timestamp[CLIENT_AT:OPERATION_AT])
 
 
 def short(timestamp: LogicalTimestamp) -> str:
@@ -176,22 +189,24 @@ def read_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
 
 def _check_candidate(object_id: ObjectId, candidate: Candidate) -> LogicalTimestamp:
     timestamp, parts = candidate.timestamp, candidate.parts
-    if len(timestamp) != TIMESTAMP_BYTES or timestamp[8] > 1:
+    if len(timestamp) != TIMESTAMP_BYTES or timestamp[BARRIER_AT] > 1:
         raise PeerViolation("timestamp-malformed")
     if len(parts) != 1 or parts[0].object_id != object_id:
         names = candidate.objects
-        objects_max = REPAIR_OBJECTS_MAX if timestamp[8] else OPERATION_OBJECTS_MAX
+        objects_max = REPAIR_OBJECTS_MAX if timestamp[BARRIER_AT] else OPERATION_OBJECTS_MAX
         if object_id not in names or len(names) > objects_max or any(left >= right for left, right in pairwise(names)):
             raise PeerViolation("candidate-objects")
     for part in parts:
-        other, base = part.conditioned_on, part.base
-        if len(other) != TIMESTAMP_BYTES or other[8] or (other >= timestamp and timestamp != INITIAL_TIMESTAMP):
-            raise PeerViolation("timestamp-malformed")
-        if base is None:
-            continue
-        if len(base) != TIMESTAMP_BYTES or base[8] or (base >= timestamp and timestamp != INITIAL_TIMESTAMP):
+        if not _is_below(part.conditioned_on, timestamp) or not (part.base is None or _is_below(part.base, timestamp)):
             raise PeerViolation("timestamp-malformed")
     return timestamp
+
+
+def _is_below(version: LogicalTimestamp, timestamp: LogicalTimestamp) -> bool:
+    """Whether a candidate of this timestamp may rest on the version: no barrier, and older, but for the initial one."""
+    if len(version) != TIMESTAMP_BYTES or version[BARRIER_AT]:
+        return False
+    return version < timestamp or timestamp == INITIAL_TIMESTAMP
 
 
 def history_digest(object_id: ObjectId, data: bytes) -> bytes:

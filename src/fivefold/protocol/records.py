@@ -17,7 +17,13 @@ from fivefold.protocol.operations import ObjectId
 LogicalTimestamp = NewType("LogicalTimestamp", bytes)
 """time (8 bytes, big endian) ‖ is_barrier (1) ‖ client id (16) ‖ operation digest (32) ‖ history-set digest (32)."""
 
-TIMESTAMP_BYTES: Final = 8 + 1 + 16 + 32 + 32
+TIME_BYTES: Final = 8
+BARRIER_AT: Final = TIME_BYTES
+"""Where the byte is that tells barriers (1) from versions (0)."""
+CLIENT_AT: Final = BARRIER_AT + 1
+OPERATION_AT: Final = CLIENT_AT + 16
+HISTORIES_AT: Final = OPERATION_AT + 32
+TIMESTAMP_BYTES: Final = HISTORIES_AT + 32
 NO_OPERATION: Final = bytes(32)
 """The operation digest of barriers and copies."""
 
@@ -55,6 +61,11 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
     parts: tuple[Part, ...]
 
     @property
+    def is_barrier(self) -> bool:
+        """Whether it is a barrier, which has no version."""
+        return self.timestamp[BARRIER_AT] == 1
+
+    @property
     def is_multi(self) -> bool:
         """Whether it covers more than one object."""
         return len(self.parts) > 1
@@ -82,7 +93,7 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
         Not "LT.time = 1 + the greatest LT_co.time": a barrier derived without x can have x's time, and then the copy
         of x has it too. tests/scenarios/test_pruning.py loses a completed update that way.
         """
-        return self.timestamp[25:57] != NO_OPERATION
+        return self.timestamp[OPERATION_AT:HISTORIES_AT] != NO_OPERATION
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
@@ -122,8 +133,8 @@ class ObjectHistories(Struct, frozen=True, array_like=True, gc=False):
 # --- versions -------------------------------------------------------------------------------------------------
 
 
-class Outcome(Struct, frozen=True, array_like=True, gc=False):
-    """One call of the operation that made a version: its ring key and its whole answer."""
+class Recorded(Struct, frozen=True, array_like=True, gc=False):
+    """A call of the operation that made a version: its ring key and its whole answer."""
 
     key: bytes
     answer: bytes
@@ -160,7 +171,7 @@ class Version(Struct, frozen=True, array_like=True, gc=False):
     number: int
     horizon: int
     state: bytes
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Recorded, ...]
     ring: Ring
     recent: bytes
     recent_answers: bytes

@@ -153,7 +153,7 @@ def with_entry(name: ObjectId, history: bytes, candidate: Candidate, *, is_settl
     entries[candidate.timestamp] = Entry(candidate, is_settled)
     ordered = [entries[timestamp] for timestamp in sorted(entries)]
     if not keeps_later:
-        ordered = [e for e in ordered if e.candidate.timestamp <= candidate.timestamp or e.candidate.timestamp[8]]
+        ordered = [e for e in ordered if e.candidate.timestamp <= candidate.timestamp or e.candidate.is_barrier]
     return forged(tuple(ordered))
 
 

@@ -63,9 +63,14 @@ class ServerHost:
 
     def _boot(self) -> Server:
         maximum = self._cached_objects_max
-        machine = Server(self._quorums, self.keys, self._executor, Everyone(), cached_objects_max=maximum)
-        machine.counters = self.counters
-        return machine
+        return Server(
+            self._quorums,
+            self.keys,
+            self._executor,
+            Everyone(),
+            cached_objects_max=maximum,
+            counters=self.counters,
+        )
 
     # --- connections ------------------------------------------------------------------------------------------
 

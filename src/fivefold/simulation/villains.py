@@ -127,7 +127,7 @@ class Villain:
     def _favoured(self) -> Candidate | None:
         """A candidate that it would like to see forked: a recent one, of several objects if there is one."""
         known = [c for name in self.names for c in list(self.watch.chains.of(name).candidates.values())[-6:]]
-        multi = [c for c in known if c.is_multi and not c.timestamp[8]]
+        multi = [c for c in known if c.is_multi and not c.is_barrier]
         if multi and self._random.random() < 0.7:
             return self._random.choice(multi)
         return self._random.choice(known) if known and self._random.random() < 0.8 else None

@@ -193,6 +193,6 @@ def _first_missing(history: ReplicaHistory, versions: Container[bytes]) -> Logic
     """The first version of a history that the disk does not hold, if there is one."""
     for entry in history:
         timestamp = entry.candidate.timestamp
-        if not timestamp[8] and timestamp != INITIAL_TIMESTAMP and timestamp not in versions:
+        if not entry.candidate.is_barrier and timestamp != INITIAL_TIMESTAMP and timestamp not in versions:
             return timestamp
     return None

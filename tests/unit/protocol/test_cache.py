@@ -82,7 +82,7 @@ def test_what_is_not_yet_durable_stays_hot(small: Small) -> None:
 def written(*steps: tuple[Kind, Candidate]) -> Replica:
     replica = Replica(A, None)
     for number, (kind, each) in enumerate(steps):
-        is_barrier = each.timestamp[8]
+        is_barrier = each.is_barrier
         replica.accept(kind, each, None if is_barrier else initial_version(b"%d" % number), 0)
     return replica
 

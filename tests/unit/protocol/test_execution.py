@@ -9,7 +9,7 @@ from fivefold.protocol.limits import ANSWERS_BYTES_MAX
 from fivefold.protocol.operations import CANCEL, CANCELLED, FORGOTTEN, NOT_RUN, Call, Executed, Operation
 from fivefold.protocol.server.execution import execute
 from fivefold.protocol.server.versions import (
-    Outcome,
+    Recorded,
     append_outcomes,
     decode_version,
     encode_version,
@@ -98,7 +98,7 @@ def test_a_ring_that_lost_newer_calls_cannot_tell(since: int, answer: bytes) -> 
     """The ring lost calls up to time 20: only a call conditioned then or later is certainly not among the lost."""
     version = initial_version(b"")
     for number in range(80):
-        version = append_outcomes(version, 5 + number, b"", (Outcome(b"%016d%016d" % (number, 0), b"v"),))
+        version = append_outcomes(version, 5 + number, b"", (Recorded(b"%016d%016d" % (number, 0), b"v"),))
     assert version.horizon == version.orphaned == 20
     assert run([call("add", b"a", since=since)], version, time=99).answers == (answer,)
 
@@ -132,8 +132,8 @@ def test_answers_have_a_largest_size_together(sizes: tuple, answered: int) -> No
 def test_a_key_is_found_behind_bytes_that_look_like_it() -> None:
     """The answer before is one byte long: that 1 and 31 of the key's 32 are what is looked for, one place too early."""
     key = b"\x01" * 32
-    version = append_outcomes(initial_version(b""), 1, b"", (Outcome(X + TWO, b"w"), Outcome(key, b"v")))
-    version = append_outcomes(version, 2, b"", (Outcome(Y + TWO, b"u"),))
+    version = append_outcomes(initial_version(b""), 1, b"", (Recorded(X + TWO, b"w"), Recorded(key, b"v")))
+    version = append_outcomes(version, 2, b"", (Recorded(Y + TWO, b"u"),))
     assert version.recent.find(key) == len(version.recent) // 3 - 1
     assert find_answer(version, key) == b"v"
 
@@ -163,10 +163,10 @@ def test_versions_survive_their_encoding() -> None:
 
 def test_the_digest_of_a_version_covers_state_and_answers() -> None:
     """A method that computes another state, or another answer, on one server has another digest there."""
-    version = append_outcomes(initial_version(b""), 1, b"s", (Outcome(ONE, b"v"),))
+    version = append_outcomes(initial_version(b""), 1, b"s", (Recorded(ONE, b"v"),))
     others = [
-        append_outcomes(initial_version(b""), 1, b"t", (Outcome(ONE, b"v"),)),
-        append_outcomes(initial_version(b""), 1, b"s", (Outcome(ONE, b"w"),)),
-        append_outcomes(version, 2, b"s", (Outcome(ONE, b"v"),)),
+        append_outcomes(initial_version(b""), 1, b"t", (Recorded(ONE, b"v"),)),
+        append_outcomes(initial_version(b""), 1, b"s", (Recorded(ONE, b"w"),)),
+        append_outcomes(version, 2, b"s", (Recorded(ONE, b"v"),)),
     ]
     assert len({version_digest(each) for each in (version, *others)}) == 4

@@ -7,8 +7,8 @@ import pytest
 from fivefold.protocol.actions import ObjectRecord
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, initial_entry, make_timestamp, short
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS, RING_RECENT
-from fivefold.protocol.records import Outcome, Version
-from fivefold.protocol.server.replica import Replica, needs_version, prune
+from fivefold.protocol.records import Recorded, Version
+from fivefold.protocol.server.replica import Replica, first_kept, needs_version, prune
 from fivefold.protocol.server.versions import (
     RING_NAME_BYTES,
     append_outcomes,
@@ -90,7 +90,7 @@ def counted(replica: Replica, candidates: list[Candidate]) -> list[Version]:
     """Have a replica accept a candidate for each of so many updates; their versions."""
     versions = [initial_version(b"state")]
     for time, each in enumerate(candidates, 1):
-        outcome = Outcome(ring_key(X, time.to_bytes(16)), b"v")
+        outcome = Recorded(ring_key(X, time.to_bytes(16)), b"v")
         versions.append(append_outcomes(versions[-1], time, b"state", (outcome,)))
         replica.accept(Kind.METHOD, each, versions[-1], 0)
         replica.written(time)
@@ -216,7 +216,20 @@ def test_pruning_by_kind(kind: Kind, new: Candidate, left: list[str]) -> None:
         replica.accept(Kind.COPY, each, b"v", 0)
     replica.accept(Kind.BARRIER, candidate(3, A, is_barrier=True), None, 0)
     entries = (ZERO, *replica.entries[1:]) if replica.entries[0] == ZERO else replica.entries
-    assert [short(entry.candidate.timestamp) for entry in prune(A, entries, kind, new)] == left
+    assert [short(entry.candidate.timestamp) for entry in prune(entries, first_kept(A, kind, new))] == left
+
+
+def test_the_last_entry_alone_is_kept_without_decoding_the_others() -> None:
+    """A method on the latest leaves it and the method: the same bytes and versions as a replica that decodes all."""
+    chosen, decoding = Replica(A, None), Replica(A, None)
+    for position, each in enumerate(chain(5)):
+        decoding.history, encoded = b"", decoding.history  # as of an initial one, which has no last entry
+        assert position == 0 or decoding.entries[-1].candidate.timestamp == decoding.latest
+        decoding.accept(Kind.METHOD, each, version(position), 0)
+        chosen.accept(Kind.METHOD, each, version(position), 0)
+        assert encoded != chosen.history == decoding.history
+        assert (chosen.entries, chosen.versions) == (decoding.entries, decoding.versions)
+        assert chosen.written(position) == decoding.written(position)
 
 
 def test_barriers_and_the_initial_version_are_not_stored() -> None:

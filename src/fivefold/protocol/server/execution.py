@@ -16,7 +16,7 @@ from fivefold.protocol.operations import (
     ObjectId,
     Operation,
 )
-from fivefold.protocol.records import Outcome, Result, Version
+from fivefold.protocol.records import Recorded, Result, Version
 from fivefold.protocol.server.versions import append_outcomes, recall
 
 
@@ -65,11 +65,11 @@ def _run(
     states: tuple[bytes, ...],
     *,
     is_query: bool,
-) -> tuple[tuple[bytes, ...], tuple[Outcome, ...] | None, tuple[bytes, ...]]:
+) -> tuple[tuple[bytes, ...], tuple[Recorded, ...] | None, tuple[bytes, ...]]:
     """The answers, what is to be recorded of calls (None if nothing is to be written), and the states they leave."""
     objects = operation.objects
     answers: tuple[bytes, ...] = ()
-    fresh: tuple[Outcome, ...] = ()
+    fresh: tuple[Recorded, ...] = ()
     has_changed, room = False, ANSWERS_BYTES_MAX
     for call in operation.calls:
         key, answer = b"", None
@@ -78,14 +78,14 @@ def _run(
             answer = recall(recorded, key, call.since)
         if answer is None and call.method == CANCEL:
             answer, has_changed = CANCELLED, True
-            fresh += (Outcome(key, answer),)
+            fresh += (Recorded(key, answer),)
         elif answer is None:
             done = executor.execute(objects, call, states) if room > 0 else Executed(NOT_RUN, None)
             answer = done.answer
             if len(answer) > room > 0:  # what it did is dropped: neither its state nor its answer is taken
                 answer, room = NOT_RUN, 0
             elif answer != NOT_RUN:
-                fresh += (Outcome(key, answer),)
+                fresh += (Recorded(key, answer),)
                 if done.states is not None:
                     states, has_changed = done.states, True
         room -= len(answer)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from hmac import compare_digest
 from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply
-from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys, cull, expected_of, sets_digest
+from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.classify import views_of
-from fivefold.protocol.history import client_of, make_timestamp, time_of
+from fivefold.protocol.history import client_of, is_barrier, time_of
 from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import (
     BUSY,
@@ -27,27 +26,22 @@ from fivefold.protocol.messages import (
     decode_operation,
     decode_request,
     decode_sync,
-    encode,
-    reply_frame,
     split,
     sync_reply_frame,
 )
-from fivefold.protocol.operations import REFUSED, AccessPolicy, ClientId, Executor, ObjectId, Operation, digest
+from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import Candidate, LogicalTimestamp, Request, SyncReply, SyncRequest, Version, Vote
-from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit, check_operation
+from fivefold.protocol.records import Candidate, LogicalTimestamp, Part, Request, SyncReply, SyncRequest, Version
+from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit
 from fivefold.protocol.server.cache import Cache
-from fivefold.protocol.server.execution import execute, execute_alone, repeated_answers
+from fivefold.protocol.server.execution import execute, repeated_answers
+from fivefold.protocol.server.loading import Loads
+from fivefold.protocol.server.ordinary import OrdinaryRequests, reply_to
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.replica import Replica, needs_version, newly_settled
+from fivefold.protocol.server.replies import Replies
 from fivefold.protocol.server.synchronise import SyncTable
-from fivefold.protocol.server.versions import (
-    decode_version,
-    encode_version,
-    initial_version,
-    joint_digest,
-    version_digest,
-)
+from fivefold.protocol.server.versions import decode_version, encode_version, initial_version, joint_digest
 from fivefold.protocol.steps import Kind, Step
 
 _ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
@@ -73,6 +67,7 @@ class Server:
         *,
         cached_objects_max: int = 100_000,
         has_store: bool = True,
+        counters: Counter[str] | None = None,
     ) -> None:
         """Start with an empty cache; objects are loaded when first needed.
 
@@ -80,17 +75,17 @@ class Server:
         """
         self.quorums, self.keys = quorums, keys
         self.index = keys.own_index
-        self._authenticator_bytes = quorums.n * MAC_BYTES
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self.storage_failure: str | None = None
         self._executor, self._access = executor, access
         self._has_store = has_store
         self._replicas = Cache(cached_objects_max if has_store else None)
-        self._loading: dict[ObjectId, list[Work | SyncWork]] = {}
+        self._loads = Loads()
         self._numbers: dict[Channel, int] = {}
-        self._parked = 0
         self._syncs = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
+        self._replies = Replies(keys, self._outbox, self.counters)
+        self._ordinary = OrdinaryRequests(quorums, executor, access, self._replies.macs)
 
     @property
     def cached_objects(self) -> int:
@@ -100,7 +95,7 @@ class Server:
     @property
     def pending_requests(self) -> int:
         """Requests that wait for the store, for a load or for an object sync."""
-        return self._outbox.held_count + self._parked
+        return self._outbox.waiting_count + self._loads.parked_count + self._syncs.parked_count
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -119,7 +114,7 @@ class Server:
             self._numbers[channel] = number
             request = decode_request(body, self.quorums.n)
             operation = decode_operation(request) if request.operation else None
-            if operation and self._take_shortcut(now_ns, client, channel, number, request, operation, proof):
+            if operation and self._take_ordinary(now_ns, client, channel, number, request, operation, proof):
                 return
             culled = cull(self.keys, self.quorums, request.target, request.sets, proof)
         except PeerViolation as violation:
@@ -129,12 +124,12 @@ class Server:
             self.counters[f"culled.{server}"] += 1
         work = Work(channel, client, number, request, culled, views_of(self.quorums, culled.sets))
         if self.pending_requests >= PENDING_REQUESTS_MAX:
-            self._turn_away(work, BUSY, "overloaded")
+            self._replies.turn_away(work, BUSY, "overloaded", "overloaded")
             return
         try:
             admit(self.quorums, self._executor, self._access, work, operation)
         except Declined as reason:
-            self._turn_away(work, DECLINED, str(reason))
+            self._replies.turn_away(work, DECLINED, str(reason).partition(":")[0], str(reason))
             return
         self._advance(now_ns, work)
 
@@ -157,8 +152,7 @@ class Server:
 
     def loaded(self, now_ns: int, object_id: ObjectId, record: ObjectRecord | None) -> Actions:
         """The store's answer to a load."""
-        waiting = self._loading.pop(object_id, [])
-        self._parked -= len(waiting)
+        waiting = self._loads.end(object_id)
         self._replicas.add(now_ns, object_id, record)
         for item in waiting:
             if isinstance(item, Work):
@@ -177,14 +171,12 @@ class Server:
         asks, given_up = self._syncs.wake(now_ns)
         self._ask(asks)
         for work in given_up:
-            self._parked -= 1
-            self.counters["sync.timeout"] += 1
-            self._put_off(work, "the version could not be fetched in time")
+            self._replies.turn_away(work, BUSY, "sync-timeout", "the version could not be fetched in time")
         return self._flush()
 
     # --- the ordinary request ---------------------------------------------------------------------------------
 
-    def _take_shortcut(
+    def _take_ordinary(
         self,
         now_ns: int,
         client: ClientId,
@@ -194,54 +186,22 @@ class Server:
         operation: Operation,
         proof: bytes,
     ) -> bool:
-        """Do at once what nearly every request asks for; False if this one is to be examined step by step.
-
-        The ordinary request is an operation on one object, conditioned on one history that q servers signed and that
-        is this server's own. So it is current, classifies as METHOD and is not held yet; what is looked up, counted and
-        compared below for any request is known already. tests/properties/test_protocol_shortcut.py holds the two
-        against each other.
-        """
-        each = request.sets[0]
-        name = each.object_id
-        replica = self._replicas.hot.get(name)
-        if (
-            replica is None
-            or each.histories != (replica.history,)
-            or each.holders.count(1) < self.quorums.q
-            or len(request.sets) > 1
-            or not replica.is_plain
-            or self.storage_failure is not None
-            or self.pending_requests >= PENDING_REQUESTS_MAX
-        ):
+        """Do at once what nearly every request asks for; False if this one is to be examined step by step."""
+        replica = self._replicas.hot.get(request.sets[0].object_id)
+        if replica is None or self.storage_failure is not None or self.pending_requests >= PENDING_REQUESTS_MAX:
             return False
-        version = replica.versions.get(replica.latest)
-        macs = self._macs(replica)
-        if version is None or not compare_digest(proof, expected_of(macs, each.holders)):
-            return False
-        try:
-            is_query = check_operation(self._executor, self._access, client, operation)
-        except Declined:
+        decision = self._ordinary.decide(client, request, operation, proof, replica)
+        if decision is None:
             return False
         replica.is_recent = True
-        time = time_of(replica.latest) + 1
-        timestamp = make_timestamp(
-            time,
-            is_barrier=False,
-            client=client,
-            operation_digest=digest(request.operation),
-            history_set_digest=sets_digest(name, request.sets),
-        )
-        answers, following = execute_alone(self._executor, client, operation, version, is_query=is_query, time=time)
-        made = b""
-        if following is not None:
-            made = version_digest(following)
+        timestamp, _, version = decision
+        if version is not None:
             self.counters["accepted.METHOD"] += 1
-            replica.follow(timestamp, following, now_ns)
-            macs = self._macs(replica)
+            candidate = Candidate(timestamp, (Part(replica.object_id, replica.latest, None),))
+            replica.accept(Kind.METHOD, candidate, version, now_ns)
             self._outbox.stage(replica)
-        vote = encode(Vote(SUCCESS, timestamp, answers, made, (replica.history,), ()))
-        frame = reply_frame(number, vote, (macs[: self._authenticator_bytes],))
-        self._outbox.release(Reply(channel, frame), replica.sequence)
+        frame = reply_to(number, decision, replica.history, self._replies.authenticator(replica))
+        self._outbox.promise(Reply(channel, frame), replica.sequence)
         return True
 
     # --- examining a request ----------------------------------------------------------------------------------
@@ -264,7 +224,7 @@ class Server:
                 self._fail(work)
                 return
         if self.storage_failure is not None and not work.is_query:
-            self._put_off(work, self.storage_failure)
+            self._replies.turn_away(work, BUSY, "storage", self.storage_failure)
             return
         versions = self._versions(now_ns, work, step, replicas)
         settled = [] if work.is_query else newly_settled(step, replicas, work.views)
@@ -281,11 +241,8 @@ class Server:
                 if not self._has_store:
                     self._replicas.add(now_ns, name, None)
                     continue
-                if name not in self._loading:
-                    self._loading[name] = []
+                if self._loads.park(name, work):
                     self._outbox.load.append(name)
-                self._loading[name].append(work)
-                self._parked += 1
                 return True
         return False
 
@@ -334,7 +291,7 @@ class Server:
         version = replica.versions.get(timestamp)
         if version is not None:
             return version
-        state = None if needs_version(timestamp) or timestamp[8] else self._executor.initial(replica.object_id)
+        state = None if needs_version(timestamp) or is_barrier(timestamp) else self._executor.initial(replica.object_id)
         return None if state is None else initial_version(state)
 
     def _versions(self, now_ns: int, work: Work, step: Step, replicas: list[Replica]) -> list[Version] | None:
@@ -360,8 +317,8 @@ class Server:
         """§4.6 and §4.7, without a wait in between: execute, accept, hand to the store, reply when it is durable."""
         if step.kind is not Kind.METHOD:
             if not self._has_room(work, step):
-                self.counters["rejected.history-full"] += 1
-                self._put_off(work, "the history is full of candidates that are not established")
+                reason = "the history is full of candidates that are not established"
+                self._replies.turn_away(work, BUSY, "history-full", reason)
                 return
             self._accept(now_ns, step, versions, settled)
             self._reply(work, SUCCESS, candidate=step.candidate.timestamp)
@@ -409,11 +366,6 @@ class Server:
 
     # --- replies ----------------------------------------------------------------------------------------------
 
-    def _turn_away(self, work: Work, status: int, reason: str) -> None:
-        """Answer without histories: the client gets a typed error, or tries again later."""
-        self.counters[f"turned-away.{reason.partition(':')[0]}"] += 1
-        self._outbox.send.append(_without_histories(work, status, reason))
-
     def _reply(
         self,
         work: Work,
@@ -423,28 +375,8 @@ class Server:
         candidate: bytes = b"",
         version_digest: bytes = b"",
     ) -> None:
-        """Show the histories and their authenticators, but nothing that is not yet durable (§4.8)."""
-        histories: tuple[bytes, ...] = ()
-        authenticators = []
-        sequence = 0
-        for name in work.names:
-            replica = self._replicas.hot[name]
-            histories += (replica.history,)
-            if replica.history:
-                authenticators.append(self._macs(replica)[: self._authenticator_bytes])
-            if replica.sequence > sequence:
-                sequence = replica.sequence
-        vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
-        self._outbox.release(Reply(work.channel, reply_frame(work.number, vote, authenticators)), sequence)
-
-    def _put_off(self, work: Work, reason: str) -> None:
-        """BUSY shows no histories, so it need not wait for the disk."""
-        self._outbox.send.append(_without_histories(work, BUSY, reason))
-
-    def _macs(self, replica: Replica) -> bytes:
-        if replica.macs is None:
-            replica.macs = self.keys.macs(replica.digest)
-        return replica.macs
+        replicas = [self._replicas.hot[name] for name in work.names]
+        self._replies.show(work, replicas, status, answers=answers, candidate=candidate, version_digest=version_digest)
 
     def _flush(self) -> Actions:
         """Hand over what the last input led to."""
@@ -456,10 +388,8 @@ class Server:
     def _start_sync(self, now_ns: int, work: Work, key: VersionKey) -> None:
         """Wait for a version, together with everyone else who waits for it."""
         if self._syncs.is_full:
-            self.counters["rejected.syncs-full"] += 1
-            self._put_off(work, "too many versions are being fetched")
+            self._replies.turn_away(work, BUSY, "syncs-full", "too many versions are being fetched")
             return
-        self._parked += 1
         histories = next(each for each in work.culled.sets if each.object_id == key[0])
         self._ask(self._syncs.wait(now_ns, work, key, histories))
 
@@ -470,7 +400,6 @@ class Server:
         if done is None:
             return
         sync, waiting = done
-        self._parked -= len(waiting)
         self.counters["sync.done"] += 1
         assert sync.version is not None, "a sync ends here with a version"
         for work in waiting:
@@ -489,9 +418,4 @@ class Server:
         version = replica.versions.get(request.timestamp)
         data = b"" if version is None else encode_version(version)
         reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
-        self._outbox.release(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)
-
-
-def _without_histories(work: Work, status: int, reason: str) -> Reply:
-    vote = encode(Vote(status, b"", (REFUSED + reason.encode(),), b"", (), ()))
-    return Reply(work.channel, reply_frame(work.number, vote, ()))
+        self._outbox.promise(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)

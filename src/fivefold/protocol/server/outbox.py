@@ -17,20 +17,20 @@ class Outbox:
         next_sequence: the transaction that this input's writes become.
         send: frames that may leave.
         load: objects to read.
-        held_count: replies that wait for a transaction.
+        waiting_count: replies that wait for a transaction.
     """
 
-    __slots__ = ("_has_store", "_held", "_writes", "durable", "held_count", "load", "next_sequence", "send")
+    __slots__ = ("_has_store", "_waiting", "_writes", "durable", "load", "next_sequence", "send", "waiting_count")
 
     def __init__(self, *, has_store: bool) -> None:
         """Empty; without a store nothing is written, and nothing waits."""
         self._has_store = has_store
         self.durable = 0
         self.next_sequence = 1
-        self.held_count = 0
+        self.waiting_count = 0
         self.send: list[Reply | Ask] = []
         self.load: list[ObjectId] = []
-        self._held: dict[int, list[Reply]] = {}
+        self._waiting: dict[int, list[Reply]] = {}
         self._writes: list[Write] = []
 
     def stage(self, replica: Replica) -> None:
@@ -40,21 +40,21 @@ class Outbox:
         else:
             replica.forget_changes()
 
-    def release(self, reply: Reply, sequence: int) -> None:
+    def promise(self, reply: Reply, sequence: int) -> None:
         """Send a reply once the transaction that it shows is durable (§4.8)."""
         if sequence <= self.durable:
             self.send.append(reply)
         else:
-            self._held.setdefault(sequence, []).append(reply)
-            self.held_count += 1
+            self._waiting.setdefault(sequence, []).append(reply)
+            self.waiting_count += 1
 
     def committed(self, sequence: int) -> None:
         """The store has committed everything up to ``sequence``: what waited for that may leave."""
         for number in range(self.durable + 1, sequence + 1):
-            released = self._held.pop(number, None)
-            if released is not None:
-                self.held_count -= len(released)
-                self.send += released
+            kept = self._waiting.pop(number, None)
+            if kept is not None:
+                self.waiting_count -= len(kept)
+                self.send += kept
         self.durable = max(self.durable, sequence)
 
     def empty(self, wake_at_ns: int | None) -> Actions:

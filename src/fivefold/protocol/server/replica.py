@@ -24,7 +24,6 @@ from fivefold.protocol.records import (
     Candidate,
     Entry,
     LogicalTimestamp,
-    Part,
     ReplicaHistory,
     Ring,
     Version,
@@ -124,30 +123,25 @@ class Replica:
 
     def accept(self, kind: Kind, candidate: Candidate, version: Version | None, now_ns: int) -> None:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""
-        kept = prune(self.object_id, self.entries, kind, candidate)
-        named = {entry.candidate.timestamp for entry in kept}
-        self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
+        timestamp = candidate.timestamp
+        first = first_kept(self.object_id, kind, candidate)
+        if first == self.latest and self.history:
+            # What an ordinary request leaves: the last entry and the new one. No other is looked at, none decoded.
+            self._forget(len(self.versions) - (first in self.versions), now_ns)
+            last = self.history[self._last_at :]
+            self.history = _TWO_ENTRIES + last + encode_entry(Entry(candidate, False))
+            self._last_at = len(_TWO_ENTRIES) + len(last)
+            self.latest = timestamp
+            self.is_plain = len(candidate.parts) == 1
+            self.macs = self._entries = None
+        else:
+            kept = prune(self.entries, first)
+            named = {entry.candidate.timestamp for entry in kept}
+            self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
+            self._show((*kept, Entry(candidate, False)), None)
         if version is not None:
-            self._hold(candidate.timestamp, version)
-        self._show((*kept, Entry(candidate, False)), None)
-
-    def follow(self, timestamp: LogicalTimestamp, version: Version, now_ns: int) -> None:
-        """``accept`` by METHOD a candidate of this object alone, conditioned on the latest one, which is plain.
-
-        The history is then the latest entry and the new one: no other is looked at, nor is any decoded.
-        """
-        entry = Entry(Candidate(timestamp, (Part(self.object_id, self.latest, None),)), False)
-        self._forget(len(self.versions) - 1, now_ns)
-        self._hold(timestamp, version)
-        last = self.history[self._last_at :]
-        self.history = _TWO_ENTRIES + last + encode_entry(entry)
-        self._last_at = len(_TWO_ENTRIES) + len(last)
-        self.latest = timestamp
-        self.macs = self._entries = None
-
-    def _hold(self, timestamp: LogicalTimestamp, version: Version) -> None:
-        self.versions[timestamp] = version
-        self._put += ((timestamp, version),)
+            self.versions[timestamp] = version
+            self._put += ((timestamp, version),)
 
     def flag_settled(self, candidate: Candidate) -> bool:
         """Set the candidate's settled flag if the history holds it without (S2); whether that changed anything."""
@@ -215,24 +209,30 @@ class Replica:
         self._put, self._deleted = (), ()
 
 
-def prune(object_id: ObjectId, entries: ReplicaHistory, kind: Kind, candidate: Candidate) -> ReplicaHistory:
-    """What accepting ``candidate`` leaves of a history (PROTOCOL §4, Pruning; S6).
+def first_kept(object_id: ObjectId, kind: Kind, candidate: Candidate) -> LogicalTimestamp | None:
+    """The oldest timestamp that accepting ``candidate`` leaves in a history; None if it leaves all (PROTOCOL §4, S6).
 
     A method candidate proves that LT_co was established, so what is older can go; LT_co itself stays. A copy proves
     nothing of the kind: accepted by INLINE_METHOD with pruning, it can lose a completed update (directed schedule §4).
     """
     if kind is Kind.METHOD or (kind is Kind.INLINE_METHOD and candidate.is_method):
-        bound = candidate.part(object_id).conditioned_on
-        for position, entry in enumerate(entries):
-            if entry.candidate.timestamp >= bound:
-                return entries[position:]
-        return ()
-    return entries
+        return candidate.part(object_id).conditioned_on
+    return None
+
+
+def prune(entries: ReplicaHistory, first: LogicalTimestamp | None) -> ReplicaHistory:
+    """What is left of a history of which ``first`` is the oldest timestamp to keep."""
+    if first is None:
+        return entries
+    for position, entry in enumerate(entries):
+        if entry.candidate.timestamp >= first:
+            return entries[position:]
+    return ()
 
 
 def newly_settled(step: Step, replicas: Sequence[Replica], views: Views) -> list[Candidate]:
     """S2: multi-object candidates that accepting a step proves established, not flagged by these replicas yet."""
-    if step.candidate.timestamp[8]:
+    if step.candidate.is_barrier:
         return []
     settled = [] if step.settled is None else [step.settled]
     for replica, part in zip(replicas, step.parts, strict=True):

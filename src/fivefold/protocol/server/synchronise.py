@@ -100,7 +100,11 @@ class Sync:
 
 
 class SyncTable:
-    """The syncs under way at one server, and the requests that wait for each."""
+    """The syncs under way at one server, and the requests that wait for each.
+
+    Attributes:
+        parked_count: how many requests wait.
+    """
 
     def __init__(self, own_index: int, quorums: QuorumSystem) -> None:
         """None under way."""
@@ -109,6 +113,7 @@ class SyncTable:
         self._syncs: dict[int, tuple[Sync, list[Work]]] = {}
         self._numbers: dict[VersionKey, int] = {}
         self._count = 0
+        self.parked_count = 0
         # Asked last, until they are heard of: with one that is down among the first, every sync would wait for it.
         self._silent: set[int] = set()
 
@@ -126,6 +131,7 @@ class SyncTable:
 
     def wait(self, now_ns: int, work: Work, key: VersionKey, histories: ObjectHistories) -> list[tuple[int, bytes]]:
         """Let the work wait for a version; what to ask whom if nobody waited for it before."""
+        self.parked_count += 1
         if key in self._numbers:
             self._syncs[self._numbers[key]][1].append(work)
             return []
@@ -176,5 +182,6 @@ class SyncTable:
         return asks, given_up
 
     def _end(self, number: int) -> None:
-        sync, _ = self._syncs.pop(number)
+        sync, waiting = self._syncs.pop(number)
         del self._numbers[sync.key]
+        self.parked_count -= len(waiting)

@@ -10,7 +10,7 @@ import msgspec
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES, RING_RECENT
 from fivefold.protocol.operations import DIGEST, FORGOTTEN, ClientId, digest
-from fivefold.protocol.records import Outcome, Ring, Version
+from fivefold.protocol.records import Recorded, Ring, Version
 
 KEY_BYTES: Final = 32
 """A ring key is a client's id and a call's: nobody can use or cancel another client's call."""
@@ -26,7 +26,7 @@ _RECENT_BYTES: Final = RING_RECENT * _STRIDE
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Version)
 _digested = msgspec.msgpack.Encoder()
-_kept = msgspec.msgpack.Decoder(tuple[int, int, bytes, tuple[Outcome, ...], bytes, bytes, bytes, int])
+_kept = msgspec.msgpack.Decoder(tuple[int, int, bytes, tuple[Recorded, ...], bytes, bytes, bytes, int])
 _kept_ring = msgspec.msgpack.Decoder(tuple[bytes, bytes])
 
 
@@ -115,7 +115,7 @@ def read_rows(rows: Iterable[tuple[bytes, bytes]]) -> dict[bytes, Version]:
     return versions
 
 
-def kept_outcomes(data: bytes) -> tuple[Outcome, ...]:
+def kept_outcomes(data: bytes) -> tuple[Recorded, ...]:
     """What the operation answered whose version a store keeps as ``data``."""
     return _kept.decode(data)[3]
 
@@ -156,7 +156,7 @@ def recall(version: Version, key: bytes, since: int) -> bytes | None:
     return FORGOTTEN if answer is None and not can_tell(version, key, since) else answer
 
 
-def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[Outcome, ...]) -> Version:
+def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[Recorded, ...]) -> Version:
     """The next version: ``state``, with ``outcomes`` (at least one) remembered as of logical ``time``.
 
     Each RING_RECENT calls a new ring is made of them and those before.

@@ -211,7 +211,7 @@ class Moves:
 
     def makes_version(self, sending: int) -> bool:
         """Whether a request makes, copies or finishes a version; otherwise it is a barrier."""
-        return not self.sendings[sending].step.candidate.timestamp[8]
+        return not self.sendings[sending].step.candidate.is_barrier
 
     def _set(self, index: int, numbers: tuple[int, ...]) -> ObjectHistories:
         histories = [self._histories[number] for number in numbers if number]
@@ -311,7 +311,7 @@ class Moves:
             raise Violation("history", f"a history of {name} is one that no honest server has: {violation}") from None
         for entry in entries:
             candidate = entry.candidate
-            if not candidate.timestamp[8] and known.setdefault(candidate.timestamp, candidate) != candidate:
+            if not candidate.is_barrier and known.setdefault(candidate.timestamp, candidate) != candidate:
                 raise Violation("two candidates", f"one timestamp of {name} names two candidates")
 
     def _version(self, name: ObjectId, timestamp: bytes) -> bytes:
@@ -354,7 +354,7 @@ def _invent(name: ObjectId, history: ReplicaHistory) -> ReplicaHistory:
     time = max(time_of(newest.timestamp), 1)
     timestamp = make_timestamp(
         time,
-        is_barrier=newest.timestamp[8] == 1,
+        is_barrier=newest.is_barrier,
         client=INVENTOR,
         operation_digest=NO_OPERATION,
         history_set_digest=b"\xff" * 32,

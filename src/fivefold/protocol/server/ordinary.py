@@ -1,0 +1,75 @@
+"""The ordinary request in one room: what nearly every request asks for, decided at once (docs/decisions/0008).
+
+It is an operation on one object, conditioned on one history that q servers signed and that is this server's own. So it
+is current, classifies as METHOD and is not held yet: nothing has to be counted, looked up or decoded. Bytes go in and a
+decision comes out, so that native code can stand behind :meth:`OrdinaryRequests.decide`. Every other request is
+examined step by step (``machine``), which decides the same; tests/properties/test_protocol_shortcut.py holds the two
+against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hmac import compare_digest
+
+from fivefold.protocol.authenticators import expected_of, sets_digest
+from fivefold.protocol.history import make_timestamp, time_of
+from fivefold.protocol.messages import SUCCESS, encode, reply_frame
+from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, Operation, digest
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import LogicalTimestamp, Request, Version, Vote
+from fivefold.protocol.server.admission import Declined, check_operation
+from fivefold.protocol.server.execution import execute_alone
+from fivefold.protocol.server.replica import Replica
+from fivefold.protocol.server.versions import version_digest
+
+Decision = tuple[LogicalTimestamp, tuple[bytes, ...], Version | None]
+"""The candidate's timestamp, the answers, and the new version; None instead of it if nothing is to be written."""
+
+
+class OrdinaryRequests:
+    """Decides ordinary requests; changes nothing."""
+
+    def __init__(
+        self, quorums: QuorumSystem, executor: Executor, access: AccessPolicy, macs_of: Callable[[Replica], bytes]
+    ) -> None:
+        """``macs_of`` gives all MACs over a replica's history (AuthenticatorKeys.macs)."""
+        self._quorums, self._executor, self._access, self._macs_of = quorums, executor, access, macs_of
+
+    def decide(
+        self, client: ClientId, request: Request, operation: Operation, proof: bytes, replica: Replica
+    ) -> Decision | None:
+        """What the request comes to; None if it is not an ordinary one. ``replica`` is that of its first object."""
+        each = request.sets[0]
+        if (
+            each.histories != (replica.history,)
+            or each.holders.count(1) < self._quorums.q
+            or len(request.sets) > 1
+            or not replica.is_plain
+        ):
+            return None
+        version = replica.versions.get(replica.latest)
+        if version is None or not compare_digest(proof, expected_of(self._macs_of(replica), each.holders)):
+            return None
+        try:
+            is_query = check_operation(self._executor, self._access, client, operation)
+        except Declined:
+            return None
+        time = time_of(replica.latest) + 1
+        timestamp = make_timestamp(
+            time,
+            is_barrier=False,
+            client=client,
+            operation_digest=digest(request.operation),
+            history_set_digest=sets_digest(replica.object_id, request.sets),
+        )
+        answers, made = execute_alone(self._executor, client, operation, version, is_query=is_query, time=time)
+        return timestamp, answers, made
+
+
+def reply_to(number: int, decision: Decision, history: bytes, authenticator: bytes) -> bytes:
+    """The reply frame that tells a decision, with the history that it left."""
+    timestamp, answers, version = decision
+    made = b"" if version is None else version_digest(version)
+    vote = encode(Vote(SUCCESS, timestamp, answers, made, (history,), ()))
+    return reply_frame(number, vote, (authenticator,))

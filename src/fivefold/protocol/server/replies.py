@@ -1,0 +1,66 @@
+"""What a server answers its clients: votes with histories and authenticators, and refusals without (PROTOCOL §4.8)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fivefold.protocol.actions import Reply
+from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys
+from fivefold.protocol.messages import encode, reply_frame
+from fivefold.protocol.operations import REFUSED
+from fivefold.protocol.records import Vote
+from fivefold.protocol.server.admission import Work
+from fivefold.protocol.server.outbox import Outbox
+from fivefold.protocol.server.replica import Replica
+
+
+class Replies:
+    """Puts replies together and hands them to the outbox."""
+
+    def __init__(self, keys: AuthenticatorKeys, outbox: Outbox, counters: Counter[str]) -> None:
+        """Sign with ``keys``; count refusals in ``counters``."""
+        self._keys, self._outbox, self._counters = keys, outbox, counters
+        self._authenticator_bytes = keys.n * MAC_BYTES
+
+    def macs(self, replica: Replica) -> bytes:
+        """All MACs over a replica's history, made when somebody first needs them."""
+        if replica.macs is None:
+            replica.macs = self._keys.macs(replica.digest)
+        return replica.macs
+
+    def authenticator(self, replica: Replica) -> bytes:
+        """The authenticator over a replica's history."""
+        return self.macs(replica)[: self._authenticator_bytes]
+
+    def show(
+        self,
+        work: Work,
+        replicas: Sequence[Replica],
+        status: int,
+        *,
+        answers: tuple[bytes, ...] = (),
+        candidate: bytes = b"",
+        version_digest: bytes = b"",
+    ) -> None:
+        """Show the histories and their authenticators, but nothing that is not yet durable (§4.8)."""
+        histories: tuple[bytes, ...] = ()
+        authenticators = []
+        sequence = 0
+        for replica in replicas:
+            histories += (replica.history,)
+            if replica.history:
+                authenticators.append(self.authenticator(replica))
+            if replica.sequence > sequence:
+                sequence = replica.sequence
+        vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
+        self._outbox.promise(Reply(work.channel, reply_frame(work.number, vote, authenticators)), sequence)
+
+    def turn_away(self, work: Work, status: int, name: str, reason: str) -> None:
+        """Answer BUSY or DECLINED, counted as ``name``; without histories, so it need not wait for the disk.
+
+        The reason reaches the caller: a typed error, or why it is to try again later.
+        """
+        self._counters[f"turned-away.{name}"] += 1
+        vote = encode(Vote(status, b"", (REFUSED + reason.encode(),), b"", (), ()))
+        self._outbox.send.append(Reply(work.channel, reply_frame(work.number, vote, ())))

@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,7 @@ def as_history(fields):
     return [Observation(process=f"p{at}", **each) for at, each in enumerate(fields)]
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(observations(), max_size=6).map(as_history))
 def test_checker_agrees_with_trying_every_order(history):
@@ -136,6 +138,7 @@ def naive_of_versions(history):
     return any(in_time(order) and versions_follow(order) for order in itertools.permutations(history))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(versioned(), max_size=5).map(as_history))
 def test_cycles_agree_with_trying_every_order(history):

@@ -12,6 +12,7 @@ from tests.fuzz import targets
 scripts = st.binary(max_size=200)
 
 
+@pytest.mark.slow
 @settings(max_examples=6000, deadline=None)
 @given(scripts)
 def test_decoders_refuse_with_peer_violation_only(data):

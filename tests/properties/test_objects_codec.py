@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,6 +169,7 @@ def trace(calls: list[list[str]], hash_seed: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.lists(st.text("abcdef", min_size=1, max_size=5), max_size=5), min_size=3, max_size=20))
 def test_processes_with_other_hash_seeds_agree(calls: list[list[str]]) -> None:

@@ -223,6 +223,7 @@ def hold(round_: Round, server: int, frame: bytes) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.patches_internals
 @pytest.mark.parametrize("suspects", [True, False])
 @settings(max_examples=600, deadline=None)

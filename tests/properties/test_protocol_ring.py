@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,7 @@ def remembered(version: Version) -> list[tuple[bytes, int, bytes]]:
 batches = st.lists(st.tuples(st.integers(0, 70), st.lists(st.integers(0, 300), min_size=1, max_size=20)), max_size=90)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(batches, st.lists(st.tuples(st.integers(0, 70), st.integers(0, 90)), max_size=9))
 def test_the_ring_is_a_list_of_recent_calls(made: list[tuple[int, list[int]]], probes: list[tuple[int, int]]) -> None:

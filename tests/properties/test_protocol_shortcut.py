@@ -52,6 +52,7 @@ class Both(Server):
         return give_to_both
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["swarm", "byzantine", "joint"])
 def test_the_shortcut_decides_what_the_examination_would(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In random runs with faults, lies, loads, syncs and full disks, no action differs; and the shortcut is taken."""

@@ -1,5 +1,6 @@
 """A journal with overlays over a database is one mapping from objects to records, whenever it is folded or read."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def stored(rows: dict[tuple[str, bytes], bytes], object_id: str) -> ObjectRecord
     return ObjectRecord(found[0][1], tuple(found[1:])) if found else None
 
 
+@pytest.mark.slow
 @given(st.lists(writes | st.sampled_from(["rotate", "fold"])))
 def test_layers_are_one_mapping(steps: list[Write | str]) -> None:
     """After any writes, rotations and folds every object is what a plain dictionary says."""
@@ -68,6 +70,7 @@ def test_layers_are_one_mapping(steps: list[Write | str]) -> None:
         assert layers.load(object_id, lambda name: stored(rows, name)) == naive.record(object_id)
 
 
+@pytest.mark.slow
 @given(st.lists(writes), st.lists(writes))
 def test_a_fold_can_be_repeated(first: list[Write], second: list[Write]) -> None:
     """What a crash makes us fold again changes nothing, even over what came after it."""

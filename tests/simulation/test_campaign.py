@@ -17,6 +17,7 @@ print([run_seed(seed, profile).digest for seed in (3, 4) for profile in ("swarm"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_few_seeds_of_each_profile_pass(profile: str) -> None:
     """No invariant is violated, every call ends, and every history is linearizable."""
@@ -32,6 +33,7 @@ def test_two_hundred_seeds_pass(profile: str) -> None:
     assert (summary.failures, summary.undecided) == ({}, [])
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_run_in_every_process() -> None:
     """Two processes that hash text differently get equal digests."""
     outputs = {
@@ -48,11 +50,13 @@ def test_a_seed_is_the_same_run_in_every_process() -> None:
     assert len(next(iter(outputs))) > 100
 
 
+@pytest.mark.slow
 def test_processes_share_seeds_without_changing_them() -> None:
     """Two jobs find what one finds."""
     assert run_seeds(range(4), "calm", jobs=2).digests == run_seeds(range(4), "calm").digests
 
 
+@pytest.mark.slow
 def test_the_summary_counts_by_kind() -> None:
     """Faults, repairs and outcomes are counted, so that a campaign that tests nothing is noticed."""
     summary = run_seeds(range(6), "swarm")

@@ -59,6 +59,7 @@ EXPECTED = [
 ]
 
 
+@pytest.mark.slow
 def test_decorated_functions_keep_their_signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods and functions have, decorated, the types they were written with, and wrong calls are errors."""
     sample = tmp_path / "sample.py"

@@ -104,6 +104,7 @@ def verdicts(directory: Path, monkeypatch: pytest.MonkeyPatch, program: str, *, 
     return [line.partition(": ")[2] for line in output.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_plugin_types_remote_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods of remote objects are coroutines with the types of the class, and wrong calls are errors."""
     found = verdicts(tmp_path, monkeypatch, REMOTE, plugin=True)
@@ -112,11 +113,13 @@ def test_the_plugin_types_remote_objects(tmp_path: Path, monkeypatch: pytest.Mon
     ] == EXPECTED_OF_REMOTE
 
 
+@pytest.mark.slow
 def test_do_is_typed_without_the_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``do`` has the types of the method for every type checker."""
     assert verdicts(tmp_path, monkeypatch, DO, plugin=False) == EXPECTED_OF_DO
 
 
+@pytest.mark.slow
 def test_blocking_objects_are_typed_without_the_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A blocking object has the methods of its class for every type checker."""
     assert verdicts(tmp_path, monkeypatch, BLOCKING, plugin=False) == EXPECTED_OF_BLOCKING

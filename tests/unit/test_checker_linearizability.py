@@ -197,6 +197,7 @@ def test_answer_not_recorded_agrees_with_anything():
     assert verdict(write, seen("b", "get", (10, 20), 0, objects="Counter/c")) is Verdict.VIOLATION
 
 
+@pytest.mark.slow
 def test_too_much_work_is_undecided():
     """A search that reaches its bound says so, and does not guess."""
     history = [seen(f"p{i}", "write", (i, 1000), value=i) for i in range(12)]

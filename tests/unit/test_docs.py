@@ -58,6 +58,7 @@ def test_blocks_run(block: Block, tmp_path: Path) -> None:
     run(["block.py"], tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [each for each in PYTHON if way(each) == "pytest"], ids=lambda block: block.name)
 def test_test_modules_pass(block: Block, tmp_path: Path) -> None:
     """A block that shows a test module passes under pytest."""

@@ -414,6 +414,7 @@ def kill_rounds(path: Path, rounds: int) -> None:
         assert last >= acknowledged
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_by_kill(path: Path) -> None:
     """A process killed while it commits loses nothing it had acknowledged, and never half a transaction."""
     kill_rounds(path, rounds=4)

@@ -19,17 +19,40 @@
     │   └── OutcomeUnknown             an update may or may not have been applied; call ``resolve()``
     └── PeerViolation              a peer broke the protocol; counted and logged, never raised to users
 
-Every message is one sentence that says what to do.
+Every message is one sentence that says what to do. Exceptions travel: unpickled in another process, each has its class,
+text and attributes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 
 class FivefoldError(Exception):
     """Base of everything Fivefold raises."""
+
+    def __reduce__(self) -> tuple[Callable[..., FivefoldError], tuple[Any, ...]]:
+        """For pickle: what it holds, so that a class with an ``__init__`` of its own comes back, too."""
+        return remade, (type(self), self.args, attributes_of(self))
+
+
+E = TypeVar("E", bound=FivefoldError)
+
+
+def attributes_of(error: FivefoldError) -> dict[str, Any]:
+    """What has been set on the exception, also where its class has slots."""
+    names = [name for cls in type(error).__mro__ for name in cls.__dict__.get("__slots__", ())]
+    return {**{name: getattr(error, name) for name in names if hasattr(error, name)}, **vars(error)}
+
+
+def remade(cls: type[E], args: Sequence[Any], attributes: Mapping[str, Any]) -> E:
+    """An exception from what it holds. Its ``__init__`` has run before, elsewhere, and does not run again."""
+    error: E = Exception.__new__(cls, *args)
+    error.args = tuple(args)
+    for name, value in attributes.items():
+        object.__setattr__(error, name, value)
+    return error
 
 
 class CallerError(FivefoldError):
@@ -96,11 +119,22 @@ class OutcomeUnknown(WorldError):
     sure that it never will be and returns :data:`fivefold.NOT_APPLIED`. It may take as long as the call, or as
     ``connect``'s ``deadline`` if that is longer. With the blocking façade ``resolve()``
     returns the result itself.
+
+    Attributes:
+        call_id: text for ``cluster.resolve(call_id)`` of any connection of the same identity, also in another program;
+            None if it is too late to tell.
     """
 
-    def __init__(self, message: str, resolve: Callable[[], Awaitable[Any]] | None = None) -> None:
+    def __init__(
+        self, message: str, resolve: Callable[[], Awaitable[Any]] | None = None, *, call_id: str | None = None
+    ) -> None:
         super().__init__(message)
+        self.call_id = call_id
         self._resolve = resolve
+
+    def __reduce__(self) -> tuple[Callable[..., FivefoldError], tuple[Any, ...]]:
+        """Without the connection that could resolve it: elsewhere, ``call_id`` does."""
+        return remade, (type(self), self.args, {**attributes_of(self), "_resolve": None})
 
     def resolve(self) -> Awaitable[Any]:
         """Find out, definitely, what became of the call.
@@ -110,10 +144,13 @@ class OutcomeUnknown(WorldError):
 
         Raises:
             OutcomeUnknown: no quorum answered this time either, or too many updates have passed since.
+            CallerError: the exception has come from another process.
         """
-        if self._resolve is None:
-            raise OutcomeUnknown("this outcome cannot be resolved any more: too many updates have passed since")
-        return self._resolve()
+        if self._resolve is not None:
+            return self._resolve()
+        if self.call_id is not None:
+            raise CallerError("this exception has come without its connection: await cluster.resolve(error.call_id)")
+        raise OutcomeUnknown("this outcome cannot be resolved any more: too many updates have passed since")
 
 
 class PeerViolation(FivefoldError):

@@ -20,6 +20,7 @@ from fivefold.errors import (
     UnknownType,
 )
 from fivefold.objects import Account, Counter, Map, Object, Overdrawn, Registry, Value, query, standard_registry, update
+from fivefold.objects.answers import encode_rejection
 from fivefold.protocol.limits import ANSWER_BYTES_MAX, ARGUMENTS_BYTES_MAX, OPERATION_OBJECTS_MAX, STATE_BYTES_MAX
 from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, VALUE, Call, Executed, ObjectId
 
@@ -228,19 +229,70 @@ def test_registering_twice_does_nothing() -> None:
     assert list(again.types) == ["Sample"]
 
 
-def test_ready_made_types_give_way() -> None:
-    """Your own Counter replaces the ready-made one: you cannot have meant another."""
+def test_ready_made_types_give_way_with_a_word() -> None:
+    """Your own Counter replaces the ready-made one, and a warning names both: never in silence."""
     own = type(Object)("Counter", (Object,), {"__module__": __name__, "__annotations__": {"x": str}, "x": ""})
     own_registry = standard_registry()
-    own_registry.register(own)
+    with pytest.warns(UserWarning, match=r"your Counter replaces .*fivefold\.objects\.counter\.Counter and tests\."):
+        own_registry.register(own)
     assert own_registry.initial(ObjectId("Counter/a")) == encode([""])
 
 
+def test_a_ready_made_type_does_not_replace_your_own() -> None:
+    """Whoever names the ready-made Counter after their own is told that these are two."""
+    own = type(Object)("Counter", (Object,), {"__module__": __name__})
+    own_registry = Registry(own)
+    with pytest.raises(ConfigurationError, match="two different Counter"):
+        own_registry.register(Counter)
+
+
 def test_two_types_of_one_name_are_refused() -> None:
-    """Two classes of your own with one name are a mistake."""
-    other = type(Object)("Sample", (Object,), {"__module__": __name__})
-    with pytest.raises(ConfigurationError, match="two different Sample"):
+    """Two classes of your own with one name are a mistake, and the text names both in full."""
+    other = type(Object)("Sample", (Object,), {"__module__": "shop.models"})
+    with pytest.raises(ConfigurationError) as caught:
         Registry(Sample, other)
+    both = "tests.unit.test_objects_registry.Sample and shop.models.Sample"
+    assert str(caught.value) == f"there are two different Sample, {both}: rename one of them"
+
+
+def made_in(module: str) -> type[Rejected]:
+    """A Rejected class called Taken that is defined in this module."""
+    return type("Taken", (Rejected,), {"__module__": module})
+
+
+def rejection_of(cls: type[Rejected], *known: type[Rejected]) -> BaseException:
+    """What a client that knows these classes gets when a server's method raises one."""
+    answered = encode_rejection(cls("x"))
+    with pytest.raises(Rejected) as caught:
+        Registry(Counter, *known).decode_answer(ids("Counter/a"), "get", answered)
+    return caught.value
+
+
+def test_rejections_of_one_name_are_told_apart() -> None:
+    """Two Rejected classes of one name in modules of one name come back as what they are."""
+    one, other = made_in("shop.errors"), made_in("bank.errors")
+    assert [type(rejection_of(cls, one, other)) for cls in (one, other)] == [one, other]
+
+
+def test_rejections_by_another_path() -> None:
+    """A class that the client imports by another path is found by its name, unless two are meant or none."""
+    one, other, sent = made_in("shop.errors"), made_in("bank.errors"), made_in("errors")
+    assert type(rejection_of(sent, one)) is one
+    found = rejection_of(sent, one, other)
+    assert (type(found), str(found)) == (Rejected, "errors.Taken: x")
+
+
+def test_rejections_with_slots() -> None:
+    """What a Rejected class keeps in slots travels, too."""
+
+    class Short(Rejected):
+        __slots__ = ("missing",)
+
+    short = Short("no")
+    short.missing = 3
+    with pytest.raises(Short) as caught:
+        Registry(Counter, Short).decode_answer(ids("Counter/a"), "get", encode_rejection(short))
+    assert (caught.value.missing, str(caught.value)) == (3, "no")
 
 
 @pytest.mark.parametrize("thing", [3, object, Object, len, lambda: None])
@@ -381,7 +433,7 @@ def test_rejection_is_typed() -> None:
 
 def test_unknown_rejection() -> None:
     """A client that does not know the class still gets a Rejected that names it."""
-    with pytest.raises(Rejected, match=r"^test_objects_registry.Refusal: needs 3$") as caught:
+    with pytest.raises(Rejected, match=r"^tests\.unit\.test_objects_registry\.Refusal: needs 3$") as caught:
         Registry(Counter).decode_answer(SAMPLE, "refuse", run(SAMPLE, "refuse").answer)
     assert type(caught.value) is Rejected
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from fivefold import errors
-from fivefold.errors import CallerError, ObjectError, Rejected
+from fivefold.errors import CallerError, ObjectError, Rejected, attributes_of, remade
 from fivefold.objects.values import BadValue, Codec
 from fivefold.protocol.limits import ANSWER_BYTES_MAX
 from fivefold.protocol.operations import FAILED, REFUSED, REJECTED
@@ -26,8 +26,8 @@ _REFUSALS: Final = ("InvalidArguments", "UnknownType", "UnknownMethod", "TooLarg
 _rejection: Final = Codec(tuple[str, list[Any], dict[str, Any]])
 
 
-def module_name(thing: object) -> str:
-    """Last component of the name of the module that ``thing`` was defined in.
+def module_of(thing: object) -> str:
+    """Name of the module that ``thing`` was defined in.
 
     A script's own module is called ``__main__`` only in that one process: here it has the name others import it by.
     """
@@ -39,17 +39,22 @@ def module_name(thing: object) -> str:
             name = spec.name.removesuffix(".__main__")
         elif file is not None:
             name = Path(file).stem
-    return name.rpartition(".")[2]
+    return name
 
 
 def dotted_name(thing: Any) -> str:  # noqa: ANN401 - a class or a function
-    """``module.name``: how functions and Rejected classes are named on the wire."""
-    return f"{module_name(thing)}.{thing.__name__}"
+    """``module.name``, of the module's name the last part: how functions are named on the wire."""
+    return f"{module_of(thing).rpartition('.')[2]}.{thing.__name__}"
+
+
+def full_name(thing: Any) -> str:  # noqa: ANN401 - a class or a function
+    """``package.module:name``: how Rejected classes are named on the wire, and what tells two of one name apart."""
+    return f"{module_of(thing)}:{thing.__qualname__}"
 
 
 def encode_rejection(error: Rejected) -> bytes:
     """REJECTED: class, arguments and attributes; FAILED if these are no plain values."""
-    content = (dotted_name(type(error)), list(error.args), dict(vars(error)))
+    content = (full_name(type(error)), list(error.args), attributes_of(error))
     try:
         data = _rejection.encode(content)
     except BadValue as problem:
@@ -60,8 +65,8 @@ def encode_rejection(error: Rejected) -> bytes:
     return REJECTED + data
 
 
-def decode_rejection(data: bytes, classes: Mapping[str, type[Rejected]]) -> Rejected:
-    """The exception the method raised, of its own class if that is known here.
+def decode_rejection(data: bytes, find: Callable[[str], type[Rejected] | None]) -> Rejected:
+    """The exception the method raised, of its own class if ``find`` knows it by its full name.
 
     The class's ``__init__`` does not run: it ran at the servers, and what it left is what travels.
 
@@ -69,13 +74,11 @@ def decode_rejection(data: bytes, classes: Mapping[str, type[Rejected]]) -> Reje
         BadValue: the bytes are no rejection.
     """
     name, args, attributes = _rejection.decode_trusted(data)
-    try:
-        error = Exception.__new__(classes[name], *args)
-        error.args = tuple(args)
-    except KeyError:
-        error = Rejected(f"{name}: {', '.join(map(str, args))}" if args else name)
-    vars(error).update(attributes)
-    return error
+    cls = find(name)
+    if cls is not None:
+        return remade(cls, args, attributes)
+    name = name.replace(":", ".")
+    return remade(Rejected, [f"{name}: {', '.join(map(str, args))}" if args else name], attributes)
 
 
 def describe_failure(error: BaseException) -> str:

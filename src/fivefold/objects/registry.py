@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, Final
@@ -20,6 +21,8 @@ from fivefold.objects.answers import (
     decode_rejection,
     describe_failure,
     dotted_name,
+    full_name,
+    module_of,
 )
 from fivefold.objects.methods import Method
 from fivefold.objects.model import Object, kind_of
@@ -57,7 +60,7 @@ class Registry:
     def __init__(self, *things: object, limit: TimeLimit | None = None) -> None:
         self._types: dict[str, ObjectType] = {}
         self._functions: dict[str, Method] = {}
-        self._rejections: dict[str, type[Rejected]] = {}
+        self._rejections: dict[str, dict[str, type[Rejected]]] = {}  # by module.name, then by full name
         self._running = Running(self._types, self._functions, limit)
         self.register(*things)
 
@@ -122,8 +125,9 @@ class Registry:
             if not self._is_known(self._types.get(thing.__name__), thing, thing.__name__):
                 self._types[thing.__name__] = ObjectType(thing)
         elif isinstance(thing, type) and issubclass(thing, Rejected):
-            if not self._is_known(self._rejections.get(dotted_name(thing)), thing, dotted_name(thing)):
-                self._rejections[dotted_name(thing)] = thing
+            known = self._rejections.setdefault(dotted_name(thing), {})
+            if not self._is_known(known.get(full_name(thing)), thing, "exceptions " + thing.__name__):
+                known[full_name(thing)] = thing
             return
         elif isinstance(thing, FunctionType) and kind_of(thing) is not None:
             if not self._is_known(self._functions.get(dotted_name(thing)), thing, dotted_name(thing)):
@@ -142,9 +146,17 @@ class Registry:
         earlier = known.cls if isinstance(known, ObjectType) else known.function if isinstance(known, Method) else known
         if earlier is thing:
             return True
-        if str(getattr(earlier, "__module__", "")).startswith(_READY_MADE):
-            return False
-        raise ConfigurationError(f"there are two different {name}: rename one of them")
+        names = f"{full_name(earlier)} and {full_name(thing)}".replace(":", ".")
+        if not module_of(earlier).startswith(_READY_MADE):
+            raise ConfigurationError(f"there are two different {name}, {names}: rename one of them")
+        warnings.warn(f"your {name} replaces the ready-made one: rename it if you use both, {names}", stacklevel=4)
+        return False
+
+    def _find_rejection(self, name: str) -> type[Rejected] | None:
+        """The class of this full name; or, from a server that imports it otherwise, the only one of its module.name."""
+        module, _, qualified = name.partition(":")
+        known = self._rejections.get(f"{module.rpartition('.')[2]}.{qualified.rpartition('.')[2]}", {})
+        return known.get(name) or (next(iter(known.values())) if len(known) == 1 else None)
 
     # --- server: the Executor ----------------------------------------------------------------------------------
 
@@ -236,7 +248,7 @@ class Registry:
 
     def _decode_rejection(self, method: str, content: bytes) -> FivefoldError:
         try:
-            return decode_rejection(content, self._rejections)
+            return decode_rejection(content, self._find_rejection)
         except BadValue as error:
             return ObjectError(f"{method} was rejected in a way this version cannot read: {error}")
 

@@ -11,7 +11,7 @@ import pytest
 
 from fivefold.protocol import authenticators, classify, history, limits, messages, quorums
 from fivefold.protocol.authenticators import Culled
-from fivefold.protocol.client import invocation, knowledge, rounds
+from fivefold.protocol.client import invocation, knowledge, rounds, standing, verdict
 from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
@@ -435,14 +435,14 @@ def answers_counted_with_candidates() -> list[Patch]:
                 groups.setdefault((vote.candidate, vote.answers), []).append(index)
         return max(groups.values(), key=len) if groups else []
 
-    return [(invocation, "accepted_by", accepted)]
+    return [(verdict, "accepted_by", accepted)]
 
 
 @bug
 def any_answer_believed() -> list[Patch]:
     """§6: the first answer is returned, not the one that b + 1 servers agree on."""
-    honest = rounds.agreement
-    return [(rounds, "agreement", lambda results: [[server for server, _ in results]] if results else honest(results))]
+    honest = verdict.agreement
+    return [(verdict, "agreement", lambda results: [[server for server, _ in results]] if results else honest(results))]
 
 
 @bug
@@ -454,7 +454,7 @@ def nobody_else_asked() -> list[Patch]:
 @bug
 def culls_not_remembered() -> list[Patch]:
     """§6: reported culls are ignored."""
-    return [(knowledge.Knowledge, "_note_cull", lambda self, culled, by: None)]
+    return [(standing.Standing, "note_cull", lambda self, culled, by: None)]
 
 
 @bug
@@ -479,15 +479,15 @@ def cut_authenticators_passed_on() -> list[Patch]:
 def doubted_only_while_told() -> list[Patch]:
     """§6: a doubted history is left out although its server is among those asked (a bug that this repository had)."""
 
-    def doubtful(self: Any, known: Any) -> set[int]:
-        found = {server for server in range(self.quorums.n) if self.is_excluded(server)}
-        for index in range(self.quorums.n):
-            told = sum(bool(h) for other, h in enumerate(known.histories) if other not in found and other != index)
-            if self._is_doubted(index) and known.histories[index] and told >= self.quorums.q:
+    def left_out(self: Any, told: Any) -> set[int]:
+        found = {server for server in range(self._n) if self.is_excluded(server)}
+        for index in range(self._n):
+            others = sum(bool(h) for other, h in enumerate(told) if other not in found and other != index)
+            if self.is_doubted(index) and told[index] and others >= self._q:
                 found.add(index)
         return found
 
-    return [(knowledge.Knowledge, "_doubtful", doubtful)]
+    return [(standing.Standing, "left_out", left_out)]
 
 
 @bug
@@ -511,7 +511,7 @@ def any_client_may_freeze_anything() -> list[Patch]:
 @bug
 def versions_not_compared() -> list[Patch]:
     """§6 Determinism: clients do not compare the digests of versions."""
-    return [(rounds, "result_of", lambda vote: (vote.answers, b""))]
+    return [(verdict, "result_of", lambda vote: (vote.answers, b""))]
 
 
 # --- §7 -----------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fivefold.protocol.client import knowledge
-from fivefold.protocol.client.rounds import Round
+from fivefold.protocol.client import knowledge, standing
+from fivefold.protocol.client.alike import OTHER, Alike
 from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import Entry, encode_history
 from fivefold.protocol.messages import (
@@ -190,7 +190,7 @@ class Play:
         found = self.session.knowledge
         conditions = [found.conditions([name]) for name in (A, B)]
         known = [(found.trusted(name), found.of(name).histories, found.of(name).authenticators) for name in (A, B)]
-        return conditions, known, found.evidence(), found.round_trip_ns, found.slow, found.down
+        return conditions, known, found.evidence(), found.round_trip_ns, found.standing.slow, found.standing.down
 
 
 def script_of(random: Random, kinds_of_replies: list[str]) -> list[tuple[Any, ...]]:
@@ -218,9 +218,9 @@ def script_of(random: Random, kinds_of_replies: list[str]) -> list[tuple[Any, ..
     return script
 
 
-def hold(round_: Round, server: int, frame: bytes) -> bool:
+def take(alike: Alike, server: int, frame: bytes) -> int:
     """Without the short way."""
-    return False
+    return OTHER
 
 
 @pytest.mark.slow
@@ -235,10 +235,10 @@ def test_like_replies_are_counted_as_if_each_were_looked_at(suspects: bool, seed
     liar = random.randrange(N)
     with pytest.MonkeyPatch.context() as patch:
         if not suspects:
-            patch.setattr(knowledge, "STRIKES_MAX", 1000)
+            patch.setattr(standing, "STRIKES_MAX", 1000)
         # Only a quorum's like replies speak for a server that is back: there is no long way (test_returning.py).
         patch.setattr(knowledge.Knowledge, "maybe_welcome", lambda self, objects, vote: None)
         short = Play(QuorumSystem(N, 1, 1), liar).run(script)
-        patch.setattr(Round, "hold", hold)
+        patch.setattr(Alike, "take", take)
         whole = Play(QuorumSystem(N, 1, 1), liar).run(script)
     assert short == whole

@@ -112,7 +112,7 @@ def test_a_server_that_declines_does_not_spoil_a_query_that_others_overtook() ->
     rack = WatchedRack()
     x, y = Desk(rack, X), Desk(rack, Y)
     x.call("add", b"1")
-    y.session.knowledge.slow[preferred(rack)[5]] = 0  # it is tried again, beside the others
+    y.session.standing.slow[preferred(rack)[5]] = 0  # it is tried again, beside the others
     y.lies[preferred(rack)[0]] = altered(status=DECLINED, candidate=b"", answers=(REFUSED + b"no",), histories=())
     assert y.call("get") == Answered((b"v1",))
 
@@ -207,7 +207,7 @@ def test_authenticators_of_the_wrong_length_are_not_passed_on() -> None:
     desk.lies[preferred(rack)[0]] = cut
     for _ in range(5):
         assert isinstance(desk.call("add", b"+", timeout_s=1), Answered)
-    assert desk.session.knowledge.is_suspected(preferred(rack)[0])
+    assert desk.session.standing.is_suspected(preferred(rack)[0])
 
 
 def test_more_than_b_culls_exclude_a_server() -> None:
@@ -218,7 +218,7 @@ def test_more_than_b_culls_exclude_a_server() -> None:
     desk.lies[liar] = spoiled(rack, *range(6))
     for _ in range(3):
         assert isinstance(desk.call("add", b"+"), Answered)
-    assert desk.session.knowledge.is_excluded(liar)
+    assert desk.session.standing.is_excluded(liar)
     desk.sent.clear()
     assert isinstance(desk.call("add", b"+"), Answered)
     assert liar not in desk.sent
@@ -232,7 +232,7 @@ def test_one_servers_word_excludes_nobody() -> None:
     desk.lies[preferred(rack)[0]] = altered(culled=tuple(preferred(rack)[1:4]))
     for _ in range(5):
         assert isinstance(desk.call("add", b"+"), Answered)
-    assert not any(desk.session.knowledge.is_excluded(server) for server in range(6))
+    assert not any(desk.session.standing.is_excluded(server) for server in range(6))
 
 
 def test_a_server_that_invents_candidates_is_suspected() -> None:
@@ -250,7 +250,7 @@ def test_a_server_that_invents_candidates_is_suspected() -> None:
     desk.lies[liar] = invents
     for number in range(40):
         assert isinstance(desk.call("add", b"+"), Answered), number
-    assert desk.session.knowledge.is_suspected(liar)
+    assert desk.session.standing.is_suspected(liar)
     desk.sent.clear()
     assert isinstance(desk.call("add", b"+"), Answered)
     assert desk.sent == preferred(rack)[1:]
@@ -426,7 +426,7 @@ def test_a_long_pause_is_cut_short_when_others_have_repaired() -> None:
     send(rack, other, now(rack, []), low[3:], kind=METHOD, operation=op("add", b"-"))
     desk = Desk(rack, mine)
     ticket = desk.start(op("add", b"+"), timeout_s=100)
-    desk.session._running[ticket]._backoffs = limits.BACKOFF_DOUBLINGS_MAX
+    desk.session._running[ticket]._pauses.count = limits.BACKOFF_DOUBLINGS_MAX
     while desk.pending:
         desk.step()
     assert Desk(rack, Z).call("get") == Answered((b"v+",))

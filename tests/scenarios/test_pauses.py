@@ -32,7 +32,7 @@ def test_pauses_double_up_to_a_bound(round_trip_ms: float, round_trips_max: int,
     desk.session.knowledge.round_trip_ns = int(round_trip_ms * MILLISECOND)
     drawn = []
     for _ in range(300):
-        running._backoffs = 0
+        running._pauses.count = 0
         drawn.append([running._back_off(round_trips_max) / MILLISECOND for _ in longest_ms])
     for pauses, middle in zip(zip(*drawn, strict=True), longest_ms, strict=True):
         assert 0.5 * middle <= min(pauses) < 0.6 * middle
@@ -45,9 +45,9 @@ def test_before_a_new_attempt_a_client_far_away_pauses_for_less_than_before_a_re
     ticket = desk.start(op("add", b"+"), timeout_s=100)
     running = desk.session._running[ticket]
     desk.session.knowledge.round_trip_ns = 300 * MILLISECOND
-    running._attempts, running._backoffs = 2, limits.BACKOFF_DOUBLINGS_MAX
+    running._attempts, running._pauses.count = 2, limits.BACKOFF_DOUBLINGS_MAX
     running._act(desk.rack.now_ns, has_failed=True)
-    assert 600 * MILLISECOND <= running._pause_until_ns - desk.rack.now_ns <= 1800 * MILLISECOND
+    assert 600 * MILLISECOND <= running._pauses.until_ns - desk.rack.now_ns <= 1800 * MILLISECOND
 
 
 def test_before_a_repair_a_client_far_away_pauses_for_longer_than_another_s_repair_takes() -> None:
@@ -58,11 +58,11 @@ def test_before_a_repair_a_client_far_away_pauses_for_longer_than_another_s_repa
     send(rack, other, now(rack, [], A), low[3:], kind=Kind.METHOD, operation=op("add", b"-"))
     desk = Desk(rack, mine)
     running = desk.session._running[desk.start(op("add", b"+"), timeout_s=100)]
-    running._backoffs = limits.BACKOFF_DOUBLINGS_MAX
-    while not running._pause_until_ns:
+    running._pauses.count = limits.BACKOFF_DOUBLINGS_MAX
+    while not running._pauses.is_pausing:
         desk.session.knowledge.round_trip_ns = 300 * MILLISECOND
         desk.step()
-    assert 2400 * MILLISECOND <= running._repair_from_ns - rack.now_ns <= 7200 * MILLISECOND
+    assert 2400 * MILLISECOND <= running._pauses.repair_from_ns - rack.now_ns <= 7200 * MILLISECOND
 
 
 def test_with_several_objects_a_long_pause_is_not_cut_short() -> None:
@@ -73,7 +73,7 @@ def test_with_several_objects_a_long_pause_is_not_cut_short() -> None:
     send(rack, other, now(rack, [], A, B), low[3:], kind=Kind.METHOD, operation=op("add", b"-", A, B))
     desk = Desk(rack, mine)
     ticket = desk.start(op("add", b"+", A, B), timeout_s=100)
-    desk.session._running[ticket]._backoffs = limits.BACKOFF_DOUBLINGS_MAX
+    desk.session._running[ticket]._pauses.count = limits.BACKOFF_DOUBLINGS_MAX
     while desk.pending:
         desk.step()
     started_ns = rack.now_ns

@@ -49,7 +49,7 @@ def test_a_liar_that_comes_back_spoils_one_object_not_all() -> None:
     desk.lies[VICTIM] = spoiled(rack, *range(6))
     assert set(use(desk, *objects)) == {5}
     assert use(desk, objects[0])[0] > 5
-    assert desk.session.knowledge.is_excluded(VICTIM)
+    assert desk.session.standing.is_excluded(VICTIM)
     assert set(use(desk, *objects)) == {5}
 
 
@@ -62,7 +62,7 @@ def test_an_honest_server_that_comes_back_is_asked_about_everything_again() -> N
     use(desk, *objects)
     assert sum(rack.history(VICTIM, name) != b"" for name in objects) == 1
     assert use(desk, objects[0]) == [5]
-    assert not desk.session.knowledge.returning
+    assert not desk.session.standing.returning
     assert set(use(desk, *objects)) == {5}
     assert all(rack.history(VICTIM, name) for name in objects)
 

@@ -58,7 +58,7 @@ class ClientNode:
         """
         self._loop = asyncio.get_running_loop()
         n = self.session.knowledge.quorums.n
-        self.session.knowledge.down = set(range(n))
+        self.session.standing.down = set(range(n))
         self._links = [self._link(server) for server in range(n)]
         for link in self._links:
             link.start()
@@ -199,7 +199,7 @@ class ClientNode:
         try:
             number, status = decode_status(frame)
         except PeerViolation:
-            self.session.knowledge.strike(server, "malformed")
+            self.session.standing.strike(server, "malformed")
             return
         future = self._status_futures.get(number)
         if future is not None and not future.done():

@@ -42,7 +42,7 @@ def test_nothing_is_known_at_first() -> None:
     found = Knowledge(SIX)
     assert not found.is_known(A)
     assert found.fitting(A).histories == ()
-    assert found.order(A) == list(SIX.preference(A))
+    assert found.standing.order(A, SIX.preference(A)) == SIX.preference(A)
     assert found.evidence() == []
 
 
@@ -81,14 +81,6 @@ def test_q_equal_histories_fit() -> None:
     """The sixth server's, equal too, is left out: it would cost a MAC at every server."""
     found = told(dict.fromkeys(range(6), 3))
     assert sum(map(bool, found.fitting(A).holders)) == 5
-
-
-def test_what_a_doubted_server_shows_alike_is_not_taken_over_unseen() -> None:
-    """The next operation is not conditioned on the history of a server that somebody has culled."""
-    found = Knowledge(SIX)
-    found.absorb([A], vote(b"", culled=(2,)), {1: b""})
-    assert not found.absorb_alike([A], vote(history(3)), tails(0, 1, 2, 3, 4), 0)
-    assert found.absorb_alike([A], vote(history(3)), tails(0, 1, 3, 4, 5), 0)
 
 
 def test_an_older_history_is_left_out_a_newer_one_is_not() -> None:
@@ -141,8 +133,8 @@ def test_more_than_b_reports_exclude(reporters: tuple, is_excluded: bool) -> Non
     found = Knowledge(SIX)
     for reporter in reporters:
         found.absorb([A], vote(b"", culled=(0,)), {reporter: b""})
-    assert found.is_excluded(0) is is_excluded
-    assert found.rank(0) == (5 if is_excluded else 2)
+    assert found.standing.is_excluded(0) is is_excluded
+    assert found.standing.rank(0) == (5 if is_excluded else 2)
     assert found.evidence()[0].culled_by == reporters
 
 
@@ -159,9 +151,9 @@ def test_strikes_make_a_suspect(strikes: int, is_suspected: bool) -> None:
     """A suspect is asked last, and not excluded."""
     found = Knowledge(SIX)
     for _ in range(strikes):
-        found.strike(0, "malformed")
-    assert (found.is_suspected(0), found.is_excluded(0)) == (is_suspected, False)
-    assert (found.order(A)[-1] == 0) is (is_suspected or SIX.preference(A)[-1] == 0)
+        found.standing.strike(0, "malformed")
+    assert (found.standing.is_suspected(0), found.standing.is_excluded(0)) == (is_suspected, False)
+    assert (found.standing.order(A, SIX.preference(A))[-1] == 0) is (is_suspected or SIX.preference(A)[-1] == 0)
 
 
 @pytest.mark.parametrize(("times", "strikes"), [(ALONE_MAX - 1, 0), (ALONE_MAX, 1), (2 * ALONE_MAX, 2)])
@@ -184,12 +176,12 @@ def test_servers_are_asked_in_the_order_of_their_ranks() -> None:
     found = Knowledge(SIX)
     good, suspect, slow, down, excluded, last = SIX.preference(A)
     for _ in range(STRIKES_MAX):
-        found.strike(suspect, "malformed")
-    found.slow[slow] = 0
-    found.down.add(down)
+        found.standing.strike(suspect, "malformed")
+    found.standing.slow[slow] = 0
+    found.standing.down.add(down)
     for reporter in (good, last):
         found.absorb([A], vote(b"", culled=(excluded,)), {reporter: b""})
-    assert found.order(A) == [good, last, suspect, slow, down, excluded]
+    assert found.standing.order(A, SIX.preference(A)) == [good, last, suspect, slow, down, excluded]
 
 
 def test_a_doubted_history_is_left_out_while_q_others_are_asked_first() -> None:
@@ -237,34 +229,41 @@ def test_a_silent_server_is_tried_beside_the_others() -> None:
     """When its time has come, with one request; then not before TRIAL_AFTER_NS are over."""
     found = Knowledge(SIX)
     first, *others = SIX.preference(A)
-    found.slow[first] = 10
-    assert found.first_asked(9, A) == others
-    assert found.first_asked(10, A) == [*others, first]
-    assert found.first_asked(9 + TRIAL_AFTER_NS, A) == others
-    assert found.first_asked(10 + TRIAL_AFTER_NS, A) == [*others, first]
+    found.standing.slow[first] = 10
+    assert found.standing.first_asked(9, A, SIX.preference(A)) == others
+    assert found.standing.first_asked(10, A, SIX.preference(A)) == [*others, first]
+    assert found.standing.first_asked(9 + TRIAL_AFTER_NS, A, SIX.preference(A)) == others
+    assert found.standing.first_asked(10 + TRIAL_AFTER_NS, A, SIX.preference(A)) == [*others, first]
 
 
 def test_the_operator_hears_of_a_silent_server() -> None:
     """Nothing else speaks against it."""
     found = Knowledge(SIX)
-    found.slow[2] = 0
+    found.standing.slow[2] = 0
     assert found.evidence() == [Evidence(2, False, False, (), {}, True)]
 
 
 def test_the_round_trip_is_smoothed() -> None:
-    """The first is taken as it is, of each later one an eighth; who answered is not silent any more."""
+    """The first is taken as it is, of each later one an eighth."""
     found = Knowledge(SIX)
-    found.slow = {1: 0, 2: 0}
-    found.note_answered([0, 1], 800)
-    assert (found.round_trip_ns, found.slow) == (800, {2: 0})
-    found.note_answered([0, 1], 1600)
+    found.note_round_trip(800)
+    assert found.round_trip_ns == 800
+    found.note_round_trip(1600)
     assert found.round_trip_ns == 900
+
+
+def test_who_answered_is_not_silent_any_more() -> None:
+    """One of two that were silent has answered."""
+    found = Knowledge(SIX)
+    found.standing.slow = {1: 0, 2: 0}
+    found.standing.note_answered([0, 1])
+    assert found.standing.slow == {2: 0}
 
 
 def test_a_silent_server_that_must_be_asked_is_asked_once() -> None:
     """Two are silent: one of them completes the quorum, the other is the one that is tried."""
     found = Knowledge(SIX)
     first, second, *others = SIX.preference(A)
-    found.slow = {first: 10, second: 10}
-    assert found.first_asked(9, A) == [*others, first]
-    assert found.first_asked(10, A) == [*others, first, second]
+    found.standing.slow = {first: 10, second: 10}
+    assert found.standing.first_asked(9, A, SIX.preference(A)) == [*others, first]
+    assert found.standing.first_asked(10, A, SIX.preference(A)) == [*others, first, second]

@@ -64,9 +64,9 @@ def test_an_old_history_of_its_own_ends_nothing() -> None:
 def test_one_that_comes_for_the_first_time_is_asked_at_once() -> None:
     """Nothing is known yet that it could spoil."""
     found = Knowledge(SIX)
-    found.went(2)
+    found.standing.went(2)
     found.came(2)
-    assert 2 not in found.returning
+    assert 2 not in found.standing.returning
 
 
 def test_one_that_comes_back_is_asked_last_but_for_what_it_is_tried_with() -> None:
@@ -74,14 +74,14 @@ def test_one_that_comes_back_is_asked_last_but_for_what_it_is_tried_with() -> No
     found = Knowledge(SIX)
     first, second = SIX.preference(A)[:2]
     found.of(A)
-    found.went(first)
+    found.standing.went(first)
     found.came(first)
-    assert found.order(A)[-1] == first
-    found.went(second)
-    assert found.order(A)[-2:] == [first, second]
-    found.returning.maybe_try(0, A)
-    assert found.order(A)[0] == first
-    assert found.order(C)[-2:] == [first, second]
+    assert found.standing.order(A, SIX.preference(A))[-1] == first
+    found.standing.went(second)
+    assert found.standing.order(A, SIX.preference(A))[-2:] == [first, second]
+    found.standing.returning.maybe_try(0, A)
+    assert found.standing.order(A, SIX.preference(A))[0] == first
+    assert found.standing.order(C, SIX.preference(C))[-2:] == [first, second]
 
 
 def test_one_that_is_doubted_is_not_preferred_for_being_tried() -> None:
@@ -89,12 +89,12 @@ def test_one_that_is_doubted_is_not_preferred_for_being_tried() -> None:
     found = Knowledge(SIX)
     first = SIX.preference(A)[0]
     found.of(A)
-    found.went(first)
+    found.standing.went(first)
     found.came(first)
-    found.returning.maybe_try(0, A)
+    found.standing.returning.maybe_try(0, A)
     for _ in range(3):
-        found.strike(first, "malformed")
-    assert found.order(A)[-1] == first
+        found.standing.strike(first, "malformed")
+    assert found.standing.order(A, SIX.preference(A))[-1] == first
 
 
 @pytest.mark.parametrize(
@@ -105,24 +105,24 @@ def test_only_what_is_accepted_whole_speaks_for_it(status: int, culled: tuple[in
     found = Knowledge(SIX)
     shown = encode_history((Entry(candidate(1, A), False),))
     found.absorb([A], Vote(SUCCESS, b"", (), b"", (shown,), ()), {server: bytes(96) for server in range(1, 6)})
-    found.went(2)
+    found.standing.went(2)
     found.came(2)
-    found.returning.maybe_try(0, A)
+    found.standing.returning.maybe_try(0, A)
     found.maybe_welcome([A], Vote(status, b"", (), b"", (shown,), culled))
-    assert (2 not in found.returning) is is_welcome
+    assert (2 not in found.standing.returning) is is_welcome
 
 
 def test_one_that_goes_again_begins_anew() -> None:
     """While it is down it is just that; what it was tried with is forgotten."""
     found = Knowledge(SIX)
     found.of(A)
-    found.went(2)
+    found.standing.went(2)
     found.came(2)
-    found.returning.maybe_try(0, A)
-    found.went(2)
-    assert 2 not in found.returning
+    found.standing.returning.maybe_try(0, A)
+    found.standing.went(2)
+    assert 2 not in found.standing.returning
     found.came(2)
-    assert not found.returning.is_tried_with(2, A)
+    assert not found.standing.returning.is_tried_with(2, A)
 
 
 def test_one_that_is_doubted_is_left_out_while_another_comes_back() -> None:
@@ -132,8 +132,8 @@ def test_one_that_is_doubted_is_left_out_while_another_comes_back() -> None:
     found.absorb([A], Vote(SUCCESS, b"", (), b"", (shown,), ()), {server: bytes(96) for server in range(6)})
     back_again, liar = SIX.preference(A)[1], SIX.preference(A)[0]
     for _ in range(STRIKES_MAX):
-        found.strike(liar, "stood alone")
-    found.went(back_again)
+        found.standing.strike(liar, "stood alone")
+    found.standing.went(back_again)
     found.came(back_again)
-    assert found.order(A)[-2:] == [back_again, liar]
+    assert found.standing.order(A, SIX.preference(A))[-2:] == [back_again, liar]
     assert [bool(found.trusted(A).of(server)) for server in (back_again, liar)] == [True, False]

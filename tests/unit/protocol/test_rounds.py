@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from fivefold.protocol.client.rounds import Purpose, Round, absent_until, agreement_at, declined_reason
+from fivefold.protocol.client.rounds import Purpose, Round, absent_until
 from fivefold.protocol.client.session import Session
+from fivefold.protocol.client.verdict import agreement_at, declined_reason
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Entry, empty_histories, encode_history
 from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, Vote
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, REFUSED
@@ -24,8 +25,7 @@ LATER = candidate(9, (A, candidate(8, A).timestamp))
 
 def round_of(*votes: Vote, purpose: Purpose = Purpose.OPERATION) -> Round:
     """A round sent once to the preferred quorum; server 0 cast the first of these votes, and so on."""
-    found = Round(0, purpose, Request(A, (empty_histories(A, 6),), b"operation"), b"")
-    found.sent = dict.fromkeys(range(5), 1)
+    found = Round(0, purpose, Request(A, (empty_histories(A, 6),), b"operation"), b"", q=5, servers=range(5))
     found.votes = dict(enumerate(votes))
     found.read = {bytes([place]): vote for place, vote in enumerate(dict.fromkeys(votes))}
     return found

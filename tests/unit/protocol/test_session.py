@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from fivefold.protocol.client import session as module
+from fivefold.protocol.client.alike import KEPT, OTHER
 from fivefold.protocol.client.outcomes import Answered, Delay, Finished, TimedOut
 from fivefold.protocol.client.rounds import Purpose, Round
 from fivefold.protocol.client.session import QueueFull, Session
@@ -189,9 +190,9 @@ def test_a_lost_connection_is_not_waited_for() -> None:
     order = QuorumSystem(6, 1, 1).preference(A)
     actions = session.disconnected(1, order[0])
     assert [ask.server for ask in actions.send] == [order[5]]
-    assert session.knowledge.order(A)[-1] == order[0]
+    assert session.standing.order(A, QuorumSystem(6, 1, 1).preference(A))[-1] == order[0]
     session.connected(2, order[0])
-    assert session.knowledge.order(B)[-1] == order[0]
+    assert session.standing.order(B, QuorumSystem(6, 1, 1).preference(B))[-1] == order[0]
     _, actions = start(session, B, now_ns=2)
     assert order[0] in [ask.server for ask in actions.send]
 
@@ -255,9 +256,8 @@ def test_only_an_operation_s_replies_are_held() -> None:
     """What follows from a repair or a refresh is for the classification to say."""
     frame = reply_frame(1, encode(Vote(0, b"", (), b"", (), ())), ())
     for purpose in Purpose:
-        round_ = Round(0, purpose, Request(A, (), b""), b"")
-        round_.sent = {0: 1, 1: 1}
-        assert round_.hold(0, frame) == (purpose is Purpose.OPERATION)
+        round_ = Round(0, purpose, Request(A, (), b""), b"", q=2, servers=(0, 1))
+        assert round_.alike.take(0, frame) == (KEPT if purpose is Purpose.OPERATION else OTHER)
 
 
 def test_of_a_single_server_the_first_reply_ends_the_call() -> None:
@@ -290,13 +290,13 @@ def test_silence_is_answered_by_asking_further_then_everybody_again() -> None:
     order = QuorumSystem(6, 1, 1).preference(A)
     actions = session.wake(actions.wake_at_ns)
     assert [ask.server for ask in actions.send] == [order[5]]
-    assert session.knowledge.slow == dict.fromkeys(order[:5], PROBE_AFTER_NS + TRIAL_AFTER_NS)
+    assert session.standing.slow == dict.fromkeys(order[:5], PROBE_AFTER_NS + TRIAL_AFTER_NS)
     while actions.wake_at_ns < SECOND:
         actions = session.wake(actions.wake_at_ns)
         assert not actions.send, "a frame that is merely slow is not sent twice"
     actions = session.wake(actions.wake_at_ns)
     assert sorted(ask.server for ask in actions.send) == list(range(6))
-    assert set(session.knowledge.slow) == set(range(6))
+    assert set(session.standing.slow) == set(range(6))
 
 
 def test_a_server_that_has_answered_may_go() -> None:

@@ -1,8 +1,9 @@
 """The client's wing: what a client knows, how it asks, and what becomes of its calls (PROTOCOL §6, §7).
 
 Read in this order: ``session`` (everything one client does), ``queues`` (which calls travel together), ``invocation``
-(one operation from its start to its outcome), ``rounds`` (one request and its replies), ``knowledge`` (cached
-histories, and what speaks against which server).
+(one operation from its start to its outcome), ``rounds`` (one request and its replies), ``alike`` (the ordinary round),
+``verdict`` (what the replies of any other decide), ``pauses`` (back-off), ``knowledge`` (cached histories),
+``standing`` (what speaks against which server).
 """
 
 from fivefold.protocol.client.outcomes import (

@@ -1,35 +1,23 @@
-"""What a client knows: cached histories of objects, and what speaks against which server (PROTOCOL §6).
+"""What a client knows of objects: cached histories, to classify by (PROTOCOL §6).
 
 Cached histories help to classify, never to finish: whatever a client returns rests on replies of the round at hand.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
-from typing import Final
 
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View
 from fivefold.protocol.client.outcomes import Evidence
-from fivefold.protocol.client.returning import Returning
+from fivefold.protocol.client.standing import Standing
 from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
-from fivefold.protocol.limits import (
-    ALONE_MAX,
-    KNOWN_OBJECTS_MAX,
-    PROBE_AFTER_NS,
-    PROBE_AFTER_NS_MAX,
-    STRIKES_MAX,
-    TRIAL_AFTER_NS,
-)
+from fivefold.protocol.limits import KNOWN_OBJECTS_MAX, PROBE_AFTER_NS, PROBE_AFTER_NS_MAX
 from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Vote
-
-_RETURNING: Final = 1
-"""How willingly a server is asked that has come back and not proved useful yet (Knowledge.rank)."""
 
 
 class Known:
@@ -103,24 +91,16 @@ class Knowledge:
     """Shared by all calls of one client.
 
     Attributes:
-        down: servers without a connection.
-        slow: servers that were silent when last asked, with the time of the next trial.
-        returning: servers that have come back since something was known.
+        standing: what speaks against which server.
         round_trip_ns: smoothed time from a request to its quorum of replies.
     """
 
     def __init__(self, quorums: QuorumSystem) -> None:
         """Know nothing, suspect nobody."""
         self.quorums = quorums
-        self.down: set[int] = set()
-        self.slow: dict[int, int] = {}
-        self.returning = Returning()
+        self.standing = Standing(quorums)
         self.round_trip_ns = 0
         self._known: dict[ObjectId, Known] = {}
-        self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
-        self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
-        self._alone = [0] * quorums.n
-        self._is_anybody_doubted = False
 
     @property
     def patience_ns(self) -> int:
@@ -172,7 +152,7 @@ class Knowledge:
         expected = size * sum(map(bool, vote.histories))
         for server, tail in tails.items():
             if len(tail) != expected:
-                self.strike(server, "malformed")
+                self.standing.strike(server, "malformed")
                 tails = {s: t for s, t in tails.items() if len(t) == expected}
         start = 0
         for object_id, history in zip(objects, vote.histories, strict=True):
@@ -186,46 +166,21 @@ class Knowledge:
             start = end
         for culled in vote.culled:
             for server in tails:
-                self._note_cull(culled, server)
+                self.standing.note_cull(culled, server)
         return list(tails)
 
-    def absorb_alike(self, objects: Sequence[ObjectId], vote: Vote, replies: Mapping[int, bytes], end: int) -> bool:
-        """Take over what exactly q servers show alike, as ``absorb`` and ``remember_fit`` would.
-
-        Args:
-            objects: those of the request.
-            vote: the vote that all cast.
-            replies: each server's reply, all of one length ...
-            end: ... and where its authenticators begin.
-
-        Returns:
-            False, and nothing is taken over, unless it is the good case: one history for each object, authenticators of
-            the right length, and nothing that speaks against any of the servers.
-        """
-        n, histories = self.quorums.n, vote.histories
-        size = MAC_BYTES * n
-        if vote.culled or INITIAL_HISTORY in histories or len(histories) != len(objects):
-            return False
-        if self._is_anybody_doubted and any(map(self._is_doubted, replies)):
-            return False
-        if len(next(iter(replies.values()))) - end != size * len(histories):
-            return False
+    def absorb_alike(self, shown: list[tuple[ObjectHistories, bytes]], vote: Vote) -> None:
+        """Take over what exactly q servers show alike (Alike.shown), as ``absorb`` and ``remember_fit`` would."""
         # Only who made a version has accepted the candidate: to queries and rejected updates it is a name, no more. One
         # who answers again may have accepted others since: then the time is earlier than it need be, which is safe.
         time = time_of(LogicalTimestamp(vote.candidate)) if vote.version_digest else 0
-        holders = bytes(map(replies.__contains__, range(n)))
-        in_order = [replies[server][end:] for server in compress(range(n), holders)]
-        if len(histories) == 1:
-            self.of(objects[0]).fit(ObjectHistories(objects[0], histories, holders), b"".join(in_order), time)
-            return True
-        for position, object_id in enumerate(objects):
-            rows = b"".join([tail[size * position : size * (position + 1)] for tail in in_order])
-            self.of(object_id).fit(ObjectHistories(object_id, (histories[position],), holders), rows, time)
-        return True
+        for fitted, rows in shown:
+            self.of(fitted.object_id).fit(fitted, rows, time)
 
     def remember_fit(self, objects: Sequence[ObjectId], servers: Sequence[int], vote: Vote) -> None:
         """All servers of the last round cast one vote: if q are trusted, condition the next operation on just that."""
-        chosen = [server for server in servers if not self._is_doubted(server)] if self._is_anybody_doubted else servers
+        standing = self.standing
+        chosen = [s for s in servers if not standing.is_doubted(s)] if standing.is_anybody_doubted else servers
         if len(chosen) < self.quorums.q:
             return
         holders = bytearray(self.quorums.n)
@@ -237,7 +192,7 @@ class Knowledge:
 
     def trusted(self, object_id: ObjectId) -> ObjectHistories:
         """The history set to classify: all but those of the excluded and, where enough remain, of the suspected."""
-        return self._without(object_id, self._doubtful(self.of(object_id)))
+        return self._without(object_id, self.standing.left_out(self.of(object_id).histories))
 
     def fitting(self, object_id: ObjectId) -> ObjectHistories:
         """The history set to condition an operation on: q equal histories, if q servers have the newest one.
@@ -249,8 +204,8 @@ class Knowledge:
 
     def _fitting(self, object_id: ObjectId, known: Known) -> ObjectHistories:
         q = self.quorums.q
-        doubtful = self._doubtful(known)
-        histories = [INITIAL_HISTORY if s in doubtful else each for s, each in enumerate(known.histories)]
+        left_out = self.standing.left_out(known.histories)
+        histories = [INITIAL_HISTORY if s in left_out else each for s, each in enumerate(known.histories)]
         best = max(set(histories), key=histories.count) if histories.count(histories[0]) < q else histories[0]
         if not best or histories.count(best) < q:
             return self.trusted(object_id)
@@ -263,7 +218,7 @@ class Knowledge:
             return self.trusted(object_id)
         holders = [server for server, history in enumerate(histories) if history == best]
         if len(holders) > q:
-            chosen = set(sorted(holders, key=self.rank)[:q])
+            chosen = set(sorted(holders, key=self.standing.rank)[:q])
             return make_histories(object_id, [best if s in chosen else INITIAL_HISTORY for s in range(len(histories))])
         return make_histories(object_id, [history if history == best else INITIAL_HISTORY for history in histories])
 
@@ -293,84 +248,24 @@ class Knowledge:
         """The authenticators that prove the sets one after the other, in the order of a request's proof."""
         return b"".join([self.of(each.object_id).rows(each.holders) for each in sets])
 
-    def _doubtful(self, known: Known) -> set[int]:
-        """Servers whose histories are left out: excluded ones always, doubted ones only while q others come first.
-
-        Whoever is asked must be believed, or a repair that every server confirms seems never to succeed: one lying
-        report of culls would have the client leave out a server it asks and count the old history of one it does not.
-        """
-        if not self._is_anybody_doubted:
-            return set()
-        servers = range(self.quorums.n)
-        doubtful = {server for server in servers if self.is_excluded(server)}
-        # One that has come back counts: it is asked before those that are doubted.
-        told = sum(bool(known.histories[server]) for server in servers if self.rank(server) <= _RETURNING)
-        if told >= self.quorums.q:
-            doubtful.update(server for server in servers if self._is_doubted(server))
-        return doubtful
-
     def _without(self, object_id: ObjectId, servers: set[int]) -> ObjectHistories:
         histories = self.of(object_id).histories
         return make_histories(object_id, [b"" if s in servers else history for s, history in enumerate(histories)])
 
     # --- servers ----------------------------------------------------------------------------------------------
 
-    def note_answered(self, servers: Iterable[int], took_ns: int) -> None:
-        """A round is over, in which these servers answered."""
-        if self.slow:
-            for server in servers:
-                self.slow.pop(server, None)
+    def preference(self, object_id: ObjectId) -> tuple[int, ...]:
+        """All servers in the order in which the object's clients try them if nothing speaks against any."""
+        known = self._known.get(object_id)
+        return self.quorums.preference(object_id) if known is None else known.preference
+
+    def note_round_trip(self, took_ns: int) -> None:
+        """A round is over."""
         self.round_trip_ns = (7 * self.round_trip_ns + took_ns) // 8 if self.round_trip_ns else took_ns
 
-    def rank(self, server: int) -> int:
-        """How willingly a server is asked: 0 at once, higher values only if others are not enough."""
-        if self.is_excluded(server):
-            return 5
-        if server in self.down:
-            return 4
-        if server in self.slow:
-            return 3
-        if self._is_doubted(server):
-            return 2
-        return _RETURNING if server in self.returning else 0
-
-    def order(self, object_id: ObjectId) -> list[int]:
-        """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
-        known = self._known.get(object_id)
-        preference = self.quorums.preference(object_id) if known is None else known.preference
-        if not (self.down or self.slow or self.returning or self._is_anybody_doubted):
-            return list(preference)
-        if self.returning:
-            return sorted(preference, key=lambda server: self._rank_for(object_id, server))
-        return sorted(preference, key=self.rank)
-
-    def first_asked(self, now_ns: int, object_id: ObjectId) -> list[int]:
-        """A quorum to send a request to; now and then one more server, which was silent, to see whether it is back."""
-        if self.returning:
-            self.returning.maybe_try(now_ns, object_id)
-        order, q = self.order(object_id), self.quorums.q
-        if self.slow:
-            for server in order[q:]:
-                if self.slow.get(server, now_ns + 1) <= now_ns:
-                    self.slow[server] = now_ns + TRIAL_AFTER_NS
-                    return [*order[:q], server]
-        return order[:q]
-
-    def _rank_for(self, object_id: ObjectId, server: int) -> int:
-        rank = self.rank(server)
-        return 0 if rank == _RETURNING and self.returning.is_tried_with(server, object_id) else rank
-
-    def went(self, server: int) -> None:
-        """Its connection was lost."""
-        self.down.add(server)
-        self.returning.discard(server)
-
     def came(self, server: int) -> None:
-        """Its connection is up, for the first time or again."""
-        if server in self.down and self._known:
-            self.returning.add(server)
-        self.down.discard(server)
-        self.slow.pop(server, None)
+        """A server's connection is up, for the first time or again."""
+        self.standing.came(server, is_known=bool(self._known))
 
     def maybe_welcome(self, objects: Sequence[ObjectId], vote: Vote) -> None:
         """A quorum cast this vote on an operation: if it accepted, those whose histories it rests on are of use again.
@@ -380,52 +275,16 @@ class Knowledge:
         if vote.status != SUCCESS or vote.culled:
             return
         for object_id in objects:
-            self.returning.accepted(object_id, self.fitting(object_id).holders)
-
-    def strike(self, server: int, kind: str) -> None:
-        """Count something that an honest server does not do, or does only by bad luck."""
-        self._strikes[server][kind] += 1
-        self._is_anybody_doubted = True
-
-    def is_excluded(self, server: int) -> bool:
-        """More than b servers culled it: at least one of them is honest, so it is malevolent (§6)."""
-        return len(self._culled_by[server]) > self.quorums.b
-
-    def _is_doubted(self, server: int) -> bool:
-        return bool(self._culled_by[server]) or self.is_suspected(server)
-
-    def is_suspected(self, server: int) -> bool:
-        """Whether it stood alone too often; suspicion is not proof, and it is still asked if others are silent."""
-        return self._strikes[server].total() >= STRIKES_MAX
+            self.standing.returning.accepted(object_id, self.fitting(object_id).holders)
 
     def note_alone(self, object_id: ObjectId) -> None:
-        """Note the server whose newest candidate nobody else shows: bad luck under contention, unless it goes on."""
+        """Note the server whose newest candidate of the object nobody else shows."""
         newest = [decode_history(object_id, history)[-1].candidate for history in self.of(object_id).histories]
         latest = max(newest, key=lambda candidate: candidate.timestamp)
         holders = [server for server, candidate in enumerate(newest) if candidate == latest]
-        if len(holders) > 1:
-            return
-        self._alone[holders[0]] += 1
-        if self._alone[holders[0]] >= ALONE_MAX:
-            self._alone[holders[0]] = 0
-            self.strike(holders[0], "stood alone")
-
-    def _note_cull(self, culled: int, by: int) -> None:
-        if 0 <= culled < self.quorums.n and culled != by:
-            self._culled_by[culled].add(by)
-            self._is_anybody_doubted = True
+        if len(holders) == 1:
+            self.standing.note_alone(holders[0])
 
     def evidence(self) -> list[Evidence]:
         """What speaks against whom, for the operator."""
-        return [
-            Evidence(
-                server,
-                self.is_excluded(server),
-                self.is_suspected(server),
-                tuple(sorted(self._culled_by[server])),
-                dict(self._strikes[server]),
-                server in self.slow,
-            )
-            for server in range(self.quorums.n)
-            if self._culled_by[server] or self._strikes[server] or server in self.slow
-        ]
+        return self.standing.evidence()

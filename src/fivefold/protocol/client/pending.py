@@ -1,10 +1,11 @@
-"""A client's call while it is not over."""
+"""A client's call while it is not over, and which part of an operation's outcome is its own."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-from fivefold.protocol.operations import ObjectId, Operation
+from fivefold.protocol.client.outcomes import Answered, Disagreed, Finished, Outcome, Refused, TimedOut
+from fivefold.protocol.operations import NOT_RUN, ObjectId, Operation
 
 
 class Pending(Struct):
@@ -30,3 +31,33 @@ class Pending(Struct):
     is_fixed: bool
     is_single: bool
     is_open: bool = True
+
+
+def expire(calls: list[Pending], now_ns: int, outcome: TimedOut) -> list[Finished]:
+    """End the calls whose deadline has come."""
+    ended = [pending for pending in calls if pending.is_open and pending.deadline_ns <= now_ns]
+    for pending in ended:
+        pending.is_open = False
+    return [Finished(pending.ticket, outcome) for pending in ended]
+
+
+def share(calls: list[Pending], outcome: Outcome, finished: list[Finished], again: list[Pending]) -> None:
+    """An operation has ended: each call that is still waited for gets its part of the outcome, or goes again."""
+    if isinstance(outcome, Answered):
+        if len(calls) == 1 and outcome.answers[0] != NOT_RUN:
+            if calls[0].is_open:
+                finished.append(Finished(calls[0].ticket, outcome))
+            return
+        for pending, answer in zip(calls, outcome.answers, strict=True):
+            if answer == NOT_RUN:
+                again.append(pending)
+            elif pending.is_open:
+                finished.append(Finished(pending.ticket, Answered((answer,))))
+    elif isinstance(outcome, Refused) and len(calls) > 1:
+        # One of them may be at fault, the others are not: each tries again by itself.
+        again += calls
+    else:
+        for pending in calls:
+            if pending.is_open:
+                part = Disagreed(pending.operation.method) if isinstance(outcome, Disagreed) else outcome
+                finished.append(Finished(pending.ticket, part))

@@ -13,24 +13,16 @@ from typing import Final
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask
 from fivefold.protocol.authenticators import columns
+from fivefold.protocol.client.alike import ENOUGH, KEPT
 from fivefold.protocol.client.invocation import Invocation
 from fivefold.protocol.client.knowledge import Knowledge
-from fivefold.protocol.client.outcomes import (
-    Answered,
-    ClientActions,
-    Delay,
-    Disagreed,
-    Finished,
-    Outcome,
-    Refused,
-    TimedOut,
-)
+from fivefold.protocol.client.outcomes import ClientActions, Delay, Finished, TimedOut
 from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.client.queues import Queues
 from fivefold.protocol.client.rounds import Round
 from fivefold.protocol.limits import QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, REPLY_KEY_BYTES, reply_key, request_head, split
-from fivefold.protocol.operations import NOT_RUN, Operation
+from fivefold.protocol.operations import Operation
 from fivefold.protocol.quorums import QuorumSystem
 
 NEVER_NS: Final = 1 << 63
@@ -45,7 +37,8 @@ class Session:
     """Everything one client identity does over its connections.
 
     Attributes:
-        knowledge: cached histories and evidence, shared by all calls.
+        knowledge: cached histories, shared by all calls.
+        standing: what speaks against which server, shared by all calls.
         random: source of back-offs, handed in so that a run can be repeated.
         messages_sent: requests sent so far, for benchmarks and tests.
     """
@@ -53,8 +46,8 @@ class Session:
     def __init__(self, quorums: QuorumSystem, random: Random, *, is_combining: bool = True) -> None:
         """Start without knowing anything."""
         self.knowledge = Knowledge(quorums)
+        self.standing = self.knowledge.standing
         self.random = random
-        self._q = quorums.q
         self.messages_sent = 0
         self._tickets = 0
         self._numbers = 0
@@ -104,22 +97,17 @@ class Session:
 
     def receive(self, now_ns: int, server: int, *frames: bytes) -> ClientActions:
         """Frames from a server, named by its connection, in the order in which they came."""
-        rounds, q, has_changed = self._rounds, self._q, False
+        rounds, has_changed = self._rounds, False
         for frame in frames:
             found = rounds.get(frame[:REPLY_KEY_BYTES])
             if found is None:
                 self._receive_late(server, frame)
                 continue
             invocation, round_ = found
-            if (
-                len(frame) == round_.held_bytes
-                and frame.startswith(round_.held_vote, REPLY_KEY_BYTES)
-                and server not in (held := round_.held)
-                and server in round_.sent
-            ):
-                held[server] = frame
-                if len(held) < q:
-                    continue
+            taken = round_.alike.take(server, frame)
+            if taken == KEPT:
+                continue
+            if taken == ENOUGH:
                 invocation.finish_alike(now_ns, round_)
             elif not self._receive(now_ns, server, frame, found):
                 continue
@@ -132,7 +120,7 @@ class Session:
         try:
             return found[0].receive(now_ns, server, found[1], frame)
         except PeerViolation:
-            self.knowledge.strike(server, "malformed")
+            self.standing.strike(server, "malformed")
             return False
 
     def _receive_late(self, server: int, frame: bytes) -> None:
@@ -140,9 +128,9 @@ class Session:
         try:
             split(frame, REPLY)
         except PeerViolation:
-            self.knowledge.strike(server, "malformed")
+            self.standing.strike(server, "malformed")
         else:
-            self.knowledge.slow.pop(server, None)
+            self.standing.note_answered((server,))
 
     def connected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is up (again)."""
@@ -154,7 +142,7 @@ class Session:
 
     def disconnected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is down: nothing is expected from that server until it is up again."""
-        self.knowledge.went(server)
+        self.standing.went(server)
         for invocation in list(self._running.values()):
             invocation.disconnected(now_ns, server)
             self._after(now_ns, invocation)
@@ -192,9 +180,27 @@ class Session:
                     return self._flush()
         return self._flush()
 
-    # --- what invocations ask for -----------------------------------------------------------------------------
+    # --- what invocations want done ---------------------------------------------------------------------------
 
-    def ask(self, invocation: Invocation, round_: Round, servers: Sequence[int]) -> None:
+    def _take_over(self, invocation: Invocation) -> None:
+        """Take over what an input has left: requests to send, rounds that are closed, calls that have ended."""
+        if invocation.asks:
+            for round_, servers in invocation.asks:
+                self._ask(invocation, round_, servers)
+            invocation.asks = []
+        if invocation.closed:
+            for round_ in invocation.closed:
+                for key in round_.keys:
+                    self._rounds.pop(key, None)
+            invocation.closed = []
+        if invocation.finished:
+            self._finished += invocation.finished
+            invocation.finished = []
+        if invocation.again:
+            self._put_back(invocation.again)
+            invocation.again = []
+
+    def _ask(self, invocation: Invocation, round_: Round, servers: Sequence[int]) -> None:
         """Send the round's request to servers, under a number of its own: numbers only grow."""
         self._numbers = number = self._numbers + 1
         key = reply_key(number)
@@ -205,59 +211,16 @@ class Session:
         self._send += map(Ask, servers, map(frames.__getitem__, servers))
         self.messages_sent += len(servers)
 
-    def close_round(self, round_: Round) -> None:
-        """Replies of the round are of no interest any more."""
-        for key in round_.keys:
-            self._rounds.pop(key, None)
-
-    def is_awaited(self, invocation: Invocation, now_ns: int) -> bool:
-        """Whether somebody who waits for the operation still has time."""
-        return any(pending.is_open and pending.deadline_ns > now_ns for pending in invocation.calls)
-
-    def expire(self, invocation: Invocation, now_ns: int, outcome: TimedOut) -> None:
-        """A deadline has come: end the calls whose it was."""
-        for pending in invocation.calls:
-            if pending.is_open and pending.deadline_ns <= now_ns:
-                pending.is_open = False
-                self._finished.append(Finished(pending.ticket, outcome))
-        left = [pending.deadline_ns for pending in invocation.calls if pending.is_open]
-        if left:
-            invocation.deadline_ns = min(left)
-
-    def finish(self, invocation: Invocation, outcome: Outcome) -> None:
-        """The operation has ended: each call that is still waited for gets its part of the outcome."""
-        calls = invocation.calls
-        if isinstance(outcome, Answered):
-            if len(calls) == 1 and outcome.answers[0] != NOT_RUN:
-                if calls[0].is_open:
-                    self._finished.append(Finished(calls[0].ticket, outcome))
-                return
-            again = []
-            for pending, answer in zip(calls, outcome.answers, strict=True):
-                if answer == NOT_RUN:
-                    again.append(pending)
-                elif pending.is_open:
-                    self._finished.append(Finished(pending.ticket, Answered((answer,))))
-            if again:
-                self._put_back(again)
-        elif isinstance(outcome, Refused) and len(calls) > 1:
-            # One of them may be at fault, the others are not: each tries again by itself.
-            self._put_back(calls)
-        else:
-            for pending in calls:
-                if pending.is_open:
-                    part = Disagreed(pending.operation.method) if isinstance(outcome, Disagreed) else outcome
-                    self._finished.append(Finished(pending.ticket, part))
-
     # --- queues -----------------------------------------------------------------------------------------------
 
     def _run(self, now_ns: int, calls: list[Pending]) -> None:
         """Start calls that travel together."""
         for pending in calls if self._waiting else ():
             self._waiting.pop(pending.ticket, None)
-        invocation = Invocation(self, calls)
+        invocation = Invocation(self.knowledge, self.random, calls)
         self._running[invocation.ticket] = invocation
         invocation.send_operation(now_ns)
+        self._take_over(invocation)
         # Most calls are over long before they need an alarm: it is set for those that are still there when the first of
         # them would be woken.
         if invocation.wake_at_ns < self._look_at_ns:
@@ -268,7 +231,8 @@ class Session:
         heappush(self._alarms, (invocation.wake_at_ns, invocation.ticket))
 
     def _after(self, now_ns: int, invocation: Invocation) -> None:
-        """After any step of a call: set its alarm anew, or let those go on that waited for it."""
+        """After any step of a call: do what it wants done, then set its alarm anew, or start what waited for it."""
+        self._take_over(invocation)
         if not invocation.is_over:
             if invocation.wake_at_ns != invocation.alarm_ns:
                 self._set_alarm(invocation)

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fivefold.node.server.throttle import BURST_NS, PAUSE_NS_MIN, REQUEST_BYTES, Bucket, Throttle
+from fivefold.node.server.throttle import BURST_NS, PAUSE_NS_MIN, REQUEST_BYTES, REQUEST_NS, Bucket, Throttle
 from fivefold.protocol.actions import Channel
+from fivefold.protocol.limits import SYNCS_MAX
 from fivefold.protocol.operations import ClientId
 
 SECOND = 1_000_000_000
+MS = 1_000_000
 ANN = ClientId(b"ann".ljust(16))
 BOB = ClientId(b"bob".ljust(16))
 REQUEST = b"x" * 600
@@ -31,11 +33,16 @@ class Wire:
 
     def __init__(self, rack, number, client):
         self.rack, self.number, self.peer, self.is_held = rack, Channel(number), client, False
-        rack.throttle.opened(self, client, self.heard)
+        rack.throttle.opened(self, self.heard)
         self.passed = []
+        self.costs_ns = {}
+        self.written = 0
 
     def heard(self, frames):
-        self.passed += [(self.rack.now_ns, frame) for frame in frames]
+        for frame in frames:
+            self.passed.append((self.rack.now_ns, frame))
+            self.rack.used_ns += self.costs_ns.get(frame, 0)
+        return self.written
 
     def hold(self):
         self.is_held = True
@@ -53,7 +60,8 @@ class Rack:
     def __init__(self, rates):
         self.now_ns = 10**15
         self.timers = deque()
-        self.throttle = Throttle(lambda: self.now_ns, rates)
+        self.used_ns = 0
+        self.throttle = Throttle(lambda: self.now_ns, rates, processor_clock=lambda: self.used_ns)
         self.throttle.call_later = self._call_later
 
     def _call_later(self, seconds, callback):
@@ -134,6 +142,95 @@ def test_large_requests_count_for_more():
     assert len(wire.passed) == 1
     rack.advance(1)
     assert len(wire.passed) == 2
+
+
+def test_a_request_that_takes_long_counts_for_more():
+    """Of requests that take twenty times what one may, a client with a rate of ten has one in two seconds."""
+    rack = Rack({ANN: 10})
+    wire = Wire(rack, 1, ANN)
+    wire.costs_ns = {b"costly": 20 * REQUEST_NS}
+    wire.send(*[b"costly"] * 8)
+    assert len(wire.passed) == 1
+    for passed in (2, 3, 4):
+        rack.advance(2 * SECOND)
+        assert len(wire.passed) == passed
+
+
+@given(st.integers(5, 1000), st.lists(st.integers(0, 30 * MS), min_size=1, max_size=20))
+def test_a_client_gets_its_share_of_the_processor_and_no_more(rate, costs):
+    """However costs are mixed: rate x REQUEST_NS a second, a second's worth, and one request more."""
+    rack = Rack({ANN: rate})
+    wires = [Wire(rack, number, ANN) for number in range(2)]
+    frames = [b"%d" % number for number in range(len(costs))]
+    for number, wire in enumerate(wires):
+        wire.costs_ns = dict(zip(frames, costs, strict=True))
+        wire.send(*frames[number::2])
+    began = rack.now_ns
+    while rack.used_ns < sum(costs):
+        share = rate * REQUEST_NS * (rack.now_ns - began + BURST_NS) // SECOND
+        assert rack.used_ns <= share + max(costs) + MS
+        rack.advance(SECOND)
+
+
+def test_what_a_request_has_written_and_got_counts_too():
+    """A request of some bytes that writes four MiB counts 65 times, and a long answer like a long request."""
+    rack = Rack({ANN: 10, BOB: 10})
+    writer, reader = Wire(rack, 1, ANN), Wire(rack, 2, BOB)
+    writer.written = 64 * REQUEST_BYTES
+    writer.send(b"write", b"next")
+    reader.send(b"read")
+    rack.throttle.sent(reader.number, 64 * REQUEST_BYTES)
+    reader.send(b"next")
+    assert (len(writer.passed), len(reader.passed)) == (1, 1)
+    rack.advance(SECOND * 55 // 10)
+    assert (len(writer.passed), len(reader.passed)) == (1, 1)
+    rack.advance(SECOND)
+    assert (len(writer.passed), len(reader.passed)) == (2, 2)
+
+
+def test_time_for_a_request_that_waited_counts_for_its_client():
+    """What a server does for ANN when an object has been loaded or fetched is not free, and nobody else's."""
+    rack = Rack({ANN: 10, BOB: 10})
+    wires = [Wire(rack, 1, ANN), Wire(rack, 2, BOB)]
+    rack.throttle.resumed([ANN, ANN, ClientId(b"no rate".ljust(16))], 60 * REQUEST_NS)
+    for wire in wires:
+        wire.send(b"next")
+    assert [len(wire.passed) for wire in wires] == [0, 1]
+    rack.advance(4 * SECOND)
+    assert len(wires[0].passed) == 1
+
+
+def test_a_server_whose_answer_others_waited_for_does_not_pay_for_them():
+    """The time goes to the clients, so an honest server's answers are not held back."""
+    rack = Rack({ANN: 10})
+    wire = Wire(rack, 1, 3)
+
+    def heard(frames):
+        rack.used_ns += SECOND
+        rack.throttle.resumed([ANN], SECOND)
+        return 0
+
+    rack.throttle.closed(wire.number)
+    rack.throttle.opened(wire, heard)
+    for _ in range(3):
+        wire.send(b"a copy")
+    assert not wire.is_held
+
+
+def test_another_server_has_a_share_of_the_time():
+    """Frames of one server pass as long as they take a fifth of the time; all its connections share that."""
+    rack = Rack({})
+    wires = [Wire(rack, number, 3) for number in range(3)]
+    other = Wire(rack, 9, 4)
+    for wire in wires:
+        wire.costs_ns = {b"costly": 10 * MS}
+    for _ in range(50):
+        for wire in wires:
+            wire.send(b"costly")
+    other.send(*[b"cheap"] * SYNCS_MAX)
+    assert len(other.passed) == SYNCS_MAX
+    rack.advance(9 * SECOND // 10)
+    assert 300 * MS <= rack.used_ns <= 200 * MS * 2 + 10 * MS
 
 
 def test_a_closed_connection_is_not_looked_at_again():

@@ -159,5 +159,11 @@ class _CountingLink:
         self._count(frame, REQUEST, "sent")
         return self._inner.send(frame)
 
+    def hold(self) -> None:
+        self._inner.hold()
+
+    def release(self) -> None:
+        self._inner.release()
+
     async def close(self) -> None:
         await self._inner.close()

@@ -14,6 +14,8 @@ VERSION: Final = "0.1.0"
 
 STATUS: Final = 5
 """First byte of a status request: the kind, then an 8-byte number that the answer repeats."""
+STATUS_BYTES: Final = 9
+"""Size of a status request."""
 STATUS_REPLY: Final = 6
 """First byte of a status reply: the kind, the number, then a ServerStatus."""
 

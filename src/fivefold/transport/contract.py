@@ -37,6 +37,11 @@ class Connection(Protocol):
         """Who is at the other end."""
         ...
 
+    @property
+    def is_open(self) -> bool:
+        """Whether frames are accepted: neither end has given the connection up."""
+        ...
+
     def send(self, frame: bytes) -> bool:
         """Queue a frame; False if it was dropped. A peer that lets its answers pile up is disconnected."""
         ...
@@ -97,6 +102,14 @@ class Link(Protocol):
 
     def send(self, frame: bytes) -> bool:
         """Queue a frame; False if it was dropped because the link is down or its buffer full."""
+        ...
+
+    def hold(self) -> None:
+        """Read nothing more over the connection of now until :meth:`release`; a few frames may still arrive."""
+        ...
+
+    def release(self) -> None:
+        """Read on after :meth:`hold`."""
         ...
 
     async def close(self) -> None:

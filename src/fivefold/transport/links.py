@@ -70,6 +70,16 @@ class StreamLink:
         self.dropped += 1
         return False
 
+    def hold(self) -> None:
+        """Read nothing more over the connection that there is now until :meth:`release`."""
+        if self._up is not None:
+            self._up.hold(True)
+
+    def release(self) -> None:
+        """Read on."""
+        if self._up is not None:
+            self._up.hold(False)
+
     async def close(self) -> None:
         """End the connection and stop connecting; no callback is called afterwards."""
         self._is_closed = True

@@ -63,6 +63,11 @@ class StreamConnection:
         assert self._peer is not None
         return self._peer
 
+    @property
+    def is_open(self) -> bool:
+        """Whether frames are accepted."""
+        return self.wire.is_open
+
     def send(self, frame: bytes) -> bool:
         """Queue a frame; a peer that lets its answers pile up is disconnected."""
         return self.wire.send(frame) or self._refused()

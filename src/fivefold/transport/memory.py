@@ -69,10 +69,16 @@ class MemoryConnection:
         """Name the pipe that brings the peer's frames."""
         self._inbound = inbound
 
+    @property
+    def is_open(self) -> bool:
+        """Whether frames are accepted."""
+        return self._outbound.is_open
+
     def send(self, frame: bytes) -> bool:
         """Queue a frame; a peer that lets its answers pile up is disconnected."""
         is_sent = self._outbound.send(frame)
         if not is_sent and self._outbound.is_open:
+            self._outbound.is_open = False
             self.close()
         return is_sent
 
@@ -177,6 +183,16 @@ class MemoryLink:
             return True
         self.dropped += 1
         return False
+
+    def hold(self) -> None:
+        """Take no further frames from the server until :meth:`release`."""
+        if self._inbound is not None:
+            self._inbound.stop(True)
+
+    def release(self) -> None:
+        """Take them again."""
+        if self._inbound is not None:
+            self._inbound.stop(False)
 
     async def close(self) -> None:
         """Deliver what is queued if nothing holds it up, then end the connection; no callback is called afterwards."""

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from fivefold.node.server.throttle import Throttle
-from fivefold.node.status import STATUS, VERSION, ServerStatus, status_reply_frame
+from fivefold.node.server.throttle import REQUEST_BYTES, Gate, Throttle
+from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
 from fivefold.protocol.actions import Actions, Channel, ObjectRecord, Reply
+from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import Server
 from fivefold.storage import Storage
@@ -20,6 +21,16 @@ from fivefold.transport import Connection, Credentials, Link, Listener, Peer, St
 
 STAGED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Staged and not yet durable: above this the server answers BUSY to what would write more."""
+
+SLICE_FRAMES_MAX: Final = 32
+"""Frames of one read that are worked on together.
+
+A read brings up to 256 KiB, some 2,600 requests, and each may be answered with a MiB. Until the machine hands over what
+they led to, nothing is sent, and no limit on answers or on what is staged is looked at.
+"""
+
+STATUS_BURST_MAX: Final = 16
+"""Status requests of one read that are answered: each costs as much as a request, in nine bytes."""
 
 log = logging.getLogger("fivefold.server")
 
@@ -61,6 +72,7 @@ class ServerNode:
         self._throttle = Throttle(clock, rates or {})
         self._connections: dict[Channel, Connection] = {}
         self._links: dict[int, Link] = {}
+        self._link_gates: list[Gate] = []
         self._listener: Listener | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -88,20 +100,30 @@ class ServerNode:
             link.start()
 
     def _link(self, server: int) -> Link:
-        return self._transport.link(
+        def heard(frames: list[bytes]) -> None:
+            gate.arrive(frames)
+
+        def lost() -> None:
+            gate.close()
+            log.info("lost server %d", server)
+
+        link = self._transport.link(
             server,
-            on_frames=lambda frames: self._perform(
-                self.machine.receive_from_server(self._clock(), server, Channel(0), *frames)
-            ),
+            on_frames=heard,
             on_up=lambda: log.info("connected to server %d", server),
-            on_down=lambda: log.info("lost server %d", server),
+            on_down=lost,
         )
+        gate = Gate(link, server, self._throttle, partial(self._hear_server, server, Channel(0)))
+        self._link_gates.append(gate)
+        return link
 
     async def close(self) -> None:
         """Stop listening, make what is staged durable, and release everything."""
         if self._listener is not None:
             await self._listener.close()
         self._throttle.close()
+        for gate in self._link_gates:
+            gate.close()
         await asyncio.gather(*(link.close() for link in self._links.values()))
         if self._timer is not None:
             self._timer.cancel()
@@ -111,33 +133,53 @@ class ServerNode:
 
     def _on_open(self, connection: Connection) -> None:
         self._connections[connection.number] = connection
-        if not isinstance(connection.peer, int):
-            self._throttle.opened(connection, connection.peer, partial(self._hear, connection, connection.peer))
+        if isinstance(connection.peer, int):
+            self._throttle.opened(connection, partial(self._hear_server, connection.peer, connection.number))
+        else:
+            self._throttle.opened(connection, partial(self._hear, connection, connection.peer))
 
     def _on_close(self, connection: Connection) -> None:
         self._connections.pop(connection.number, None)
-        if not isinstance(connection.peer, int):
-            self._throttle.closed(connection.number)
+        self._throttle.closed(connection.number)
         self.machine.closed(connection.number)
 
     def _on_frames(self, connection: Connection, frames: list[bytes]) -> None:
-        peer = connection.peer
         self.storage.give_way()
-        if isinstance(peer, int):
-            self._perform(self.machine.receive_from_server(self._clock(), peer, connection.number, *frames))
-        else:
-            self._throttle.arrive(connection.number, frames)
+        self._throttle.arrive(connection.number, frames)
 
-    def _hear(self, connection: Connection, client: ClientId, frames: list[bytes]) -> None:
-        """Frames of a client that is within its rate."""
+    def _hear_server(self, server: int, channel: Channel, frames: list[bytes]) -> int:
+        """Frames of another server that is within its share."""
+        self._resume(lambda: self.machine.receive_from_server(self._clock(), server, channel, *frames))
+        return 0
+
+    def _hear(self, connection: Connection, client: ClientId, frames: list[bytes]) -> int:
+        """Frames of a client that is within its rate; how many bytes it has written, if it has a rate."""
         requests = [frame for frame in frames if frame[0] != STATUS]
         if len(requests) < len(frames):
-            for frame in frames:
-                if frame[0] == STATUS:
-                    connection.send(status_reply_frame(frame, self.status()))
-        if requests:
+            self._answer_status(connection, [frame for frame in frames if frame[0] == STATUS])
+        written = 0
+        for start in range(0, len(requests), SLICE_FRAMES_MAX):
+            if not connection.is_open:
+                break  # it took no answers and is given up: nobody waits for the rest
             self._check_storage()
-            self._perform(self.machine.receive_from_client(self._clock(), client, connection.number, *requests))
+            part = requests[start : start + SLICE_FRAMES_MAX]
+            actions = self.machine.receive_from_client(self._clock(), client, connection.number, *part)
+            self._perform(actions)
+            if actions.store and self._throttle.bucket_of(client) is not None:
+                written += sum(len(row) for store in actions.store for write in store.writes for _, row in write.put)
+        return written
+
+    def _answer_status(self, connection: Connection, frames: list[bytes]) -> None:
+        whole = [frame for frame in frames if len(frame) == STATUS_BYTES]
+        answered = whole[:STATUS_BURST_MAX]
+        if len(whole) < len(frames):
+            self.machine.counters["rejected.status-malformed"] += len(frames) - len(whole)
+        if len(answered) < len(whole):
+            self.machine.counters["rejected.status-burst"] += len(whole) - len(answered)
+        if answered:
+            status = self.status()
+            for frame in answered:
+                connection.send(status_reply_frame(frame, status))
 
     def follow(
         self, credentials: Credentials, is_member: Callable[[Peer], bool], rates: Mapping[ClientId, int]
@@ -160,7 +202,9 @@ class ServerNode:
             if isinstance(message, Reply):
                 connection = self._connections.get(message.channel)
                 if connection is not None:
-                    connection.send(message.frame)
+                    self._answer(connection, message.frame)
+                    if len(message.frame) >= REQUEST_BYTES:
+                        self._throttle.sent(message.channel, len(message.frame))
             else:
                 self._links[message.server].send(message.frame)
         for name in actions.load:
@@ -168,8 +212,25 @@ class ServerNode:
         if actions.wake_at_ns is not None:
             self._wake_at(actions.wake_at_ns)
 
+    def _answer(self, connection: Connection, frame: bytes) -> None:
+        if len(frame) <= FRAME_BYTES_MAX:
+            connection.send(frame)
+            return
+        # Nobody could read it. The peer is told by the end of its connection; nothing else of this input is lost.
+        self.machine.counters["rejected.answer-too-long"] += 1
+        log.error("an answer of %d bytes to %s was not sent", len(frame), connection.peer)
+        connection.close()
+
     def _loaded(self, object_id: ObjectId) -> Callable[[ObjectRecord | None], None]:
-        return lambda record: self._perform(self.machine.loaded(self._clock(), object_id, record))
+        return lambda record: self._resume(lambda: self.machine.loaded(self._clock(), object_id, record))
+
+    def _resume(self, proceed: Callable[[], Actions]) -> None:
+        """Take an input that others' requests may have waited for: the time for these counts for their clients."""
+        began_ns = self._throttle.processor_clock()
+        self._perform(proceed())
+        clients = self.machine.take_resumed()
+        if clients:
+            self._throttle.resumed(clients, self._throttle.processor_clock() - began_ns)
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence

@@ -1,26 +1,44 @@
-"""Holds clients to the rates that the cluster file gives them (PROTOCOL §8).
+"""Holds clients to the rates that the cluster file gives them (PROTOCOL §8), and other servers to a share of the time.
 
-A client over its rate waits: what it asks for stays unread, in the kernel's buffers and then in its own. So a flood
+A peer over its rate waits: what it asks for stays unread, in the kernel's buffers and then in its own. So a flood
 costs a server what the rate allows and no more, nobody is answered with an error, and nothing that was asked for is
-lost. What waits here is what one read brought, some hundred KiB a connection at most.
+lost. What waits here is what one read brought, some hundred KiB a connection at most, and one frame that it ended:
+that one stays on the peer's budget (transport/wire.py).
+
+A rate counts requests, but what costs a server is their time and their bytes. One query of a large map can take as
+long as a thousand of a counter. So a request counts for more if it took long, and each passes alone: only then can the
+next one wait for what this one cost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.operations import ClientId
-from fivefold.transport import Connection
+from fivefold.transport import Connection, Peer
 
 BURST_NS: Final = 1_000_000_000
 """What a client has not asked for in the last second it may ask for at once."""
 
 REQUEST_BYTES: Final = 64 * 1024
-"""A request counts once more for each so many bytes: a few huge ones are no way around the rate."""
+"""A request counts once more for each so many bytes that it brings, has written or gets back."""
+
+REQUEST_NS: Final = 500_000
+"""... and for each so much of the processor's time beyond the first: an ordinary one takes a quarter of it.
+
+So a client with a rate of 100 gets a twentieth of the time of each server at most.
+"""
+
+SERVER_RATE: Final = 2000
+"""Frames a second that another server may send: a thousand object syncs at once (SYNCS_MAX) pass without a wait."""
+
+SERVER_FRAME_NS: Final = 100_000
+"""What one of them may take before it counts for more: a lying server gets a fifth of our time."""
 
 PAUSE_NS_MIN: Final = 10_000_000
 """A connection that waits is looked at again after this time at the earliest, not for each request."""
@@ -32,37 +50,57 @@ class Bucket:
     One number says the same as a level and the moment of its last filling (ITU-T I.371, virtual scheduling).
     """
 
-    __slots__ = ("_interval_ns", "_used_until_ns")
+    __slots__ = ("_interval_ns", "_request_ns", "_used_until_ns")
 
-    def __init__(self, rate: int) -> None:
-        """Full; ``rate`` is in requests a second, from 1 to 10^9."""
+    def __init__(self, rate: int, request_ns: int = REQUEST_NS) -> None:
+        """Full; ``rate`` is in requests a second, from 1 to 10^9, each of so much of the processor's time."""
         self._interval_ns = 1_000_000_000 // rate
+        self._request_ns = request_ns
         self._used_until_ns = 0
 
     def wait_ns(self, now_ns: int) -> int:
         """How long until the next request may pass; 0 if it may now."""
         return max(0, self._used_until_ns + self._interval_ns - BURST_NS - now_ns)
 
-    def spend(self, now_ns: int, size: int) -> None:
-        """A request of so many bytes passes; one that counts for more than is left runs up a debt."""
-        cost = 1 + size // REQUEST_BYTES
-        self._used_until_ns = max(self._used_until_ns, now_ns) + cost * self._interval_ns
+    def spend(self, now_ns: int, size: int, used_ns: int = 0) -> None:
+        """A request passes that moved so many bytes and took so much of the processor's time.
+
+        One that counts for more than is left runs up a debt.
+        """
+        cost_ns = (1 + size // REQUEST_BYTES) * self._interval_ns
+        if used_ns > self._request_ns:
+            cost_ns += (used_ns - self._request_ns) * self._interval_ns // self._request_ns
+        self._used_until_ns = max(self._used_until_ns, now_ns) + cost_ns
+
+    def charge(self, now_ns: int, used_ns: int) -> None:
+        """So much time was used for a request that has passed before, when what it waited for had come."""
+        self._used_until_ns = max(self._used_until_ns, now_ns) + used_ns * self._interval_ns // self._request_ns
+
+
+class Held(Protocol):
+    """What frames come over: a connection or a link."""
+
+    def hold(self) -> None:
+        """Read nothing more."""
+        ...
+
+    def release(self) -> None:
+        """Read on."""
+        ...
 
 
 class Gate:
-    """Stands between a client's connection and the server.
+    """Stands between a peer's connection and the server.
 
     Attributes:
-        client: whose connection it is.
-        bucket: shared by all connections of the client; None if it has no rate.
+        peer: whose connection it is.
+        bucket: shared by all connections of the peer; None if it has no rate.
     """
 
-    def __init__(
-        self, connection: Connection, client: ClientId, throttle: Throttle, pass_on: Callable[[list[bytes]], None]
-    ) -> None:
-        """Open; ``pass_on`` takes the frames that may pass."""
-        self.client = client
-        self.bucket = throttle.bucket_of(client)
+    def __init__(self, connection: Held, peer: Peer, throttle: Throttle, pass_on: Callable[[list[bytes]], int]) -> None:
+        """Open; ``pass_on`` takes frames that may pass, and says how many bytes that had written."""
+        self.peer = peer
+        self.bucket = throttle.bucket_of(peer)
         self._connection = connection
         self._throttle = throttle
         self._pass_on = pass_on
@@ -82,20 +120,24 @@ class Gate:
     def let_pass(self) -> None:
         """Pass on what may pass by now, all if there is no rate any more, and come back for the rest."""
         self._stop_timer()
-        bucket, now_ns = self.bucket, self._throttle.clock()
-        passing = []
-        while self._waiting and (bucket is None or not bucket.wait_ns(now_ns)):
-            frame = self._waiting.popleft()
-            if bucket is not None:
-                bucket.spend(now_ns, len(frame))
-            passing.append(frame)
-        if passing:
+        bucket, throttle = self.bucket, self._throttle
+        now_ns = throttle.clock()
+        if bucket is None and self._waiting:
+            passing = list(self._waiting)
+            self._waiting.clear()
             self._pass_on(passing)
+        while self._waiting and bucket is not None and not bucket.wait_ns(now_ns):
+            frame = self._waiting.popleft()
+            began_ns = throttle.processor_clock() - throttle.resumed_ns
+            written = self._pass_on([frame])
+            used_ns = throttle.processor_clock() - throttle.resumed_ns - began_ns
+            bucket.spend(now_ns, len(frame) + written, used_ns)
+            now_ns = throttle.clock()
         if bucket is not None and self._waiting:
             self._is_holding = True
             self._connection.hold()
             pause_ns = max(bucket.wait_ns(now_ns), PAUSE_NS_MIN)
-            self._timer = self._throttle.call_later(pause_ns / 1e9, self.let_pass)
+            self._timer = throttle.call_later(pause_ns / 1e9, self.let_pass)
         elif self._is_holding:
             self._is_holding = False
             self._connection.release()
@@ -116,32 +158,58 @@ class Throttle:
 
     Attributes:
         clock: in ns; gives the time that rates are measured by.
+        processor_clock: in ns; gives the time that the calling thread has used of a processor.
         waited: frames that had to wait so far.
+        resumed_ns: time used so far for requests that had waited: it counts for their clients, not for the peer whose
+            frame they had waited for.
     """
 
-    def __init__(self, clock: Callable[[], int], rates: Mapping[ClientId, int]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int],
+        rates: Mapping[ClientId, int],
+        *,
+        processor_clock: Callable[[], int] = time.thread_time_ns,
+    ) -> None:
         """No connection yet; a client without a rate is not limited."""
-        self.clock = clock
-        self.waited = 0
+        self.clock, self.processor_clock = clock, processor_clock
+        self.waited = self.resumed_ns = 0
+        self._servers: dict[int, Bucket] = {}
         self._buckets = {client: Bucket(rate) for client, rate in rates.items()}
         self._rates = dict(rates)
         self._gates: dict[Channel, Gate] = {}
 
-    def bucket_of(self, client: ClientId) -> Bucket | None:
-        """The client's bucket; None if it has no rate."""
-        return self._buckets.get(client)
+    def bucket_of(self, peer: Peer) -> Bucket | None:
+        """The peer's bucket; None for a client that has no rate."""
+        if isinstance(peer, int):
+            return self._servers.setdefault(peer, Bucket(SERVER_RATE, SERVER_FRAME_NS))
+        return self._buckets.get(peer)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Of the running event loop."""
         return asyncio.get_running_loop().call_later(seconds, callback)
 
-    def opened(self, connection: Connection, client: ClientId, pass_on: Callable[[list[bytes]], None]) -> None:
-        """A client has one more connection."""
-        self._gates[connection.number] = Gate(connection, client, self, pass_on)
+    def opened(self, connection: Connection, pass_on: Callable[[list[bytes]], int]) -> None:
+        """A peer has one more connection."""
+        self._gates[connection.number] = Gate(connection, connection.peer, self, pass_on)
 
     def arrive(self, number: Channel, frames: list[bytes]) -> None:
         """Frames have come over a connection."""
         self._gates[number].arrive(frames)
+
+    def sent(self, number: Channel, size: int) -> None:
+        """A long answer leaves over a connection: it counts like a long request."""
+        gate = self._gates.get(number)
+        if gate is not None and gate.bucket is not None:
+            gate.bucket.spend(self.clock(), size - REQUEST_BYTES)
+
+    def resumed(self, clients: Sequence[ClientId], used_ns: int) -> None:
+        """Requests of these clients that had waited were worked on; together that took so long."""
+        self.resumed_ns += used_ns
+        for client in clients:
+            bucket = self._buckets.get(client)
+            if bucket is not None:
+                bucket.charge(self.clock(), used_ns // len(clients))
 
     def closed(self, number: Channel) -> None:
         """A connection is gone, and what waits with it."""
@@ -153,7 +221,7 @@ class Throttle:
         self._buckets = {client: kept.get(client) or Bucket(rate) for client, rate in rates.items()}
         self._rates = dict(rates)
         for gate in list(self._gates.values()):
-            gate.bucket = self.bucket_of(gate.client)
+            gate.bucket = self.bucket_of(gate.peer)
             gate.let_pass()
 
     def close(self) -> None:

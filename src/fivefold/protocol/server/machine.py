@@ -82,6 +82,7 @@ class Server:
         self._replicas = Cache(cached_objects_max if has_store else None)
         self._loads = Loads()
         self._numbers: dict[Channel, int] = {}
+        self._resumed: list[ClientId] = []
         self._syncs = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
         self._replies = Replies(keys, self._outbox, self.counters)
@@ -96,6 +97,14 @@ class Server:
     def pending_requests(self) -> int:
         """Requests that wait for the store, for a load or for an object sync."""
         return self._outbox.waiting_count + self._loads.parked_count + self._syncs.parked_count
+
+    def take_resumed(self) -> list[ClientId]:
+        """Whose requests had waited and were worked on since this was asked last, once for each request.
+
+        The driver counts the time for their clients: they cannot have it for nothing by letting requests wait.
+        """
+        resumed, self._resumed = self._resumed, []
+        return resumed
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -147,7 +156,7 @@ class Server:
         return self._flush()
 
     def closed(self, channel: Channel) -> None:
-        """The connection is gone; its number is not used again."""
+        """The connection is gone; its number is not used again, and what waits for an answer over it is dropped."""
         self._numbers.pop(channel, None)
 
     def loaded(self, now_ns: int, object_id: ObjectId, record: ObjectRecord | None) -> Actions:
@@ -155,7 +164,10 @@ class Server:
         waiting = self._loads.end(object_id)
         self._replicas.add(now_ns, object_id, record)
         for item in waiting:
+            if item.channel not in self._numbers and isinstance(item, Work):
+                continue  # its connection has ended: nobody waits for it, and it would be worked on for nothing
             if isinstance(item, Work):
+                self._resumed.append(item.client)
                 self._advance(now_ns, item)
             else:
                 self._serve_sync(now_ns, item)
@@ -403,7 +415,10 @@ class Server:
         self.counters["sync.done"] += 1
         assert sync.version is not None, "a sync ends here with a version"
         for work in waiting:
+            if work.channel not in self._numbers:
+                continue
             work.fetched[sync.key] = sync.version
+            self._resumed.append(work.client)
             self._advance(now_ns, work)
 
     def _ask(self, asks: list[tuple[int, bytes]]) -> None:

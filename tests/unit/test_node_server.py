@@ -1,0 +1,120 @@
+"""A server's driver: what of one read it works on together, and how it answers for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from fivefold.node.server import ServerNode
+from fivefold.node.server.driver import SLICE_FRAMES_MAX, STATUS_BURST_MAX
+from fivefold.node.status import STATUS, STATUS_REPLY, decode_status, status_frame
+from fivefold.protocol.actions import Actions, Reply
+from fivefold.protocol.limits import FRAME_BYTES_MAX
+from fivefold.protocol.operations import ClientId
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.storage import MemoryStorage
+from fivefold.transport import MemoryNetwork
+
+ANN = ClientId(b"ann".ljust(16))
+ANSWER = b"\x02 the answer"
+
+
+class Machine:
+    """Answers each request with as many bytes as it is told to, and remembers what came together."""
+
+    def __init__(self) -> None:
+        self.quorums, self.index = QuorumSystem(6, 1, 1), 0
+        self.counters, self.storage_failure, self.cached_objects = Counter(), None, 0
+        self.batches, self.answer = [], ANSWER
+
+    def receive_from_client(self, now_ns, client, channel, *frames):
+        self.batches.append(len(frames))
+        return Actions(send=tuple(Reply(channel, self.answer) for _ in frames))
+
+    def closed(self, channel):
+        pass
+
+
+class Site:
+    """One server, and the frames that a client of it has heard."""
+
+    def __init__(self) -> None:
+        self.machine, self.network, self.heard = Machine(), MemoryNetwork(), []
+        self.node = ServerNode(
+            self.machine, self.network.transport(0), lambda on_durable: MemoryStorage(), storage_name="memory"
+        )
+
+    async def start(self) -> None:
+        await self.node.start()
+        is_up = asyncio.Event()
+        link = self.network.transport(ANN).link(0, on_frames=self.heard.extend, on_up=is_up.set, on_down=lambda: None)
+        link.start()
+        await is_up.wait()
+        (self.connection,) = self.node._connections.values()
+
+    async def read(self, *frames: bytes) -> None:
+        """Have these frames come in one read, and wait for what is sent."""
+        self.node._on_frames(self.connection, list(frames))
+        for _ in range(len(frames) + 10):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """A server that runs."""
+    site = Site()
+    await site.start()
+    yield site
+    await site.node.close()
+
+
+async def test_a_long_read_is_worked_on_in_parts(site: Site) -> None:
+    """All of it is answered in the end, but no more than a slice is in memory before it is handed over."""
+    await site.read(*[b"\x01"] * (2 * SLICE_FRAMES_MAX + 1))
+    assert site.machine.batches == [SLICE_FRAMES_MAX, SLICE_FRAMES_MAX, 1]
+    assert site.heard == [ANSWER] * (2 * SLICE_FRAMES_MAX + 1)
+
+
+async def test_who_is_given_up_in_the_middle_of_a_read_is_not_worked_for(site: Site, monkeypatch) -> None:
+    """Answers that overflow end the connection, and what else came in that read with it."""
+    monkeypatch.setattr("fivefold.transport.limits.PEER_BYTES_MAX", 10_000)
+    site.machine.answer = bytes(1_000)
+    site.node._on_frames(site.connection, [b"\x01"] * 1_000)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert site.connection.number not in site.node._connections
+    assert sum(site.machine.batches) <= SLICE_FRAMES_MAX
+
+
+async def test_an_answer_that_no_frame_can_hold_ends_the_connection(site: Site) -> None:
+    """It is counted and logged, and what else the input led to is carried out: the load is issued."""
+    loads = []
+    site.node.storage.load = lambda name, done: loads.append(name)
+    site.machine.answer = bytes(FRAME_BYTES_MAX + 1)
+    receive = site.machine.receive_from_client
+    site.machine.receive_from_client = lambda *what: msgspec.structs.replace(receive(*what), load=("Counter/x",))
+    await site.read(b"\x01")
+    assert site.connection.number not in site.node._connections
+    assert site.machine.counters == {"rejected.answer-too-long": 1}
+    assert loads == ["Counter/x"]
+
+
+async def test_a_burst_of_status_requests_is_answered_in_part(site: Site) -> None:
+    """Some are answered, each by its number; the rest is counted, and requests in the same read are worked on."""
+    frames = [status_frame(number) for number in range(10_000)]
+    await site.read(*frames, b"\x01")
+    replies = [frame for frame in site.heard if frame[0] == STATUS_REPLY]
+    assert [decode_status(frame)[0] for frame in replies] == list(range(STATUS_BURST_MAX))
+    assert site.machine.counters == {"rejected.status-burst": 10_000 - STATUS_BURST_MAX}
+    assert ANSWER in site.heard
+
+
+async def test_a_status_request_of_another_size_is_refused(site: Site) -> None:
+    """It is counted by name and not answered."""
+    await site.read(bytes([STATUS]), status_frame(7) + b"x", status_frame(7))
+    assert len(site.heard) == 1
+    assert site.machine.counters == {"rejected.status-malformed": 2}

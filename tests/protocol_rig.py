@@ -75,6 +75,9 @@ class Toy:
             return None
         return {"get": False, "set": True, "add": True, "refuse": True}.get(method)
 
+    def begin(self) -> None:
+        pass
+
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         if call.method == "get":
             return Executed(VALUE + b"|".join(states), None)

@@ -1,5 +1,6 @@
 """The time limit: what loops is interrupted, and nothing else ever is."""
 
+import collections
 import gc
 import signal
 import threading
@@ -9,12 +10,27 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fivefold.errors import ObjectError
-from fivefold.objects import Object, Registry, TimeLimit, let_signals_in, update
+from fivefold.objects import Object, Registry, TimeLimit, let_signals_in, query, update
 from fivefold.objects.watchdog import IDLE_POLLS_MAX, KNOCK, Overrun, _fire, _Guard
-from fivefold.protocol.operations import Call, ObjectId
+from fivefold.protocol.operations import FAILED, VALUE, Call, ClientId, ObjectId, Operation
+from fivefold.protocol.server.execution import execute_alone
+from fivefold.protocol.server.versions import initial_version
 
 LIMIT_MS = 250
 """Long enough that a busy machine does not stop a test's short calls for as long."""
+
+
+CLIENT = ClientId(b"c" * 16)
+
+
+class Slow(Object):
+    """Takes more than half of the limit to say a number."""
+
+    @query
+    def get(self) -> int:
+        """One."""
+        spin(LIMIT_MS / 1000 * 0.6)
+        return 1
 
 
 @pytest.fixture
@@ -253,3 +269,47 @@ def test_the_signal_is_ignored_where_nobody_asked_for_it(limit: TimeLimit) -> No
     assert signal.getsignal(KNOCK) is signal.SIG_DFL
     with pytest.raises(Overrun):
         TimeLimit(20).call(time.sleep, 0.2)
+
+
+def test_calls_of_one_operation_share_the_limit(limit: TimeLimit) -> None:
+    """Sixteen calls, each well within the limit, hold a thread no longer than one call may."""
+    limit.begin()
+    began = time.monotonic()
+    with pytest.raises(Overrun):
+        collections.deque(limit.call(spin, LIMIT_MS / 1000 * 0.6) for _ in range(16))
+    assert time.monotonic() - began < LIMIT_MS / 1000 * 3
+    with pytest.raises(Overrun):  # at once, whatever it is
+        limit.call(divmod, 7, 2)
+
+
+def test_the_next_operation_has_a_limit_of_its_own(limit: TimeLimit) -> None:
+    """What one operation used up takes nothing from the next, and a call outside of operations stands for itself."""
+    for _ in range(2):
+        limit.begin()
+        with pytest.raises(Overrun):
+            limit.call(spin)
+    limit.begin()
+    assert [limit.call(divmod, 7, 2), limit.call(spin, LIMIT_MS / 1000 * 0.3)] == [(3, 1), "ended"]
+    fresh = TimeLimit(LIMIT_MS)
+    for _ in range(5):
+        assert fresh.call(spin, LIMIT_MS / 1000 * 0.5) == "ended"
+    fresh.close()
+
+
+def test_a_request_of_many_calls_holds_a_server_no_longer_than_one() -> None:
+    """An operation of 16 slow queries ends in time; those that did not run say so, and the next operation runs."""
+    limit = TimeLimit(LIMIT_MS)
+    registry = Registry(Slow, limit=limit)
+    name = ObjectId("Slow/x")
+    state = registry.initial(name)
+    calls = tuple(Call(b"%016d" % number, 0, "get", b"\x80") for number in range(16))
+    version = initial_version(state)
+    began = time.monotonic()
+    answers, made = execute_alone(registry, CLIENT, Operation((name,), calls), version, is_query=True, time=0)
+    assert time.monotonic() - began < LIMIT_MS / 1000 * 3
+    assert made is None
+    assert answers[0] == VALUE + b"\x01"
+    assert answers[-1].startswith(FAILED + b"TimeLimit")
+    answers, _ = execute_alone(registry, CLIENT, Operation((name,), calls[:1]), version, is_query=True, time=0)
+    assert answers == (VALUE + b"\x01",)
+    limit.close()

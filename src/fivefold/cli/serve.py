@@ -42,6 +42,9 @@ EXAMPLES: Final = """
 TIME_LIMIT_MS: Final = 1000
 """How long a method may run before it is stopped and reported as ObjectError; the same on all servers."""
 
+COLLECT_AFTER: Final = 50_000
+"""New containers after which Python's collector of cycles looks at them."""
+
 RELOAD_S: Final = 1.0
 """How often the cluster file is looked at for changes."""
 
@@ -61,7 +64,7 @@ def serve(
         int, typer.Option(min=1, max=CONNECTIONS_OPTION_MAX, help="Connections taken from one identity at a time.")
     ] = CONNECTIONS_PER_PEER_MAX,
     metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and /healthz.")] = None,
-    time_limit_ms: Annotated[int, typer.Option(min=1, help="How long one method may run.")] = TIME_LIMIT_MS,
+    time_limit_ms: Annotated[int, typer.Option(min=1, help="How long one operation may run.")] = TIME_LIMIT_MS,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
     lie: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -128,6 +131,9 @@ async def _serve(
         log.info("ready", extra={"server": node.machine.index, "address": address, "pid": os.getpid()})
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not look at it again and again
+        # Servers make no cycles, and decoding a state of many lists is eight times as fast if it does not start the
+        # collector for every 700 of them.
+        gc.set_threshold(COLLECT_AFTER)
         await _until(stop, Reloader(cluster, configuration, identity, node, rules))
     finally:
         await pages.close()

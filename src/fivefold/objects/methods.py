@@ -17,9 +17,10 @@ from typing import Any, Final
 import msgspec
 
 from fivefold.errors import ConfigurationError, InvalidArguments, TooLarge
+from fivefold.objects.items import has_more_items
 from fivefold.objects.model import Kind, Object, hints_of, kind_of
 from fivefold.objects.values import BadType, BadValue, Codec
-from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, METHOD_BYTES_MAX, OPERATION_OBJECTS_MAX
+from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, ITEMS_MAX, METHOD_BYTES_MAX, OPERATION_OBJECTS_MAX
 
 _encode_map: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _READABLE: Final = (
@@ -230,6 +231,8 @@ class Method:
         if len(data) > ARGUMENTS_BYTES_MAX:
             text = f"the arguments take {len(data)} bytes, at most {ARGUMENTS_BYTES_MAX} are allowed"
             raise TooLarge(f"{self.title}: {text}")
+        if has_more_items(data, ITEMS_MAX):
+            raise TooLarge(f"{self.title}: the arguments hold more than {ITEMS_MAX} items: pass them in several calls")
         return data
 
     def _encode_argument(self, name: str, value: object) -> msgspec.Raw:

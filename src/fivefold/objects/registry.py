@@ -168,6 +168,10 @@ class Registry:
         """Whether ``method`` of these objects is an update; None if there is no such method for them."""
         return self._running.is_update(objects, method)
 
+    def begin(self) -> None:
+        """The calls that follow are those of one operation, and share its time limit."""
+        self._running.begin()
+
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call on copies of ``states``; never raises, whatever the call says (see the protocol)."""
         return self._running.execute(objects, call, states)

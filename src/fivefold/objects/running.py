@@ -8,11 +8,18 @@ from typing import Any, Final
 
 from fivefold.errors import ConfigurationError, FivefoldError, InvalidArguments, Rejected, UnknownMethod, UnknownType
 from fivefold.objects.answers import describe_failure, encode_failure, encode_refusal, encode_rejection
+from fivefold.objects.items import has_more_items
 from fivefold.objects.methods import Method
 from fivefold.objects.model import Object, state_codec
 from fivefold.objects.values import BadType, BadValue
 from fivefold.objects.watchdog import Overrun, TimeLimit
-from fivefold.protocol.limits import ANSWER_BYTES_MAX, ARGUMENTS_BYTES_MAX, OPERATION_OBJECTS_MAX, STATE_BYTES_MAX
+from fivefold.protocol.limits import (
+    ANSWER_BYTES_MAX,
+    ARGUMENTS_BYTES_MAX,
+    ITEMS_MAX,
+    OPERATION_OBJECTS_MAX,
+    STATE_BYTES_MAX,
+)
 from fivefold.protocol.operations import VALUE, Call, Executed, ObjectId
 
 FOUND_MAX: Final = 4096
@@ -76,6 +83,11 @@ class Running:
         except FivefoldError:
             return None
 
+    def begin(self) -> None:
+        """The calls that follow are those of one operation, and share its time limit."""
+        if self.limit is not None:
+            self.limit.begin()
+
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call on copies of ``states``; never raises, whatever the call says (see the protocol)."""
         try:
@@ -85,6 +97,8 @@ class Running:
         assert len(types) == len(states), "a state for each object"
         if len(call.arguments) > ARGUMENTS_BYTES_MAX:
             return _refused("TooLarge", f"{method.title}: the arguments are over {ARGUMENTS_BYTES_MAX} bytes")
+        if has_more_items(call.arguments, ITEMS_MAX):  # before they are decoded: that is what takes the time
+            return _refused("TooLarge", f"{method.title}: the arguments hold more than {ITEMS_MAX} items")
         try:
             arguments = method.arguments.decode(call.arguments)
         except BadValue as error:
@@ -175,11 +189,17 @@ def _encode_results(types: list[ObjectType], method: Method, value: object, copi
         return _failed(f"{method.title}: it left a state that does not fit its fields: {error}")
     except MemoryError as error:
         return _failed(describe_failure(error))
-    if max(map(len, states)) > STATE_BYTES_MAX:
-        known, state = next(pair for pair in zip(types, states, strict=True) if len(pair[1]) > STATE_BYTES_MAX)
-        text = f"the new {known.name} would take {len(state)} bytes, at most {STATE_BYTES_MAX} are allowed"
-        return _refused("TooLarge", f"{method.title}: {text}")
+    for known, state in zip(types, states):  # noqa: B905
+        if len(state) > ITEMS_MAX and (text := _excess(state)):
+            return _refused("TooLarge", f"{method.title}: the new {known.name} would {text}")
     return Executed(answer, states)
+
+
+def _excess(state: bytes) -> str:
+    """What is too much about a state; empty if nothing is. One with fewer bytes than ITEMS_MAX is never too large."""
+    if len(state) > STATE_BYTES_MAX:
+        return f"take {len(state)} bytes, at most {STATE_BYTES_MAX} are allowed"
+    return f"hold more than {ITEMS_MAX} items, keep them in several objects" if has_more_items(state, ITEMS_MAX) else ""
 
 
 def _failed(text: str) -> Executed:

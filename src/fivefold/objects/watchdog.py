@@ -1,8 +1,9 @@
 """Interrupts a method that does not come back.
 
 A daemon thread looks at the running call a few times per limit; the call itself only sets and clears a flag, so a
-method that returns in time pays well under a microsecond and no system call. When a call is still the same one after
-the limit, the thread has the interpreter raise :class:`Overrun` in it (``PyThreadState_SetAsyncExc``).
+method that returns in time pays well under a microsecond and no system call. All calls of one operation share a limit:
+with one each, an operation of 16 calls could hold a server sixteen times as long. When the operation is still the same
+one after the limit, the thread has the interpreter raise :class:`Overrun` in it (``PyThreadState_SetAsyncExc``).
 
 The exception is raised when Python code runs again. So that a method that sleeps or waits does so at once, the thread
 also sends a signal whose handler is an empty Python function (:func:`let_signals_in`): it is raised in there.
@@ -68,6 +69,9 @@ class _Guard:
 
     Attributes:
         serial: number of the call that runs or ran last.
+        operation: number of the operation that the call is part of.
+        is_shared: the call that comes next is part of the same operation as the one before.
+        overran: the operation whose time is used up.
         armed: a call is running.
         may_have_fired: the call must look more closely: an exception may be pending in this thread.
         is_deciding: the watchdog is just about to fire, or to let be; it takes a few instructions. (Not a lock: the
@@ -75,10 +79,23 @@ class _Guard:
         fired_at: serial of the last call that was fired at.
     """
 
-    __slots__ = ("__weakref__", "armed", "fired_at", "is_deciding", "may_have_fired", "serial", "thread")
+    __slots__ = (
+        "__weakref__",
+        "armed",
+        "fired_at",
+        "is_deciding",
+        "is_shared",
+        "may_have_fired",
+        "operation",
+        "overran",
+        "serial",
+        "thread",
+    )
 
     def __init__(self) -> None:
-        self.serial = 0
+        self.serial = self.operation = 0
+        self.is_shared = False
+        self.overran = -1
         self.armed = False
         self.may_have_fired = False
         self.is_deciding = False
@@ -87,10 +104,10 @@ class _Guard:
 
 
 class TimeLimit:
-    """Runs calls, each for at most about ``limit_ms``.
+    """Runs calls, each for at most about ``limit_ms``; those after :meth:`begin` share that.
 
     Args:
-        limit_ms: milliseconds that one call may take.
+        limit_ms: milliseconds that one operation may take.
 
     One instance may be used by several threads. The watchdog thread starts with the first call and ends when the
     instance is gone.
@@ -104,11 +121,24 @@ class TimeLimit:
         self._watchdog: _Watchdog | None = None
         self._starting = threading.Lock()
 
+    def begin(self) -> None:
+        """An operation begins: the calls that follow in this thread, up to the next ``begin``, have one limit together.
+
+        Without this each call is an operation of its own.
+        """
+        try:
+            guard: _Guard = self._local.guard
+        except AttributeError:
+            guard = self._add_guard()
+        guard.operation += 1
+        guard.is_shared = True
+
     def call(self, function: Callable[..., R], *arguments: object) -> R:
         """Call ``function(*arguments)`` and return what it returns.
 
         Raises:
-            Overrun: it ran for longer than the limit. No other Overrun will follow from this call.
+            Overrun: it ran for longer than the limit, or an earlier call of its operation did, and then nothing was
+                called. No other Overrun will follow from this call.
         """
         try:
             guard: _Guard = self._local.guard
@@ -116,6 +146,10 @@ class TimeLimit:
             guard = self._add_guard()
         if guard.armed:
             return function(*arguments)  # a limited call within a limited call: the outer limit holds
+        if not guard.is_shared:
+            guard.operation += 1
+        elif guard.overran == guard.operation:
+            raise Overrun
         guard.serial += 1
         try:
             guard.armed = True
@@ -170,6 +204,7 @@ def _settle(guard: _Guard) -> None:
     _set_async_exception(guard.thread, _NOTHING)
     guard.may_have_fired = False
     if guard.fired_at == guard.serial:
+        guard.overran = guard.operation
         raise Overrun
 
 
@@ -211,9 +246,10 @@ class _Watchdog(threading.Thread):
         is_busy = False
         now = time.monotonic()
         for guard in list(self.guards):
-            serial, since = self._since.get(guard, (-1, now))
-            if guard.serial != serial:
-                self._since[guard] = (guard.serial, now)
+            operation, since = self._since.get(guard, (-1, now))
+            serial = guard.serial  # first: a call that begins after this look is not the one that is fired at
+            if guard.operation != operation:
+                self._since[guard] = (guard.operation, now)
                 is_busy = True
             elif guard.armed:
                 is_busy = True

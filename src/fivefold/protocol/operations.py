@@ -113,6 +113,10 @@ class Executor(Protocol):
         """Whether ``method`` of these objects is an update; None if there is no such method for them."""
         ...
 
+    def begin(self) -> None:
+        """The calls that follow are those of one operation: they share what limit there is on their time."""
+        ...
+
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call (never CANCEL) on copies of ``states``, which are in the order of ``objects``."""
         ...

@@ -56,6 +56,9 @@ class Toys:
             return None
         return KINDS[""].get(method)
 
+    def begin(self) -> None:
+        """Nothing takes time."""
+
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call on decoded states."""
         try:

@@ -55,6 +55,10 @@ class LyingExecutor:
         """The honest kind."""
         return self._honest.is_update(objects, method)
 
+    def begin(self) -> None:
+        """The honest limit."""
+        self._honest.begin()
+
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """The honest result with its answer changed."""
         executed = self._honest.execute(objects, call, states)

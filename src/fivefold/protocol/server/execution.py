@@ -71,6 +71,7 @@ def _run(
     answers: tuple[bytes, ...] = ()
     fresh: tuple[Recorded, ...] = ()
     has_changed, room = False, ANSWERS_BYTES_MAX
+    executor.begin()
     for call in operation.calls:
         key, answer = b"", None
         if not is_query:

@@ -69,6 +69,9 @@ class Writer:
         """Always."""
         return True
 
+    def begin(self) -> None:
+        """Nothing takes time."""
+
     def execute(self, objects: Names, call: Call, states: tuple[bytes, ...]) -> Executed:
         """Leave the states as they are: versions differ by the calls they record."""
         return Executed(VALUE, states)

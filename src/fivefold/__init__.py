@@ -1,5 +1,8 @@
 """Byzantine-fault-tolerant replicated objects for Python: the public surface."""
 
+import fivefold.program  # noqa: F401 - first of all: see there
+
+# isort: split
 from fivefold.api import (
     NOT_APPLIED,
     BlockingCluster,

@@ -100,7 +100,7 @@ class Place:
 
     def call(self, words: str) -> tuple[int, object, str]:
         """Exit code, answer and standard error of a call."""
-        code, out, err = self.run_here("call", "--json", *words.split())
+        code, out, err = self.run_here("call", "--json", "--objects", "cli_hits", *words.split())
         return code, json.loads(out) if out else None, err
 
     def start(self, *words: str) -> None:
@@ -238,6 +238,7 @@ def test_a_second_up_in_the_same_place(place: Place) -> None:
 def test_lost_servers(tmp_path: Path) -> None:
     """One lost server is not noticed; two are: exit code 3, soon and with the reasons. A new start brings all back."""
     place = Place(tmp_path)
+    (tmp_path / "cli_hits.py").write_text(MODULE, encoding="utf-8")
     place.start("--port", str(free_ports(6)))
     assert place.call("Counter hits increment")[:2] == (0, 1)
     servers = children(place.up.pid)

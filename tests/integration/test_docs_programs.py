@@ -16,7 +16,7 @@ from tests.doc_blocks import Block, blocks
 PROGRAMS = [block for block in blocks("python") if block.how.startswith("up objects=")]
 START_S_MAX = 60.0
 
-# The console script, not `python -m`: it alone does not have the current directory on its path.
+# The console script, as the pages have it.
 FIVEFOLD = str(Path(sys.executable).with_name("fivefold"))
 
 pytestmark = pytest.mark.integration
@@ -80,7 +80,11 @@ def test_program_runs_and_goes_on_without_a_server(block: Block, tmp_path: Path)
         os.kill(servers[0], signal.SIGKILL)
         after = run_until_it_works(program)
         called = subprocess.run(
-            [FIVEFOLD, "call", "Hits", "front-page", "get"], cwd=tmp_path, capture_output=True, text=True, check=True
+            [FIVEFOLD, "call", "--objects", module, "Hits", "front-page", "get"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     assert before[0] == 1
     assert after[0] == before[-1] + 1

@@ -9,8 +9,7 @@ import pytest
 from fivefold.checker import Observation, Outcome, write_history
 from fivefold.cli import main
 from fivefold.cli.exits import Exit
-from fivefold.cli.options import Local, find_cluster_file, note_local, object_modules
-from fivefold.errors import ConfigurationError
+from fivefold.cli.options import find_cluster_file
 from fivefold.storage import SqliteStorage
 
 SIX = [word for port in range(7000, 7006) for word in ("--server", f"127.0.0.1:{port}")]
@@ -248,18 +247,6 @@ def test_a_cluster_file_in_the_usual_places(tmp_path: Path, monkeypatch: pytest.
     Path("cluster.toml").touch()
     assert find_cluster_file(None) == Path("cluster.toml")
     assert find_cluster_file(local.parent) == local
-
-
-def test_modules_are_remembered(tmp_path: Path) -> None:
-    """Calls use the modules that ``fivefold up`` was given, unless they are given others."""
-    file = tmp_path / "cluster.toml"
-    assert object_modules(file, None) == []
-    note_local(file, Local(("bank",), str(tmp_path)))
-    assert object_modules(file, None) == ["bank"]
-    assert object_modules(file, ["shop"]) == ["shop"]
-    (tmp_path / "local.json").write_text("{")
-    with pytest.raises(ConfigurationError, match="delete it, and use --objects"):
-        object_modules(file, None)
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ EVERY = [*PAGES, *sorted((ROOT / "changelog.d").glob("*.md"))]
 LIVING = [page for page in EVERY if page.parent.name != "decisions"]
 
 FILE = re.compile(r"(?:[\w.-]+/)*[\w-]+\.(?:py|md|sh|c|json)")
-READERS_FILES = {"hits.py", "names.py", "test_seats.py", "data-record.json", "local.json"}
+READERS_FILES = {"hits.py", "names.py", "test_seats.py", "data-record.json"}
 """Files that a page tells the reader to write, or that a cluster makes."""
 
 PLACEHOLDER = re.compile(r"\b[A-Z]{2,}\b")

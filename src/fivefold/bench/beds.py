@@ -198,7 +198,7 @@ class Beds:
 
 
 def _module(module: str, directory: Path, *arguments: str) -> Command:
-    return lambda index: [sys.executable, "-m", module, str(directory), str(index), *arguments]
+    return lambda index: [sys.executable, "-P", "-m", module, str(directory), str(index), *arguments]
 
 
 def _setting(system: str, quorums: QuorumSystem, tls: bool, clients: int, *, is_durable: bool) -> Setting:

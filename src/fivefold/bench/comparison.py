@@ -77,7 +77,9 @@ class Comparison:
 
     def __init__(self, clients: int = 1, *, python_path: Sequence[Path] = ()) -> None:
         """Start the client processes; ``python_path`` is where they find more modules."""
-        environment = {"PYTHONPATH": os.pathsep.join([*map(str, python_path), os.environ.get("PYTHONPATH", "")])}
+        environment = {
+            "PYTHONPATH": os.pathsep.join(filter(None, [*map(str, python_path), os.environ.get("PYTHONPATH")]))
+        }
         self.workers = [Worker(Seat(client, clients), environment) for client in range(clients)]
         self._names: dict[int, str] = {}
 

@@ -41,7 +41,7 @@ class Worker:
         self.operations = 0
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fivefold.bench.worker"],
+            [sys.executable, "-P", "-m", "fivefold.bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

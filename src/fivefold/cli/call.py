@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from fivefold import NOT_APPLIED, Cluster, OutcomeUnknown, Unavailable, connect
+from fivefold.cli.code import load_objects
 from fivefold.cli.loop import run
 from fivefold.cli.options import (
     ClusterOption,
@@ -15,10 +16,8 @@ from fivefold.cli.options import (
     JsonOption,
     ObjectsOption,
     find_cluster_file,
-    object_modules,
 )
 from fivefold.cli.output import err, print_json
-from fivefold.cli.serve import load_objects
 from fivefold.cli.words import CallWords, Reference, parse_call
 
 EXAMPLES: Final = """
@@ -56,7 +55,7 @@ def call(
 ) -> None:
     """Call a method of an object, or a function over several, and print the answer."""
     file = find_cluster_file(cluster)
-    modules = object_modules(file, objects)
+    modules = objects or []
     meant = parse_call(load_objects(modules), words)
     print_json(run(_call(file, identity, modules, meant, deadline, tls)), pretty=not json)
 

@@ -7,10 +7,10 @@ from typing import Annotated, Final
 import typer
 from rich.table import Table
 
-from fivefold.cli.options import ClusterOption, JsonOption, ObjectsOption, find_cluster_file, object_modules
+from fivefold.cli.code import load_objects
+from fivefold.cli.options import JsonOption, ObjectsOption
 from fivefold.cli.output import out, print_json
-from fivefold.cli.serve import load_objects
-from fivefold.errors import ConfigurationError, UnknownType
+from fivefold.errors import UnknownType
 from fivefold.objects import MethodDescription, describe
 
 EXAMPLES: Final = """
@@ -27,11 +27,10 @@ EXAMPLES: Final = """
 def objects_command(
     names: Annotated[list[str] | None, typer.Argument(help="Show these types only.")] = None,
     objects: ObjectsOption = None,
-    cluster: ClusterOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show object types and functions: the ready-made ones, and those of your modules."""
-    description = describe(load_objects(_modules(objects, cluster)))
+    description = describe(load_objects(objects or []))
     known = [each.name for each in description.types] + [each.name for each in description.functions]
     for name in names or ():
         if name not in known:
@@ -47,13 +46,6 @@ def objects_command(
     if functions:
         out.print("[bold]Functions over several objects[/]")
         out.print(_methods_table(functions))
-
-
-def _modules(objects: list[str] | None, cluster: ClusterOption) -> list[str]:
-    try:
-        return object_modules(find_cluster_file(cluster), objects)
-    except ConfigurationError:  # no cluster here: then what was named, and the ready-made types
-        return objects or []
 
 
 def _methods_table(methods: tuple[MethodDescription, ...] | list[MethodDescription]) -> Table:

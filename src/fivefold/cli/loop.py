@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+
+def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
+
+
+_NEW_EVENT_LOOP: Final = _new_event_loop()
+"""uvloop's; None without it. Imported at once: later the current directory may be on the module path, too."""
 
 R = TypeVar("R")
 
 
 def run(main: Coroutine[Any, Any, R]) -> R:
     """Run ``main`` on uvloop, or on asyncio's own loop where uvloop is missing."""
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_NEW_EVENT_LOOP) as runner:
         return runner.run(main)

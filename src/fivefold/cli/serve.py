@@ -13,7 +13,9 @@ from typing import Annotated, Final
 
 import typer
 
+from fivefold.cli.code import load_objects
 from fivefold.cli.loop import run
+from fivefold.cli.options import ObjectsOption
 from fivefold.cluster import (
     READY,
     access_rules,
@@ -25,7 +27,7 @@ from fivefold.cluster import (
 )
 from fivefold.errors import ConfigurationError
 from fivefold.node.server import MetricsServer, Reloader, ServerOptions, assemble_server
-from fivefold.objects import Registry, TimeLimit, let_signals_in, standard_registry
+from fivefold.objects import Registry, TimeLimit, let_signals_in
 from fivefold.protocol.limits import CACHED_OBJECTS_MIN
 from fivefold.transport import CONNECTIONS_OPTION_MAX, CONNECTIONS_PER_PEER_MAX
 
@@ -56,7 +58,7 @@ def serve(
     identity: Annotated[Path, typer.Option(help="Directory of this server's identity.")] = Path("server-0"),
     data: Annotated[Path | None, typer.Option(help="Where it stores. Default: IDENTITY with .data added.")] = None,
     memory: Annotated[bool, typer.Option("--memory", help="Store nothing: for experiments.")] = False,
-    objects: Annotated[list[str] | None, typer.Option(help="Python module with your object types; repeatable.")] = None,
+    objects: ObjectsOption = None,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT to listen on, if not the cluster file's.")] = None,
     tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Without: loopback only, for experiments.")] = True,
     cached_objects: Annotated[int, typer.Option(min=CACHED_OBJECTS_MIN, help="Objects kept in memory.")] = 100_000,
@@ -87,20 +89,6 @@ def serve(
     )
     metrics_address = split_address(metrics) if metrics else None
     run(_serve(cluster, identity, load_objects(objects or [], TimeLimit(time_limit_ms)), options, metrics_address))
-
-
-def load_objects(modules: list[str], limit: TimeLimit | None = None) -> Registry:
-    """The ready-made types and those of ``modules``, which may lie in the current directory.
-
-    Raises:
-        ConfigurationError: a module cannot be imported, or holds what cannot be replicated.
-    """
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)
-    registry = standard_registry(limit)
-    for module in modules:
-        registry.load(module)
-    return registry
 
 
 def _require_hash_seed() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -14,11 +14,11 @@ import typer
 from rich.live import Live
 
 from fivefold import Cluster, connect
+from fivefold.cli.code import load_objects
 from fivefold.cli.init import check_faults
 from fivefold.cli.loop import run
-from fivefold.cli.options import CLUSTER_FILE, LOCAL_DIRECTORY, Local, ObjectsOption, local_modules, note_local
+from fivefold.cli.options import CLUSTER_FILE, LOCAL_DIRECTORY, ObjectsOption
 from fivefold.cli.output import out
-from fivefold.cli.serve import load_objects
 from fivefold.cli.servers import servers_view
 from fivefold.cluster import (
     Configuration,
@@ -55,24 +55,17 @@ def up(
 ) -> None:
     """Run a cluster on this machine until Ctrl-C, and show its servers."""
     cluster_file = directory / CLUSTER_FILE
-    local = local_modules(cluster_file, objects)
-    _make_importable(local.directory)
-    load_objects(list(local.objects))  # a mistake in a module is told once, here, and not by every server
+    modules = objects or []
+    load_objects(modules)  # a mistake in a module is told once, here, and not by every server
     configuration = _prepare(directory, faults, port)
 
     def command(index: int) -> Sequence[str]:
         identity = server_directory(directory, index)
         data = identity.with_name(identity.name + ".data")
-        return serve_command(cluster_file, identity=identity, data=data, memory=memory, objects=local.objects)
+        return serve_command(cluster_file, identity=identity, data=data, memory=memory, objects=modules)
 
     servers = LocalCluster(configuration.quorums.n, command, directory / "logs")
-    run(_up(servers, configuration, cluster_file, local))
-
-
-def _make_importable(directory: str) -> None:
-    """Have this process and the servers that it starts find modules in a directory."""
-    sys.path.append(directory)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), directory]))
+    run(_up(servers, configuration, cluster_file, modules))
 
 
 def _prepare(directory: Path, faults: int | None, port: int | None) -> Configuration:
@@ -90,7 +83,7 @@ def _prepare(directory: Path, faults: int | None, port: int | None) -> Configura
     return create_cluster(directory, addresses, t=f, b=f)
 
 
-async def _up(servers: LocalCluster, configuration: Configuration, cluster_file: Path, local: Local) -> None:
+async def _up(servers: LocalCluster, configuration: Configuration, cluster_file: Path, modules: Sequence[str]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
@@ -99,8 +92,7 @@ async def _up(servers: LocalCluster, configuration: Configuration, cluster_file:
     try:
         await asyncio.wait([starting, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         await starting
-        note_local(cluster_file, local)
-        _say_how_to_connect(cluster_file)
+        _say_how_to_connect(cluster_file, modules)
         async with connect(cluster_file, identity="admin") as cluster:
             await _show(servers, configuration, cluster, stop)
     finally:
@@ -108,9 +100,11 @@ async def _up(servers: LocalCluster, configuration: Configuration, cluster_file:
         await asyncio.to_thread(servers.stop)
 
 
-def _say_how_to_connect(cluster_file: Path) -> None:
+def _say_how_to_connect(cluster_file: Path, modules: Sequence[str]) -> None:
     here = "" if cluster_file.parent == LOCAL_DIRECTORY else f" --cluster {cluster_file}"
     out.print(f"\n[bold]ready[/], cluster file [green]{cluster_file}[/]. In another terminal:")
+    if modules:
+        out.print(f"    export FIVEFOLD_OBJECTS={shlex.quote(' '.join(modules))}")
     out.print(f"    fivefold call{here} Counter hits increment")
     out.print(f"    fivefold status{here}")
     out.print("in Python:")

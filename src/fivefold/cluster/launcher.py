@@ -188,7 +188,9 @@ class LocalCluster:
         """
         log_directory.mkdir(parents=True, exist_ok=True)
         # Sets of strings iterate in an order that depends on the seed: a user's method may do that (PROTOCOL §6).
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+        # And Python looks for modules where it is started, first of all, unless it is told not to.
+        fixed = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+        environment = {**os.environ, **fixed}
         self.servers = [
             ServerProcess(index, command(index), log_directory / f"server-{index}.log", environment)
             for index in range(n)

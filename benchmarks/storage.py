@@ -27,9 +27,10 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.actions import Damaged, ObjectRecord, Write
 from fivefold.storage import Inspector, Loaded, OnDurable, SqliteStorage, Storage
-from fivefold.storage.schema import READER_CACHE_KIB, connect, read_record
+from fivefold.storage.ledger import Ledger
+from fivefold.storage.schema import READER_CACHE_KIB, connect, seal_of
 
 OBJECTS = 10_000
 HOT_OBJECTS = 1000
@@ -197,7 +198,7 @@ async def loads(bench: Bench, in_flight: int, seconds: float) -> tuple[float, li
 
     async def client() -> None:
         while (begin := time.perf_counter()) < end:
-            found: asyncio.Future[ObjectRecord | None] = bench.loop.create_future()
+            found: asyncio.Future[ObjectRecord | Damaged | None] = bench.loop.create_future()
             bench.storage.load(name(draw.randrange(OBJECTS)), found.set_result)
             assert await found is not None
             times.append(time.perf_counter() - begin)
@@ -211,13 +212,14 @@ def direct(path: Path, *, is_cold: bool, count: int) -> list[float]:
     """Seconds of reads in the event loop's own thread: all of it is time in which the loop stands still."""
     connection = connect(path, cache_kib=READER_CACHE_KIB, access="mode=ro")
     draw = random.Random(count)
+    ledger = Ledger.load(connection, seal_of(connection))
     times = []
     for _ in range(count):
         if is_cold:
             forget(path)
             connection.execute("PRAGMA shrink_memory")
         begin = time.perf_counter()
-        read_record(connection, name(draw.randrange(OBJECTS)))
+        ledger.read(connection, name(draw.randrange(OBJECTS)))
         times.append(time.perf_counter() - begin)
     connection.close()
     return times

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.actions import Damaged, ObjectRecord, Write
 from fivefold.storage import SqliteStorage
 
 SECONDS_MAX = 30
@@ -50,8 +50,8 @@ class Open:
         self.storage.stage(sequence, writes)
         await self.until(lambda: self.durable and self.durable[-1] >= sequence)
 
-    async def load(self, object_id: str) -> ObjectRecord | None:
-        found: list[ObjectRecord | None] = []
+    async def load(self, object_id: str) -> ObjectRecord | Damaged | None:
+        found: list[ObjectRecord | Damaged | None] = []
         self.storage.load(object_id, found.append)
         await self.until(lambda: found)
         return found[0]

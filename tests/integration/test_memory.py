@@ -18,8 +18,9 @@ from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server.machine import Server
 from fivefold.storage import open_data
+from fivefold.storage.ledger import Ledger
 from fivefold.storage.overlay import Overlay
-from fivefold.storage.schema import write_rows
+from fivefold.storage.schema import seal_of, set_seal, write_rows
 from tests.integration.rig import Site, client, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
@@ -88,13 +89,17 @@ def write_objects(site: Site, count: int) -> None:
     old = name_of(0).encode()
     connection = sqlite3.connect(site.data(0) / "objects.sqlite", isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
+    seal = seal_of(connection)
+    ledger = Ledger.load(connection, seal)
     for first in range(0, count, BATCH):
         writes = [
             Write(name_of(number), template.history.replace(old, name_of(number).encode()), template.put)
             for number in range(first, first + BATCH)
         ]
         connection.execute("BEGIN")
-        write_rows(connection, Overlay(writes).rows())
+        ledger.write(connection, write_rows(connection, Overlay(writes).rows()))
+        set_seal(connection, seal._replace(roots=ledger.roots))
+        ledger.end(is_committed=True)
         connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fivefold.protocol import limits
-from fivefold.protocol.actions import Channel
+from fivefold.protocol.actions import Channel, Damaged, Reply
 from fivefold.protocol.history import empty_histories
 from fivefold.protocol.messages import (
     BUSY,
@@ -20,6 +20,8 @@ from fivefold.protocol.messages import (
     encode,
     request_frame,
     split,
+    sync_frame,
+    sync_reply_frame,
 )
 from fivefold.protocol.operations import CANCEL, CANCELLED, Call, Operation
 from fivefold.protocol.server import machine, synchronise
@@ -261,6 +263,33 @@ def test_a_full_disk_refuses_updates_and_answers_queries() -> None:
     assert Letter(rack, X, now(rack, []), operation=op("get")).to([0])[0].status == SUCCESS
     rack.servers[0].storage_failure = None
     assert Letter(rack, X, now(rack, []), operation=op("add", b"+")).to([0])[0].status == SUCCESS
+
+
+def test_a_damaged_object_takes_part_in_nothing() -> None:
+    """Requests for it are answered BUSY, with the reason; other objects, and later itself, are answered for."""
+    rack = WatchedRack()
+    record, reason = rack.disks[0].record, "Reg/a is not stored as it was written"
+    rack.disks[0].record = lambda name: Damaged(reason) if name == A else record(name)  # type: ignore[assignment,method-assign,return-value]
+    for operation in (op("add", b"+"), op("get"), None):
+        vote = Letter(rack, X, now(rack, []), operation=operation).to([0])[0]
+        assert (vote.status, vote.histories) == (BUSY, ())
+        assert vote.answers == (b"xdamaged on this server: " + reason.encode(),)
+    joint = Letter(rack, X, now(rack, [], A, B), operation=op("add", b"+", A, B)).to([0])[0]
+    assert (joint.status, joint.histories) == (BUSY, ())
+    assert Letter(rack, X, now(rack, [], B), operation=op("add", b"+", B)).to([0])[0].status == SUCCESS
+    assert rack.servers[0].counters["turned-away.damaged"] == 4
+    assert rack.servers[0].pending_requests == 0
+    rack.disks[0].record = record  # type: ignore[method-assign]
+    assert Letter(rack, X, now(rack, []), operation=op("add", b"+")).to([0])[0].status == SUCCESS
+
+
+def test_a_damaged_object_is_no_source_for_a_sync() -> None:
+    """Who asks for one of its versions hears that this server has none."""
+    server = WatchedRack().servers[0]
+    frame = sync_frame(SyncRequest(7, A, candidate(1).timestamp, True))
+    assert server.receive_from_server(0, 1, Channel(3), frame).load == (A,)
+    actions = server.loaded(0, A, Damaged("rot"))
+    assert actions.send == (Reply(Channel(3), sync_reply_frame(SyncReply(7, b"", b""))),)
 
 
 def test_a_full_disk_answers_at_once() -> None:

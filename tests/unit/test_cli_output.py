@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -45,6 +46,18 @@ def shown(*, with_pids: bool, columns: int = 80) -> str:
     addresses = [f"127.0.0.1:2300{i}" for i in range(6)]
     console.print(servers_view(STATUS, addresses, [1, 2, None, 4, 5, 6] if with_pids else None))
     return console.export_text()
+
+
+def test_damaged_objects_are_named() -> None:
+    """Which server, and which object, with whatever its id may do to a terminal shown and not done."""
+    damaged = msgspec.structs.replace(server(0), damaged={"A/x": "rot", "A/\x1b[2J": "rot"})
+    status = ClusterStatus(STATUS.quorums, (damaged, *STATUS.servers[1:]), (), {})
+    console = Console(width=200, soft_wrap=True, record=True, file=io.StringIO())
+    console.print(servers_view(status, ["127.0.0.1:2300"] * 6, None))
+    text = console.export_text()
+    assert "server 0 answers nothing for 'A/x': its disk has damaged it" in text
+    assert "for 'A/\\x1b[2J'" in text
+    assert "\x1b" not in text
 
 
 @pytest.mark.parametrize(

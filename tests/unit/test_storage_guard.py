@@ -208,19 +208,19 @@ def test_an_older_log_beside_the_newest_file_is_refused(used: Server, tmp_path: 
 def test_an_older_format_is_refused(used: Server) -> None:
     """A newer Fivefold would not help: the one that wrote it does."""
     used.change("UPDATE meta SET value = 1 WHERE name = 'format'")
-    used.refuses("has format 1, and this Fivefold knows 3 only: start the server with the older Fivefold")
+    used.refuses("has format 1, and this Fivefold knows 4 only: start the server with the older Fivefold")
 
 
 def test_a_newer_format_is_refused(used: Server) -> None:
     """A database of a later version is left alone."""
-    used.change("UPDATE meta SET value = 4 WHERE name = 'format'")
-    used.refuses("has format 4: upgrade Fivefold")
+    used.change("UPDATE meta SET value = 5 WHERE name = 'format'")
+    used.refuses("has format 5: upgrade Fivefold")
 
 
 def test_a_newer_record_is_refused(used: Server) -> None:
     """So is a record of a later version."""
-    used.record.write_text(used.record.read_text().replace('"format": 1', '"format": 2'))
-    used.refuses("has format 2: upgrade Fivefold")
+    used.record.write_text(used.record.read_text().replace('"format": 2', '"format": 3'))
+    used.refuses("has format 3: upgrade Fivefold")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[", '{"format": 1}', "\udcff"])
@@ -335,9 +335,9 @@ def test_a_second_open_in_one_process_is_refused(used: Server) -> None:
 
 def test_a_refused_start_gives_the_lock_back(used: Server) -> None:
     """After a refusal the right server can start."""
+    used.change("UPDATE meta SET value = 5 WHERE name = 'format'")
+    used.refuses("has format 5")
     used.change("UPDATE meta SET value = 4 WHERE name = 'format'")
-    used.refuses("has format 4")
-    used.change("UPDATE meta SET value = 3 WHERE name = 'format'")
     used.run()
 
 

@@ -24,6 +24,7 @@ from fivefold.storage import segments as segments_module
 from fivefold.storage import sqlite as sqlite_module
 from fivefold.storage import writer as writer_module
 from fivefold.storage.journal import PAGE_BYTES
+from fivefold.storage.reach import reach_beside
 from fivefold.storage.schema import log_of
 from fivefold.storage.segments import GROWTH_BYTES, segment_path, segment_paths
 from fivefold.storage.writer import Pace
@@ -160,12 +161,14 @@ async def test_a_torn_tail_is_dropped(path: Path) -> None:
     opened = Open(path)
     await write(opened, 1, 2)
     end = opened.storage._journal.end
+    before = reach_beside(path).read_bytes()
     await opened.commit(3, written(3), written(4), written(5))
     crash = crashed(path)
     opened.storage.close()
     with segment_path(crash, 1).open("r+b") as file:
         file.seek(end + 40)
         file.write(b"torn")
+    reach_beside(crash).write_bytes(before)
     assert numbers(crash) == [1, 2]
     opened = Open(crash)
     await write(opened, 6)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.actions import Damaged, ObjectRecord, Write
 from fivefold.storage import Inspector, SqliteStorage
+from fivefold.storage import reader as reader_module
 from fivefold.storage import schema as schema_module
 from fivefold.storage import sqlite as sqlite_module
 from fivefold.storage import writer as writer_module
+from fivefold.storage.ledger import Ledger
 from fivefold.storage.schema import HISTORY, connect, log_of, write_rows
 from fivefold.storage.segments import segment_paths
 from fivefold.storage.sqlite import GIVE_WAY_SECONDS
@@ -187,30 +189,75 @@ async def damage(opened: Open, path: Path, statement: str) -> None:
     ],
 )
 async def test_a_damaged_object_is_not_answered(opened: Open, path: Path, statement: str) -> None:
-    """Changed contents, a changed key and a lost history are seen: no record, a failure, other objects go on."""
+    """Changed contents, a changed key and a lost history are seen: the object is damaged, and others go on."""
     await damage(opened, path, statement)
     damaged = "A/z" if "A/z" in statement else "A/x"
-    found: list[ObjectRecord | None] = []
-    opened.storage.load(damaged, found.append)
-    await opened.until(lambda: opened.storage.failure)
-    assert damaged in (opened.storage.failure or "")
+    found = await opened.load(damaged)
+    assert isinstance(found, Damaged)
+    assert damaged in found.reason
     assert await opened.load("A/y") == ObjectRecord(b"fine", ())
-    assert found == []
+    assert opened.storage.failure is None
 
 
 async def test_a_repaired_object_is_loaded_after_all(opened: Open, path: Path) -> None:
-    """A read that failed is tried again; when it works its answer comes and the failure is gone."""
+    """Whoever asks again later reads the disk again."""
     await damage(opened, path, "UPDATE records SET checksum = checksum + 1 WHERE object_id = 'A/x'")
-    found: list[ObjectRecord | None] = []
-    opened.storage.load("A/x", found.append)
-    await opened.until(lambda: opened.storage.failure)
+    assert isinstance(await opened.load("A/x"), Damaged)
     other = sqlite3.connect(path)
     with other:
         other.execute("UPDATE records SET checksum = checksum - 1 WHERE object_id = 'A/x'")
     other.close()
+    assert await opened.load("A/x") == ObjectRecord(b"history", ((b"1", b"one"),))
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [("SQLITE_IOERR_READ", 4), ("SQLITE_BUSY", 4), ("SQLITE_CORRUPT_INDEX", 1), ("SQLITE_NOTADB", 1), (None, 4)],
+)
+async def test_what_cannot_be_read_is_tried_again_and_then_damaged(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, error: str | None, attempts: int
+) -> None:
+    """A disk may be busy, a sector may be lost: after four attempts the object is damaged, and others did not wait."""
+    monkeypatch.setattr(reader_module, "RETRY_SECONDS", 0.01)
+    original, seen = Ledger.read, 0
+
+    def read(self: Ledger, connection: sqlite3.Connection, object_id: str) -> ObjectRecord | None:
+        nonlocal seen
+        if object_id != "A/x":
+            return original(self, connection, object_id)
+        seen += 1
+        failure: Exception = MemoryError() if error is None else sqlite3.OperationalError("it fails")
+        if error is not None:
+            failure.sqlite_errorname = error  # type: ignore[attr-defined]
+        raise failure
+
+    monkeypatch.setattr(Ledger, "read", read)
+    found: list[ObjectRecord | Damaged | None] = []
+    opened.storage.load("A/x", found.append)
+    assert await opened.load("A/y") is None
     await opened.until(lambda: found)
-    assert found == [ObjectRecord(b"history", ((b"1", b"one"),))]
-    await opened.until(lambda: opened.storage.failure is None)
+    assert isinstance(found[0], Damaged)
+    assert found[0].reason.startswith("A/x cannot be read: ")
+    assert (seen, opened.storage.failure) == (attempts, None)
+
+
+async def test_a_read_that_works_at_the_second_attempt_is_answered(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails once is not damage."""
+    monkeypatch.setattr(reader_module, "RETRY_SECONDS", 0.01)
+    await opened.commit(1, Write("A/x", b"h"))
+    original, failures = Ledger.read, 1
+
+    def read(self: Ledger, connection: sqlite3.Connection, object_id: str) -> ObjectRecord | None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise sqlite3.OperationalError("disk I/O error")
+        return original(self, connection, object_id)
+
+    monkeypatch.setattr(Ledger, "read", read)
+    assert await opened.load("A/x") == ObjectRecord(b"h", ())
 
 
 # --- full disks -----------------------------------------------------------------------------------------------

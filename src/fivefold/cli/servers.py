@@ -52,6 +52,10 @@ def _remarks(status: ClusterStatus) -> list[Text]:
             remarks.append(Text(f"server {index} cannot be reached: {status.failures[index]}", style="red"))
         if server is not None and server.storage_failure:
             remarks.append(Text(f"server {index} promises nothing: {server.storage_failure}", style="yellow"))
+        remarks += [
+            Text(f"server {index} answers nothing for {name!r}: its disk has damaged it", style="red")
+            for name in sorted(server.damaged if server is not None else ())
+        ]
         if text := evidence_text(evidence.get(index)):
             remarks.append(Text(f"against server {index}: {text}", style="red"))
     if any(server is not None and server.storage == "memory" for server in status.servers):

@@ -35,6 +35,7 @@ class ServerStatus(Struct, frozen=True):
         counters: what happened how often: steps accepted, messages rejected and connections refused by reason, object
             syncs.
         memory_bytes: resident memory of its process.
+        damaged: objects that its disk has damaged, the first of them, and what is known of each.
     """
 
     index: int
@@ -47,6 +48,7 @@ class ServerStatus(Struct, frozen=True):
     connections: int
     counters: dict[str, int]
     memory_bytes: int
+    damaged: dict[str, str] = {}
 
 
 _encoder = msgspec.msgpack.Encoder()

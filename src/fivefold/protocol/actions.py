@@ -39,6 +39,16 @@ class ObjectRecord(Struct, frozen=True, array_like=True, gc=False):
     rows: tuple[tuple[bytes, bytes], ...]
 
 
+class Damaged(Struct, frozen=True, array_like=True, gc=False):
+    """What a store says of an object that is not as it was written: it promises nothing, and never says "not there".
+
+    Attributes:
+        reason: one sentence for the operator.
+    """
+
+    reason: str
+
+
 class Store(Struct, frozen=True, array_like=True, gc=False):
     """One transaction: all of ``writes`` or none; ``sequence`` counts up by one."""
 

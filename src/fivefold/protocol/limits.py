@@ -82,6 +82,9 @@ RING_ANSWER_BYTES_MAX: Final = 128
 PENDING_REQUESTS_MAX: Final = 4096
 """Requests that wait for a load or an object sync; one more is refused as *busy*."""
 
+DAMAGED_SHOWN_MAX: Final = 100
+"""Damaged objects that a server's status names; each request for one is counted as ``turned-away.damaged``."""
+
 SYNCS_MAX: Final = 1024
 """Object syncs under way at one server."""
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply
+from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.operations import ClientId, Executor, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
@@ -145,7 +145,7 @@ class ServerHost:
         """Send a frame to another server."""
         self._call(ask.server, ask.frame)
 
-    def _loaded(self, object_id: ObjectId, boot: int, record: ObjectRecord | None) -> None:
+    def _loaded(self, object_id: ObjectId, boot: int, record: ObjectRecord | Damaged | None) -> None:
         if boot == self._boots:
             self._input(lambda machine: machine.loaded(self.world.now_ns, object_id, record))
 

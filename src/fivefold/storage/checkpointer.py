@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from fivefold.storage.ledger import Ledger
 from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.schema import (
     WRITER_CACHE_KIB,
     Mark,
+    Seal,
     connect,
-    generation_of,
     maybe_checkpoint,
-    set_mark,
-    take_generation,
+    set_seal,
     write_rows,
 )
 from fivefold.storage.segments import FULL
@@ -50,7 +50,9 @@ class Checkpointer:
 
     Args:
         path: the database.
+        seal: what the database says of itself.
         mark: of the journal that is open; stored at once, with a generation.
+        ledger: of the database; changed with it.
         layers: told when an overlay has been folded.
         on_generation: called in the thread when the database file holds a new generation; may be left out.
 
@@ -67,13 +69,17 @@ class Checkpointer:
     def __init__(
         self,
         path: Path,
+        seal: Seal,
         mark: Mark,
+        ledger: Ledger,
         layers: Layers,
         on_generation: Callable[[int], None] | None,
         *,
         generation_seconds: float = GENERATION_SECONDS,
     ) -> None:
         self._path = path
+        self._salt = seal.salt
+        self._ledger = ledger
         self._layers = layers
         self._on_generation = on_generation
         self._generation_seconds = generation_seconds
@@ -84,9 +90,9 @@ class Checkpointer:
         self._closing = threading.Event()
         self.failure: str | None = None
         self.record_failure: str | None = None
+        self.generation = seal.generation
         self._connection = connect(path, cache_kib=WRITER_CACHE_KIB)
         try:
-            self.generation = generation_of(self._connection)
             self._commit(Fold(mark, None, takes_generation=True))
         except BaseException:
             self._connection.close()
@@ -155,11 +161,12 @@ class Checkpointer:
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         if fold.overlay is not None:
-            write_rows(self._connection, fold.overlay.rows())
-        set_mark(self._connection, fold.mark)
-        if fold.takes_generation:
-            take_generation(self._connection, self.generation + 1)
+            changes = write_rows(self._connection, fold.overlay.rows(), fold.overlay.replaced())
+            self._ledger.write(self._connection, changes)
+        generation = self.generation + fold.takes_generation
+        set_seal(self._connection, Seal(generation, fold.mark, self._salt, self._ledger.roots))
         execute("COMMIT")
+        self._ledger.end(is_committed=True)
         self.mark = fold.mark
         if fold.takes_generation:
             self._record_generation()
@@ -178,6 +185,7 @@ class Checkpointer:
             self.record_failure = None
 
     def _roll_back(self) -> None:
+        self._ledger.end(is_committed=False)
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.actions import Damaged, ObjectRecord, Write
 
-Loaded: TypeAlias = Callable[[ObjectRecord | None], None]
-"""Hears what a load found; None if the object was never written."""
+Loaded: TypeAlias = Callable[[ObjectRecord | Damaged | None], None]
+"""Hears what a load found; None if the object was never written, Damaged if that cannot be told."""
 
 OnDurable: TypeAlias = Callable[[int], None]
 """Hears the greatest sequence that has reached the disk."""
@@ -26,8 +26,9 @@ class Storage(Protocol):
 
         ``done`` may be called before ``load`` returns (memory) or later from the same thread's event loop (disk).
         A load sees every write that was durable when it was called, and never half of a staged batch. The record's rows
-        come in the order of their keys. An object that cannot be read is never reported as absent: ``failure`` says
-        why, the read is tried again, and ``done`` waits.
+        come in the order of their keys. An object that cannot be read is never reported as absent: it is tried again
+        while the disk may be at fault, and then, or at once if it is not as it was written, ``done`` hears that this
+        object is damaged. Other objects do not wait for it.
         """
         ...
 
@@ -49,7 +50,7 @@ class Storage(Protocol):
 
     @property
     def failure(self) -> str | None:
-        """One sentence on why commits or loads fail at present, or None."""
+        """One sentence on why commits fail at present, or None."""
         ...
 
     @property

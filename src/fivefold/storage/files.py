@@ -1,9 +1,13 @@
-"""Making names and files last: what SQLite does for its own, for ours."""
+"""Making names and files last, and private: what SQLite does for its own, for ours."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+PRIVATE: Final = 0o600
+"""For the owner's eyes."""
 
 
 def sync(path: Path) -> None:
@@ -17,3 +21,19 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file; one that is made has mode 0600 whatever the umask. Returns its descriptor.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC, PRIVATE)
+    try:
+        if os.fstat(descriptor).st_mode & 0o777 != PRIVATE:
+            os.fchmod(descriptor, PRIVATE)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

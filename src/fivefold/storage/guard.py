@@ -19,24 +19,29 @@ file alone is compared with it:
    generation over yesterday's objects; the file alone shows yesterday's: refused.
 
 The journal (:mod:`fivefold.storage.recovery`) is bound to the database by the mark in it, which every generation
-renews: a journal that is missing, another one's, or does not reach as far as the mark says is refused.
+renews: a journal that is missing, another one's, or does not reach as far as the mark says is refused. The identity
+also holds a second, small file that follows every commit (:mod:`fivefold.storage.reach`).
 
 5. the server dies; somebody deletes the journal, or the database's log. The database file says which segments it needs:
-   without the first of them refused, and with it nothing is lost.
+   without the first of them refused, and with it nothing is lost;
+6. the server dies; somebody puts a copy of all its files back that was taken a second before. The journal does not
+   reach as far as the identity says: refused.
 
-What stays hidden: a copy taken and restored within one minute of one run that then crashed, and the loss of the
-journal's last records, written since the last generation, if nothing whole comes after them. Snapshots of the whole
-machine roll back the record too; keep the identity elsewhere if that is a danger.
+What stays hidden: after a loss of power the identity's second file may be older than the journal, and what follows it
+is not missed if it is lost as well: at most half a minute of one run on a usual system. Snapshots of the whole machine
+roll back the identity too; keep it elsewhere if that is a danger.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import random
 import sqlite3
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -45,9 +50,9 @@ import msgspec
 from fivefold.errors import DataDirectoryError
 from fivefold.storage.checkpointer import GENERATION_SECONDS
 from fivefold.storage.contract import OnDurable
-from fivefold.storage.files import sync
+from fivefold.storage.files import open_private, sync
 from fivefold.storage.inspector import Inspector
-from fivefold.storage.schema import APPLICATION_ID, FORMAT, generation_in_file, log_of
+from fivefold.storage.schema import APPLICATION_ID, FORMAT, TABLES, generation_in_file, log_of, refuse_other_format
 from fivefold.storage.sqlite import SqliteStorage
 
 DATABASE_NAME: Final = "objects.sqlite"
@@ -60,7 +65,10 @@ QUICK_CHECK_BYTES_MAX: Final = 256 * 1024 * 1024
 FIRST_SHARE_MIN: Final = 0.2
 """A server uses between so much and all of its first journal segment, at random (see Writer)."""
 
-RECORD_FORMAT: Final = 1
+REACH_NAME: Final = "journal-reach"
+RECORD_FORMAT: Final = 2
+
+log = logging.getLogger("fivefold.storage")
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,12 +79,14 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         cluster: id of the cluster the data belongs to.
         server: fingerprint of the server the data belongs to.
         generation: the least generation that the data can have.
+        digest: of all these.
     """
 
     format: int
     cluster: str
     server: str
     generation: int
+    digest: str = ""
 
 
 def open_data(
@@ -122,6 +132,7 @@ def open_data(
             path,
             loop,
             on_durable,
+            reach=identity_dir / REACH_NAME,
             on_generation=keep,
             released=release,
             generation_seconds=generation_seconds,
@@ -144,20 +155,18 @@ def _read_record(path: Path, identity: DataRecord) -> DataRecord | None:
         raise DataDirectoryError(
             f"{path} cannot be read ({error}): restore it from the backup of the identity"
         ) from error
-    _refuse_other_format(path, record.format, RECORD_FORMAT)
+    refuse_other_format(path, record.format, RECORD_FORMAT)
+    if record.digest != _digest_of(record):
+        raise DataDirectoryError(
+            f"{path} does not match its digest, so it is damaged: restore it from the backup of the identity"
+        )
     _refuse_foreign(str(path), identity, cluster=record.cluster, server=record.server)
     return record
 
 
-def _refuse_other_format(path: Path, found: object, known: int) -> None:
-    if found == known:
-        return
-    if isinstance(found, int) and found < known:
-        raise DataDirectoryError(
-            f"{path} has format {found}, and this Fivefold knows {known} only: start the server with the older "
-            "Fivefold that wrote it, or replace it by one with a new identity"
-        )
-    raise DataDirectoryError(f"{path} has format {found}: upgrade Fivefold, this one knows {known} only")
+def _digest_of(record: DataRecord) -> str:
+    """What tells that the record is whole."""
+    return blake2b(msgspec.json.encode(msgspec.structs.replace(record, digest="")), digest_size=16).hexdigest()
 
 
 def _refuse_foreign(what: str, identity: DataRecord, *, cluster: object, server: object) -> None:
@@ -187,12 +196,13 @@ def _prepare_directory(data_dir: Path, *, record: DataRecord | None, fresh_allow
     if not fresh_allowed:
         raise DataDirectoryError(f"{data_dir} does not exist: mount it, or allow a fresh start if this is the first")
     data_dir.mkdir(mode=0o700, parents=True)
+    data_dir.chmod(0o700)  # whatever the umask is
     sync(data_dir.parent)
 
 
 def _lock(path: Path) -> Callable[[], None]:
     """Hold the directory for this process; the system lets go of it with the process, so nothing can be left over."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -243,15 +253,20 @@ def _verify(path: Path, identity: DataRecord, *, record: DataRecord | None, fres
                 raise DataDirectoryError(
                     f"{path} is not a Fivefold database: move it away and restore the server's own"
                 )
-            meta, generation = inspector.meta(), inspector.generation()
+            meta = inspector.meta()
+            refuse_other_format(path, meta.get("format"), FORMAT)
+            _refuse_foreign(str(path), identity, cluster=meta.get("cluster"), server=meta.get("server"))
             is_small = inspector.bytes_used() <= QUICK_CHECK_BYTES_MAX
-            problems = inspector.quick_check(1) if is_small and meta.get("format") == FORMAT else []
+            problems = inspector.quick_check(1) if is_small else []
+            if inspector.tables() != TABLES:
+                problems.append("its tables are not as they were made")
+            generation = inspector.generation()
+            if generation != inspector.generation_in_header():
+                problems.append("its header and the row that says what it holds differ")
     except sqlite3.OperationalError as error:
         raise DataDirectoryError(f"{path} cannot be opened, fix this first: {error}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise _damaged(path, str(error)) from error
-    _refuse_other_format(path, meta.get("format"), FORMAT)
-    _refuse_foreign(str(path), identity, cluster=meta.get("cluster"), server=meta.get("server"))
     if problems:
         raise _damaged(path, problems[0])
     if generation < generation_in_file(path):
@@ -272,6 +287,14 @@ def _refuse_older(path: Path, generation: int, *, record: DataRecord | None, fre
             f"{path} has been used but the identity's {RECORD_NAME} is missing: restore it, or allow a fresh start if "
             "you are sure that this is the newest data"
         )
+    if record is None and generation > 1:
+        log.warning(
+            "%s has been used but the identity's %s is missing: it is taken to be the newest data. If it is older, "
+            "this server answers with forgotten history, like one that lies: stop it then, and replace it by one with "
+            "a new identity",
+            path,
+            RECORD_NAME,
+        )
     if record is not None and generation < record.generation:
         raise DataDirectoryError(
             f"{path} is of generation {generation} although this server had reached {record.generation}: restore the "
@@ -291,7 +314,9 @@ def _keeper(identity_dir: Path, identity: DataRecord) -> Callable[[int], None]:
 def _write_record(path: Path, record: DataRecord) -> None:
     """Replace the file at once and for good: new file, sync, rename, sync of the directory."""
     unfinished = path.with_name(path.name + ".new")
-    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    whole = msgspec.structs.replace(record, digest=_digest_of(record))
+    with os.fdopen(open_private(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(whole)) + b"\n")
     sync(unfinished)
     unfinished.rename(path)
     sync(path.parent)

@@ -10,18 +10,21 @@ from typing import Final
 
 from fivefold.errors import DataDirectoryError
 from fivefold.protocol.actions import ObjectRecord
+from fivefold.storage.ledger import Ledger
 from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.recovery import recover
 from fivefold.storage.schema import (
+    FORMAT,
     HISTORY,
     READER_CACHE_KIB,
     DamagedRecord,
-    Mark,
+    Seal,
     connect,
     generation_of,
     log_of,
-    mark_of,
-    read_record,
+    refuse_other_format,
+    seal_of,
+    tables_of,
 )
 from fivefold.storage.segments import segment_paths
 
@@ -63,6 +66,7 @@ class Inspector:
         access = "mode=ro" if log_of(path).exists() else "mode=ro&immutable=1"
         self._connection = connect(path, cache_kib=READER_CACHE_KIB, access=access)
         self._layer_cache: Layers | None = None
+        self._ledger_cache: Ledger | None = None
 
     def __enter__(self) -> Inspector:
         return self
@@ -82,11 +86,27 @@ class Inspector:
 
     def generation(self) -> int:
         """Counts opens, clean closes and minutes with writes."""
-        return generation_of(self._connection)
+        return self.seal().generation
 
-    def mark(self) -> Mark:
-        """What the database knows of the journal before it."""
-        return mark_of(self._connection)
+    def seal(self) -> Seal:
+        """What the database says of itself.
+
+        Raises:
+            DamagedSeal: it is not what was written.
+        """
+        return seal_of(self._connection)
+
+    def ledger(self) -> Ledger:
+        """What the database must hold."""
+        return Ledger.load(self._connection, self.seal())
+
+    def tables(self) -> tuple[str, ...]:
+        """The statements that made its tables, as the file has them now."""
+        return tables_of(self._connection)
+
+    def generation_in_header(self) -> int:
+        """The generation that the file's header shows: the seal's, or one of them is damaged."""
+        return generation_of(self._connection)
 
     def application_id(self) -> int:
         """The mark in the file's header that tells our databases from others."""
@@ -100,10 +120,11 @@ class Inspector:
 
     def all_object_ids(self) -> Iterator[str]:
         """Every id in code-point order, a page at a time; objects made meanwhile may be missing."""
-        page = self.object_ids()
-        while page:
+        page, last = self.object_ids(), ""
+        while page and page[-1] > last:  # an id that has rotted may not come after the one before
             yield from page
-            page = self.object_ids(page[-1])
+            last = page[-1]
+            page = self.object_ids(last)
 
     def count(self) -> int:
         """How many objects were ever written; reads the whole index."""
@@ -119,7 +140,10 @@ class Inspector:
         Raises:
             DamagedRecord: what is stored is not what was written.
         """
-        return self._layers().load(object_id, lambda name: read_record(self._connection, name))
+        layers = self._layers()
+        assert self._ledger_cache is not None
+        ledger = self._ledger_cache
+        return layers.load(object_id, lambda name: ledger.read(self._connection, name))
 
     def _layers(self) -> Layers:
         """What the journal holds, of one moment with the snapshot that this connection reads from then on.
@@ -127,12 +151,16 @@ class Inspector:
         Beside a running server the journal is written to while it is read: a segment may be gone, or an older record
         not yet be seen when a later one is. Then it is read again.
         """
+        if self._layer_cache is None:
+            refuse_other_format(self._path, self.meta().get("format"), FORMAT)
         for attempt in range(_ATTEMPTS, 0, -1):
             if self._layer_cache is not None:
                 break
             self._connection.execute("BEGIN")
             try:
-                recovered = recover(self._path, self.mark())
+                seal = self.seal()
+                self._ledger_cache = Ledger.load(self._connection, seal)
+                recovered = recover(self._path, seal.mark)
                 self._layer_cache = recovered.layers if recovered is not None else Layers(Overlay())
             except DataDirectoryError:
                 self._connection.execute("ROLLBACK")
@@ -155,21 +183,30 @@ class Inspector:
         return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
 
     def check(self, problems_max: int = 100) -> list[str]:
-        """The structure, then every object's checksums; a sentence a problem, empty if all is well."""
+        """The structure, then every object and the ledger; a sentence a problem, empty if all is well."""
         problems = self.quick_check(problems_max)
         if problems:
             return problems
         try:
             self._layers()
-        except DataDirectoryError as error:
-            return [str(error)]
+            problems = self._check_objects(problems_max)
+        except (DataDirectoryError, sqlite3.Error) as error:
+            problems.append(str(error))
+        return problems[:problems_max]
+
+    def _check_objects(self, problems_max: int) -> list[str]:
         orphans = self._connection.execute(_ORPHANS, (HISTORY, problems_max))
         problems = [f"{row[0]} has no history" for row in orphans]
         for object_id in self.all_object_ids():
             if len(problems) >= problems_max:
-                break
+                return problems
             try:
                 self.record(object_id)
             except (DamagedRecord, sqlite3.Error) as error:
                 problems.append(str(error))
+        assert self._ledger_cache is not None
+        found = self._connection.execute("SELECT count(*) FROM records WHERE row_key = ?", (HISTORY,)).fetchone()[0]
+        entries = self._ledger_cache.count(self._connection, problems)
+        if not problems and entries > found:
+            problems.append(f"{entries - found} objects cannot be found although the ledger has them")
         return problems

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from fivefold.protocol.actions import ObjectRecord, Write
-from fivefold.storage.schema import HISTORY, Rows
+from fivefold.storage.schema import HISTORY, Key, Rows
 
 _OBJECT_BYTES: Final = 400
 _ROW_BYTES: Final = 250
@@ -83,6 +83,11 @@ class Overlay:
     def rows(self) -> Rows:
         """The same for the database."""
         return dict(self._rows())
+
+    def replaced(self) -> list[Key]:
+        """Keys of rows below that were deleted and put again."""
+        patches = self._patches.items()
+        return [(name, key) for name, patch in patches for key in patch.deleted if key in patch.put]
 
     def _rows(self) -> Iterator[tuple[tuple[str, bytes], bytes | None]]:
         for object_id, patch in self._patches.items():

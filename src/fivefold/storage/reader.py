@@ -7,23 +7,38 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from fivefold.protocol.actions import ObjectRecord
+from fivefold.protocol.actions import Damaged, ObjectRecord
 from fivefold.storage.contract import Loaded
+from fivefold.storage.ledger import Ledger
 from fivefold.storage.overlay import Layers
-from fivefold.storage.schema import READER_CACHE_KIB, DamagedRecord, connect, read_record
+from fivefold.storage.schema import READER_CACHE_KIB, DamagedRecord, connect
 
 RETRY_SECONDS: Final = 0.5
 """Pause before an object that could not be read is tried again; other objects do not wait for it."""
+
+ATTEMPTS_MAX: Final = 4
+"""What cannot be read so often is damaged: a sector that the disk has given up, for example."""
 
 ANSWERS_MAX: Final = 32
 """Records handed to the event loop at once: waking it costs more than a cached read."""
 
 _JOIN_SECONDS: Final = 30.0
 
-Request: TypeAlias = tuple[str, Loaded]
-Answer: TypeAlias = tuple[ObjectRecord | None, Loaded]
+_DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+"""Names, or the beginnings of names, of errors that reading again does not change."""
+
+
+class Request(NamedTuple):
+    """One load, and how often it has failed."""
+
+    object_id: str
+    done: Loaded
+    failures: int = 0
+
+
+Answer: TypeAlias = tuple[ObjectRecord | Damaged | None, Loaded]
 
 
 class Reader:
@@ -31,23 +46,24 @@ class Reader:
 
     Args:
         path: the database.
+        ledger: what it must hold.
         layers: what is durable and not yet in it.
         answer: called in the reader's thread with records and whom to give them to.
     """
 
-    def __init__(self, path: Path, layers: Layers, answer: Callable[[Sequence[Answer]], None]) -> None:
+    def __init__(self, path: Path, ledger: Ledger, layers: Layers, answer: Callable[[Sequence[Answer]], None]) -> None:
+        self._ledger = ledger
         self._layers = layers
         self._answer = answer
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._failed: list[Request] = []
-        self.failure: str | None = None
         self._connection = connect(path, cache_kib=READER_CACHE_KIB, access="mode=ro")
         self._thread = threading.Thread(target=self._run, name="fivefold-storage-reader", daemon=True)
         self._thread.start()
 
     def load(self, object_id: str, done: Loaded) -> None:
         """Queue one read."""
-        self._requests.put((object_id, done))
+        self._requests.put(Request(object_id, done))
 
     def close(self) -> None:
         """End the thread; reads not begun are dropped."""
@@ -79,16 +95,29 @@ class Reader:
         return None
 
     def _read(self, requests: list[Request]) -> list[Answer]:
-        answers = []
-        for object_id, done in requests:
+        answers: list[Answer] = []
+        for request in requests:
+            # Any exception: a thread that ended here would leave every later load waiting without a word.
             try:
-                answers.append((self._layers.load(object_id, self._read_below), done))
-            except (sqlite3.Error, DamagedRecord) as error:
-                self.failure = f"an object cannot be read, check the disk and restore the server's data: {error}"
-                self._failed.append((object_id, done))
-        if not self._failed:
-            self.failure = None
+                answers.append((self._layers.load(request.object_id, self._read_below), request.done))
+            except Exception as error:
+                if _is_lasting(error) or request.failures + 1 == ATTEMPTS_MAX:
+                    answers.append((Damaged(_sentence(request.object_id, error)), request.done))
+                else:
+                    self._failed.append(request._replace(failures=request.failures + 1))
         return answers
 
     def _read_below(self, object_id: str) -> ObjectRecord | None:
-        return read_record(self._connection, object_id)
+        return self._ledger.read(self._connection, object_id)
+
+
+def _is_lasting(error: Exception) -> bool:
+    name = str(getattr(error, "sqlite_errorname", ""))
+    return isinstance(error, DamagedRecord) or name.startswith(_DAMAGE)
+
+
+def _sentence(object_id: str, error: Exception) -> str:
+    if isinstance(error, DamagedRecord):
+        return str(error)
+    text = " ".join(str(error).split()) if isinstance(error, sqlite3.Error) else repr(error)
+    return f"{object_id} cannot be read: {text}"

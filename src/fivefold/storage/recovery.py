@@ -5,8 +5,8 @@ looked (:class:`fivefold.storage.schema.Mark`). A segment is opened, synced, bef
 that is being folded is not written over. So there is always the segment after the last folded one, at most one more,
 and a missing one means that somebody took it away: answering without it would be answering with forgotten history.
 
-Not to be told from a torn append is a last record that rotted, until the database has been told of it (a minute while
-there are writes).
+A last record that rotted looks like a torn append. The file that says how far the journal had got tells them apart
+(:mod:`fivefold.storage.reach`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from fivefold.errors import DataDirectoryError
 from fivefold.storage.journal import EPOCH_BYTES, PAGE_BYTES, DamagedJournal, Segment, decode_writes, scan
 from fivefold.storage.overlay import Layers, Overlay
+from fivefold.storage.reach import Reach
 from fivefold.storage.schema import Mark
 from fivefold.storage.segments import GROWTH_BYTES, segment_path, segment_paths
 
@@ -35,8 +36,10 @@ class Recovered(NamedTuple):
     end: int
 
 
-def recover(path: Path, mark: Mark) -> Recovered | None:
+def recover(path: Path, mark: Mark, reach: Reach | None = None) -> Recovered | None:
     """Read the journal that the database at ``path`` says it has, None if it was closed; changes nothing.
+
+    ``reach`` is what the file beside the journal says, if that is to be believed: not while a server writes to both.
 
     Raises:
         DataDirectoryError: the journal is missing, another one, older than the database, or damaged.
@@ -61,13 +64,19 @@ def recover(path: Path, mark: Mark) -> Recovered | None:
             f"the journal beside {path} is damaged ({error}): replace the disk, and the server by one with a new "
             "identity"
         ) from error
-    if (found.segment, found.end) < (mark.segment, mark.end):
+    _refuse_shorter(path, found, mark.segment, mark.end)
+    if reach is not None and reach.epoch == mark.epoch:  # or it is of a run before, which was closed
+        _refuse_shorter(path, found, reach.segment, reach.end)
+    return found
+
+
+def _refuse_shorter(path: Path, found: Recovered, segment: int, end: int) -> None:
+    if (found.segment, found.end) < (segment, end):
         raise DataDirectoryError(
             f"the journal beside {path} ends at {found.end} of segment {found.segment} although it had reached "
-            f"{mark.end} of segment {mark.segment}: restore its newest files, or replace the server by one with a new "
+            f"{end} of segment {segment}: restore its newest files, or replace the server by one with a new "
             "identity; it must not answer with forgotten history"
         )
-    return found
 
 
 def _refuse_left_over(path: Path, mark: Mark) -> None:

@@ -21,8 +21,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from fivefold.storage.files import sync
+from fivefold.storage.files import open_private, sync
 from fivefold.storage.journal import PAGE_BYTES, encode_prefix, opening, padded, record_size
+from fivefold.storage.reach import Reach, ReachFile, reach_beside
 from fivefold.storage.schema import Mark
 
 SEGMENT_BYTES_MAX: Final = 128 * 1024 * 1024
@@ -53,7 +54,7 @@ def remove_journal(path: Path) -> None:
     Raises:
         OSError: the directory cannot be written.
     """
-    for file in segment_paths(path):
+    for file in (*segment_paths(path), reach_beside(path)):
         file.unlink(missing_ok=True)
 
 
@@ -63,23 +64,26 @@ class Journal:
     Args:
         path: the database that it belongs to.
         epoch: tells this journal from others.
+        reach: the file that says how far it has got.
         segment: number of the segment that takes records.
         end: where its next record goes; None to begin it, in new files.
 
     Attributes:
         segment: number of the segment that takes records.
         end: where its next record goes.
+        reach: told of every record that is durable.
 
     Raises:
         OSError: the disk failed or is full.
     """
 
-    def __init__(self, path: Path, epoch: bytes, segment: int = 1, end: int | None = None) -> None:
+    def __init__(self, path: Path, epoch: bytes, reach: Path, segment: int = 1, end: int | None = None) -> None:
         self.epoch = epoch
         self.segment = segment
         self.end = end or 0
         self._buffer = mmap.mmap(-1, _BUFFER_BYTES)  # aligned to pages, which O_DIRECT asks for
         self._descriptors: list[int] = []
+        self.reach = ReachFile(reach)
         try:
             for file in segment_paths(path):
                 self._descriptors.append(_open(file))
@@ -108,6 +112,7 @@ class Journal:
         """
         self._write(self.segment, self.end, encode_prefix(self.epoch, self.segment, self.end, payload), payload)
         self.end += record_size(payload)
+        self.reach.note(Reach(self.epoch, self.segment, self.end))
 
     def rotate(self) -> None:
         """Open the next segment, in the file of the one before this, which must have been folded.
@@ -123,9 +128,11 @@ class Journal:
         payload = opening(self.end)
         self._write(following, 0, encode_prefix(self.epoch, following, 0, payload), payload)
         self.segment, self.end = following, record_size(payload)
+        self.reach.note(Reach(self.epoch, self.segment, self.end))
 
     def close(self) -> None:
         """Release the files."""
+        self.reach.close()
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
@@ -152,13 +159,13 @@ class Journal:
 
 
 def _open(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC
+    flags = os.O_RDWR | os.O_CREAT | os.O_DSYNC
     try:
-        return os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o600)
+        return open_private(path, flags | getattr(os, "O_DIRECT", 0))
     except OSError as error:
         if error.errno != errno.EINVAL:  # what a file system says that knows no direct access
             raise
-        return os.open(path, flags, 0o600)
+        return open_private(path, flags)
 
 
 def _refuse_last_room(descriptor: int, size: int, growth: int) -> None:

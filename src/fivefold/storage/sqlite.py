@@ -19,6 +19,7 @@ from fivefold.storage.contract import Loaded, OnDurable, size_of
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.journal import EPOCH_BYTES
 from fivefold.storage.overlay import Layers, Overlay
+from fivefold.storage.reach import reach_beside, read_reach
 from fivefold.storage.reader import Answer, Reader
 from fivefold.storage.recovery import Recovered, recover
 from fivefold.storage.schema import Mark, create_tables
@@ -39,6 +40,8 @@ class SqliteStorage:
         path: a database made by :meth:`create`; nothing else may write to it.
         loop: the event loop on whose thread callbacks run and this object is used.
         on_durable: hears the greatest sequence that is durable.
+        reach: file that says how far the journal has got; beside the database if it is left out. Kept elsewhere, it
+            also tells that both were replaced by older copies.
         on_generation: hears, on the checkpointer's thread, each new generation that the database file holds.
         released: called at the end of :meth:`close`.
         generation_seconds: how often a store that is written to takes a new generation.
@@ -56,6 +59,7 @@ class SqliteStorage:
         loop: asyncio.AbstractEventLoop,
         on_durable: OnDurable,
         *,
+        reach: Path | None = None,
         on_generation: Callable[[int], None] | None = None,
         released: Callable[[], None] | None = None,
         generation_seconds: float = GENERATION_SECONDS,
@@ -72,19 +76,22 @@ class SqliteStorage:
         self._turn: list[Staged] = []
         self._is_closed = False
         with Inspector(path) as inspector:  # a store that is refused is not even written to
-            mark = inspector.mark()
-        recovered = recover(path, mark)
-        self._journal, layers = _open_journal(path, mark, recovered)
+            seal, ledger = inspector.seal(), inspector.ledger()
+        reach = reach or reach_beside(path)
+        recovered = recover(path, seal.mark, read_reach(reach))
+        self._journal, layers = _open_journal(path, seal.mark, recovered, reach)
         # The database knows of a journal before its first record.
-        mark = self._journal.mark(folded=mark.folded if recovered is not None else 0)
+        mark = self._journal.mark(folded=seal.mark.folded if recovered is not None else 0)
         try:
-            self._checkpointer = Checkpointer(path, mark, layers, on_generation, generation_seconds=generation_seconds)
+            self._checkpointer = Checkpointer(
+                path, seal, mark, ledger, layers, on_generation, generation_seconds=generation_seconds
+            )
         except BaseException:
             self._journal.close()
             raise
         self._writer = Writer(self._journal, layers, self._checkpointer, self._committed, first_share=first_share)
         try:
-            self._reader = Reader(path, layers, self._read)
+            self._reader = Reader(path, ledger, layers, self._read)
         except BaseException:
             self._end_writing()
             raise
@@ -96,13 +103,13 @@ class SqliteStorage:
 
     @property
     def failure(self) -> str | None:
-        """One sentence on why commits or loads fail at present, or None."""
-        return self._writer.failure or self._reader.failure
+        """One sentence on why commits fail at present, or None."""
+        return self._writer.failure
 
     @property
     def record_failure(self) -> str | None:
-        """One sentence on why the identity's record could not follow the last generation, or None."""
-        return self._checkpointer.record_failure
+        """One sentence on why the identity's record could not follow the last generation or commit, or None."""
+        return self._checkpointer.record_failure or self._journal.reach.failure
 
     @property
     def generation(self) -> int:
@@ -209,12 +216,12 @@ class SqliteStorage:
                 done(record)
 
 
-def _open_journal(path: Path, mark: Mark, recovered: Recovered | None) -> tuple[Journal, Layers]:
+def _open_journal(path: Path, mark: Mark, recovered: Recovered | None, reach: Path) -> tuple[Journal, Layers]:
     """Take up the journal that a crash left, or begin one."""
     if recovered is not None:
-        return Journal(path, mark.epoch, recovered.segment, recovered.end), recovered.layers
+        return Journal(path, mark.epoch, reach, recovered.segment, recovered.end), recovered.layers
     # All folded, or never used. Not written over: what an older one left would make a journal that a crash leaves now,
     # before the database knows of it, look used.
     remove_journal(path)
     # Random: nobody can make a value that, stored in a record, looks like another record.
-    return Journal(path, os.urandom(EPOCH_BYTES)), Layers(Overlay())
+    return Journal(path, os.urandom(EPOCH_BYTES), reach), Layers(Overlay())

@@ -19,7 +19,7 @@ from fivefold.protocol.client import Session
 from fivefold.protocol.operations import ClientId, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
-from fivefold.storage import Storage
+from fivefold.storage import Loaded, Storage
 from fivefold.transport import MemoryNetwork
 
 T = TypeVar("T", bound=Object)
@@ -127,7 +127,7 @@ class SurvivingStorage:
         self._staged = self._told = 0
         return self
 
-    def load(self, object_id: str, done: Callable[[ObjectRecord | None], None]) -> None:
+    def load(self, object_id: str, done: Loaded) -> None:
         """One object's record, at once."""
         done(self._records.get(object_id))
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from fivefold.node.server.throttle import REQUEST_BYTES, Gate, Throttle
 from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
-from fivefold.protocol.actions import Actions, Channel, ObjectRecord, Reply
-from fivefold.protocol.limits import FRAME_BYTES_MAX
+from fivefold.protocol.actions import Actions, Channel, Damaged, ObjectRecord, Reply
+from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import Server
 from fivefold.storage import Storage
@@ -77,6 +77,7 @@ class ServerNode:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._staged = self._durable = 0
+        self._damaged: dict[str, str] = {}
 
     async def start(self) -> None:
         """Open the store, listen, and connect to the other servers.
@@ -221,8 +222,20 @@ class ServerNode:
         log.error("an answer of %d bytes to %s was not sent", len(frame), connection.peer)
         connection.close()
 
-    def _loaded(self, object_id: ObjectId) -> Callable[[ObjectRecord | None], None]:
-        return lambda record: self._resume(lambda: self.machine.loaded(self._clock(), object_id, record))
+    def _loaded(self, object_id: ObjectId) -> Callable[[ObjectRecord | Damaged | None], None]:
+        def hear(record: ObjectRecord | Damaged | None) -> None:
+            self._note_damage(object_id, record)
+            self._resume(lambda: self.machine.loaded(self._clock(), object_id, record))
+
+        return hear
+
+    def _note_damage(self, object_id: ObjectId, record: ObjectRecord | Damaged | None) -> None:
+        if not isinstance(record, Damaged):
+            if self._damaged:
+                self._damaged.pop(object_id, None)
+        elif object_id not in self._damaged and len(self._damaged) < DAMAGED_SHOWN_MAX:
+            self._damaged[object_id] = record.reason
+            log.error("an object is damaged, and requests for it are answered BUSY: %s", record.reason)
 
     def _resume(self, proceed: Callable[[], Actions]) -> None:
         """Take an input that others' requests may have waited for: the time for these counts for their clients."""
@@ -290,6 +303,7 @@ class ServerNode:
             connections=len(self._connections),
             counters=dict(sorted({**self.machine.counters, **more}.items())),
             memory_bytes=_resident_bytes(),
+            damaged=dict(self._damaged),
         )
 
 

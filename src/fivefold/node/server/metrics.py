@@ -54,6 +54,9 @@ class NodeCollector(Collector):
         yield GaugeMetricFamily(
             "fivefold_storage_failing", "1 while nothing can be made durable.", int(status.storage_failure is not None)
         )
+        yield GaugeMetricFamily(
+            "fivefold_damaged_objects", "Objects that the disk has damaged, at most 100.", len(status.damaged)
+        )
         yield GaugeMetricFamily("fivefold_cached_objects", "Objects in memory.", status.cached_objects)
         yield GaugeMetricFamily("fivefold_connections", "Identified connections.", status.connections)
         yield GaugeMetricFamily("fivefold_resident_bytes", "Memory of the process.", status.memory_bytes)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply
+from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.classify import views_of
 from fivefold.protocol.history import client_of, is_barrier, time_of
@@ -27,9 +27,8 @@ from fivefold.protocol.messages import (
     decode_request,
     decode_sync,
     split,
-    sync_reply_frame,
 )
-from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, ObjectId, Operation, digest
+from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, LogicalTimestamp, Part, Request, SyncReply, SyncRequest, Version
 from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit
@@ -40,8 +39,8 @@ from fivefold.protocol.server.ordinary import OrdinaryRequests, reply_to
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.replica import Replica, needs_version, newly_settled
 from fivefold.protocol.server.replies import Replies
-from fivefold.protocol.server.synchronise import SyncTable
-from fivefold.protocol.server.versions import decode_version, encode_version, initial_version, joint_digest
+from fivefold.protocol.server.synchronise import SyncTable, sync_answer
+from fivefold.protocol.server.versions import decode_version, initial_version, joint_digest
 from fivefold.protocol.steps import Kind, Step
 
 _ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
@@ -159,9 +158,12 @@ class Server:
         """The connection is gone; its number is not used again, and what waits for an answer over it is dropped."""
         self._numbers.pop(channel, None)
 
-    def loaded(self, now_ns: int, object_id: ObjectId, record: ObjectRecord | None) -> Actions:
-        """The store's answer to a load."""
+    def loaded(self, now_ns: int, object_id: ObjectId, record: ObjectRecord | Damaged | None) -> Actions:
+        """The store's answer to a load; a damaged object takes part in nothing, and the next request loads it again."""
         waiting = self._loads.end(object_id)
+        if isinstance(record, Damaged):
+            self._do_without(waiting, f"damaged on this server: {record.reason}")
+            return self._flush()
         self._replicas.add(now_ns, object_id, record)
         for item in waiting:
             if item.channel not in self._numbers and isinstance(item, Work):
@@ -172,6 +174,14 @@ class Server:
             else:
                 self._serve_sync(now_ns, item)
         return self._flush()
+
+    def _do_without(self, waiting: list[Work | SyncWork], reason: str) -> None:
+        """Nothing is said of an object that cannot be read: neither that it was never written, nor an old version."""
+        for item in waiting:
+            if isinstance(item, Work):
+                self._replies.turn_away(item, BUSY, "damaged", reason)
+            else:
+                self._outbox.send.append(sync_answer(item, None))
 
     def durable(self, now_ns: int, sequence: int) -> Actions:
         """The store has committed everything up to ``sequence``: replies that promised it may leave."""
@@ -430,7 +440,4 @@ class Server:
         if self._is_loading(now_ns, work, [request.object_id]):
             return
         replica = self._replicas.hot[request.object_id]
-        version = replica.versions.get(request.timestamp)
-        data = b"" if version is None else encode_version(version)
-        reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
-        self._outbox.promise(Reply(work.channel, sync_reply_frame(reply)), replica.sequence)
+        self._outbox.promise(sync_answer(work, replica.versions.get(request.timestamp)), replica.sequence)

@@ -6,13 +6,15 @@ that matches. On silence or mismatch further servers are asked.
 
 from __future__ import annotations
 
+from fivefold.protocol.actions import Reply
 from fivefold.protocol.history import decode_history
 from fivefold.protocol.limits import SYNC_RETRY_NS, SYNC_TIMEOUT_NS, SYNCS_MAX
-from fivefold.protocol.messages import sync_frame
+from fivefold.protocol.messages import sync_frame, sync_reply_frame
 from fivefold.protocol.operations import digest
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import ObjectHistories, SyncReply, SyncRequest
-from fivefold.protocol.server.admission import VersionKey, Work
+from fivefold.protocol.records import ObjectHistories, SyncReply, SyncRequest, Version
+from fivefold.protocol.server.admission import SyncWork, VersionKey, Work
+from fivefold.protocol.server.versions import encode_version
 
 
 class Sync:
@@ -185,3 +187,11 @@ class SyncTable:
         sync, waiting = self._syncs.pop(number)
         del self._numbers[sync.key]
         self.parked_count -= len(waiting)
+
+
+def sync_answer(work: SyncWork, version: Version | None) -> Reply:
+    """What another server that asked for a version is told; None for one that is not held."""
+    request = work.request
+    data = b"" if version is None else encode_version(version)
+    reply = SyncReply(request.number, digest(data) if data else b"", data if request.is_whole else b"")
+    return Reply(work.channel, sync_reply_frame(reply))

@@ -1,0 +1,394 @@
+"""A disk that rots: what was promised is answered, or refused, and never forgotten.
+
+The directed tests damage the one thing that a rule is about; the others try everything (tests/storage_damage.py).
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fivefold.errors import DataDirectoryError
+from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.storage import DamagedRecord, Inspector, SqliteStorage, guard
+from fivefold.storage.checkpointer import Fold
+from fivefold.storage.ledger import GROUP_BUCKETS, Ledger
+from fivefold.storage.reach import ReachFile, reach_beside, read_reach
+from fivefold.storage.schema import DamagedSeal, decode_seal, encode_seal
+from fivefold.storage.segments import segment_path
+from tests import storage_damage
+from tests.storage_damage import Forgotten, judge, read_files, small_store, try_bits, try_random, write_files
+from tests.storage_rig import Open
+
+OBJECTS = 300
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "store" / "objects.sqlite"
+    path.parent.mkdir()
+    SqliteStorage.create(path, "cluster", "fingerprint")
+    return path
+
+
+def record(number: int, round_: int = 1) -> ObjectRecord:
+    return ObjectRecord(b"history %d of %d" % (round_, number), ((b"v%d" % round_, bytes(200)),))
+
+
+async def fill(path: Path, *rounds: int) -> None:
+    """Every object, written in these rounds; all of it in the database."""
+    for round_ in rounds:
+        opened = Open(path)
+        writes = []
+        for number in range(OBJECTS):
+            found = record(number, round_)
+            writes.append(Write(f"A/{number:03}", found.history, found.rows, (b"v%d" % (round_ - 1),)))
+        await opened.commit(1, *writes)
+        opened.storage.close()
+
+
+def contents(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def put(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def change(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def out(path: Path, round_: int = 1) -> list[str]:
+    """The objects that cannot be read; all others are as they were written, and one that never was is not there."""
+    found = []
+    with Inspector(path) as inspector:
+        for number in range(OBJECTS):
+            try:
+                assert inspector.record(f"A/{number:03}") == record(number, round_)
+            except DamagedRecord:
+                found.append(f"A/{number:03}")
+        assert inspector.record("A/none") is None
+    return found
+
+
+# --- what hides ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_flipped_bit_in_a_key_of_the_index_hides_nothing(path: Path) -> None:
+    """Wherever an id stands in the file, flipping a bit of it makes its object damaged: nobody says "never written"."""
+    await fill(path, 1)
+    whole = contents(path)
+    name = b"A/123"
+    places = [place for place in range(len(whole)) if whole.startswith(name, place)]
+    hidden = 0
+    for place in places:
+        put(path, whole[: place + 4] + bytes([whole[place + 4] ^ 0x40]) + whole[place + 5 :])
+        connection = sqlite3.connect(path)
+        hidden += len(connection.execute("SELECT 1 FROM records WHERE object_id = 'A/123'").fetchall()) < 2
+        connection.close()
+        assert len(out(path)) <= 3, "itself, and what a search passes it for"
+    assert hidden, "what this is about"
+    put(path, whole.replace(b"A/123", b"A/\xf123"))
+    assert "A/123" in out(path), "no search finds any of its rows"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM records WHERE object_id = 'A/007'",
+        "DELETE FROM records WHERE object_id = 'A/007' AND row_key = x''",
+        "DELETE FROM records WHERE object_id = 'A/007' AND row_key <> x''",
+        "UPDATE records SET object_id = 'A/x' WHERE object_id = 'A/007'",
+        "UPDATE records SET checksum = 'text' WHERE object_id = 'A/007'",
+        "UPDATE records SET data = 'text' WHERE object_id = 'A/007'",
+    ],
+)
+async def test_rows_that_are_missing_or_changed_are_seen(path: Path, statement: str) -> None:
+    """All of an object's rows, or one, gone or something else: that object is out, and no other."""
+    await fill(path, 1)
+    change(path, statement)
+    assert out(path) == ["A/007"]
+    with Inspector(path) as inspector:
+        assert inspector.check() != []
+
+
+async def test_an_object_that_is_old_is_seen(path: Path, tmp_path: Path) -> None:
+    """Rows that were right a while ago, checksums and all, are not what was written last."""
+    await fill(path, 1)
+    put(tmp_path / "old", contents(path))
+    await fill(path, 2)
+    connection = sqlite3.connect(path)
+    connection.execute(f"ATTACH '{tmp_path / 'old'}' AS old")
+    with connection:
+        connection.execute("DELETE FROM records WHERE object_id = 'A/007'")
+        connection.execute("INSERT INTO records SELECT * FROM old.records WHERE object_id = 'A/007'")
+    connection.close()
+    assert out(path, 2) == ["A/007"]
+    connection = sqlite3.connect(path)
+    connection.execute(f"ATTACH '{tmp_path / 'old'}' AS old")
+    with connection:  # with what the ledger said of it then
+        connection.execute("DELETE FROM buckets")
+        connection.execute("INSERT INTO buckets SELECT * FROM old.buckets")
+        connection.execute("DELETE FROM records")
+        connection.execute("INSERT INTO records SELECT * FROM old.records")
+    connection.close()
+    assert len(out(path, 2)) == OBJECTS
+
+
+async def test_a_lost_bucket_takes_its_objects_out_for_good(path: Path) -> None:
+    """Nobody can say what it held, not even that an object was never written; a write does not vouch for it again."""
+    await fill(path, 1)
+    with Inspector(path) as inspector:
+        bucket = inspector.ledger().place("A/007").bucket
+    change(path, f"DELETE FROM buckets WHERE number = {bucket}")
+    lost = out(path)
+    assert "A/007" in lost
+    assert len(lost) < 5
+    assert read_in_bucket(path, bucket) is DamagedRecord
+    with Inspector(path) as inspector:
+        assert inspector.check(1) != []
+    opened = Open(path)
+    await opened.commit(1, Write("A/007", b"again"), Write("A/008", b"again"))
+    opened.storage.close()
+    assert read_in_bucket(path, bucket) is DamagedRecord
+    with Inspector(path) as inspector:
+        with pytest.raises(DamagedRecord):
+            inspector.record("A/007")
+        assert inspector.record("A/008") == ObjectRecord(b"again", record(8).rows)
+
+
+def read_in_bucket(path: Path, bucket: int) -> object:
+    """An object that was never written, and would have its entry in this bucket."""
+    with Inspector(path) as inspector:
+        ledger, number = inspector.ledger(), 0
+        while ledger.place(f"A/{number}").bucket != bucket:
+            number += 1
+        try:
+            return inspector.record(f"A/{number}")
+        except DamagedRecord:
+            return DamagedRecord
+
+
+async def test_a_lost_group_is_made_again(path: Path) -> None:
+    """Its buckets say what it held; only if one of them is lost too are all of them out."""
+    await fill(path, 1)
+    change(path, "DELETE FROM bucket_groups")
+    assert out(path) == []
+    await fill(path, 2)
+    assert out(path, 2) == []
+    with Inspector(path) as inspector:
+        bucket = inspector.ledger().place("A/007").bucket
+    group = bucket // GROUP_BUCKETS
+    change(path, "UPDATE bucket_groups SET data = x'00'", f"DELETE FROM buckets WHERE number = {bucket}")
+    with Inspector(path) as inspector:
+        ledger = inspector.ledger()
+        names = [f"A/{number:03}" for number in range(OBJECTS)]
+        expected = [name for name in names if ledger.place(name).bucket // GROUP_BUCKETS == group]
+    assert out(path, 2) == expected
+
+
+async def test_rot_in_a_bucket_is_not_vouched_for_while_the_store_is_open(path: Path) -> None:
+    """A running store that writes to a bucket that has changed under it takes its objects out."""
+    await fill(path, 1)
+    opened = Open(path)
+    with Inspector(path) as inspector:
+        bucket = inspector.ledger().place("A/007").bucket
+    change(path, f"UPDATE buckets SET data = zeroblob(16) WHERE number = {bucket}")
+    await opened.commit(1, Write("A/007", b"again"))
+    opened.storage.close()
+    assert "A/007" in set(out_of_any_round(path))
+
+
+def out_of_any_round(path: Path) -> list[str]:
+    with Inspector(path) as inspector:
+        return [problem.partition(" ")[0] if problem.startswith("A/") else problem for problem in named(inspector)]
+
+
+def named(inspector: Inspector) -> list[str]:
+    found = []
+    for number in range(OBJECTS):
+        try:
+            inspector.record(f"A/{number:03}")
+        except DamagedRecord:
+            found.append(f"A/{number:03} ")
+    return found
+
+
+async def test_a_fold_that_fails_leaves_the_ledger_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was entered for a transaction that did not commit is forgotten, and entered again with the next attempt."""
+    await fill(path, 1)
+    opened = Open(path)
+    original, failures = Ledger.write, 2
+
+    def write(self: Ledger, *arguments: object) -> None:
+        nonlocal failures
+        original(self, *arguments)  # type: ignore[arg-type]
+        failures -= 1
+        if failures >= 0:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Ledger, "write", write)
+    await opened.commit(1, Write("A/007", b"again"))
+    writer, checkpointer = opened.storage._writer, opened.storage._checkpointer
+    layers = writer._layers
+    checkpointer.fold(Fold(opened.storage._journal.mark(folded=0), layers.rotate(), takes_generation=False))
+    await opened.until(lambda: checkpointer.failure)
+    assert await opened.load("A/008") == record(8)
+    await opened.until(checkpointer.wait_idle)
+    assert await opened.load("A/007") == ObjectRecord(b"again", record(7).rows)
+    opened.storage.close()
+
+
+# --- the seal and the journal's reach -----------------------------------------------------------------------------
+
+
+async def test_any_flipped_bit_of_the_seal_is_seen(path: Path) -> None:
+    """Open or closed, folded, generation, digests: none of it can be taken for something else."""
+    with Inspector(path) as inspector:
+        data = encode_seal(inspector.seal())
+    assert decode_seal(data).generation == 1
+    for bit in range(8 * len(data)):
+        with pytest.raises(DamagedSeal):
+            decode_seal(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
+    for wrong in (None, "text", 7, b"", data[:-1], data + b"\0"):
+        with pytest.raises(DamagedSeal):
+            decode_seal(wrong)
+
+
+async def test_a_damaged_seal_is_refused(path: Path) -> None:
+    """A store whose seal does not match is not opened, nor is one that has none or two."""
+    whole = contents(path)
+    for statement in (
+        "UPDATE seal SET data = x'00' || substr(data, 2)",
+        "DELETE FROM seal",
+        "INSERT INTO seal SELECT data FROM seal",
+    ):
+        put(path, whole)
+        change(path, statement)
+        with pytest.raises(DamagedSeal):
+            Open(path)
+
+
+async def test_a_rotted_last_record_is_refused(path: Path) -> None:
+    """It looks like a torn append, but somebody was told of it: the file beside the journal says so."""
+    opened = Open(path)
+    await opened.commit(1, Write("A/1", b"first"))
+    await opened.commit(2, Write("A/1", b"second"))
+    files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    end = opened.storage._journal.end
+    opened.storage.close()
+    for name, data in files.items():
+        (path.parent / name).write_bytes(data)
+    with segment_path(path, 1).open("r+b") as file:
+        file.seek(end - 4096 + 36)
+        file.write(b"rot")
+    with pytest.raises(DataDirectoryError, match=f"although it had reached {end} of segment 1"):
+        Open(path)
+    reach_beside(path).unlink()
+    opened = Open(path)
+    assert await opened.load("A/1") == ObjectRecord(b"first", ())
+    opened.storage.close()
+
+
+def test_a_damaged_reach_is_none(tmp_path: Path) -> None:
+    """It is the second witness: without it the journal is believed."""
+    path = tmp_path / "reach"
+    assert read_reach(path) is None
+    file = ReachFile(path)
+    file.close()
+    assert read_reach(path) is None
+    path.write_bytes(bytes(28))
+    assert read_reach(path) is None
+
+
+def test_a_reach_that_cannot_be_written_is_reported_and_does_not_stop_commits(tmp_path: Path) -> None:
+    """It lags, which is safe, and the operator hears of it."""
+    file = ReachFile(tmp_path / "reach")
+    file.close()
+    file._descriptor = 1_000_000
+    file.note((b"epoch-01", 1, 4096))  # type: ignore[arg-type]
+    assert "cannot be written" in (file.failure or "")
+
+
+def test_older_copies_of_all_files_of_one_run_are_refused(tmp_path: Path) -> None:
+    """The data directory of a second ago, put back after a crash: the identity knows how far the journal had got."""
+    made = storage_damage.images(tmp_path / "made")
+    older, newer = made[-2], made[-1]
+    maker_files = {**newer.files, **{name: data for name, data in made[1].files.items() if name.startswith("data/")}}
+    write_files(tmp_path / "judged", maker_files)
+    with pytest.raises(DataDirectoryError):
+        storage_damage._use(tmp_path / "judged", older)
+
+
+# --- everything ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_store(monkeypatch.setattr)
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """In memory where that is possible: files are written anew for each damage."""
+    memory = storage_damage.MEMORY
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
+        yield Path(directory)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_random_damages_are_refused_healed_or_harmless(root: Path) -> None:
+    """Two thousand of them, of many kinds, each to one file of a small store."""
+    seen = try_random(root, 2000)
+    assert min(seen["refused"], seen["harmless"], seen["out"]) > 10
+
+
+@pytest.mark.usefixtures("small")
+def test_a_damaged_store_that_is_used_forgets_nothing(root: Path) -> None:
+    """Opened for good, read, written to, closed and read again."""
+    seen = try_random(root, 60, first_seed=10_000, is_whole=True)
+    assert min(seen["refused"], seen["harmless"]) > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("small")
+def test_a_hundred_thousand_random_damages(root: Path) -> None:
+    """The same, many more."""
+    try_random(root, 100_000)
+    try_random(root, 2000, first_seed=200_000, is_whole=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(36000)
+@pytest.mark.usefixtures("small")
+def test_every_single_bit(root: Path) -> None:
+    """Of every file of a small store, at several moments of its life."""
+    try_bits(root)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_some_single_bits(root: Path) -> None:
+    """Every 5,003rd of them."""
+    seen = try_bits(root, stride=5003)
+    assert min(seen["refused"], seen["harmless"]) > 0
+
+
+@pytest.mark.usefixtures("small")
+def test_the_judge_tells_forgotten_history(root: Path) -> None:
+    """A store whose files are those of a moment before, all of them, has forgotten what came after."""
+    made = storage_damage.images(root / "made")
+    image = storage_damage.Image("planted", made[1].files, made[3].promised)
+    name = f"data/{guard.DATABASE_NAME}"
+    with pytest.raises(Forgotten, match="instead of"):
+        judge(root / "judged", image, "nothing", name, image.files[name], is_whole=False)
+    assert read_files(root / "judged") == image.files

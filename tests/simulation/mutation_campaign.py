@@ -29,11 +29,12 @@ SEED_SECONDS_MAX = 30
 
 HEAD = """# Planted bugs
 
-What is a rule good for, and would anybody notice if it were missing? For each bug of `tests/planted.py` this page says
-which directed test notices it (`tests/scenarios/test_mutations.py` runs each with the bug in place, in every test run),
-and after how many random seeds the simulator did, byzantine and swarm seeds in turn.
+What is a rule good for, and would a test notice if it were missing?
+For each bug of `tests/planted.py` this page names the directed test that notices it.
+`tests/scenarios/test_mutations.py` runs each of these with the bug in place, in every test run.
+The page also says how many random seeds the simulator needed to notice it, byzantine and swarm seeds in turn.
 
-The page is generated, and so are its figures:
+The page and its figures are generated:
 
 ```text
 python -m tests.simulation.mutation_campaign --seeds 2000 --seconds 600

@@ -15,6 +15,7 @@
     │   ├── NonDeterministicObject     honest servers computed different results for one method
     │   └── Rejected                   raised by the object's own methods, on purpose; base class for users
     ├── WorldError                 time-outs, no quorum: retry later
+    │   ├── Upgrading                  fewer servers than a quorum run one code for the call; nothing was changed
     │   ├── Unavailable                not enough servers answered before the deadline; nothing was changed
     │   └── OutcomeUnknown             an update may or may not have been applied; call ``resolve()``
     └── PeerViolation              a peer broke the protocol; counted and logged, never raised to users
@@ -110,6 +111,13 @@ class WorldError(FivefoldError):
 
 class Unavailable(WorldError):
     """Not enough servers answered before the deadline, and nothing was changed."""
+
+
+class Upgrading(WorldError):
+    """Fewer servers than a quorum run one code for the call, as while a class is rolled out; nothing was changed.
+
+    Call again: it succeeds once a quorum runs one code. ``fivefold status`` says which server runs what.
+    """
 
 
 class OutcomeUnknown(WorldError):

@@ -188,8 +188,9 @@ TWO = ids("Account/a", "Account/b")
 
 
 def test_initial_state() -> None:
-    """An object's initial state is its defaults; an unknown type, or an id without a key, has none."""
-    assert registry.initial(ObjectId("Counter/a")) == encode([0])
+    """An object that nobody has written has no state yet, whatever its code; an unknown type has no objects."""
+    assert registry.initial(ObjectId("Counter/a")) == b""
+    assert registry.execute(ids("Counter/a"), Call(b"i" * 16, 0, "get", b"\x80"), (b"",)).answer == b"v" + encode(0)
     assert registry.initial(ObjectId("Nothing/a")) is None
 
 
@@ -235,7 +236,7 @@ def test_ready_made_types_give_way_with_a_word() -> None:
     own_registry = standard_registry()
     with pytest.warns(UserWarning, match=r"your Counter replaces .*fivefold\.objects\.counter\.Counter and tests\."):
         own_registry.register(own)
-    assert own_registry.initial(ObjectId("Counter/a")) == encode([""])
+    assert own_registry.types["Counter"].encode(own()) == encode([""])
 
 
 def test_a_ready_made_type_does_not_replace_your_own() -> None:

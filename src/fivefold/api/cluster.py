@@ -17,7 +17,7 @@ from fivefold.api.outcomes import answer_of, still_unknown
 from fivefold.api.proxies import Remote, check_seconds, deadline_of, id_of, split_arguments
 from fivefold.cluster import Configuration, Credentials, access_rules, find_identity, load_configuration, load_identity
 from fivefold.errors import ConfigurationError, InvalidArguments, NotAllowed, Unavailable
-from fivefold.node import ClientNode, ServerStatus, failures_text
+from fivefold.node import ClientNode, CodeTable, ServerStatus, failures_text
 from fivefold.objects import Object, Registry, standard_registry
 from fivefold.protocol.client import Answered, Evidence, QueueFull, Session, TimedOut
 from fivefold.protocol.operations import CANCEL, VALUE, Call, ObjectId, Operation
@@ -29,6 +29,9 @@ DEADLINE_S: Final = 10.0
 
 CONNECT_S: Final = 10.0
 """How long to wait for a quorum of servers at the start."""
+
+CodeOf = Callable[[tuple[ObjectId, ...], str], bytes]
+"""What code a call of a method on these objects names."""
 
 T = TypeVar("T", bound=Object)
 P = ParamSpec("P")
@@ -63,11 +66,17 @@ class Cluster:
         node: ClientNode,
         registry: Registry,
         *,
+        code_of: CodeOf | None = None,
         deadline_s: float = DEADLINE_S,
         may_call: Callable[[ObjectId, str], bool] | None = None,
     ) -> None:
-        """Wrap a started node; ``may_call`` says what this client's access rules cover, if that is known here."""
+        """Wrap a started node.
+
+        ``code_of`` says what code a call names, by default that of the registry; ``may_call`` what this client's access
+        rules cover, if that is known.
+        """
         self.registry = registry
+        self._code_of = registry.shelf.code_of if code_of is None else code_of
         self._node = node
         self._deadline_s = deadline_s
         self._may_call = may_call
@@ -125,7 +134,7 @@ class Cluster:
                         f"your access rules do not cover {method!r} of {name!r}: ask for a rule (fivefold client add), "
                         "or connect again with the cluster file that has it"
                     )
-        operation = Operation(objects, (Call(os.urandom(16), 0, method, arguments),))
+        operation = Operation(objects, (Call(os.urandom(16), 0, method, arguments),), self._code_of(objects, method))
         patience_s = self._deadline_s if deadline_s is None else deadline_s
         try:
             future = self._node.call(operation, is_query=not found.is_update, deadline_s=patience_s)
@@ -232,10 +241,12 @@ async def connect(
     for module in (objects,) if isinstance(objects, str) else objects:
         registry.load(module)
     session = Session(configuration.quorums, random.SystemRandom())
-    node = ClientNode(session, StreamTransport(credentials, tls=tls))
+    codes = CodeTable(configuration.quorums)
+    node = ClientNode(session, StreamTransport(credentials, tls=tls), codes)
     await node.start(connect_timeout, needs_quorum=needs_quorum)
     try:
-        yield Cluster(node, registry, deadline_s=deadline, may_call=_rights(configuration, credentials, registry))
+        may_call = _rights(configuration, credentials, registry)
+        yield Cluster(node, registry, code_of=codes.code_of, deadline_s=deadline, may_call=may_call)
     finally:
         await node.close()
 

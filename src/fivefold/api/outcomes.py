@@ -12,6 +12,7 @@ from fivefold.errors import (
     NonDeterministicObject,
     OutcomeUnknown,
     Unavailable,
+    Upgrading,
 )
 from fivefold.objects import Registry
 from fivefold.protocol.client import Answered, Delay, Disagreed, Outcome, Refused, TimedOut
@@ -117,6 +118,6 @@ def refusal(reason: str) -> FivefoldError:
     """The exception for ``ErrorName: text`` from the servers."""
     name, _, text = reason.partition(": ")
     found = getattr(errors, name, None)
-    if isinstance(found, type) and issubclass(found, CallerError):
+    if isinstance(found, type) and issubclass(found, (CallerError, Upgrading)):
         return found(text)
     return CallerError(reason)

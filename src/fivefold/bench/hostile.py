@@ -15,6 +15,7 @@ from typing import Any, Final
 from fivefold.bench.system import Driven, Opened
 from fivefold.cluster import Credentials, find_identity, load_configuration, load_identity
 from fivefold.errors import PeerViolation
+from fivefold.objects import Counter, Registry
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.history import empty_histories, make_histories
 from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame, split
@@ -27,6 +28,9 @@ ANSWER_S: Final = 0.2
 """Whoever is not answered by then asks again."""
 
 VILLAINIES: Final = ("flood", "barriers")
+
+COUNTER: Final = Registry(Counter).shelf
+"""What names the code of the counters."""
 
 NO_ARGUMENTS: Final = b"\x80"
 """An empty map."""
@@ -59,7 +63,7 @@ class Villain:
             histories, authenticator = self._latest.get(name, (histories, authenticator))
         else:
             call = Call(secrets.token_bytes(16), 0, "increment", NO_ARGUMENTS)
-            operation = encode(Operation((name,), (call,)))
+            operation = encode(Operation((name,), (call,), COUNTER.code_of((name,), "increment")))
         self._numbers += 1
         number, answered = self._numbers, asyncio.get_running_loop().create_future()
         self._waiting[number] = name, answered

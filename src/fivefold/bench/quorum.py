@@ -12,7 +12,7 @@ from fivefold.api import Cluster, Remote
 from fivefold.bench.system import Driven, Opened
 from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
 from fivefold.errors import PeerViolation
-from fivefold.node import ClientNode
+from fivefold.node import ClientNode, CodeTable
 from fivefold.objects import Counter, Register, standard_registry
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.client import Session
@@ -65,10 +65,11 @@ async def open_quorum(options: dict[str, Any]) -> Opened:
     transport: Transport = _transport(configuration, file, options)
     counting = Counting(transport) if options.get("is_counted") else None
     session = Session(configuration.quorums, random.SystemRandom())
-    node = ClientNode(session, counting or transport)
+    codes = CodeTable(configuration.quorums)
+    node = ClientNode(session, counting or transport, codes)
     await node.start(CONNECT_S, needs_quorum=configuration.quorums.t > 0)
     try:
-        cluster = Cluster(node, standard_registry(), deadline_s=options.get("deadline_s", 10.0))
+        cluster = Cluster(node, standard_registry(), code_of=codes.code_of, deadline_s=options.get("deadline_s", 10.0))
         operations = QuorumOperations(cluster, options["payload_bytes"], options["prefix"])
         yield Driven(operations, counting.counters) if counting else Driven(operations)
     finally:

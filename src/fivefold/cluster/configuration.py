@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
@@ -27,6 +28,10 @@ FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 RATE_MAX: Final = 1_000_000
 """Requests a second that a rate may allow; more than a server can do, so it would limit nothing."""
 
+VERSION_MAX: Final = 2**31 - 1
+"""The greatest version of a class."""
+
+_TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]")
 
@@ -83,12 +88,14 @@ class Configuration(Struct, frozen=True):
         quorums: n, t, b and what follows from them.
         servers: in the order of their indices.
         clients: in the order of the file.
+        versions: for a type the greatest version of its class that servers run (`fivefold upgrade`).
     """
 
     cluster_id: bytes
     quorums: QuorumSystem
     servers: tuple[ServerEntry, ...]
     clients: tuple[ClientEntry, ...]
+    versions: dict[str, int] = {}
 
     @property
     def rates(self) -> dict[ClientId, int]:
@@ -146,6 +153,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     b: int
     servers: tuple[_ServerTable, ...]
     clients: tuple[_ClientTable, ...] = ()
+    versions: dict[str, int] = {}
 
 
 def load_configuration(path: Path | str) -> Configuration:
@@ -189,6 +197,7 @@ def parse_configuration(text: str) -> Configuration:
         quorums=QuorumSystem(file.n, file.t, file.b),
         servers=tuple(map(_server_entry, file.servers)),
         clients=tuple(map(_client_entry, file.clients)),
+        versions=file.versions,
     )
 
 
@@ -198,6 +207,7 @@ def make_configuration(
     quorums: QuorumSystem,
     servers: tuple[ServerEntry, ...],
     clients: tuple[ClientEntry, ...],
+    versions: Mapping[str, int] = MappingProxyType({}),
 ) -> Configuration:
     """Check the parts of a configuration against each other.
 
@@ -216,7 +226,10 @@ def make_configuration(
     _refuse_twice("certificate", map(fingerprint_of, certificates))
     for client in clients:
         check_client(client)
-    return Configuration(cluster_id, quorums, servers, clients)
+    for name, version in versions.items():
+        if not _TYPE.fullmatch(name) or not 1 <= version <= VERSION_MAX:
+            raise ConfigurationError(f"versions: {name} = {version} is no version of a type: write one as Names = 2")
+    return Configuration(cluster_id, quorums, servers, clients, dict(sorted(versions.items())))
 
 
 def check_client(client: ClientEntry) -> None:
@@ -268,6 +281,8 @@ def format_configuration(configuration: Configuration) -> str:
         f"t = {quorums.t}  # of which so many may fail",
         f"b = {quorums.b}  # and of these so many may lie",
     ]
+    if configuration.versions:
+        lines += ["", "[versions]", *[f"{name} = {version}" for name, version in configuration.versions.items()]]
     for server in configuration.servers:
         lines += ["", "[[servers]]", f"index = {server.index}", f'address = "{server.address}"']
         lines += [f'exchange_key = "{server.exchange_public.hex()}"', *_certificate_lines(server.certificate)]

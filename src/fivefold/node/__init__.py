@@ -5,6 +5,16 @@ that only calls objects does not import it.
 """
 
 from fivefold.node.client import CLOSED, ClientNode, failures_text
+from fivefold.node.codes import Announcement, CodeTable, announcement_frame
 from fivefold.node.status import VERSION, ServerStatus
 
-__all__ = ["CLOSED", "VERSION", "ClientNode", "ServerStatus", "failures_text"]
+__all__ = [
+    "CLOSED",
+    "VERSION",
+    "Announcement",
+    "ClientNode",
+    "CodeTable",
+    "ServerStatus",
+    "announcement_frame",
+    "failures_text",
+]

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from fivefold.errors import CallerError, PeerViolation, Unavailable
+from fivefold.node.codes import CODES, CodeTable, decode_announcement
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
 from fivefold.protocol.client import ClientActions, Outcome, Session
 from fivefold.protocol.operations import Operation
@@ -33,9 +34,17 @@ class ClientNode:
         session: the protocol.
     """
 
-    def __init__(self, session: Session, transport: Transport, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """Nothing is opened yet."""
+    def __init__(
+        self,
+        session: Session,
+        transport: Transport,
+        codes: CodeTable | None = None,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Nothing is opened yet; ``codes`` hears what the servers run, and a server that has not said so is not up."""
         self.session = session
+        self._codes = codes
         self._transport = transport
         self._clock = clock
         self._links: list[Link] = []
@@ -74,7 +83,7 @@ class ClientNode:
             async with asyncio.timeout(timeout_s):
                 await self._until_up(quorums.q if needs_quorum else quorums.n)
         except TimeoutError:
-            up = sum(link.is_up for link in self._links)
+            up = self._count_up()
             if up >= quorums.q or not needs_quorum:  # the last one may come up in the turn in which time is up
                 return
             reasons = failures_text(self.failures)
@@ -87,17 +96,21 @@ class ClientNode:
                 await self._until_up(quorums.n)
 
     async def _until_up(self, count: int) -> None:
-        while sum(link.is_up for link in self._links) < count:
+        while self._count_up() < count:
             self._changed.clear()
             await self._changed.wait()
+
+    def _count_up(self) -> int:
+        heard = None if self._codes is None else self._codes.heard
+        return sum(link.is_up and (heard is None or link.server in heard) for link in self._links)
 
     def _link(self, server: int) -> Link:
         session, clock = self.session, self._clock
 
         def hear(frames: list[bytes]) -> None:
             for frame in frames:
-                if frame[0] == STATUS_REPLY:
-                    frames = self._without_status(server, frames)
+                if frame[0] >= STATUS_REPLY:
+                    frames = self._only_replies(server, frames)
                     break
             self._perform(session.receive(clock(), server, *frames))
 
@@ -188,12 +201,23 @@ class ClientNode:
 
     # --- driving the session ----------------------------------------------------------------------------------
 
-    def _without_status(self, server: int, frames: list[bytes]) -> list[bytes]:
+    def _only_replies(self, server: int, frames: list[bytes]) -> list[bytes]:
         """The replies among the frames; the others are taken care of."""
         for frame in frames:
             if frame[0] == STATUS_REPLY:
                 self._on_status(server, frame)
-        return [frame for frame in frames if frame[0] != STATUS_REPLY]
+            elif frame[0] == CODES:
+                self._on_codes(server, frame)
+        return [frame for frame in frames if frame[0] not in (STATUS_REPLY, CODES)]
+
+    def _on_codes(self, server: int, frame: bytes) -> None:
+        if self._codes is None:
+            return
+        try:
+            self._codes.hear(server, decode_announcement(frame))
+        except PeerViolation:
+            self.session.standing.strike(server, "malformed")
+        self._changed.set()
 
     def _on_status(self, server: int, frame: bytes) -> None:
         try:

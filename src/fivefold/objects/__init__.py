@@ -9,11 +9,12 @@ from fivefold.objects.describe import Description, MethodDescription, TypeDescri
 from fivefold.objects.lock import Held, Lease, Lock, NotHolder
 from fivefold.objects.map import Map
 from fivefold.objects.methods import Method
-from fivefold.objects.model import Kind, Object, kind_of, query, update
+from fivefold.objects.model import Kind, Object, kind_of, migrate, query, update
 from fivefold.objects.queue import Empty, Full, Queue
 from fivefold.objects.register import Register
 from fivefold.objects.registry import Registry
 from fivefold.objects.running import ObjectType
+from fivefold.objects.shelf import FunctionCode, Shelf, TypeCode
 from fivefold.objects.standard import standard_registry
 from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer
 from fivefold.objects.values import Value
@@ -25,6 +26,7 @@ __all__ = [
     "Description",
     "Empty",
     "Full",
+    "FunctionCode",
     "Held",
     "KeyTaken",
     "Kind",
@@ -41,13 +43,16 @@ __all__ = [
     "Queue",
     "Register",
     "Registry",
+    "Shelf",
     "TimeLimit",
+    "TypeCode",
     "TypeDescription",
     "Value",
     "acquire_all",
     "describe",
     "kind_of",
     "let_signals_in",
+    "migrate",
     "move_key",
     "query",
     "release_all",

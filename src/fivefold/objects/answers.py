@@ -20,6 +20,9 @@ from fivefold.protocol.operations import FAILED, REFUSED, REJECTED
 TEXT_CHARACTERS_MAX: Final = 500
 """A failure's text is cut after this many characters."""
 
+WIRE_NAME: Final = "__fivefold_name__"
+"""In a module that was loaded in another's place: that one's name."""
+
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{4,}")
 _UNKNOWN_FIELD: Final = re.compile(r"'\w+' object has no attribute '\w+'")
 _REFUSALS: Final = ("InvalidArguments", "UnknownType", "UnknownMethod", "TooLarge")
@@ -32,6 +35,9 @@ def module_of(thing: object) -> str:
     A script's own module is called ``__main__`` only in that one process: here it has the name others import it by.
     """
     name: str = getattr(thing, "__module__", None) or "unknown"
+    wire_name: str | None = getattr(sys.modules.get(name), WIRE_NAME, None)
+    if wire_name is not None:
+        return wire_name
     if name == "__main__":
         main = sys.modules["__main__"]
         spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)

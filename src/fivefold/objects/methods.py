@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from fivefold.errors import ConfigurationError, InvalidArguments, TooLarge
+from fivefold.objects.code import fingerprint
 from fivefold.objects.items import has_more_items
 from fivefold.objects.model import Kind, Object, hints_of, kind_of
 from fivefold.objects.values import BadType, BadValue, Codec
@@ -65,6 +66,7 @@ class Method:
     """
 
     __slots__ = (
+        "_code",
         "_codecs",
         "_keywords",
         "_order",
@@ -108,6 +110,14 @@ class Method:
         self.shown = readable(str(self.signature))
         self._sort_out(list(self.signature.parameters.values()), owner)
         self.answer = self._codec(hints.get("return", Any), "its answer")
+        self._code = b""
+
+    @property
+    def code(self) -> bytes:
+        """What names a function's code in operations; worked out when it is first asked for."""
+        if not self._code:
+            self._code = fingerprint(self.function, 1)
+        return self._code
 
     def _sort_out(self, parameters: list[Parameter], owner: type[Object] | None) -> None:
         """Tell objects from plain arguments, and note where each goes in the call."""

@@ -38,6 +38,9 @@ Kind: TypeAlias = Literal["query", "update"]
 F = TypeVar("F", bound=Callable[..., object])
 
 KIND_ATTRIBUTE: Final = "__fivefold_kind__"
+MIGRATES_ATTRIBUTE: Final = "__fivefold_migrates__"
+VERSION_MAX: Final = 2**31 - 1
+"""The greatest version of a class: it is stored in four bytes."""
 _RESERVED: Final = (
     *("__init__", "__new__", "__post_init__", "__del__", "__eq__"),
     *("__setattr__", "__getattribute__", "__getattr__"),
@@ -68,6 +71,40 @@ def update(function: F) -> F:
         ConfigurationError: it cannot run on a server (a coroutine, a generator, a class or static method).
     """
     return _mark(function, "update")
+
+
+def migrate(*, from_version: int) -> Callable[[F], F]:
+    """Mark a method that fills a new object's fields from a state that an older version of the class has stored.
+
+    The method takes the old state as its one parameter, whose annotation says what that is: a tuple of the old fields'
+    types in their order, or the old class under another name. It runs before the first method that sees such a state,
+    and like every method it must be deterministic. A field that was added at the end with a default needs none.
+
+    Args:
+        from_version: the version of the class that stored the state.
+
+    Raises:
+        ConfigurationError: that is no version.
+
+    Example:
+        >>> class Person(Object, version=2):
+        ...     given: str = ""
+        ...     family: str = ""
+        ...
+        ...     @migrate(from_version=1)
+        ...     def split(self, old: tuple[str]) -> None:
+        ...         self.given, _, self.family = old[0].partition(" ")
+    """
+    if type(from_version) is not int or not 1 <= from_version <= VERSION_MAX:
+        raise ConfigurationError(f"from_version is a whole number from 1 on: got {from_version!r}")
+
+    def mark(function: F) -> F:
+        if not isinstance(function, FunctionType) or kind_of(function) is not None:
+            raise ConfigurationError("@migrate marks a plain method that is neither a query nor an update")
+        setattr(function, MIGRATES_ATTRIBUTE, from_version)
+        return function
+
+    return mark
 
 
 def kind_of(function: object) -> Kind | None:
@@ -117,14 +154,20 @@ else:
 class ObjectMeta(_Meta):
     """Makes a class's annotated fields its state, and refuses what could not be replicated."""
 
-    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> ObjectMeta:  # noqa: ANN401
-        """Create the class.
+    def __new__(
+        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, version: int = 1, **options: object
+    ) -> ObjectMeta:
+        """Create the class; ``class Names(Object, version=2)`` says which version of the type it is.
 
         Raises:
             ConfigurationError: a field, method or option that cannot be replicated; the text says what to do.
         """
         if options:
-            raise ConfigurationError(f"{name}: an Object takes no class options, remove {', '.join(sorted(options))}")
+            raise ConfigurationError(
+                f"{name}: an Object takes no class options but version, remove {', '.join(sorted(options))}"
+            )
+        if type(version) is not int or not 1 <= version <= VERSION_MAX:
+            raise ConfigurationError(f"{name}: its version is a whole number from 1 on: got {version!r}")
         is_root = bases == (msgspec.Struct,)
         if not is_root:
             _check_bases(name, bases)
@@ -144,6 +187,8 @@ class ObjectMeta(_Meta):
             _check_attributes(cls)
             _check_defaults(cls)
             type.__setattr__(cls, "__fivefold_methods__", _methods_of(cls))
+            type.__setattr__(cls, "__fivefold_migrations__", _migrations_of(cls, version))
+            type.__setattr__(cls, "__fivefold_version__", version)
         return cls
 
     def __setattr__(cls, name: str, value: object) -> None:
@@ -155,6 +200,8 @@ class ObjectMeta(_Meta):
         super().__setattr__(name, value)
 
     __fivefold_methods__: dict[str, FunctionType]
+    __fivefold_migrations__: dict[int, FunctionType]
+    __fivefold_version__: int
 
 
 class Object(msgspec.Struct, metaclass=ObjectMeta):
@@ -176,6 +223,8 @@ class Object(msgspec.Struct, metaclass=ObjectMeta):
     """
 
     __fivefold_methods__: ClassVar[dict[str, FunctionType]] = {}
+    __fivefold_migrations__: ClassVar[dict[int, FunctionType]] = {}
+    __fivefold_version__: ClassVar[int] = 1
 
 
 def state_codec(cls: type[Object]) -> Codec:
@@ -290,6 +339,23 @@ def _methods_of(cls: type) -> dict[str, FunctionType]:
                     raise ConfigurationError(f"{cls.__name__}.{name}: remote objects have a {name}(), rename yours")
                 methods[name] = value
     return methods
+
+
+def _migrations_of(cls: type, version: int) -> dict[int, FunctionType]:
+    """The class's own methods that migrate, by the version that they start from."""
+    found: dict[int, FunctionType] = {}
+    for name, value in vars(cls).items():
+        start = getattr(value, MIGRATES_ATTRIBUTE, None)
+        if start is None:
+            continue
+        if start == version:
+            raise ConfigurationError(f"{cls.__name__}.{name} migrates from version {start}, which the class itself is")
+        if start in found:
+            raise ConfigurationError(f"{cls.__name__} migrates twice from version {start}: remove one of the two")
+        if len(inspect.signature(value).parameters) != 2:
+            raise ConfigurationError(f"{cls.__name__}.{name} takes self and one parameter, the old state")
+        found[start] = value
+    return found
 
 
 def hints_of(function: Callable[..., object]) -> dict[str, Any]:

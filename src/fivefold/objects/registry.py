@@ -17,6 +17,7 @@ from fivefold.errors import (
     Rejected,
 )
 from fivefold.objects.answers import (
+    WIRE_NAME,
     decode_refusal,
     decode_rejection,
     describe_failure,
@@ -27,6 +28,7 @@ from fivefold.objects.answers import (
 from fivefold.objects.methods import Method
 from fivefold.objects.model import Object, kind_of
 from fivefold.objects.running import ObjectType, Running
+from fivefold.objects.shelf import Shelf, versions_of
 from fivefold.objects.values import BadValue
 from fivefold.objects.watchdog import TimeLimit
 from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, VALUE, Call, Executed, ObjectId
@@ -50,6 +52,9 @@ class Registry:
     Raises:
         ConfigurationError: see :meth:`register`.
 
+    Attributes:
+        shelf: all codes that it holds, several versions of one type side by side: what a server runs operations by.
+
     Example:
         >>> from fivefold.objects import Counter, Registry
         >>> registry = Registry(Counter)
@@ -62,6 +67,7 @@ class Registry:
         self._functions: dict[str, Method] = {}
         self._rejections: dict[str, dict[str, type[Rejected]]] = {}  # by module.name, then by full name
         self._running = Running(self._types, self._functions, limit)
+        self.shelf = Shelf(limit)
         self.register(*things)
 
     # --- registration ------------------------------------------------------------------------------------------
@@ -89,13 +95,19 @@ class Registry:
     def load(self, module: str) -> None:
         """Import a module by its dotted name and register what it holds.
 
+        ``names=new_names`` imports new_names under the name of names: what it holds has the names on the wire that it
+        will have once it takes that module's place. So new code can lie beside the old.
+
         Raises:
             ConfigurationError: there is no such module, it holds nothing, or see :meth:`register`.
         """
         if "/" in module or module.endswith(".py"):
             raise ConfigurationError(f"{module} is a file: name the module as import does, such as bank or shop.bank")
+        name, _, module = module.rpartition("=")
         try:
             loaded = importlib.import_module(module)
+            if name:
+                vars(loaded)[WIRE_NAME] = name.rpartition(".")[2]
         except FivefoldError:
             raise
         except Exception as error:  # whatever the module's own code raises
@@ -116,29 +128,52 @@ class Registry:
         return MappingProxyType(self._functions)
 
     def _has(self, thing: object) -> bool:
-        """Whether a type is registered already: programs name it again for each of its objects."""
+        """Whether a type is registered already, as the newest of its name: programs name it for each object."""
         known = self._types.get(thing.__name__) if isinstance(thing, type) else None
         return known is not None and known.cls is thing
 
     def _register_one(self, thing: object) -> None:
         if isinstance(thing, type) and issubclass(thing, Object) and thing is not Object:
-            if not self._is_known(self._types.get(thing.__name__), thing, thing.__name__):
-                self._types[thing.__name__] = ObjectType(thing)
+            self._register_type(thing)
         elif isinstance(thing, type) and issubclass(thing, Rejected):
             known = self._rejections.setdefault(dotted_name(thing), {})
             if not self._is_known(known.get(full_name(thing)), thing, "exceptions " + thing.__name__):
                 known[full_name(thing)] = thing
             return
         elif isinstance(thing, FunctionType) and kind_of(thing) is not None:
-            if not self._is_known(self._functions.get(dotted_name(thing)), thing, dotted_name(thing)):
-                method = Method(thing, dotted_name(thing))
-                self._functions[method.name] = method
+            self._register_function(thing)
         else:
             raise ConfigurationError(f"{thing!r} is no Object class, no marked function and no Rejected class")
         for owner in thing.__mro__ if isinstance(thing, type) else (thing,):
             for member in list(vars(sys.modules.get(owner.__module__, object)).values()):
                 if isinstance(member, type) and issubclass(member, Rejected):
                     self._register_one(member)
+
+    def _register_type(self, cls: type[Object]) -> None:
+        """Add a type, or another version of it: by name the newest one is found, by code each of them."""
+        known = self._types.get(cls.__name__)
+        is_ready_made = known is not None and module_of(known.cls).startswith(_READY_MADE)
+        if known is not None and known.version != cls.__fivefold_version__ and not is_ready_made:
+            self.shelf.put_type(added := ObjectType(cls))
+            if known.version < added.version:
+                self._types[added.name] = added
+        elif not self._is_known(known, cls, cls.__name__):
+            self._types[cls.__name__] = ObjectType(cls)
+            self.shelf.replace_type(self._types[cls.__name__])
+
+    def _register_function(self, function: FunctionType) -> None:
+        """Add a function, or the one that belongs to other versions of its types."""
+        known = self._functions.get(dotted_name(function))
+        if known is not None and known.function is function:
+            return
+        method = Method(function, dotted_name(function))
+        if known is not None and versions_of(known) != versions_of(method):
+            self.shelf.put_function(method)
+            if versions_of(known) < versions_of(method):
+                self._functions[method.name] = method
+        elif not self._is_known(known, function, method.name):
+            self._functions[method.name] = method
+            self.shelf.put_function(method)
 
     def _is_known(self, known: object, thing: object, name: str) -> bool:
         if known is None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any, Final
 
 from fivefold.errors import ConfigurationError, FivefoldError, InvalidArguments, Rejected, UnknownMethod, UnknownType
 from fivefold.objects.answers import describe_failure, encode_failure, encode_refusal, encode_rejection
+from fivefold.objects.code import fingerprint
 from fivefold.objects.items import has_more_items
 from fivefold.objects.methods import Method
-from fivefold.objects.model import Object, state_codec
-from fivefold.objects.values import BadType, BadValue
+from fivefold.objects.model import Object, hints_of, state_codec
+from fivefold.objects.values import BadType, BadValue, Codec
 from fivefold.objects.watchdog import Overrun, TimeLimit
 from fivefold.protocol.limits import (
     ANSWER_BYTES_MAX,
@@ -22,12 +25,20 @@ from fivefold.protocol.limits import (
 )
 from fivefold.protocol.operations import VALUE, Call, Executed, ObjectId
 
+NEVER_WRITTEN: Final = b""
+"""State of an object before its first update: whatever code comes first reads it as the class's defaults."""
+
+_TAG: Final = b"\xc1"
+"""What the state of a version other than 1 begins with; MessagePack never uses this byte."""
+_VERSION_BYTES: Final = 4
+_TAG_BYTES: Final = 1 + _VERSION_BYTES
+
 FOUND_MAX: Final = 4096
 """Look-ups of a method for certain objects that are remembered."""
 
 
 class ObjectType:
-    """A registered class: its state's codec, its initial state, its queries and updates by name.
+    """A registered class: its state's codec, its version and code, its queries and updates by name.
 
     Args:
         cls: the Object class.
@@ -36,17 +47,69 @@ class ObjectType:
         ConfigurationError: a field, parameter or answer of it cannot be sent.
     """
 
-    __slots__ = ("cls", "codec", "initial", "methods", "name")
+    __slots__ = ("_code", "_migrations", "_tag", "cls", "codec", "methods", "name", "version")
 
     def __init__(self, cls: type[Object]) -> None:
         self.cls = cls
         self.name = cls.__name__
         try:
             self.codec = state_codec(cls)
-            self.initial = self.codec.encode(cls())
+            self.codec.encode(cls())
+            self._migrations = {start: _migration(function) for start, function in cls.__fivefold_migrations__.items()}
         except (BadType, BadValue, NameError) as error:
             raise ConfigurationError(f"{self.name}: {error}") from None
         self.methods = {name: Method(function, name, cls) for name, function in cls.__fivefold_methods__.items()}
+        self.version = cls.__fivefold_version__
+        self._tag = b"" if self.version == 1 else _TAG + self.version.to_bytes(_VERSION_BYTES, "big")
+        self._code = b""
+
+    @property
+    def code(self) -> bytes:
+        """What names this code in operations; worked out when it is first asked for."""
+        if not self._code:
+            self._code = fingerprint(self.cls, self.version)
+        return self._code
+
+    def decode(self, state: bytes) -> Any:  # noqa: ANN401 - an instance of the class
+        """A fresh object with this state, which a version of the class has stored; migrated if need be.
+
+        Raises:
+            BadValue: the state does not fit, or a newer version has stored it.
+        """
+        if state[:1] == _TAG or self._tag or not state:
+            return self._decode_versioned(state)
+        return self.codec.decode_trusted(state)
+
+    def _decode_versioned(self, state: bytes) -> Any:  # noqa: ANN401
+        if not state:
+            return self.cls()
+        stored, fields = 1, state
+        if state[:1] == _TAG:
+            stored, fields = int.from_bytes(state[1:_TAG_BYTES], "big"), state[_TAG_BYTES:]
+        if (found := self._migrations.get(stored)) is not None:
+            fresh = self.cls()
+            found[0](fresh, found[1].decode_trusted(fields))
+            return fresh
+        if stored > self.version:
+            raise BadValue(f"version {stored} of {self.name} has stored it, and this is version {self.version}")
+        return self.codec.decode_trusted(fields)
+
+    def encode(self, value: Any) -> bytes:  # noqa: ANN401
+        """The state to store.
+
+        Raises:
+            BadValue: it does not fit the fields.
+        """
+        return self._tag + self.codec.encode(value)
+
+
+def _migration(function: FunctionType) -> tuple[FunctionType, Codec]:
+    name = list(inspect.signature(function).parameters)[1]
+    hint = hints_of(function).get(name)
+    if hint is None:
+        raise ConfigurationError(f"{function.__qualname__}: annotate {name} with the type of the old state")
+    is_object = isinstance(hint, type) and issubclass(hint, Object)
+    return function, state_codec(hint) if is_object else Codec(hint)
 
 
 class Running:
@@ -72,9 +135,8 @@ class Running:
         self._found.clear()
 
     def initial(self, object_id: ObjectId) -> bytes | None:
-        """Canonical state of an object nobody has written yet; None if its type is unknown."""
-        known = self._types.get(object_id.partition("/")[0])
-        return None if known is None else known.initial
+        """NEVER_WRITTEN, the state of an object nobody has written yet; None if its type is unknown."""
+        return NEVER_WRITTEN if object_id.partition("/")[0] in self._types else None
 
     def is_update(self, objects: tuple[ObjectId, ...], method: str) -> bool | None:
         """Whether ``method`` of these objects is an update; None if there is no such method for them."""
@@ -104,7 +166,7 @@ class Running:
         except BadValue as error:
             return _refused("InvalidArguments", f"{method.title}: argument {error}")
         try:
-            copies = [known.codec.decode_trusted(state) for known, state in zip(types, states)]  # noqa: B905
+            copies = [known.decode(state) for known, state in zip(types, states)]  # noqa: B905
         except BadValue as error:
             return _failed(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
         try:
@@ -184,7 +246,7 @@ def _encode_results(types: list[ObjectType], method: Method, value: object, copi
     if not method.is_update:
         return Executed(answer, None)
     try:
-        states = tuple([known.codec.encode(copy) for known, copy in zip(types, copies)])  # noqa: B905
+        states = tuple([known.encode(copy) for known, copy in zip(types, copies)])  # noqa: B905
     except BadValue as error:
         return _failed(f"{method.title}: it left a state that does not fit its fields: {error}")
     except MemoryError as error:

@@ -43,6 +43,9 @@ OPERATION_OBJECTS_MAX: Final = 16
 REPAIR_OBJECTS_MAX: Final = 64
 """Objects of one repair: fewer than four different object sets of 16 can be met (PROTOCOL §7, Limits)."""
 
+CODE_BYTES_MAX: Final = 16 * (OPERATION_OBJECTS_MAX + 1)
+"""What names the code of an operation: 16 bytes for a function, and for each type that it takes."""
+
 CACHED_OBJECTS_MIN: Final = REPAIR_OBJECTS_MAX + OPERATION_OBJECTS_MAX**2
 """Objects a server must have room for in memory: those of a request, and of what it proves settled for each of them.
 

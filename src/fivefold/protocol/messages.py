@@ -97,7 +97,7 @@ def encode_operation(operation: Operation, since: int) -> bytes:
         return encode(operation)
     # As arrays of their fields, which is what the structs are on the wire: nobody needs new structs.
     calls = [(call.id, since, call.method, call.arguments) for call in operation.calls]
-    return encode((operation.objects, calls))
+    return encode((operation.objects, calls, operation.code))
 
 
 def split(frame: bytes, kind: int) -> tuple[int, bytes, bytes]:
@@ -164,6 +164,8 @@ def decode_operation(request: Request) -> Operation:
             raise PeerViolation("call-malformed")
         if len(arguments) > ARGUMENTS_BYTES_MAX or len(method.encode()) > METHOD_BYTES_MAX:
             raise PeerViolation("call-too-large")
+    if len(operation.code) > limits.CODE_BYTES_MAX:
+        raise PeerViolation("operation-code")
     if len(calls) > 1 and len({call.id for call in calls}) != len(calls):
         raise PeerViolation("call-ids-repeated")
     return operation

@@ -20,6 +20,9 @@ ClientId = NewType("ClientId", bytes)
 CALL_ID_BYTES: Final = 16
 """Random bytes that a client chooses for each call."""
 
+CODE_BYTES: Final = 16
+"""Size of what names the code of one class or function (docs/how-to/upgrade.md)."""
+
 CANCEL: Final = ""
 """The reserved method of a call that resolves another: the other's id is its argument (PROTOCOL §6, resolve)."""
 
@@ -48,10 +51,19 @@ class Call(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Operation(Struct, frozen=True, array_like=True, gc=False):
-    """What a client wants done: ``calls`` in order, each on all of ``objects`` (in parameter order)."""
+    """What a client wants done.
+
+    Attributes:
+        objects: on what, in parameter order.
+        calls: what is run in order, each on all of the objects.
+        code: names the code that the calls mean, CODE_BYTES for each class or function; empty where all calls are
+            CANCEL, which runs none. It is part of the operation, and so of the timestamp: a candidate that one code
+            made can never be taken for another's.
+    """
 
     objects: tuple[ObjectId, ...]
     calls: tuple[Call, ...]
+    code: bytes = b""
 
     @property
     def method(self) -> str:
@@ -119,6 +131,14 @@ class Executor(Protocol):
 
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call (never CANCEL) on copies of ``states``, which are in the order of ``objects``."""
+        ...
+
+
+class Codes(Protocol):
+    """Which code a server has. Implemented by :class:`fivefold.objects.Registry`."""
+
+    def running(self, objects: tuple[ObjectId, ...], code: bytes) -> Executor | str:
+        """What runs calls on these objects by the code that an operation names; or why this server does not, a text."""
         ...
 
 

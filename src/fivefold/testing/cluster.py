@@ -92,7 +92,9 @@ class LocalCluster:
     async def restart(self, index: int) -> None:
         """Start a server (again) on what it had stored."""
         storage = self._storages.setdefault(index, SurvivingStorage())
-        machine = Server(self.quorums, _keys(index, self.quorums.n), self.registry, _Everyone())
+        machine = Server(
+            self.quorums, _keys(index, self.quorums.n), self.registry, _Everyone(), codes=self.registry.shelf
+        )
         node = ServerNode(machine, self._network.transport(index), storage.open, storage_name="memory")
         await node.start()
         self.servers[index] = node

@@ -19,11 +19,11 @@ from fivefold.cluster import (
 )
 from fivefold.errors import ConfigurationError, DataDirectoryError
 from fivefold.node.server.driver import ServerNode
-from fivefold.node.server.liar import CorruptKeys, LyingExecutor, check_lie
+from fivefold.node.server.liar import CorruptKeys, LyingCodes, check_lie
 from fivefold.objects import Registry
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.limits import CACHED_OBJECTS_MIN
-from fivefold.protocol.operations import Executor
+from fivefold.protocol.operations import Codes
 from fivefold.protocol.server import Server
 from fivefold.storage import RECORD_NAME, MemoryStorage, Storage, open_data
 from fivefold.transport import CONNECTIONS_PER_PEER_MAX, StreamTransport
@@ -74,20 +74,22 @@ def assemble_server(
         )
     outgoing, incoming = derive_mac_keys(identity, configuration, entry.index)
     keys = AuthenticatorKeys(entry.index, outgoing, incoming, macs_under)
-    executor: Executor = registry
+    registry.shelf.active = configuration.versions
+    codes: Codes = registry.shelf
     if options.lie is not None:
         check_lie(options.lie)
-        if options.lie == "macs":
-            keys = CorruptKeys(entry.index, outgoing, incoming, macs_under)
-        else:
-            executor = LyingExecutor(registry)
+    if options.lie == "macs":
+        keys = CorruptKeys(entry.index, outgoing, incoming, macs_under)
+    elif options.lie is not None:
+        codes = LyingCodes(codes)
     machine = Server(
         configuration.quorums,
         keys,
-        executor,
+        registry,
         rules or access_rules(configuration, registry),
         cached_objects_max=options.cached_objects_max,
         has_store=options.data is not None,
+        codes=codes,
     )
     transport = StreamTransport(
         Credentials(configuration, identity),
@@ -105,7 +107,8 @@ def assemble_server(
         return open_data(options.data, identity.directory, cluster, own, loop, on_durable, fresh_allowed=True)
 
     storage_name = "sqlite" if options.data else "memory"
-    return ServerNode(machine, transport, open_storage, storage_name=storage_name, rates=configuration.rates)
+    rates, shelf = configuration.rates, registry.shelf
+    return ServerNode(machine, transport, open_storage, storage_name=storage_name, rates=rates, shelf=shelf)
 
 
 def _refuse_to_forget(identity: Identity) -> None:

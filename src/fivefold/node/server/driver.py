@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from fivefold.node.codes import Announcement, announcement_frame
 from fivefold.node.server.throttle import REQUEST_BYTES, Gate, Throttle
 from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
+from fivefold.objects import Shelf
 from fivefold.protocol.actions import Actions, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
@@ -51,6 +53,7 @@ class ServerNode:
         *,
         storage_name: str,
         rates: Mapping[ClientId, int] | None = None,
+        shelf: Shelf | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Nothing is opened yet.
@@ -61,12 +64,14 @@ class ServerNode:
             open_storage: is given the function to call when something is durable.
             storage_name: what the status calls the store.
             rates: requests a second that clients may send; who is not in it is not limited.
+            shelf: the codes that it tells clients of; None to say nothing.
             clock: in ns.
         """
         self.machine = machine
         self._transport = transport
         self._open_storage = open_storage
         self._storage_name = storage_name
+        self._shelf = shelf
         self._clock = clock
         self._started_ns = clock()
         self._throttle = Throttle(clock, rates or {})
@@ -137,7 +142,23 @@ class ServerNode:
         if isinstance(connection.peer, int):
             self._throttle.opened(connection, partial(self._hear_server, connection.peer, connection.number))
         else:
+            if self._shelf is not None:
+                connection.send(announcement_frame(self._announcement(self._shelf)))
             self._throttle.opened(connection, partial(self._hear, connection, connection.peer))
+
+    def activate(self, versions: Mapping[str, int]) -> None:
+        """Run versions of types up to these from now on, and tell the clients."""
+        if self._shelf is None:
+            return
+        self._shelf.active = versions
+        frame = announcement_frame(self._announcement(self._shelf))
+        for connection in list(self._connections.values()):
+            if not isinstance(connection.peer, int):
+                connection.send(frame)
+
+    @staticmethod
+    def _announcement(shelf: Shelf) -> Announcement:
+        return Announcement(shelf.types(), shelf.functions(), dict(shelf.active))
 
     def _on_close(self, connection: Connection) -> None:
         self._connections.pop(connection.number, None)

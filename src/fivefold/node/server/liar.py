@@ -7,7 +7,7 @@ from typing import Final
 
 from fivefold.errors import ConfigurationError
 from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys
-from fivefold.protocol.operations import VALUE, Call, Executed, Executor, ObjectId
+from fivefold.protocol.operations import VALUE, Call, Codes, Executed, Executor, ObjectId
 
 ALLOW: Final = "FIVEFOLD_ALLOW_LIES"
 """The environment variable without which no server can be told to lie."""
@@ -38,6 +38,19 @@ class CorruptKeys(AuthenticatorKeys):
         start, end = self.own_index * MAC_BYTES, self.n * MAC_BYTES
         wrong = bytes(byte ^ 0xFF for byte in honest)
         return wrong[:start] + honest[start : start + MAC_BYTES] + wrong[start + MAC_BYTES : end] + honest[end:]
+
+
+class LyingCodes:
+    """Runs every code that the honest one runs, and lies about what came out."""
+
+    def __init__(self, honest: Codes) -> None:
+        """Wrap the honest codes."""
+        self._honest = honest
+
+    def running(self, objects: tuple[ObjectId, ...], code: bytes) -> Executor | str:
+        """The honest executor, wrapped."""
+        found = self._honest.running(objects, code)
+        return found if isinstance(found, str) else LyingExecutor(found)
 
 
 class LyingExecutor:

@@ -47,7 +47,11 @@ class Reloader:
         except ConfigurationError as error:
             log.error("the changed cluster file is not used: %s", error)
             return False
+        if new.versions != self._configuration.versions:
+            self._node.activate(new.versions)
+            log.info("active versions reloaded", extra={"versions": new.versions})
         if new.clients == self._configuration.clients:
+            self._configuration = new
             return False
         self._configuration = new
         self._rules.replace(new.rules)

@@ -19,7 +19,7 @@ def combined(calls: list[Pending]) -> Operation:
     first = calls[0].operation
     if len(calls) == 1:
         return first
-    return Operation(first.objects, tuple([pending.operation.calls[0] for pending in calls]))
+    return Operation(first.objects, tuple([pending.operation.calls[0] for pending in calls]), first.code)
 
 
 class Queues:
@@ -82,7 +82,8 @@ class Queues:
         while queue and len(calls) < CALLS_MAX:
             other = queue[0]
             size += len(other.operation.calls[0].arguments)
-            if other.is_single or other.is_query != first.is_query or size > ARGUMENTS_BYTES_MAX:
+            is_alike = other.is_query == first.is_query and other.operation.code == first.operation.code
+            if other.is_single or not is_alike or size > ARGUMENTS_BYTES_MAX:
                 break
             self.leave(other)
             calls.append(other)

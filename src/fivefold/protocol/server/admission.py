@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.classify import Views, plan_operation, plan_repair, set_up
@@ -9,6 +11,7 @@ from fivefold.protocol.operations import (
     CANCEL,
     AccessPolicy,
     ClientId,
+    Codes,
     Executor,
     ObjectId,
     Operation,
@@ -28,6 +31,7 @@ class Work:
 
     Attributes:
         names: its objects, in the order of the ids.
+        executor: what runs its calls: the code that the operation names.
         step: what it derives to; None if there is nothing to do but to show the histories.
         is_query: an operation all of whose calls are queries.
         fetched: versions that an object sync brought for it.
@@ -37,6 +41,7 @@ class Work:
         "channel",
         "client",
         "culled",
+        "executor",
         "fetched",
         "is_query",
         "names",
@@ -55,6 +60,7 @@ class Work:
         self.request, self.culled, self.views = request, culled, views
         self.names = list(views)
         self.operation: Operation | None = None
+        self.executor: Executor | None = None
         self.step: Step | None = None
         self.is_query = False
         self.fetched: dict[VersionKey, bytes] = {}
@@ -75,7 +81,12 @@ class Declined(Exception):
 
 
 def admit(
-    quorums: QuorumSystem, executor: Executor, access: AccessPolicy, work: Work, operation: Operation | None
+    quorums: QuorumSystem,
+    executor: Executor,
+    executor_for: Callable[[Operation], Executor],
+    access: AccessPolicy,
+    work: Work,
+    operation: Operation | None,
 ) -> None:
     """Check rights and names, classify, set up.
 
@@ -87,6 +98,7 @@ def admit(
         plan = plan_repair(quorums, work.request.target, work.views)
     else:
         work.operation = operation
+        work.executor = executor = executor_for(operation)
         work.is_query = check_operation(executor, access, work.client, operation)
         plan = plan_operation(quorums, work.views)
     if isinstance(plan, Plan):
@@ -94,6 +106,20 @@ def admit(
         work.step = set_up(
             plan, client=work.client, operation_digest=operation_digest, history_set_digest=work.culled.digest
         )
+
+
+def choose_executor(executor: Executor, codes: Codes | None, operation: Operation) -> Executor:
+    """What runs the operation's calls: the code that it names, or ``executor`` where there is only one.
+
+    Raises:
+        Declined: this server has other code. It accepts nothing, so no candidate can mean two things (ours).
+    """
+    if codes is None or not (operation.code or any(call.method != CANCEL for call in operation.calls)):
+        return executor
+    found = codes.running(operation.objects, operation.code)
+    if isinstance(found, str):
+        raise Declined(found)
+    return found
 
 
 def check_operation(executor: Executor, access: AccessPolicy, client: ClientId, operation: Operation) -> bool:

@@ -28,10 +28,10 @@ from fivefold.protocol.messages import (
     decode_sync,
     split,
 )
-from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, ObjectId, Operation
+from fivefold.protocol.operations import AccessPolicy, ClientId, Codes, Executor, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, LogicalTimestamp, Part, Request, SyncReply, SyncRequest, Version
-from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit
+from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit, choose_executor
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.execution import execute, repeated_answers
 from fivefold.protocol.server.loading import Loads
@@ -67,8 +67,12 @@ class Server:
         cached_objects_max: int = 100_000,
         has_store: bool = True,
         counters: Counter[str] | None = None,
+        codes: Codes | None = None,
     ) -> None:
         """Start with an empty cache; objects are loaded when first needed.
+
+        With ``codes`` an operation runs by the code that it names, and is declined where this server has other code;
+        without, ``executor`` runs whatever is named.
 
         Without a store nothing is loaded or written, and the cache, whatever its size was to be, keeps every object.
         """
@@ -76,7 +80,7 @@ class Server:
         self.index = keys.own_index
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.storage_failure: str | None = None
-        self._executor, self._access = executor, access
+        self._executor, self._access, self._codes = executor, access, codes
         self._has_store = has_store
         self._replicas = Cache(cached_objects_max if has_store else None)
         self._loads = Loads()
@@ -85,7 +89,7 @@ class Server:
         self._syncs = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
         self._replies = Replies(keys, self._outbox, self.counters)
-        self._ordinary = OrdinaryRequests(quorums, executor, access, self._replies.macs)
+        self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
 
     @property
     def cached_objects(self) -> int:
@@ -135,7 +139,7 @@ class Server:
             self._replies.turn_away(work, BUSY, "overloaded", "overloaded")
             return
         try:
-            admit(self.quorums, self._executor, self._access, work, operation)
+            admit(self.quorums, self._executor, self._executor_for, self._access, work, operation)
         except Declined as reason:
             self._replies.turn_away(work, DECLINED, str(reason).partition(":")[0], str(reason))
             return
@@ -305,8 +309,15 @@ class Server:
         if not work.is_query:
             self._reply(work, FAIL, answers=repeated_answers(work.client, operation, versions[min(versions)]))
             return
-        result = execute(self._executor, work.client, operation, versions, is_query=True, time=0)
+        result = execute(self._executor_of(work), work.client, operation, versions, is_query=True, time=0)
         self._reply(work, FAIL, answers=result.answers)
+
+    def _executor_for(self, operation: Operation) -> Executor:
+        return choose_executor(self._executor, self._codes, operation)
+
+    def _executor_of(self, work: Work) -> Executor:
+        assert work.executor is not None, "an operation is admitted with what runs it"
+        return work.executor
 
     def _held_version(self, replica: Replica, timestamp: LogicalTimestamp) -> Version | None:
         """The version this server has at a timestamp; None for barriers and versions it does not hold."""
@@ -352,7 +363,7 @@ class Server:
             by_name[part.object_id] = version
         timestamp = step.candidate.timestamp
         result = execute(
-            self._executor, work.client, operation, by_name, is_query=work.is_query, time=time_of(timestamp)
+            self._executor_of(work), work.client, operation, by_name, is_query=work.is_query, time=time_of(timestamp)
         )
         joint = b""
         if result.versions is not None:

@@ -31,10 +31,14 @@ class OrdinaryRequests:
     """Decides ordinary requests; changes nothing."""
 
     def __init__(
-        self, quorums: QuorumSystem, executor: Executor, access: AccessPolicy, macs_of: Callable[[Replica], bytes]
+        self,
+        quorums: QuorumSystem,
+        executor_for: Callable[[Operation], Executor],
+        access: AccessPolicy,
+        macs_of: Callable[[Replica], bytes],
     ) -> None:
-        """``macs_of`` gives all MACs over a replica's history (AuthenticatorKeys.macs)."""
-        self._quorums, self._executor, self._access, self._macs_of = quorums, executor, access, macs_of
+        """``executor_for`` gives what runs an operation, or raises Declined; ``macs_of`` all MACs over a history."""
+        self._quorums, self._executor_for, self._access, self._macs_of = quorums, executor_for, access, macs_of
 
     def decide(
         self, client: ClientId, request: Request, operation: Operation, proof: bytes, replica: Replica
@@ -52,7 +56,8 @@ class OrdinaryRequests:
         if version is None or not compare_digest(proof, expected_of(self._macs_of(replica), each.holders)):
             return None
         try:
-            is_query = check_operation(self._executor, self._access, client, operation)
+            executor = self._executor_for(operation)
+            is_query = check_operation(executor, self._access, client, operation)
         except Declined:
             return None
         time = time_of(replica.latest) + 1
@@ -63,7 +68,7 @@ class OrdinaryRequests:
             operation_digest=digest(request.operation),
             history_set_digest=sets_digest(replica.object_id, request.sets),
         )
-        answers, made = execute_alone(self._executor, client, operation, version, is_query=is_query, time=time)
+        answers, made = execute_alone(executor, client, operation, version, is_query=is_query, time=time)
         return timestamp, answers, made
 
 

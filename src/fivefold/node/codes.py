@@ -1,0 +1,170 @@
+"""Which code the servers run for which type: they say so to each client, and it chooses what its calls mean (ours).
+
+::
+
+    CODES         u8 7 | Announcement
+
+A server sends it as the first frame on each client's connection, and again when it changes. What one server says counts
+for that server only: a call names code that at least q of them have announced. So what liars say can make a call wait,
+and never run other code than honest servers announced.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from fivefold.errors import PeerViolation, UnknownMethod, UnknownType, Upgrading
+from fivefold.objects import FunctionCode, TypeCode
+from fivefold.protocol.operations import CODE_BYTES, ObjectId, type_of
+from fivefold.protocol.quorums import QuorumSystem
+
+CODES: Final = 7
+"""First byte of an announcement."""
+
+ANNOUNCEMENT_BYTES_MAX: Final = 1024 * 1024
+"""Some ten thousand types and functions."""
+
+CHOSEN_MAX: Final = 4096
+"""Choices that are remembered until a server announces something else."""
+
+
+class Announcement(msgspec.Struct, frozen=True, array_like=True):
+    """What one server holds and runs.
+
+    Attributes:
+        types: every version of every type.
+        functions: every code of every function over several objects.
+        active: for a type the greatest version that runs.
+    """
+
+    types: tuple[TypeCode, ...]
+    functions: tuple[FunctionCode, ...]
+    active: dict[str, int]
+
+    def runs(self, each: TypeCode) -> bool:
+        """Whether calls by a version of a type that it holds are run."""
+        return each.version <= self.active.get(each.name, 0)
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(Announcement)
+
+
+def announcement_frame(announcement: Announcement) -> bytes:
+    """Frame an announcement."""
+    return bytes([CODES]) + _encoder.encode(announcement)
+
+
+def decode_announcement(frame: bytes) -> Announcement:
+    """The announcement in a frame.
+
+    Raises:
+        PeerViolation: it is none, or too large.
+    """
+    if len(frame) > ANNOUNCEMENT_BYTES_MAX:
+        raise PeerViolation("codes-too-large")
+    try:
+        announcement = _decoder.decode(frame[1:])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise PeerViolation("codes-malformed") from None
+    codes = [each.code for each in announcement.types] + [each.code for each in announcement.functions]
+    if any(len(code) != CODE_BYTES for code in codes):
+        raise PeerViolation("codes-malformed")
+    return announcement
+
+
+class CodeTable:
+    """What a client has heard from the servers, and what its calls mean by that.
+
+    A server that is gone keeps its last word until it says something else: it is one of those that may be silent.
+    """
+
+    def __init__(self, quorums: QuorumSystem) -> None:
+        """Nothing is heard yet."""
+        self._quorums = quorums
+        self._heard: dict[int, Announcement] = {}
+        self._chosen: dict[tuple[tuple[str, ...], str], bytes] = {}
+
+    def hear(self, server: int, announcement: Announcement) -> None:
+        """A server has said what it runs."""
+        self._heard[server] = announcement
+        self._chosen.clear()
+
+    @property
+    def heard(self) -> frozenset[int]:
+        """Servers that have said what they run."""
+        return frozenset(self._heard)
+
+    def code_of(self, objects: tuple[ObjectId, ...], method: str) -> bytes:
+        """What a call names: the newest code that a quorum runs for the objects' types, and for a function.
+
+        Raises:
+            UnknownType, UnknownMethod: no server that has spoken knows it.
+            Upgrading: some do, but fewer than a quorum run the same code.
+        """
+        names = tuple(dict.fromkeys(map(type_of, objects)))
+        function = method if "." in method else ""
+        code = self._chosen.get((names, function))
+        if code is None:
+            code = self._choose(names, function)
+            if len(self._chosen) >= CHOSEN_MAX:
+                self._chosen.clear()
+            self._chosen[(names, function)] = code
+        return code
+
+    def _choose(self, names: tuple[str, ...], function: str) -> bytes:
+        chosen = [self._type_of(name) for name in names]
+        code = b"".join([each.code for each in chosen])
+        return self._function_of(function, {each.name: each.version for each in chosen}) + code if function else code
+
+    def _type_of(self, name: str) -> TypeCode:
+        """The newest version that a quorum runs."""
+        holders: dict[TypeCode, int] = {}
+        is_known = False
+        for announcement in self._heard.values():
+            for each in announcement.types:
+                is_known = is_known or each.name == name
+                if each.name == name and announcement.runs(each):
+                    holders[each] = holders.get(each, 0) + 1
+        found = [each for each, count in holders.items() if count >= self._quorums.q]
+        if found:
+            return max(found, key=lambda each: each.version)
+        if not is_known and len(self._heard) >= self._quorums.q:
+            raise UnknownType(f"the servers know no object type {name!r}: load it with --objects")
+        raise Upgrading(self._disagreement(name))
+
+    def _function_of(self, name: str, versions: dict[str, int]) -> bytes:
+        """The code that a quorum runs of a function, over the chosen versions of its types."""
+        holders: dict[bytes, int] = {}
+        is_known = False
+        for announcement in self._heard.values():
+            for each in announcement.functions:
+                if each.name != name:
+                    continue
+                is_known = True
+                if all(versions.get(other, version) == version for other, version in each.types):
+                    holders[each.code] = holders.get(each.code, 0) + 1
+        best = max(holders, key=lambda code: holders[code], default=b"")
+        if best and holders[best] >= self._quorums.q:
+            return best
+        if not is_known:
+            raise UnknownMethod(f"the servers know no function {name}: load its module with --objects")
+        raise Upgrading(f"fewer servers than a quorum run the same {name}: try again when the upgrade is done")
+
+    def _disagreement(self, name: str) -> str:
+        """Who runs what of a type, in words."""
+        servers: dict[str, list[int]] = {}
+        for server, announcement in sorted(self._heard.items()):
+            runs = [each for each in announcement.types if each.name == name and announcement.runs(each)]
+            best = max(runs, key=lambda each: each.version, default=None)
+            text = f"{name} {best.version} ({best.code.hex()[:8]})" if best else f"no {name}"
+            servers.setdefault(text, []).append(server)
+        said = ", ".join(
+            f"server{'s' * (len(those) > 1)} {', '.join(map(str, those))} run{'s' * (len(those) == 1)} {text}"
+            for text, those in servers.items()
+        )
+        if len(self._heard) < self._quorums.q:
+            return f"only {len(self._heard)} servers have said what they run ({said or 'none'}): try again"
+        return f"{said}: try again when the upgrade is done"

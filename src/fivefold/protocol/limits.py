@@ -103,6 +103,19 @@ KEPT_VERSIONS: Final = 4
 KEPT_VERSIONS_AGE_NS: Final = 60_000_000_000
 """... and no longer than this, checked when the object is next written."""
 
+KEPT_VERSIONS_BYTES_MAX: Final = 1024 * 1024
+"""... and no more than so many bytes of one object: four versions of a large state would take 16 MiB."""
+
+CACHED_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Objects in a server's memory beside a store, all together. A count alone says nothing: one can have 4 MiB, or 12 with
+the versions that its history needs.
+
+The objects of one request stay until it is done, so 64 of the largest ones can take more for a moment.
+"""
+
+PACKED_BYTES_MAX: Final = 64 * 1024
+"""An object larger than this is read from the store again rather than packed: to pack 12 MiB takes 0.1 s."""
+
 # --- client ---------------------------------------------------------------------------------------------------
 QUEUED_CALLS_MAX: Final = 10_000
 """Calls of one client that may wait in its queues; one more is refused."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 
+from fivefold.protocol.actions import ObjectRecord
 from fivefold.protocol.history import INITIAL_TIMESTAMP
+from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import Candidate
 from fivefold.protocol.server import cache as module
 from fivefold.protocol.server.cache import Cache
@@ -16,6 +19,14 @@ from fivefold.protocol.steps import Kind
 from tests.protocol_rig import A, candidate
 
 pytestmark = pytest.mark.patches_internals
+
+
+def record_of(name: str, size: int) -> ObjectRecord:
+    """An object whose only version has so many bytes, which do not get fewer by packing."""
+    replica = Replica(ObjectId(name), None)
+    version = initial_version(Random(size).randbytes(size))
+    replica.accept(Kind.METHOD, candidate(1, (name, INITIAL_TIMESTAMP)), version, 0)
+    return replica.record()
 
 
 @dataclass
@@ -28,7 +39,7 @@ class Small:
     def use(self, *names: str) -> None:
         for name in names:
             if not self.cache.fetch(0, name):
-                self.cache.add(0, name, None)
+                self.cache.add(0, name, record_of(name, 0))
             self.cache.shrink(0)
 
     @property
@@ -77,6 +88,71 @@ def test_what_is_not_yet_durable_stays_hot(small: Small) -> None:
         small.cache.hot[name].sequence = 7
     small.use(*"defgh")
     assert {"a", "b", "c"} <= set(small.hot)
+
+
+def test_what_was_never_written_is_forgotten_everywhere() -> None:
+    """Questions about objects that do not exist do not fill the memory of a server without a store."""
+    cache = Cache(None)
+    for number in range(module.HOT_OBJECTS_MAX + 3 * module.LOOKAHEAD):
+        cache.add(0, ObjectId(f"Reg/{number}"), None)
+        cache.shrink(0)
+    for _ in range(9):
+        cache.shrink(0)
+    assert len(cache) <= module.HOT_OBJECTS_MAX
+
+
+MIB = 1024 * 1024
+
+
+def test_large_objects_fill_the_cache_by_their_bytes() -> None:
+    """Of 24 objects of 4 MiB as many stay as the bytes allow; the others are read again when they are needed."""
+    cache = Cache(100_000, 32 * MIB)
+    for number in range(24):
+        cache.add(0, ObjectId(f"Reg/{number}"), record_of(f"Reg/{number}", 4 * MIB))
+        cache.shrink(0)
+        cache.shrink(0)
+        assert cache.size <= 32 * MIB
+        assert cache.size >= sum(len(each.versions) * 4 * MIB for each in cache.hot.values())
+    assert len(cache) == len(cache.hot) == 7
+    assert not cache.fetch(0, ObjectId("Reg/0"))
+    assert cache.fetch(0, ObjectId("Reg/23"))
+
+
+def test_a_large_object_whose_write_is_not_durable_stays() -> None:
+    """Nothing else has what it has; once the store has it, it may go."""
+    cache = Cache(100_000, MIB)
+    cache.add(0, A, record_of(A, 2 * MIB))
+    cache.hot[A].sequence = 7
+    for _ in range(3):
+        cache.shrink(6)
+    assert list(cache.hot) == [A]
+    cache.shrink(7)
+    assert len(cache) == 0
+    assert cache.size == 0
+
+
+def test_packed_objects_count_and_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has not been used for longest makes room, and every byte is counted off again."""
+    monkeypatch.setattr(module, "HOT_OBJECTS_MAX", 2)
+    cache = Cache(100, 60_000)
+    for number in range(40):
+        cache.add(0, ObjectId(f"Reg/{number}"), record_of(f"Reg/{number}", 9_000))
+        cache.shrink(0)
+        cache.shrink(0)
+        hot = sum(each.counted for each in cache.hot.values())
+        assert cache.size == hot + sum(map(len, cache._packed.values())) <= 60_000
+    assert 2 < len(cache) < 40
+
+
+def test_an_object_that_grows_is_counted_again() -> None:
+    """An update of a small object can make it a large one."""
+    cache = Cache(100_000)
+    cache.add(0, A, None)
+    before = cache.size
+    cache.hot[A].accept(Kind.METHOD, ONE, initial_version(bytes(MIB)), 0)
+    cache.measure(cache.hot[A])
+    cache.measure(cache.hot[A])
+    assert before + MIB <= cache.size <= before + MIB + 4096
 
 
 def written(*steps: tuple[Kind, Candidate]) -> Replica:

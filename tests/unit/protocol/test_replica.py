@@ -16,6 +16,7 @@ from fivefold.protocol.server.versions import (
     kept_version,
     ring_key,
     rows_of,
+    size_of,
 )
 from fivefold.protocol.steps import Kind
 from tests.protocol_rig import A, B, X, candidate
@@ -73,6 +74,17 @@ def test_a_few_versions_outlive_their_candidates(count: int) -> None:
     accepted(replica, made)
     kept = min(count, KEPT_VERSIONS + 2)
     assert list(replica.versions) == [each.timestamp for each in made[-kept:]]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(100, KEPT_VERSIONS), (400_000, 2), (600_000, 1), (4_000_000, 0)])
+def test_pruned_versions_are_kept_by_their_bytes_too(size: int, kept: int) -> None:
+    """Large ones go earlier; those of the history's candidates stay, and what all take is known."""
+    replica = Replica(A, None)
+    for each in chain(KEPT_VERSIONS + 4):
+        replica.accept(Kind.METHOD, each, initial_version(bytes(size)), 0)
+    assert len(replica.versions) == 2 + kept
+    assert replica.size == sum(map(size_of, replica.versions.values()))
+    assert list(replica.versions)[-1] == replica.latest
 
 
 def test_the_store_is_to_hold_the_versions_of_the_history_only() -> None:
@@ -184,7 +196,7 @@ def test_a_flag_is_set_once_and_only_on_what_is_held() -> None:
     """Setting it again, or on a candidate that is not there, changes nothing."""
     replica = Replica(A, None)
     both = candidate(1, A, B)
-    replica.accept(Kind.METHOD, both, b"v", 0)
+    replica.accept(Kind.METHOD, both, version(0), 0)
     before = replica.history
     assert replica.flag_settled(both)
     assert replica.history != before
@@ -213,7 +225,7 @@ def test_pruning_by_kind(kind: Kind, new: Candidate, left: list[str]) -> None:
     """Only methods prune, by METHOD or INLINE_METHOD; what they are conditioned on stays."""
     replica = Replica(A, None)
     for each in (candidate(1, A), candidate(2, A)):
-        replica.accept(Kind.COPY, each, b"v", 0)
+        replica.accept(Kind.COPY, each, version(0), 0)
     replica.accept(Kind.BARRIER, candidate(3, A, is_barrier=True), None, 0)
     entries = (ZERO, *replica.entries[1:]) if replica.entries[0] == ZERO else replica.entries
     assert [short(entry.candidate.timestamp) for entry in prune(entries, first_kept(A, kind, new))] == left

@@ -15,11 +15,16 @@ from typing import Final
 import msgspec
 
 from fivefold.protocol.actions import ObjectRecord
+from fivefold.protocol.limits import CACHED_BYTES_MAX, PACKED_BYTES_MAX
 from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.records import INITIAL_HISTORY
 from fivefold.protocol.server.replica import Replica
 
 HOT_OBJECTS_MAX: Final = 4096
 """Replicas ready for use; the packed ones come back in a few microseconds."""
+
+_REPLICA_BYTES: Final = 2048
+"""What a replica takes beside its versions and its history's bytes: its entries, MACs and containers."""
 
 LOOKAHEAD: Final = 64
 """How many objects beyond the surplus are looked at for ones that may leave."""
@@ -41,15 +46,18 @@ class Cache:
     """Replicas by object; those not used lately leave first, but none whose last write is not yet durable.
 
     Attributes:
+        size: about how many bytes all of them take.
         hot: the replicas ready for use; one that :meth:`fetch` has found is among them until the next :meth:`shrink`.
     """
 
-    def __init__(self, objects_max: int | None) -> None:
-        """Empty; without ``objects_max`` no object is ever forgotten."""
+    def __init__(self, objects_max: int | None, bytes_max: int = CACHED_BYTES_MAX) -> None:
+        """Empty; without ``objects_max`` no object is ever forgotten that has been written."""
         self._hot_max = HOT_OBJECTS_MAX if objects_max is None else min(objects_max, HOT_OBJECTS_MAX)
         self._packed_max = None if objects_max is None else objects_max - self._hot_max
         self.hot: OrderedDict[ObjectId, Replica] = OrderedDict()
         self._packed: OrderedDict[ObjectId, bytes] = OrderedDict()
+        self._bytes_max = bytes_max
+        self.size = 0
 
     def __len__(self) -> int:
         """Objects in memory."""
@@ -64,30 +72,54 @@ class Cache:
         data = self._packed.pop(name, None)
         if data is None:
             return False
+        self.size -= len(data)
         self.add(now_ns, name, _unpack(data))
         return True
 
     def add(self, now_ns: int, name: ObjectId, record: ObjectRecord | None) -> None:
         """Take up what a store holds of an object; nothing happens if it is in memory already."""
         if name not in self.hot and name not in self._packed:
-            self.hot[name] = Replica(name, record, now_ns)
+            self.hot[name] = replica = Replica(name, record, now_ns)
+            self.measure(replica)
+
+    def measure(self, replica: Replica) -> None:
+        """Count what a hot replica takes now; to be called when it has changed."""
+        size = replica.size + len(replica.history) + _REPLICA_BYTES
+        self.size += size - replica.counted
+        replica.counted = size
 
     def shrink(self, durable: int) -> None:
-        """Pack the replicas beyond the limit of hot ones, and forget the objects beyond the limit of all."""
+        """Pack the replicas beyond the limit of hot ones, and forget the objects beyond the limits of all."""
         surplus = len(self.hot) - self._hot_max
-        if surplus <= 0:
+        if surplus <= 0 and (self.size <= self._bytes_max or self._packed_max is None):
             return
-        for name in list(islice(self.hot, surplus + LOOKAHEAD)):
+        while self._packed and self._is_too_large:
+            self._drop_packed()
+        for name in list(islice(self.hot, max(surplus, 0) + LOOKAHEAD)):
+            if surplus <= 0 and not self._is_too_large:
+                break
             replica = self.hot[name]
             if replica.is_recent:
                 replica.is_recent = False
                 self.hot.move_to_end(name)
             elif replica.sequence <= durable:
-                del self.hot[name]
-                if self._packed_max != 0:
-                    self._packed[name] = _pack(replica)
+                self._cool(name, replica)
                 surplus -= 1
-                if not surplus:
-                    break
         while self._packed_max is not None and len(self._packed) > self._packed_max:
-            self._packed.popitem(last=False)
+            self._drop_packed()
+
+    @property
+    def _is_too_large(self) -> bool:
+        return self.size > self._bytes_max and self._packed_max is not None
+
+    def _cool(self, name: ObjectId, replica: Replica) -> None:
+        """Pack a replica, or forget it: what was never written, or can be read again sooner than unpacked."""
+        del self.hot[name]
+        self.size -= replica.counted
+        is_kept = self._packed_max is None or (self._packed_max > 0 and replica.counted <= PACKED_BYTES_MAX)
+        if is_kept and replica.history != INITIAL_HISTORY:
+            packed = self._packed[name] = _pack(replica)
+            self.size += len(packed)
+
+    def _drop_packed(self) -> None:
+        self.size -= len(self._packed.popitem(last=False)[1])

@@ -226,6 +226,7 @@ class Server:
             candidate = Candidate(timestamp, (Part(replica.object_id, replica.latest, None),))
             replica.accept(Kind.METHOD, candidate, version, now_ns)
             self._outbox.stage(replica)
+            self._replicas.measure(replica)
         frame = reply_to(number, decision, replica.history, self._replies.authenticator(replica))
         self._outbox.promise(Reply(channel, frame), replica.sequence)
         return True
@@ -396,6 +397,7 @@ class Server:
         assert changed, "a candidate held everywhere is answered again, not accepted again"
         for name in sorted(changed):
             self._outbox.stage(changed[name])
+            self._replicas.measure(changed[name])
 
     # --- replies ----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from fivefold.protocol.history import (
     is_barrier,
     trusted_history,
 )
-from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS
+from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS, KEPT_VERSIONS_BYTES_MAX
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import (
     INITIAL_HISTORY,
@@ -28,7 +28,7 @@ from fivefold.protocol.records import (
     Ring,
     Version,
 )
-from fivefold.protocol.server.versions import kept_ring, kept_version, read_rows, rows_of
+from fivefold.protocol.server.versions import kept_ring, kept_version, read_rows, rows_of, size_of
 from fivefold.protocol.steps import Kind, Step
 
 _TWO_ENTRIES: Final = b"\x92"
@@ -46,6 +46,8 @@ class Replica:
         is_recent: whether it was used since the cache looked last.
         is_plain: the latest candidate is a version of this object alone: no barrier, and of no other object.
         macs: all MACs over the history (AuthenticatorKeys.macs); None until somebody needs them.
+        size: about how many bytes its versions take.
+        counted: how many of these, and of its history, its cache has counted.
         sequence: the last transaction that wrote the object; what is shown of it must wait for that.
     """
 
@@ -57,6 +59,7 @@ class Replica:
         "_pruned_ns",
         "_put",
         "_stored_rings",
+        "counted",
         "history",
         "is_plain",
         "is_recent",
@@ -64,6 +67,7 @@ class Replica:
         "macs",
         "object_id",
         "sequence",
+        "size",
         "versions",
     )
 
@@ -91,6 +95,7 @@ class Replica:
             named = {entry.candidate.timestamp for entry in self.entries}
             self._pruned = sum(timestamp not in named for timestamp in self.versions)
         self._stored_rings = tuple(self._rings_of_history())
+        self.counted, self.size = 0, sum(map(size_of, self.versions.values()))
 
     @property
     def entries(self) -> ReplicaHistory:
@@ -141,6 +146,7 @@ class Replica:
             self._show((*kept, Entry(candidate, False)), None)
         if version is not None:
             self.versions[timestamp] = version
+            self.size += size_of(version)
             self._put += ((timestamp, version),)
 
     def flag_settled(self, candidate: Candidate) -> bool:
@@ -178,10 +184,21 @@ class Replica:
             surplus = max(surplus, self._pruned)
         if pruned > self._pruned:
             self._pruned_ns = now_ns
+        if self.size > KEPT_VERSIONS_BYTES_MAX and pruned:
+            surplus = max(surplus, self._too_large(pruned))
         for timestamp in list(islice(self.versions, surplus)) if surplus > 0 else ():
-            del self.versions[timestamp]
+            self.size -= size_of(self.versions.pop(timestamp))
             pruned -= 1
         self._pruned = pruned
+
+    def _too_large(self, pruned: int) -> int:
+        """How many of the oldest versions have to go so that the other pruned ones are within their bytes."""
+        room = KEPT_VERSIONS_BYTES_MAX
+        for number, version in enumerate(reversed(list(islice(self.versions.values(), pruned)))):
+            room -= size_of(version)
+            if room < 0:
+                return pruned - number
+        return 0
 
     def written(self, sequence: int) -> Write:
         """The change since the last call, as part of transaction ``sequence``."""

@@ -21,6 +21,9 @@ EMPTY_RING: Final = Ring(b"", b"", b"")
 
 _TIME_END: Final = KEY_BYTES + 8
 _STRIDE: Final = _TIME_END + 2
+_VERSION_BYTES: Final = 1024
+"""What a version takes beside its state and answers: itself, its timestamp, its recent calls, a share of a ring."""
+
 _RECENT_BYTES: Final = RING_RECENT * _STRIDE
 
 _encoder = msgspec.msgpack.Encoder()
@@ -65,6 +68,14 @@ def joint_digest(versions: Sequence[Version]) -> bytes:
     if len(versions) == 1:
         return version_digest(versions[0])
     return digest(b"".join([version_digest(version) for version in versions]))
+
+
+def size_of(version: Version) -> int:
+    """About how many bytes of memory a version takes; its ring is shared by others."""
+    size = _VERSION_BYTES + len(version.state) + len(version.recent_answers)
+    for outcome in version.outcomes:
+        size += len(outcome.answer)
+    return size
 
 
 # --- what a store keeps ---------------------------------------------------------------------------------------------

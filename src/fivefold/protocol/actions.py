@@ -7,12 +7,16 @@ already durable: it hears of that through its ``durable`` input.
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Final, NewType
 
 from msgspec import Struct
 
 Channel = NewType("Channel", int)
 """Number of an incoming connection, given by the driver and never used twice."""
+
+
+OWN_LINK: Final = Channel(0)
+"""What comes over a connection that this server has made: answers to what it asked, and nothing else."""
 
 
 class Write(Struct, frozen=True, array_like=True, gc=False):

@@ -85,6 +85,18 @@ RING_ANSWER_BYTES_MAX: Final = 128
 PENDING_REQUESTS_MAX: Final = 4096
 """Requests that wait for a load or an object sync; one more is refused as *busy*."""
 
+PENDING_BYTES_MAX: Final = 128 * 1024 * 1024
+"""... or if these requests, or the replies that wait for the disk, take more than this."""
+
+WAITING_REQUESTS_PER_CLIENT_MAX: Final = 1024
+"""Of the requests that wait for a load or an object sync, those of one client: others have room beside them."""
+
+WAITING_BYTES_PER_CLIENT_MAX: Final = 32 * 1024 * 1024
+"""... and their bytes: two of the greatest size."""
+
+LOADS_PER_REQUEST_MAX: Final = 4 * CACHED_OBJECTS_MIN
+"""Waits of one request. It needs one for each object, unless others drive its objects out of the cache again."""
+
 DAMAGED_SHOWN_MAX: Final = 100
 """Damaged objects that a server's status names; each request for one is counted as ``turned-away.damaged``."""
 
@@ -96,6 +108,15 @@ SYNC_TIMEOUT_NS: Final = 2_000_000_000
 
 SYNC_RETRY_NS: Final = 50_000_000
 """Silence after which an object sync asks further servers."""
+
+VERSION_BYTES_MAX: Final = STATE_BYTES_MAX + ANSWERS_BYTES_MAX + 1024 * 1024
+"""An encoded version: its state, its answers, and room for its ring."""
+
+SYNC_COPIES_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Copies from one server that object syncs keep until others have confirmed them.
+
+A lying server could send one for each sync; without room for more, a copy is taken from another server.
+"""
 
 KEPT_VERSIONS: Final = 4
 """Versions of pruned candidates kept for slow syncs and repeated requests, at most."""

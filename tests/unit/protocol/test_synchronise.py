@@ -5,7 +5,7 @@ from __future__ import annotations
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.history import make_histories
-from fivefold.protocol.limits import SYNC_RETRY_NS, SYNC_TIMEOUT_NS
+from fivefold.protocol.limits import SYNC_COPIES_BYTES_MAX, SYNC_RETRY_NS, SYNC_TIMEOUT_NS, VERSION_BYTES_MAX
 from fivefold.protocol.messages import SyncReply, SyncRequest, decode_sync
 from fivefold.protocol.operations import ClientId, digest
 from fivefold.protocol.quorums import QuorumSystem
@@ -162,3 +162,34 @@ def test_one_more_is_asked_after_each_silence_until_it_is_given_up() -> None:
     assert table.wake_at_ns == SYNC_TIMEOUT_NS
     assert table.wake(SYNC_TIMEOUT_NS) == ([], [work])
     assert table.wake_at_ns is None
+
+
+def test_a_server_that_floods_syncs_with_copies_fills_no_memory() -> None:
+    """Of one server's copies that wait for others' word a few are kept; the version then comes from another one."""
+    table = SyncTable(5, QuorumSystem(6, 1, 1))
+    nothing = make_histories(A, [b""] * 6)
+    large = bytes(SYNC_COPIES_BYTES_MAX // 4)
+    for number in range(1, 11):
+        work = Work(Channel(1), ClientId(bytes(16)), number, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
+        table.wait(0, work, (A, candidate(number, A).timestamp), nothing)
+        assert table.receive(0, SyncReply(number, digest(large), large)) == ([], None)
+    kept = [sync.copy_size(0) for sync, _ in table._syncs.values()]
+    assert sum(kept) == table._copied[0] == SYNC_COPIES_BYTES_MAX
+    asks, done = table.receive(1, SyncReply(10, digest(large), b""))
+    assert ([server for server, _ in asks], done) == ([1], None)
+    _, done = table.receive(1, SyncReply(10, digest(large), large))
+    assert done is not None
+    assert done[0].version == large
+    table.wake(SYNC_TIMEOUT_NS)
+    assert table._copied == [0] * 6
+
+
+def test_a_copy_that_no_version_can_be_is_not_kept() -> None:
+    """Whatever room there is."""
+    table = SyncTable(5, QuorumSystem(6, 1, 1))
+    nothing = make_histories(A, [b""] * 6)
+    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
+    table.wait(0, work, KEY, nothing)
+    huge = bytes(VERSION_BYTES_MAX + 1)
+    table.receive(0, SyncReply(1, digest(huge), huge))
+    assert table._copied == [0] * 6

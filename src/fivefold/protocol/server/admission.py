@@ -35,6 +35,8 @@ class Work:
         step: what it derives to; None if there is nothing to do but to show the histories.
         is_query: an operation all of whose calls are queries.
         fetched: versions that an object sync brought for it.
+        size: bytes of its frame.
+        waits: how often it has waited.
     """
 
     __slots__ = (
@@ -48,8 +50,10 @@ class Work:
         "number",
         "operation",
         "request",
+        "size",
         "step",
         "views",
+        "waits",
     )
 
     def __init__(
@@ -64,16 +68,17 @@ class Work:
         self.step: Step | None = None
         self.is_query = False
         self.fetched: dict[VersionKey, bytes] = {}
+        self.size = self.waits = 0
 
 
 class SyncWork:
     """Another server's sync request, waiting for its object."""
 
-    __slots__ = ("channel", "request")
+    __slots__ = ("channel", "request", "server")
 
-    def __init__(self, channel: Channel, request: SyncRequest) -> None:
+    def __init__(self, server: int, channel: Channel, request: SyncRequest) -> None:
         """Remember where the answer goes."""
-        self.channel, self.request = channel, request
+        self.server, self.channel, self.request = server, channel, request
 
 
 class Declined(Exception):

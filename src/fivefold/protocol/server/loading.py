@@ -10,7 +10,7 @@ class Loads:
     """The loads under way.
 
     Attributes:
-        parked_count: how much work waits.
+        parked_count: how many clients' requests wait.
     """
 
     __slots__ = ("_waiting", "parked_count")
@@ -24,11 +24,11 @@ class Loads:
         """Let work wait for an object; whether it is the first, so that the load has to be asked for."""
         waiting = self._waiting.setdefault(name, [])
         waiting.append(work)
-        self.parked_count += 1
+        self.parked_count += isinstance(work, Work)
         return len(waiting) == 1
 
     def end(self, name: ObjectId) -> list[Work | SyncWork]:
         """The load has ended: the work that waited for it."""
         waiting = self._waiting.pop(name, [])
-        self.parked_count -= len(waiting)
+        self.parked_count -= sum(isinstance(work, Work) for work in waiting)
         return waiting

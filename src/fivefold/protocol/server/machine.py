@@ -12,11 +12,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
+from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.classify import views_of
 from fivefold.protocol.history import client_of, is_barrier, time_of
-from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
+from fivefold.protocol.limits import (
+    CLIENT_CANDIDATES_MAX,
+    HISTORY_CANDIDATES_MAX,
+    PENDING_BYTES_MAX,
+    PENDING_REQUESTS_MAX,
+)
 from fivefold.protocol.messages import (
     BUSY,
     DECLINED,
@@ -39,6 +44,7 @@ from fivefold.protocol.server.ordinary import OrdinaryRequests, reply_to
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.replica import Replica, needs_version, newly_settled
 from fivefold.protocol.server.replies import Replies
+from fivefold.protocol.server.shares import Shares
 from fivefold.protocol.server.synchronise import SyncTable, sync_answer
 from fivefold.protocol.server.versions import decode_version, initial_version, joint_digest
 from fivefold.protocol.steps import Kind, Step
@@ -85,6 +91,7 @@ class Server:
         self._replicas = Cache(cached_objects_max if has_store else None)
         self._loads = Loads()
         self._numbers: dict[Channel, int] = {}
+        self._shares = Shares()
         self._resumed: list[ClientId] = []
         self._syncs = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
@@ -100,6 +107,12 @@ class Server:
     def pending_requests(self) -> int:
         """Requests that wait for the store, for a load or for an object sync."""
         return self._outbox.waiting_count + self._loads.parked_count + self._syncs.parked_count
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether no further request is taken: too many wait, or what waits takes too much memory."""
+        size = self._outbox.waiting_bytes + self._shares.size
+        return size >= PENDING_BYTES_MAX or self.pending_requests >= PENDING_REQUESTS_MAX
 
     def take_resumed(self) -> list[ClientId]:
         """Whose requests had waited and were worked on since this was asked last, once for each request.
@@ -135,7 +148,8 @@ class Server:
         for server in culled.servers:  # a hint for the operator, no proof: clients carry histories, and may spoil them
             self.counters[f"culled.{server}"] += 1
         work = Work(channel, client, number, request, culled, views_of(self.quorums, culled.sets))
-        if self.pending_requests >= PENDING_REQUESTS_MAX:
+        work.size = len(frame)
+        if self._is_full:
             self._replies.turn_away(work, BUSY, "overloaded", "overloaded")
             return
         try:
@@ -151,7 +165,9 @@ class Server:
             try:
                 message = decode_sync(frame)
                 if isinstance(message, SyncRequest):
-                    self._serve_sync(now_ns, SyncWork(channel, message))
+                    if channel == OWN_LINK:
+                        raise PeerViolation("sync-over-own-link")
+                    self._serve_sync(now_ns, SyncWork(server, channel, message))
                 else:
                     self._receive_sync(now_ns, server, message)
             except PeerViolation as violation:
@@ -165,18 +181,20 @@ class Server:
     def loaded(self, now_ns: int, object_id: ObjectId, record: ObjectRecord | Damaged | None) -> Actions:
         """The store's answer to a load; a damaged object takes part in nothing, and the next request loads it again."""
         waiting = self._loads.end(object_id)
+        for item in waiting:
+            self._shares.leave(item)
         if isinstance(record, Damaged):
             self._do_without(waiting, f"damaged on this server: {record.reason}")
             return self._flush()
-        self._replicas.add(now_ns, object_id, record)
+        if record is not None or any(isinstance(item, Work) for item in waiting):
+            self._replicas.add(now_ns, object_id, record)
         for item in waiting:
-            if item.channel not in self._numbers and isinstance(item, Work):
-                continue  # its connection has ended: nobody waits for it, and it would be worked on for nothing
             if isinstance(item, Work):
-                self._resumed.append(item.client)
-                self._advance(now_ns, item)
-            else:
+                self._resume(now_ns, item)
+            elif object_id in self._replicas.hot:
                 self._serve_sync(now_ns, item)
+            else:  # nobody has written it, and other servers' questions do not fill the cache
+                self._outbox.send.append(sync_answer(item, None))
         return self._flush()
 
     def _do_without(self, waiting: list[Work | SyncWork], reason: str) -> None:
@@ -186,6 +204,12 @@ class Server:
                 self._replies.turn_away(item, BUSY, "damaged", reason)
             else:
                 self._outbox.send.append(sync_answer(item, None))
+
+    def _resume(self, now_ns: int, work: Work) -> None:
+        """What a request waited for has come."""
+        if work.channel in self._numbers:  # else its connection has ended: it would be worked on for nothing
+            self._resumed.append(work.client)
+            self._advance(now_ns, work)
 
     def durable(self, now_ns: int, sequence: int) -> Actions:
         """The store has committed everything up to ``sequence``: replies that promised it may leave."""
@@ -197,6 +221,7 @@ class Server:
         asks, given_up = self._syncs.wake(now_ns)
         self._ask(asks)
         for work in given_up:
+            self._shares.leave(work)
             self._replies.turn_away(work, BUSY, "sync-timeout", "the version could not be fetched in time")
         return self._flush()
 
@@ -214,7 +239,7 @@ class Server:
     ) -> bool:
         """Do at once what nearly every request asks for; False if this one is to be examined step by step."""
         replica = self._replicas.hot.get(request.sets[0].object_id)
-        if replica is None or self.storage_failure is not None or self.pending_requests >= PENDING_REQUESTS_MAX:
+        if replica is None or self.storage_failure is not None or self._is_full:
             return False
         decision = self._ordinary.decide(client, request, operation, proof, replica)
         if decision is None:
@@ -268,7 +293,9 @@ class Server:
                 if not self._has_store:
                     self._replicas.add(now_ns, name, None)
                     continue
-                if self._loads.park(name, work):
+                if not self._shares.enter(work):
+                    self._refuse_to_wait(work)
+                elif self._loads.park(name, work):
                     self._outbox.load.append(name)
                 return True
         return False
@@ -418,12 +445,21 @@ class Server:
         self._replicas.shrink(self._outbox.durable)
         return self._outbox.empty(self._syncs.wake_at_ns)
 
+    def _refuse_to_wait(self, work: Work | SyncWork) -> None:
+        if isinstance(work, SyncWork):
+            self.counters["rejected.syncs-flood"] += 1  # it asks others, and has too much under way here already
+        else:
+            self._replies.turn_away(work, BUSY, "waiting-full", "too many of your requests wait for objects")
+
     # --- object sync ------------------------------------------------------------------------------------------
 
     def _start_sync(self, now_ns: int, work: Work, key: VersionKey) -> None:
         """Wait for a version, together with everyone else who waits for it."""
         if self._syncs.is_full:
             self._replies.turn_away(work, BUSY, "syncs-full", "too many versions are being fetched")
+            return
+        if not self._shares.enter(work):
+            self._refuse_to_wait(work)
             return
         histories = next(each for each in work.culled.sets if each.object_id == key[0])
         self._ask(self._syncs.wait(now_ns, work, key, histories))
@@ -438,11 +474,9 @@ class Server:
         self.counters["sync.done"] += 1
         assert sync.version is not None, "a sync ends here with a version"
         for work in waiting:
-            if work.channel not in self._numbers:
-                continue
+            self._shares.leave(work)
             work.fetched[sync.key] = sync.version
-            self._resumed.append(work.client)
-            self._advance(now_ns, work)
+            self._resume(now_ns, work)
 
     def _ask(self, asks: list[tuple[int, bytes]]) -> None:
         self._outbox.send.extend([Ask(server, frame) for server, frame in asks])
@@ -450,7 +484,10 @@ class Server:
     def _serve_sync(self, now_ns: int, work: SyncWork) -> None:
         """Give another server a version this one holds, old ones while they are kept."""
         request = work.request
-        if self._is_loading(now_ns, work, [request.object_id]):
-            return
-        replica = self._replicas.hot[request.object_id]
-        self._outbox.promise(sync_answer(work, replica.versions.get(request.timestamp)), replica.sequence)
+        if self._executor.initial(request.object_id) is None:
+            self._outbox.send.append(
+                sync_answer(work, None)
+            )  # nobody can have written it: not worth a look at the disk
+        elif not self._is_loading(now_ns, work, [request.object_id]):
+            replica = self._replicas.hot[request.object_id]
+            self._outbox.promise(sync_answer(work, replica.versions.get(request.timestamp)), replica.sequence)

@@ -18,16 +18,27 @@ class Outbox:
         send: frames that may leave.
         load: objects to read.
         waiting_count: replies that wait for a transaction.
+        waiting_bytes: their bytes.
     """
 
-    __slots__ = ("_has_store", "_waiting", "_writes", "durable", "load", "next_sequence", "send", "waiting_count")
+    __slots__ = (
+        "_has_store",
+        "_waiting",
+        "_writes",
+        "durable",
+        "load",
+        "next_sequence",
+        "send",
+        "waiting_bytes",
+        "waiting_count",
+    )
 
     def __init__(self, *, has_store: bool) -> None:
         """Empty; without a store nothing is written, and nothing waits."""
         self._has_store = has_store
         self.durable = 0
         self.next_sequence = 1
-        self.waiting_count = 0
+        self.waiting_count = self.waiting_bytes = 0
         self.send: list[Reply | Ask] = []
         self.load: list[ObjectId] = []
         self._waiting: dict[int, list[Reply]] = {}
@@ -47,6 +58,7 @@ class Outbox:
         else:
             self._waiting.setdefault(sequence, []).append(reply)
             self.waiting_count += 1
+            self.waiting_bytes += len(reply.frame)
 
     def committed(self, sequence: int) -> None:
         """The store has committed everything up to ``sequence``: what waited for that may leave."""
@@ -54,6 +66,7 @@ class Outbox:
             kept = self._waiting.pop(number, None)
             if kept is not None:
                 self.waiting_count -= len(kept)
+                self.waiting_bytes -= sum([len(reply.frame) for reply in kept])
                 self.send += kept
         self.durable = max(self.durable, sequence)
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from fivefold.protocol.actions import Reply
 from fivefold.protocol.history import decode_history
-from fivefold.protocol.limits import SYNC_RETRY_NS, SYNC_TIMEOUT_NS, SYNCS_MAX
+from fivefold.protocol.limits import (
+    SYNC_COPIES_BYTES_MAX,
+    SYNC_RETRY_NS,
+    SYNC_TIMEOUT_NS,
+    SYNCS_MAX,
+    VERSION_BYTES_MAX,
+)
 from fivefold.protocol.messages import sync_frame, sync_reply_frame
 from fivefold.protocol.operations import digest
 from fivefold.protocol.quorums import QuorumSystem
@@ -91,6 +97,11 @@ class Sync:
         holders = [each for each in agreeing if each not in self._asked_whole]
         return [self._ask(holders[0], is_whole=True)] if holders else self.ask_further()
 
+    def copy_size(self, server: int) -> int:
+        """Bytes of the copy that is kept from a server."""
+        copy = self._copies.get(server)
+        return 0 if copy is None else len(copy[1])
+
     def ask_further(self) -> list[tuple[int, bytes]]:
         """Ask one server that has not been asked yet, for everything."""
         return [self._ask(self._queue.pop(0), is_whole=True)] if self._queue else []
@@ -118,6 +129,7 @@ class SyncTable:
         self.parked_count = 0
         # Asked last, until they are heard of: with one that is down among the first, every sync would wait for it.
         self._silent: set[int] = set()
+        self._copied = [0] * quorums.n  # bytes of the copies that syncs keep, by the server they came from
 
     @property
     def is_full(self) -> bool:
@@ -163,8 +175,13 @@ class SyncTable:
         found = self._syncs.get(reply.number)
         if found is None:
             return [], None
-        asks = found[0].receive(server, reply)
-        if found[0].version is None:
+        sync = found[0]
+        others = self._copied[server] - sync.copy_size(server)
+        if len(reply.version) > VERSION_BYTES_MAX or others + len(reply.version) > SYNC_COPIES_BYTES_MAX:
+            reply = SyncReply(reply.number, reply.digest, b"")  # its word counts; a copy is taken from another one
+        asks = sync.receive(server, reply)
+        self._copied[server] = others + sync.copy_size(server)
+        if sync.version is None:
             return asks, None
         self._end(reply.number)
         return asks, found
@@ -185,6 +202,8 @@ class SyncTable:
 
     def _end(self, number: int) -> None:
         sync, waiting = self._syncs.pop(number)
+        for server in range(self._quorums.n):
+            self._copied[server] -= sync.copy_size(server)
         del self._numbers[sync.key]
         self.parked_count -= len(waiting)
 

@@ -1,0 +1,63 @@
+"""What the requests that wait at a server use, so that one peer's do not turn everybody else's away."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fivefold.protocol.limits import (
+    LOADS_PER_REQUEST_MAX,
+    SYNCS_MAX,
+    WAITING_BYTES_PER_CLIENT_MAX,
+    WAITING_REQUESTS_PER_CLIENT_MAX,
+)
+from fivefold.protocol.operations import ClientId
+from fivefold.protocol.server.admission import SyncWork, Work
+
+
+class Shares:
+    """Who waits, with how many requests and bytes. Other servers' requests are apart from those of clients.
+
+    Attributes:
+        size: bytes of all clients' requests that wait.
+    """
+
+    __slots__ = ("_bytes", "_requests", "_servers", "size")
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self.size = 0
+        self._requests: Counter[ClientId] = Counter()
+        self._bytes: Counter[ClientId] = Counter()
+        self._servers: Counter[int] = Counter()
+
+    def enter(self, work: Work | SyncWork) -> bool:
+        """Let work wait; False, and nothing changes, if its client or server has too much waiting already."""
+        if isinstance(work, SyncWork):
+            if self._servers[work.server] >= SYNCS_MAX:  # no honest server has more syncs under way
+                return False
+            self._servers[work.server] += 1
+            return True
+        client, size = work.client, self._bytes[work.client] + work.size
+        work.waits += 1
+        if (
+            work.waits > LOADS_PER_REQUEST_MAX
+            or self._requests[client] >= WAITING_REQUESTS_PER_CLIENT_MAX
+            or size > max(WAITING_BYTES_PER_CLIENT_MAX, work.size)
+        ):
+            return False
+        self._requests[client] += 1
+        self._bytes[client] = size
+        self.size += work.size
+        return True
+
+    def leave(self, work: Work | SyncWork) -> None:
+        """What work waited for has come, or never will."""
+        if isinstance(work, SyncWork):
+            self._servers[work.server] -= 1
+            return
+        client = work.client
+        self._requests[client] -= 1
+        self._bytes[client] -= work.size
+        self.size -= work.size
+        if not self._requests[client]:
+            del self._requests[client], self._bytes[client]

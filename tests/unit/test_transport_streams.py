@@ -685,3 +685,14 @@ async def test_free_addresses_are_free():
     for address in addresses:
         host, _, port = address.partition(":")
         (await asyncio.start_server(lambda reader, writer: None, host, int(port))).close()
+
+
+async def test_a_begun_frame_is_freed_with_its_connection(clear):
+    """Its bytes do not wait for Python to find that nobody needs them."""
+    ear = await clear.listen(0)
+    stranger = await knock_as_admin(clear)
+    stranger.writer.write((4_000_000).to_bytes(4, "big") + bytes(2_000_000))
+    await clear.until(lambda: ear.opened and ear.opened[0].wire._framer.partial_bytes == 2_000_004)
+    stranger.writer.close()
+    await clear.until(lambda: len(ear.closed) == 1)
+    assert ear.opened[0].wire._framer.partial_bytes == 0

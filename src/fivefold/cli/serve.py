@@ -28,7 +28,7 @@ from fivefold.cluster import (
 from fivefold.errors import ConfigurationError
 from fivefold.node.server import MetricsServer, Reloader, ServerOptions, assemble_server
 from fivefold.objects import Registry, TimeLimit, let_signals_in
-from fivefold.protocol.limits import CACHED_OBJECTS_MIN
+from fivefold.protocol.limits import CACHED_BYTES_MAX, CACHED_OBJECTS_MIN
 from fivefold.transport import CONNECTIONS_OPTION_MAX, CONNECTIONS_PER_PEER_MAX
 
 EXAMPLES: Final = """
@@ -43,6 +43,8 @@ EXAMPLES: Final = """
 
 TIME_LIMIT_MS: Final = 1000
 """How long a method may run before it is stopped and reported as ObjectError; the same on all servers."""
+
+MIB: Final = 1024 * 1024
 
 COLLECT_AFTER: Final = 50_000
 """New containers after which Python's collector of cycles looks at them."""
@@ -65,6 +67,7 @@ def serve(
     connections: Annotated[
         int, typer.Option(min=1, max=CONNECTIONS_OPTION_MAX, help="Connections taken from one identity at a time.")
     ] = CONNECTIONS_PER_PEER_MAX,
+    cached_mib: Annotated[int, typer.Option(min=64, help="MiB of objects kept in memory.")] = CACHED_BYTES_MAX // MIB,
     metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and /healthz.")] = None,
     time_limit_ms: Annotated[int, typer.Option(min=1, help="How long one operation may run.")] = TIME_LIMIT_MS,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
@@ -84,6 +87,7 @@ def serve(
         listen=split_address(listen) if listen else None,
         tls=tls,
         cached_objects_max=cached_objects,
+        cached_bytes_max=cached_mib * MIB,
         connections_max=connections,
         lie=lie,
     )
@@ -119,8 +123,8 @@ async def _serve(
         log.info("ready", extra={"server": node.machine.index, "address": address, "pid": os.getpid()})
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not look at it again and again
-        # Servers make no cycles, and decoding a state of many lists is eight times as fast if it does not start the
-        # collector for every 700 of them.
+        # Servers make few cycles, and small ones; decoding a state of many lists is eight times as fast if it does not
+        # start the collector for every 700 of them.
         gc.set_threshold(COLLECT_AFTER)
         await _until(stop, Reloader(cluster, configuration, identity, node, rules))
     finally:

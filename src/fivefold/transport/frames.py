@@ -39,6 +39,10 @@ class Framer:
         """Bytes kept of a frame that has not arrived whole."""
         return len(self._partial)
 
+    def forget(self) -> None:
+        """Give up what is kept: no further bytes come."""
+        self._partial.clear()
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes of the stream, of any size.
 

@@ -205,6 +205,7 @@ class Wire(asyncio.BufferedProtocol):
         self._transport = None
         self._room_bytes = 0
         self._queue.clear()
+        self._framer.forget()  # at once: this wire and its owner know each other, so Python frees them later
         self._end_leases()
         self._on_lost(self.violation or exc)
 

@@ -22,7 +22,7 @@ from fivefold.node.server.driver import ServerNode
 from fivefold.node.server.liar import CorruptKeys, LyingCodes, check_lie
 from fivefold.objects import Registry
 from fivefold.protocol.authenticators import AuthenticatorKeys
-from fivefold.protocol.limits import CACHED_OBJECTS_MIN
+from fivefold.protocol.limits import CACHED_BYTES_MAX, CACHED_OBJECTS_MIN
 from fivefold.protocol.operations import Codes
 from fivefold.protocol.server import Server
 from fivefold.storage import RECORD_NAME, MemoryStorage, Storage, open_data
@@ -37,6 +37,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         listen: host and port to listen on, if not those of the cluster file.
         tls: False for experiments on loopback.
         cached_objects_max: objects kept in memory beside a store; at least CACHED_OBJECTS_MIN.
+        cached_bytes_max: about how many bytes these may take.
         connections_max: connections taken from one identity at a time.
         lie: for the demo and tests: what to lie about.
     """
@@ -45,6 +46,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     listen: tuple[str, int] | None = None
     tls: bool = True
     cached_objects_max: int = 100_000
+    cached_bytes_max: int = CACHED_BYTES_MAX
     connections_max: int = CONNECTIONS_PER_PEER_MAX
     lie: str | None = None
 
@@ -88,6 +90,7 @@ def assemble_server(
         registry,
         rules or access_rules(configuration, registry),
         cached_objects_max=options.cached_objects_max,
+        cached_bytes_max=options.cached_bytes_max,
         has_store=options.data is not None,
         codes=codes,
     )

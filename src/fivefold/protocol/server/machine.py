@@ -17,6 +17,7 @@ from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.classify import views_of
 from fivefold.protocol.history import client_of, is_barrier, time_of
 from fivefold.protocol.limits import (
+    CACHED_BYTES_MAX,
     CLIENT_CANDIDATES_MAX,
     HISTORY_CANDIDATES_MAX,
     PENDING_BYTES_MAX,
@@ -71,6 +72,7 @@ class Server:
         access: AccessPolicy,
         *,
         cached_objects_max: int = 100_000,
+        cached_bytes_max: int = CACHED_BYTES_MAX,
         has_store: bool = True,
         counters: Counter[str] | None = None,
         codes: Codes | None = None,
@@ -88,7 +90,7 @@ class Server:
         self.storage_failure: str | None = None
         self._executor, self._access, self._codes = executor, access, codes
         self._has_store = has_store
-        self._replicas = Cache(cached_objects_max if has_store else None)
+        self._replicas = Cache(cached_objects_max if has_store else None, cached_bytes_max)
         self._loads = Loads()
         self._numbers: dict[Channel, int] = {}
         self._shares = Shares()

@@ -17,10 +17,10 @@ ARGUMENTS_BYTES_MAX: Final = 1024 * 1024
 STATE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Encoded state of one object: the whole state is rewritten by every update, so larger ones should be split."""
 
-ITEMS_MAX: Final = 128 * 1024
+ITEMS_MAX: Final = 256 * 1024
 """Items of the arguments of one call, and of one state: numbers, texts, lists, maps and their keys.
 
-Each takes 0.01 to 0.2 µs to decode however few bytes it has, so this is 25 ms at most. Without it, one query of a state
+Each takes 0.01 to 0.2 µs to decode however few bytes it has, so this is 50 ms at most. Without it, one query of a state
 of 4 MiB took a second.
 """
 

@@ -74,16 +74,12 @@ def assemble_server(
         raise ConfigurationError(
             f"the identity in {identity.directory} is not that of a server of this cluster file: use its own directory"
         )
-    outgoing, incoming = derive_mac_keys(identity, configuration, entry.index)
-    keys = AuthenticatorKeys(entry.index, outgoing, incoming, macs_under)
+    make_keys: type[AuthenticatorKeys] = AuthenticatorKeys
     registry.shelf.active = configuration.versions
     codes: Codes = registry.shelf
     if options.lie is not None:
-        check_lie(options.lie)
-    if options.lie == "macs":
-        keys = CorruptKeys(entry.index, outgoing, incoming, macs_under)
-    elif options.lie is not None:
-        codes = LyingCodes(codes)
+        make_keys, codes = _lying(options.lie, codes)
+    keys = make_keys(entry.index, *derive_mac_keys(identity, configuration, entry.index), macs_under)
     machine = Server(
         configuration.quorums,
         keys,
@@ -112,6 +108,12 @@ def assemble_server(
     storage_name = "sqlite" if options.data else "memory"
     rates, shelf = configuration.rates, registry.shelf
     return ServerNode(machine, transport, open_storage, storage_name=storage_name, rates=rates, shelf=shelf)
+
+
+def _lying(lie: str, codes: Codes) -> tuple[type[AuthenticatorKeys], Codes]:
+    """Keys and code of which one lies."""
+    check_lie(lie)
+    return (CorruptKeys, codes) if lie == "macs" else (AuthenticatorKeys, LyingCodes(codes))
 
 
 def _refuse_to_forget(identity: Identity) -> None:

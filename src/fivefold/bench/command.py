@@ -98,14 +98,16 @@ def run(
 
 
 def _carry_out(plan: Plan, *, as_json: bool) -> None:
+    import msgspec
+    from rich.console import Console
+
     from fivefold.bench import program
-    from fivefold.cli import CleanConsole, to_json
 
     signal.signal(signal.SIGTERM, _end)
-    console = CleanConsole(stderr=as_json)
+    console = Console(stderr=as_json)
     results = program.run(plan, console, is_quiet=as_json)
     if as_json:
-        print(to_json(results))
+        print(msgspec.json.encode(results).decode())
     else:
         program.show(results, console)
 
@@ -117,11 +119,10 @@ def plot(
 ) -> None:
     """Draw result files as SVG pictures."""
     from fivefold.bench.figures import draw
-    from fivefold.cli import shown
 
     for file in files:
         for picture in draw(file, out):
-            print(shown(picture))
+            print(picture)
 
 
 def _end(number: int, _: object) -> None:

@@ -10,7 +10,7 @@ import typer
 from fivefold.checker import Result, Verdict, check_file
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
-from fivefold.cli.output import print_json, say
+from fivefold.cli.output import out, print_json
 
 EXAMPLES: Final = """
 **Examples**
@@ -38,7 +38,7 @@ def check(
     else:
         say_result(result)
     if result.verdict is Verdict.VIOLATION and not json:
-        say("Picture: {}", picture) if picture else say("Draw it with --out violation.html")
+        out.print(f"Picture: {picture}" if picture else "Draw it with --out violation.html", markup=False)
     if result.verdict is not Verdict.LINEARIZABLE:
         raise typer.Exit(Exit.FAILED)
 
@@ -46,4 +46,5 @@ def check(
 def say_result(result: Result) -> None:
     """Print a verdict for people."""
     style = {Verdict.LINEARIZABLE: "green", Verdict.VIOLATION: "bold red", Verdict.UNDECIDED: "yellow"}[result.verdict]
-    say(f"[{style}]{{}}[/]: {{}}", result.verdict.value, result.message)
+    out.print(f"[{style}]{result.verdict.value}[/]: ", end="")
+    out.print(result.message, markup=False)

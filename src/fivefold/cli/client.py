@@ -7,10 +7,9 @@ from typing import Annotated, Final
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from fivefold.cli.options import ClusterOption, JsonOption, find_cluster_file
-from fivefold.cli.output import out, print_json, say, shown
+from fivefold.cli.output import out, print_json
 from fivefold.cluster import add_client, fingerprint_of, limit_client, load_configuration, remove_client
 
 ADD_EXAMPLES: Final = """
@@ -55,10 +54,10 @@ def add(
     """Make an identity for a new client and enter it in the cluster file."""
     file = find_cluster_file(cluster)
     made = add_client(file, name, allow, identity, rate=rate)
-    say("[green]{}[/] now knows {}: bring it to every server (running ones read it by themselves).", file, name)
-    say("[yellow]{}[/] is its private identity: it belongs on the client's machine alone.", made.directory)
+    out.print(f"[green]{file}[/] now knows {name}: bring it to every server (running ones read it by themselves).")
+    out.print(f"[yellow]{made.directory}[/] is its private identity: it belongs on the client's machine alone.")
     if rate is None:
-        say("It may ask for as much as servers can do: `fivefold client limit {} --rate N` holds it back.", name)
+        out.print(f"It may ask for as much as servers can do: `fivefold client limit {name} --rate N` holds it back.")
 
 
 @client.command(name="list", epilog=LIST_EXAMPLES)
@@ -76,8 +75,7 @@ def list_clients(cluster: ClusterOption = None, json: JsonOption = False) -> Non
     table = Table("client", "may", "requests a second", "fingerprint of its certificate")
     for each in clients:
         rate = "any" if each.rate is None else f"{each.rate:,}"
-        rules = Text("\n".join(map(shown, each.rules)))
-        table.add_row(Text(shown(each.name)), rules, rate, fingerprint_of(each.certificate)[:16] + "…")
+        table.add_row(each.name, "\n".join(each.rules), rate, fingerprint_of(each.certificate)[:16] + "…")
     out.print(table)
 
 
@@ -94,7 +92,7 @@ def limit(
     file = find_cluster_file(cluster)
     limit_client(file, name, rate)
     now = "as many requests as they can" if rate is None else f"{rate:,} requests a second each"
-    say("By [green]{}[/] servers take {} from {}: bring it to every server.", file, now, name)
+    out.print(f"By [green]{file}[/] servers take {now} from {name}: bring it to every server.")
 
 
 @client.command(epilog=REMOVE_EXAMPLES)
@@ -102,4 +100,4 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the client.")], clu
     """Take a client out of the cluster file: servers that read it end the client's connections."""
     file = find_cluster_file(cluster)
     remove_client(file, name)
-    say("[green]{}[/] knows {} no more: bring it to every server (running ones read it by themselves).", file, name)
+    out.print(f"[green]{file}[/] knows {name} no more: bring it to every server (running ones read it by themselves).")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
-from fivefold.cli.output import out, print_json, say
+from fivefold.cli.output import out, print_json
 from fivefold.protocol.steps import Kind
 from fivefold.simulation import Summary, describe, draw, run_plan, run_seeds, shrink
 
@@ -59,11 +59,27 @@ def simulate(
     contended: Annotated[bool, typer.Option("--contended", help="Nothing but contention.")] = False,
     byzantine: Annotated[bool, typer.Option("--byzantine", help="Liars and malevolent clients in every run.")] = False,
     joint: Annotated[bool, typer.Option("--joint", help="Like --swarm, with most calls over 2 to 16 objects.")] = False,
+    camps: Annotated[bool, typer.Option("--camps", help="Clients that see different servers, near and far.")] = False,
+    hostile: Annotated[bool, typer.Option("--hostile", help="Clients that use whatever requests may carry.")] = False,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="Rules, code and time limits that differ from server to server.")
+    ] = False,
+    injected: Annotated[bool, typer.Option("--injected", help="Exceptions at random places of our own code.")] = False,
     replay: Annotated[int | None, typer.Option(help="Run this one seed, and print what happens.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate clusters with faults and lies, and check every run."""
-    profile = _profile(swarm=swarm, calm=calm, contended=contended, byzantine=byzantine, joint=joint)
+    profile = _profile(
+        swarm=swarm,
+        calm=calm,
+        contended=contended,
+        byzantine=byzantine,
+        joint=joint,
+        camps=camps,
+        hostile=hostile,
+        rolling=rolling,
+        injected=injected,
+    )
     if replay is not None:
         _replay(replay, profile)
         return
@@ -115,6 +131,7 @@ ROWS: Final = (
     ("liars", "liar"),
     ("lies", "lie"),
     ("villainies", "villainy"),
+    ("injected", "injected"),
     ("syncs", "server.sync"),
     ("rejected", "server.rejected"),
 )
@@ -139,10 +156,10 @@ def _say(summary: Summary) -> None:
     out.print(table)
     if summary.undecided:
         seeds = ", ".join(map(str, summary.undecided))
-        say("undecided, since the checker ran out of steps: seeds {}", seeds, style="yellow")
+        out.print(f"undecided, since the checker ran out of steps: seeds {seeds}", style="yellow", markup=False)
     for seed, failure in summary.failures.items():
-        say("seed {}: {}", seed, failure, style="bold red")
-        say("  fivefold simulate --{} --replay {}", summary.profile, seed)
+        out.print(f"seed {seed}: {failure}", style="bold red", markup=False)
+        out.print(f"  fivefold simulate --{summary.profile} --replay {seed}", markup=False)
 
 
 def _replay(seed: int, profile: str) -> None:
@@ -150,13 +167,13 @@ def _replay(seed: int, profile: str) -> None:
     plan = draw(seed, profile)
     report = run_plan(plan, is_traced=True)
     if report.failure is not None:
-        say("{}", report.failure, style="bold red")
-        say("It fails; leaving out what the failure does not need …")
+        out.print(report.failure, style="bold red", markup=False)
+        out.print("It fails; leaving out what the failure does not need …")
         report = run_plan(shrink(plan), is_traced=True)
     for line in (*describe(report.plan), *report.trace[-TRACE_LINES:]):
-        say("{}", line)
-    say("digest {}", report.digest)
+        out.print(line, markup=False, highlight=False)
+    out.print(f"digest {report.digest}", markup=False, highlight=False)
     if report.failure is not None:
-        say("{}", report.failure, style="bold red")
+        out.print(report.failure, style="bold red", markup=False)
         raise typer.Exit(Exit.FAILED)
-    say("{} operations, nothing wrong", report.operations_count, style="green")
+    out.print(f"{report.operations_count} operations, nothing wrong", style="green")

@@ -14,6 +14,7 @@ from fivefold.protocol.client import Answered, ClientActions, Disagreed, Finishe
 from fivefold.protocol.operations import (
     CANCEL,
     CANCELLED,
+    FAILED,
     FORGOTTEN,
     REJECTED,
     VALUE,
@@ -34,6 +35,9 @@ from fivefold.simulation.world import Alarm, World
 
 RESOLVE_PATIENCE_NS = 20 * SECOND
 RECONNECT_NS = 20 * MILLISECOND
+REFUSED_NS = 200 * MILLISECOND
+LATE_NS = MILLISECOND
+"""After its deadline a call may still be unfinished for this long."""
 
 
 class Task:
@@ -65,10 +69,19 @@ class ClientHost:
         unfinished: all that were called and have not ended, by their number in the plan.
         failure: what no client may ever see, if it has happened.
         on_end: hears every task that ended, with what was observed; the invariants listen here.
+        on_frame: hears every frame with its server, before the session does.
+        tolerated: what the plan lets happen to calls: *refused*, *disagreed*, *stopped*, *late*, *forgotten*.
     """
 
     def __init__(
-        self, world: World, servers: list[ServerHost], quorums: QuorumSystem, workload: Workload, index: int
+        self,
+        world: World,
+        servers: list[ServerHost],
+        quorums: QuorumSystem,
+        workload: Workload,
+        *,
+        index: int,
+        tolerated: frozenset[str],
     ) -> None:
         """Connect to all servers."""
         self.world, self.index, self.machine = world, index, quorums.n + index
@@ -78,10 +91,13 @@ class ClientHost:
         self.unfinished: dict[int, Task] = {}
         self.failure: Violation | None = None
         self.on_end: Callable[[ClientHost, Task, Observation], None] | None = None
+        self.on_frame: Callable[[ClientHost, int, bytes], None] | None = None
+        self.tolerated = tolerated
         self._servers, self._quorums, self._workload = servers, quorums, workload
         self._random = world.stream(f"client/{index}")
         self._connections: dict[int, Connection] = {}
         self._alarm = Alarm(world, lambda: self.perform(self.session.wake(world.now_ns)))
+        self._newest: dict[str, int] = {}
         self._lives = 0
         self.session = self._new_session()
         for server in servers:
@@ -113,6 +129,8 @@ class ClientHost:
         self.world.after(RECONNECT_NS, partial(self._connect, server, self._lives))
 
     def _receive(self, connection: Connection, frame: bytes) -> None:
+        if self.on_frame is not None:
+            self.on_frame(self, connection.callee, frame)
         self.perform(self.session.receive(self.world.now_ns, connection.callee, frame))
 
     # --- running the session ----------------------------------------------------------------------------------
@@ -134,6 +152,8 @@ class ClientHost:
         self.world.tell(Called(self.index, call.number, call.method, call.objects, call.arguments, call.is_query))
         task = Task(call, self._random.randbytes(16), self.world.now_ns)
         self.unfinished[call.number] = task
+        if not call.is_query:
+            self._newest |= dict.fromkeys(call.objects, call.number)
         operation = _operation(call.objects, Call(task.call_id, 0, call.method, call.arguments))
         self._begin(task, operation, is_query=call.is_query, patience_ns=call.patience_ns)
 
@@ -156,6 +176,15 @@ class ClientHost:
         )
         self.tasks[ticket] = task
         self.perform(actions)
+        if "late" not in self.tolerated:
+            life = self._lives
+            self.world.at(now_ns + patience_ns + LATE_NS, lambda: self._check_time(ticket, life))
+
+    def _check_time(self, ticket: int, life: int) -> None:
+        """A call must have ended by its deadline."""
+        if life == self._lives and ticket in self.tasks:
+            call = self.tasks[ticket].call
+            raise Violation("late", f"c{self.index}.{call.number} ({call.method}) is not over at its deadline")
 
     def _finish(self, finished: Finished) -> None:
         task = self.tasks.pop(finished.ticket)
@@ -170,9 +199,19 @@ class ClientHost:
                 task.since = since if task.since is None else task.since
                 self.world.after(MILLISECOND, partial(self._resolve, task, self._lives))
             case Refused(reason=reason):
-                self.failure = Violation("refused", f"{task.call.method} was refused: {reason}")
+                self._refused(task, reason)
+            case Disagreed() if "disagreed" in self.tolerated:
+                self._end(task, Seen.UNKNOWN)
             case Disagreed(method=method):
                 self.failure = Violation("disagreed", f"honest servers seem to disagree about {method}")
+
+    def _refused(self, task: Task, reason: str) -> None:
+        if "refused" not in self.tolerated:
+            self.failure = Violation("refused", f"{task.call.method} was refused: {reason}")
+        elif task.since is None:
+            self._end(task, Seen.FAILED)
+        else:  # the resolve was: the outcome is as unknown as before
+            self.world.after(REFUSED_NS, partial(self._resolve, task, self._lives))
 
     def _answered(self, task: Task, answer: bytes) -> None:
         tag = answer[:1]
@@ -181,7 +220,12 @@ class ClientHost:
         elif tag == CANCELLED:
             self._end(task, Seen.CANCELLED)
         elif tag == FORGOTTEN:
+            if "forgotten" not in self.tolerated and self._newest[min(task.call.objects)] == task.call.number:
+                what = f"the last call of c{self.index} on {min(task.call.objects)}, {task.call.method}, is forgotten"
+                self.failure = Violation("forgotten", what)
             self._end(task, Seen.UNKNOWN)
+        elif tag == FAILED and "stopped" in self.tolerated:
+            self._end(task, Seen.FAILED)
         else:
             self.failure = Violation("answer", f"{task.call.method} answered {answer!r}")
 

@@ -96,6 +96,11 @@ class Disk:
         self._forget()
         return lost
 
+    def forget(self) -> None:
+        """Hold nothing any more: only malevolent servers do that."""
+        self.records = {}
+        self._forget()
+
     def _forget(self) -> None:
         self._boots += 1
         self._writing, self._staged = [], []

@@ -9,12 +9,13 @@ from typing import Final
 from msgspec.structs import replace
 
 from fivefold.protocol.limits import OPERATION_OBJECTS_MAX
+from fivefold.simulation.alphabets import ATTACKS, draw_attack
 from fivefold.simulation.liars import STRATEGIES
 from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
 from fivefold.simulation.villains import VILLAINIES
 from fivefold.simulation.workload import draw_call
 
-PROFILES: Final = ("calm", "contended", "swarm", "byzantine", "joint")
+PROFILES: Final = ("calm", "contended", "swarm", "byzantine", "joint", *ATTACKS)
 """Names of ways to draw."""
 
 WIDE_NAMES: Final = "abcdefghijklmnopqrst"
@@ -38,6 +39,8 @@ SHAPES: Final = (
 
 def draw(seed: int, profile: str = "swarm") -> Plan:
     """The plan of a seed."""
+    if profile in ATTACKS:
+        return draw_attack(seed, profile)
     random = Random(f"plan/{profile}/{seed}")
     n, t, b = random.choice(SHAPES)
     safety_ns = random.choice((1, 2, 3)) * SECOND

@@ -83,6 +83,17 @@ class Delivered(_Event, frozen=True):
     frame: int
 
 
+class Reset(_Event, frozen=True):
+    """A connection breaks when this frame has arrived: whether its answer does is another matter."""
+
+    frame: int
+
+    @property
+    def counted_as(self) -> str:
+        """As a reset."""
+        return "frame.reset"
+
+
 class Disconnected(_Event, frozen=True):
     """A client notices that its connection to a server is gone."""
 
@@ -173,6 +184,39 @@ class Lied(_Event, frozen=True):
     def line(self) -> str:
         """As in ``server 2 lies: inventing``."""
         return f"server {self.server} lies: {self.lie}"
+
+
+class Raised(_Event, frozen=True):
+    """An exception is injected into a server's own code, at a line of a function."""
+
+    server: int
+    where: str
+
+    @property
+    def counted_as(self) -> str:
+        """By function."""
+        return f"injected.{self.where.partition('+')[0]}"
+
+    @property
+    def line(self) -> str:
+        """As in ``server 3 raises in _advance+12``."""
+        return f"server {self.server} raises in {self.where}"
+
+
+class Forgot(_Event, frozen=True):
+    """A malevolent server starts from an old disk, or from an empty one."""
+
+    server: int
+
+    @property
+    def counted_as(self) -> str:
+        """As a lie."""
+        return "lie.forgetting"
+
+    @property
+    def line(self) -> str:
+        """As in ``server 3 forgets``."""
+        return f"server {self.server} forgets"
 
 
 # --- clients ------------------------------------------------------------------------------------------------------
@@ -353,6 +397,7 @@ Event = (
     | Late
     | Lost
     | Delivered
+    | Reset
     | Disconnected
     | Accepted
     | Kept
@@ -360,6 +405,8 @@ Event = (
     | Crashed
     | Restarted
     | Lied
+    | Raised
+    | Forgot
     | Called
     | Resolving
     | Ended

@@ -7,11 +7,18 @@ from types import MappingProxyType
 from typing import Final
 
 from fivefold.simulation.clients import ClientHost
-from fivefold.simulation.events import Began, Over
+from fivefold.simulation.events import Began, Forgot, Over
+from fivefold.simulation.liars import LyingHost
 from fivefold.simulation.network import Network
-from fivefold.simulation.plan import Fault
+from fivefold.simulation.plan import Fault, Plan
 from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.world import World
+
+CAMP: Final = "camp"
+"""A client cannot reach some servers: clients in different camps see different ones."""
+
+OF_CLIENTS: Final = frozenset((CAMP, "death of client"))
+"""Faults that say nothing of a server."""
 
 SLOWNESS: Final = 40
 """Factor by which a slow disk is slower."""
@@ -24,13 +31,22 @@ class Stage:
         servers: all hosts, by index.
         clients: all correct clients, by index.
         machines: how many machines there are on the network.
+        plan: what the run is made from.
     """
 
     def __init__(
-        self, world: World, network: Network, servers: list[ServerHost], clients: list[ClientHost], machines: int
+        self,
+        world: World,
+        network: Network,
+        servers: list[ServerHost],
+        clients: list[ClientHost],
+        *,
+        machines: int,
+        plan: Plan,
     ) -> None:
         """Remember them all."""
         self.world, self.network, self.servers, self.clients, self.machines = world, network, servers, clients, machines
+        self.plan = plan
 
 
 def crash(stage: Stage, server: int) -> None:
@@ -107,6 +123,55 @@ def _kill_client(stage: Stage, client: int) -> None:
     stage.clients[client].die()
 
 
+def _deny(stage: Stage, server: int) -> None:
+    stage.servers[server].rules.denied = frozenset((stage.clients[c].id, method) for c, method in stage.plan.denied)
+
+
+def _allow(stage: Stage, server: int) -> None:
+    stage.servers[server].rules.denied = frozenset()
+
+
+def _downgrade(stage: Stage, server: int) -> None:
+    stage.servers[server].executor.unknown = frozenset(stage.plan.unknown)
+
+
+def _upgrade(stage: Stage, server: int) -> None:
+    stage.servers[server].executor.unknown = frozenset()
+
+
+def _stop(stage: Stage, server: int) -> None:
+    stage.servers[server].executor.stopped = 0.7
+
+
+def _go_on(stage: Stage, server: int) -> None:
+    stage.servers[server].executor.stopped = 0.0
+
+
+def _differ(stage: Stage, server: int) -> None:
+    stage.servers[server].executor.is_noisy = True
+
+
+def _agree(stage: Stage, server: int) -> None:
+    stage.servers[server].executor.is_noisy = False
+
+
+def _forget(stage: Stage, server: int) -> None:
+    """A malevolent server loses its memory: nothing of the kind is done to an honest one."""
+    host = stage.servers[server]
+    if server in dict(stage.plan.liars):
+        crash(stage, server)
+        host.disk.forget()
+        stage.world.tell(Forgot(server))
+        host.restart()
+
+
+def _flood(stage: Stage, server: int) -> None:
+    """A malevolent server asks the others for versions that nobody has, more than they can take at once."""
+    host = stage.servers[server]
+    if isinstance(host, LyingHost):
+        host.flood()
+
+
 Change = Callable[[Stage, int], None]
 
 FAULTS: Final[Mapping[str, tuple[Change, Change]]] = MappingProxyType(
@@ -120,6 +185,12 @@ FAULTS: Final[Mapping[str, tuple[Change, Change]]] = MappingProxyType(
         "isolation": (_isolate, _reach),
         "reset connections": (_reset, _nothing),
         "death of client": (_kill_client, _nothing),
+        "other rules": (_deny, _allow),
+        "older code": (_downgrade, _upgrade),
+        "stopped methods": (_stop, _go_on),
+        "other results": (_differ, _agree),
+        "forgetting": (_forget, _nothing),
+        "flood of syncs": (_flood, _nothing),
     }
 )
 """What each fault does to one target when it begins and when it ends."""
@@ -127,20 +198,29 @@ FAULTS: Final[Mapping[str, tuple[Change, Change]]] = MappingProxyType(
 
 def schedule(stage: Stage, fault: Fault, until_ns: int) -> None:
     """Let a fault happen; it is over at ``until_ns`` at the latest."""
-    begin, end = FAULTS[fault.kind]
 
     def start() -> None:
         stage.world.tell(Began(fault))
-        for target in fault.targets:
-            begin(stage, target)
+        _change(stage, fault, 0)
 
     def stop() -> None:
         stage.world.tell(Over(fault))
-        for target in fault.targets:
-            end(stage, target)
+        _change(stage, fault, 1)
 
     stage.world.at(fault.at_ns, start)
     stage.world.at(min(fault.at_ns + fault.lasts_ns, until_ns), stop)
+
+
+def _change(stage: Stage, fault: Fault, which: int) -> None:
+    """Begin (0) or end (1) a fault."""
+    if fault.kind == CAMP:
+        client, *servers = fault.targets
+        machine = stage.clients[client].machine
+        pairs = {pair for server in servers for pair in ((machine, server), (server, machine))}
+        stage.network.blocked = stage.network.blocked - pairs if which else stage.network.blocked | pairs
+        return
+    for target in fault.targets:
+        FAULTS[fault.kind][which](stage, target)
 
 
 def heal(stage: Stage, dead: tuple[int, ...]) -> None:
@@ -148,6 +228,10 @@ def heal(stage: Stage, dead: tuple[int, ...]) -> None:
     stage.network.blocked.clear()
     for server in stage.servers:
         server.disk.is_full, server.disk.slowness = False, 1
+        server.executor.unknown, server.executor.stopped, server.executor.is_noisy = frozenset(), 0.0, False
+        server.rules.denied = frozenset()
+        if server.injector is not None:
+            server.injector.share = 0.0
         if server.index in dead:
             crash(stage, server.index)
             continue

@@ -13,10 +13,12 @@ from fivefold.protocol.messages import (
     decode_sync,
     decode_vote,
     split,
+    sync_frame,
     sync_reply_frame,
 )
 from fivefold.protocol.operations import ClientId, ObjectId
-from fivefold.protocol.records import SyncReply
+from fivefold.protocol.records import TIMESTAMP_BYTES, LogicalTimestamp, SyncReply, SyncRequest
+from fivefold.simulation.cunning import CUNNING
 from fivefold.simulation.events import Lied
 from fivefold.simulation.lies import LIES, Draft, Liar, lie_in_sync
 from fivefold.simulation.network import Connection, Deliver
@@ -24,6 +26,12 @@ from fivefold.simulation.servers import ServerHost
 
 STRATEGIES: Final = (*LIES, "anything", "anything", "anything", "twins")
 """Names of strategies; *anything* changes its mind with every reply, and is met most often."""
+
+CUNNING_STRATEGIES: Final = (*CUNNING, "promising", "denouncing", "forgetting", "anything", "twins")
+"""Those of the modes that attack."""
+
+FLOOD_SYNCS: Final = 4500
+"""Questions of one flood: more than a server parks."""
 
 REMEMBERED_REQUESTS: Final = 256
 
@@ -80,6 +88,10 @@ class LyingHost(ServerHost):
         self._remember(names, vote.histories)
         draft = Draft(names, caller, number, vote)
         strategy = self.strategy
+        if strategy in CUNNING:
+            self.world.tell(Lied(self.index, strategy))
+            CUNNING[strategy](self.liar, draft)
+            return None if draft.is_dropped else draft.frame(self.keys)
         if strategy == "anything":
             strategy = self.liar.random.choice(tuple(LIES))
         # A liar that always lies is found out: most of them tell the truth now and then.
@@ -87,6 +99,16 @@ class LyingHost(ServerHost):
             self.world.tell(Lied(self.index, strategy))
             LIES[strategy](self.liar, draft)
         return None if draft.is_dropped else draft.frame(self.keys)
+
+    def flood(self) -> None:
+        """Ask every other server for versions of objects that nobody has ever written."""
+        self.world.tell(Lied(self.index, "flooding"))
+        for number in range(FLOOD_SYNCS):
+            name = ObjectId(f"Counter/flood-{self.index}-{number}")
+            frame = sync_frame(SyncRequest(number, name, LogicalTimestamp(bytes([1]) * TIMESTAMP_BYTES), True))
+            for server in range(self.liar.n):
+                if server != self.index:
+                    self._call(server, frame)
 
     def _remember(self, names: list[ObjectId], histories: tuple[bytes, ...]) -> None:
         for name, history in zip(names, histories, strict=False):

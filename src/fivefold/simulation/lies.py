@@ -15,6 +15,7 @@ import msgspec
 
 from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys
 from fivefold.protocol.history import (
+    INITIAL_TIMESTAMP,
     decode_history,
     history_digest,
     is_barrier,
@@ -134,7 +135,7 @@ class Liar:
 
     def _invented_part(self, name: ObjectId, timestamp: LogicalTimestamp) -> Part:
         below = [c.timestamp for c in self.candidates(name) if c.timestamp < timestamp and not is_barrier(c.timestamp)]
-        on = self.random.choice(below) if below else LogicalTimestamp(bytes(89))
+        on = self.random.choice(below) if below else INITIAL_TIMESTAMP
         base = self.random.choice(below) if below and self.random.random() < 0.3 else None
         return Part(name, on, base)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from fivefold.protocol.actions import Channel
-from fivefold.simulation.events import Delivered, Late, Lost, Sent
+from fivefold.simulation.events import Delivered, Late, Lost, Reset, Sent
 from fivefold.simulation.plan import Weather
 from fivefold.simulation.world import World
 
@@ -50,12 +50,16 @@ class Network:
     Attributes:
         blocked: ordered pairs of machines between which nothing arrives.
         weather: what happens to frames at random.
+        far_ns: how much longer frames of a machine take, each way.
+        on_reset: hears of connections that break.
     """
 
     def __init__(self, world: World, weather: Weather) -> None:
         """No connection yet."""
         self.world, self.weather = world, weather
         self.blocked: set[tuple[int, int]] = set()
+        self.far_ns: dict[int, int] = {}
+        self.on_reset: Callable[[Connection], None] = lambda connection: None
         self._channels = 0
         self._frames = 0
         self._streams: dict[tuple[int, int], Random] = {}
@@ -95,6 +99,8 @@ class Network:
         share = random.random()
         # The fourth power: most frames are quick, a few take the whole spread.
         time_ns = self.world.now_ns + weather.delay_ns + int(weather.delay_spread_ns * share * share * share * share)
+        if self.far_ns:
+            time_ns += self.far_ns.get(connection.caller, 0)
         if weather.reordering and random.random() < weather.reordering:
             self.world.tell(Late(frame))
         else:
@@ -106,6 +112,9 @@ class Network:
                 return
             self.world.tell(Delivered(frame))
             (connection.on_reply if direction else connection.on_call)(connection, data)
+            if not direction and weather.resets and random.random() < weather.resets:
+                self.world.tell(Reset(frame))
+                self.on_reset(connection)
 
         self.world.at(time_ns, arrive)
 

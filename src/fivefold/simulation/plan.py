@@ -26,6 +26,7 @@ class Weather(Struct, frozen=True):
         delay_spread_ns: most time on top of it; small values are the more likely ones.
         commit_ns: time of one group commit.
         load_ns: time to read one object.
+        resets: share of the frames from clients on whose arrival their connection breaks.
     """
 
     loss: float = 0.0
@@ -35,10 +36,16 @@ class Weather(Struct, frozen=True):
     delay_spread_ns: int = 200_000
     commit_ns: int = 500_000
     load_ns: int = 200_000
+    resets: float = 0.0
 
     def __str__(self) -> str:
         """As in ``loss 12.3%, delay 0.1 to 20.1 ms, commits 0.5 ms, loads 0.2 ms``."""
-        shares = (("loss", self.loss), ("repetition", self.repetition), ("reordering", self.reordering))
+        shares = (
+            ("loss", self.loss),
+            ("repetition", self.repetition),
+            ("reordering", self.reordering),
+            ("resets", self.resets),
+        )
         parts = [f"{name} {share:.1%}" for name, share in shares if share]
         longest_ns = self.delay_ns + self.delay_spread_ns
         parts.append(f"delay {self.delay_ns / MILLISECOND:g} to {longest_ns / MILLISECOND:g} ms")
@@ -53,7 +60,8 @@ class Fault(Struct, frozen=True):
         kind: a name of :mod:`fivefold.simulation.faults`.
         at_ns: when it begins.
         lasts_ns: for how long.
-        targets: indices of servers, or of clients for faults of clients.
+        targets: indices of servers, or of clients for faults of clients; for *camp* a client, then the servers that it
+            cannot reach.
     """
 
     kind: str
@@ -109,6 +117,11 @@ class Plan(Struct, frozen=True):
         safety_ns: length of the first phase; then everything is healed but the liars.
         dead: servers that stay down in the second phase too.
         cached_objects_max: how many objects a server keeps in memory.
+        far_ns: for each correct client, how much longer its frames take each way; none stands for no time.
+        injected: share of the inputs of benign servers in which our own code raises an exception.
+        denied: what servers with other rules deny: pairs of correct client and method.
+        unknown: methods that servers with older code do not have.
+        is_judged: whether clients' waiting, servers' memory and whom clients suspect are judged, too.
     """
 
     seed: int
@@ -125,3 +138,22 @@ class Plan(Struct, frozen=True):
     safety_ns: int = 2 * SECOND
     dead: tuple[int, ...] = ()
     cached_objects_max: int = 1000
+    far_ns: tuple[int, ...] = ()
+    injected: float = 0.0
+    denied: tuple[tuple[int, str], ...] = ()
+    unknown: tuple[str, ...] = ()
+    is_judged: bool = False
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether servers compute different results in it: then versions may differ, and clients hear of it."""
+        return any(fault.kind == "other results" for fault in self.faults)
+
+    @property
+    def tolerated(self) -> frozenset[str]:
+        """What may happen to calls of correct clients in it, as their hosts know it."""
+        kinds = {fault.kind for fault in self.faults}
+        found = {"disagreed"} if self.is_noisy else set()
+        found |= {"refused"} if kinds & {"other rules", "older code"} else set()
+        found |= {"stopped"} if "stopped methods" in kinds else set()
+        return frozenset(found if self.is_judged else found | {"late", "forgotten"})

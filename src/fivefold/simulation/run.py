@@ -18,13 +18,19 @@ from fivefold.protocol.server import ring_key
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import ClientHost, Task
 from fivefold.simulation.disk import Disk
-from fivefold.simulation.events import Happened, Healed, Violated, trace_of
+from fivefold.simulation.events import Happened, Healed, Raised, Violated, trace_of
+from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.explain import Explainer
-from fivefold.simulation.faults import Stage, heal, schedule
+from fivefold.simulation.faults import OF_CLIENTS, Stage, heal, schedule
+from fivefold.simulation.hostile import HOSTILITIES, Hostile, right_of
+from fivefold.simulation.injection import Injector
+from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
 from fivefold.simulation.liars import LyingHost, TwinHost
 from fivefold.simulation.lies import Liar
-from fivefold.simulation.network import Network
+from fivefold.simulation.network import Connection, Network
 from fivefold.simulation.plan import SECOND, Plan, PlannedCall, Weather
+from fivefold.simulation.rack import client_id
+from fivefold.simulation.rights import Rules
 from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.villains import Villain
 from fivefold.simulation.watch import Watch
@@ -39,6 +45,9 @@ LIVENESS_NS_MIN = 120 * SECOND
 
 PROBE_NS = 60 * SECOND
 """Virtual time that one last query and update of every object may take, one client at work at a time."""
+
+QUIET_NS = 10 * SECOND
+"""Virtual time after which a server that nobody asks anything has nothing left to do."""
 
 CHECK_STEPS_MAX = 300_000
 """Steps of the history checker; histories that need more are counted as undecided."""
@@ -88,6 +97,11 @@ class Run:
         self.network = Network(self.world, plan.weather)
         self.quorums = QuorumSystem(plan.n, plan.t, plan.b)
         self.watch = Watch(self.quorums, len(plan.liars), self.world.tell)
+        self.watch.is_noisy = plan.is_noisy
+        hostile = [(index, each) for index, each in enumerate(plan.villains) if each in HOSTILITIES]
+        self.watch.rights = {client_id(f"v{index}"): right_of(index, strategy) for index, strategy in hostile}
+        if plan.is_judged:
+            self.watch.history_bytes_max = HISTORY_BYTES_JUDGED
         self.liars: dict[int, Liar] = {}
         self._unknown: dict[str, bytes] = {}
         lying = dict(plan.liars)
@@ -98,14 +112,21 @@ class Run:
                 server.other.peers = self.servers
         # One client more than planned: it comes last, alone.
         self.clients = [
-            ClientHost(self.world, self.servers, self.quorums, workload, i) for i in range(plan.clients + 1)
+            ClientHost(self.world, self.servers, self.quorums, workload, index=i, tolerated=plan.tolerated)
+            for i in range(plan.clients + 1)
         ]
+        harmed = {server for fault in plan.faults for server in fault.targets if fault.kind not in OF_CLIENTS}
+        self.judges = Judges(self.watch, plan.b, self.liars, harmed)
         for client in self.clients:
             client.on_end = self._ended
+            if plan.is_judged:
+                client.on_frame = self.judges.heard
+        self.network.far_ns = {plan.n + client: far_ns for client, far_ns in enumerate(plan.far_ns)}
+        self.network.on_reset = self._reset
         names = sorted({ObjectId(name) for call in plan.calls for name in call.objects})
         machines = plan.n + len(self.clients)
         self.villains = [
-            Villain(
+            (Hostile if strategy in HOSTILITIES else Villain)(
                 self.world,
                 self.servers,
                 self.watch,
@@ -124,7 +145,8 @@ class Run:
             everybody = [(client.machine, client.id) for client in self.clients]
             everybody += [(villain.machine, villain.id) for villain in self.villains]
             Explainer(self.world, self.quorums, dict(everybody))
-        self.stage = Stage(self.world, self.network, self.servers, self.clients, machines + len(self.villains))
+        machines += len(self.villains)
+        self.stage = Stage(self.world, self.network, self.servers, self.clients, machines=machines, plan=plan)
 
     def _host(self, kind: type[Host], index: int, name: str = "disk") -> Host:
         plan, world = self.plan, self.world
@@ -135,7 +157,8 @@ class Run:
             Disk(world, world.stream(f"{name}/{index}"), commit_ns=weather.commit_ns, load_ns=weather.load_ns),
             index=index,
             quorums=self.quorums,
-            executor=self.workload.executor,
+            executor=TroubledExecutor(self.workload.executor, world.stream(f"trouble/{index}"), index),
+            rules=Rules(self.watch.rights),
             cached_objects_max=plan.cached_objects_max,
         )
 
@@ -162,7 +185,16 @@ class Run:
 
         disk.on_commit = committed
         host.on_reply = lambda frame: self.watch.replied(index, host.machine, frame)
+        if self.plan.injected:
+            random = self.world.stream(f"injection/{index}")
+            host.injector = Injector(random, self.plan.injected, lambda where: self.world.tell(Raised(index, where)))
         return host
+
+    def _reset(self, connection: Connection) -> None:
+        """A connection breaks, and who called notices."""
+        index = connection.caller - self.plan.n
+        if 0 <= index < len(self.clients):
+            self.clients[index].lose(self.servers[connection.callee])
 
     # --- the two phases ---------------------------------------------------------------------------------------
 
@@ -173,6 +205,8 @@ class Run:
             self._safety()
             self._liveness()
             self._check()
+            if self.plan.is_judged:
+                self._judge()
         except Violation as violation:
             broken = violation
             self.world.tell(Violated(violation.rule, violation.text))
@@ -195,8 +229,9 @@ class Run:
             villain.is_at_it = False
         self.network.weather = Weather(0, 0, 0, weather.delay_ns, weather.delay_spread_ns, weather.commit_ns)
         heal(self.stage, self.plan.dead)
-        self._wait(liveness_ns(weather), "after everything was healed")
-        self._probe()
+        self._wait(liveness_ns(weather, max(self.plan.far_ns, default=0)), "after everything was healed")
+        if not self.plan.is_noisy:
+            self._probe()
 
     def _probe(self) -> None:
         """Every object must serve a client that is alone: one update and one query of the plan for each."""
@@ -232,14 +267,23 @@ class Run:
         if seen.outcome is Seen.UNKNOWN:
             self._unknown[seen.process] = ring_key(client.id, task.call_id)
         self.watch.ended(client.id, task.call_id, seen, is_query=task.call.is_query)
+        if self.plan.is_judged and not task.call.is_query:
+            self.judges.ended(client.id, task.call_id, seen)
 
     def _look_for_failures(self) -> None:
         for client in self.clients:
             if client.failure is not None:
                 raise client.failure
 
+    def _judge(self) -> None:
+        self.world.run(self.world.now_ns + QUIET_NS)
+        self.judges.look_at_servers(self.servers)
+        self.judges.look_at_clients(self.clients)
+
     def _check(self) -> None:
         self.watch.closed()
+        if self.plan.is_noisy:
+            return
         result = check(
             [seen for seen in self._history() if self._may_count(seen)],
             self.workload.models,
@@ -277,9 +321,9 @@ class Run:
         )
 
 
-def liveness_ns(weather: Weather) -> int:
+def liveness_ns(weather: Weather, far_ns: int = 0) -> int:
     """Virtual time after healing by which every operation of a correct client must have ended."""
-    round_ns = 2 * (weather.delay_ns + weather.delay_spread_ns) + weather.commit_ns
+    round_ns = 2 * (weather.delay_ns + weather.delay_spread_ns + far_ns) + weather.commit_ns
     return max(LIVENESS_NS_MIN, LIVENESS_ROUNDS * round_ns)
 
 

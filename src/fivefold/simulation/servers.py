@@ -7,13 +7,16 @@ from collections.abc import Callable
 from functools import partial
 
 from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
-from fivefold.protocol.operations import ClientId, Executor, ObjectId
+from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
 from fivefold.simulation.disk import Disk
 from fivefold.simulation.events import CommitFailed, Crashed, Restarted
+from fivefold.simulation.executors import TroubledExecutor
+from fivefold.simulation.injection import Injected, Injector
 from fivefold.simulation.network import Connection, Deliver, Network
-from fivefold.simulation.rack import Everyone, server_keys
+from fivefold.simulation.rack import server_keys
+from fivefold.simulation.rights import Rules
 from fivefold.simulation.world import Alarm, World
 
 Input = Callable[[Server], Actions]
@@ -31,6 +34,9 @@ class ServerHost:
         counters: the machine's, over all its starts.
         peers: hosts of all servers, by index; set by the run.
         on_reply: looks at every frame that leaves to a client or another server; the invariants listen here.
+        rules: who may do what here.
+        executor: runs methods here.
+        injector: lets inputs fail; None for a server of which that is not wanted.
     """
 
     def __init__(
@@ -41,7 +47,8 @@ class ServerHost:
         *,
         index: int,
         quorums: QuorumSystem,
-        executor: Executor,
+        executor: TroubledExecutor,
+        rules: Rules,
         cached_objects_max: int = 1000,
     ) -> None:
         """Start it."""
@@ -50,7 +57,9 @@ class ServerHost:
         self.is_up, self.is_paused = True, False
         self.peers: list[ServerHost] = []
         self.on_reply: Callable[[bytes], None] | None = None
-        self._quorums, self._executor, self._cached_objects_max = quorums, executor, cached_objects_max
+        self.rules, self.executor = rules, executor
+        self.injector: Injector | None = None
+        self._quorums, self._cached_objects_max = quorums, cached_objects_max
         self._connections: dict[Channel, tuple[Connection, ClientId | None]] = {}
         self._calls: dict[int, Connection] = {}
         self._backlog: list[Input] = []
@@ -64,12 +73,7 @@ class ServerHost:
     def _boot(self) -> Server:
         maximum = self._cached_objects_max
         return Server(
-            self._quorums,
-            self.keys,
-            self._executor,
-            Everyone(),
-            cached_objects_max=maximum,
-            counters=self.counters,
+            self._quorums, self.keys, self.executor, self.rules, cached_objects_max=maximum, counters=self.counters
         )
 
     # --- connections ------------------------------------------------------------------------------------------
@@ -118,7 +122,14 @@ class ServerHost:
             self._backlog.append(give)
         elif self.is_up:
             self.machine.storage_failure = self.disk.failure
-            self.perform(give(self.machine))
+            if self.injector is None:
+                self.perform(give(self.machine))
+                return
+            try:
+                actions = self.injector.run(lambda: give(self.machine))
+            except Injected:  # as a driver does: that input is lost
+                return
+            self.perform(actions)
 
     def perform(self, actions: Actions) -> None:
         """Carry actions out, in the order of their fields."""

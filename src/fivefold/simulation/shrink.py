@@ -62,6 +62,9 @@ def _simpler_surroundings(plan: Plan) -> Iterator[Plan]:
     yield replace(plan, weather=replace(weather, loss=0.0))
     yield replace(plan, weather=replace(weather, repetition=0.0))
     yield replace(plan, weather=replace(weather, reordering=0.0))
+    yield replace(plan, weather=replace(weather, resets=0.0))
+    yield replace(plan, far_ns=())
+    yield replace(plan, injected=0.0)
     yield replace(plan, villains=())
     yield replace(plan, liars=())
     yield replace(plan, dead=())
@@ -97,5 +100,10 @@ def describe(plan: Plan) -> Sequence[str]:
     lines += [f"liar: server {index}, {strategy}" for index, strategy in plan.liars]
     lines += [f"villain: {strategy}" for strategy in plan.villains]
     lines += [f"dead for good: {', '.join(map(str, plan.dead))}"] if plan.dead else []
+    lines += [f"far: c{index} by {far_ns / 1e6:g} ms" for index, far_ns in enumerate(plan.far_ns) if far_ns]
+    lines += [f"injected: exceptions in {plan.injected:.1%} of the inputs"] if plan.injected else []
+    denied = ", ".join(f"{method} of c{client}" for client, method in plan.denied)
+    lines += [f"other rules deny {denied}"] if denied else []
+    lines += [f"older code lacks {', '.join(plan.unknown)}"] if plan.unknown else []
     lines += [f"fault: {fault}" for fault in plan.faults]
     return lines

@@ -52,7 +52,12 @@ class Villain:
         index: of the villain in the plan.
         id: its identity.
         is_at_it: whether it goes on.
+        paces_ms: milliseconds between two requests; one of them is drawn.
+        share_repeated: how much of what it sends it has sent before.
     """
+
+    paces_ms: tuple[int, ...] = (10, 30, 100)
+    share_repeated = 0.3
 
     def __init__(
         self,
@@ -73,7 +78,7 @@ class Villain:
         self.strategy, self.names, self.liars, self.machine = strategy, names, liars, machine
         self.is_at_it = True
         self._random: Random = world.stream(f"villain/{index}")
-        self._pace_ns = self._random.choice((10, 30, 100)) * MILLISECOND
+        self._pace_ns = self._random.choice(self.paces_ms) * MILLISECOND
         self._numbers = 0
         self._letters: list[Letter] = []
         self._operations: list[tuple[bytes, Observation]] = []
@@ -93,7 +98,7 @@ class Villain:
             return
         random = self._random
         self.world.tell(Plotted(self.index, self.strategy))
-        if self._letters and random.random() < 0.3:
+        if self._letters and random.random() < self.share_repeated:
             self._send(random.choice(self._letters), random.sample(range(self.quorums.n), 1))
         else:
             letter = self._letter()

@@ -9,7 +9,7 @@ from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
 from fivefold.protocol.history import INITIAL_TIMESTAMP, client_of, decode_history, short
-from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
+from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_BYTES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import REPLY, decode_vote, split
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
@@ -18,6 +18,7 @@ from fivefold.protocol.server import RING_NAME_BYTES, Server, kept_outcomes, rea
 from fivefold.simulation.chains import Chains, Violation
 from fivefold.simulation.disk import Disk
 from fivefold.simulation.events import Accepted, Event, Kept, ObjectPart
+from fivefold.simulation.rights import Rights
 
 REMEMBERED = 64
 """Signed histories remembered per server and object: what malevolent clients may replay."""
@@ -30,6 +31,9 @@ class Watch:
         chains: established candidates.
         signed: for each (server, object), its durable histories, the latest last: what it may have signed.
         names: what to call a client, by its id.
+        rights: what malevolent clients may do.
+        is_noisy: whether servers compute different results.
+        history_bytes_max: of one history.
     """
 
     def __init__(self, quorums: QuorumSystem, liars: int, tell: Callable[[Event], None]) -> None:
@@ -37,6 +41,9 @@ class Watch:
         self.chains = Chains(quorums, liars)
         self.signed: dict[tuple[int, ObjectId], deque[bytes]] = {}
         self.names: dict[ClientId, str] = {}
+        self.rights: Rights = {}
+        self.is_noisy = False
+        self.history_bytes_max = HISTORY_BYTES_MAX
         self._tell = tell
         self._shown: set[tuple[int, bytes]] = set()
         self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
@@ -63,6 +70,8 @@ class Watch:
             history = decode_history(object_id, data)
             rows = disk.records[name][1]
             versions = read_rows(rows.items())
+            if len(data) > self.history_bytes_max:
+                raise Violation("bounds", f"server {server}'s history of {object_id} has {len(data)} bytes")
             if len(versions) > len(history) or len(history) > HISTORY_CANDIDATES_MAX:
                 held = f"{len(versions)} versions and {len(history)} candidates"
                 raise Violation("bounds", f"server {server} keeps {held} of {object_id}")
@@ -89,7 +98,15 @@ class Watch:
             parts = tuple(_part(object_id, candidate) for object_id, candidate in taken)
             self._tell(Accepted(server, timestamp, parts, self.names.get(client_of(timestamp), "a liar")))
             for object_id, candidate in taken:
+                self._check_right(object_id, candidate)
                 self.chains.accept(server, object_id, candidate)
+
+    def _check_right(self, object_id: ObjectId, candidate: Candidate) -> None:
+        client = client_of(candidate.timestamp)
+        right = self.rights.get(client)
+        if right is not None and not right.covers(candidate, object_id):
+            who = self.names[client]
+            raise Violation("rights", f"{who} has {short(candidate.timestamp)} on {object_id} without a right")
 
     def _note_version(self, object_id: ObjectId, timestamp: LogicalTimestamp, data: bytes) -> None:
         known = self._versions.get((object_id, timestamp))
@@ -97,7 +114,7 @@ class Watch:
             self._versions[object_id, timestamp] = data
             for outcome in kept_outcomes(data):
                 self._made_by.setdefault((object_id, outcome.key), []).append(timestamp)
-        elif known != data:
+        elif known != data and not self.is_noisy:
             raise Violation("two versions", f"{short(timestamp)} of {object_id} names two versions")
 
     # --- what a server says -----------------------------------------------------------------------------------
@@ -139,6 +156,10 @@ class Watch:
         """
         for client, call_id, seen in self._ended:
             self._look_up(client, call_id, seen)
+
+    def made_by(self, name: ObjectId, key: bytes) -> Sequence[LogicalTimestamp]:
+        """The versions of an object that the call with this ring key has made on benign servers."""
+        return self._made_by.get((name, key), ())
 
     def is_applied(self, key: bytes, seen: Observation) -> bool:
         """Whether the call with this ring key is part of the established history of its objects."""

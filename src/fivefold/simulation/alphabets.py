@@ -1,0 +1,167 @@
+"""How seeds of the modes that attack are drawn: camps, hostile clients, rolling changes, injected exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Final
+
+from msgspec.structs import replace
+
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.simulation.faults import CAMP
+from fivefold.simulation.hostile import HOSTILITIES
+from fivefold.simulation.liars import CUNNING_STRATEGIES
+from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
+from fivefold.simulation.workload import draw_call
+
+SHAPES: Final = ((4, 1, 0), (5, 1, 0), (6, 1, 1), (6, 1, 1), (6, 1, 1), (7, 1, 1), (9, 2, 1), (11, 2, 2))
+"""Clusters (n, t, b)."""
+
+UPDATES: Final = ("increment", "set", "bump", "move")
+
+
+def draw_attack(seed: int, profile: str) -> Plan:
+    """The plan of a seed of one of :data:`ATTACKS`."""
+    random = Random(f"plan/{profile}/{seed}")
+    n, t, b = random.choice(SHAPES)
+    safety_ns = random.choice((1, 2, 3)) * SECOND
+    clients = random.randint(2, 5)
+    liars = tuple((i, random.choice(CUNNING_STRATEGIES)) for i in sorted(random.sample(range(n), random.randint(0, b))))
+    plan = Plan(
+        seed=seed,
+        profile=profile,
+        n=n,
+        t=t,
+        b=b,
+        clients=clients,
+        liars=liars,
+        weather=_weather(random),
+        calls=_calls(random, clients, safety_ns),
+        safety_ns=safety_ns,
+        is_judged=True,
+    )
+    return ATTACKS[profile](random, replace(plan, faults=_forgetting(random, plan)))
+
+
+def _calls(random: Random, clients: int, safety_ns: int) -> tuple[PlannedCall, ...]:
+    counters = [f"Counter/{name}" for name in "abcd"[: random.randint(1, 4)]]
+    span_ns = safety_ns // random.choice((1, 1, 3, 10))
+    some = partial(
+        draw_call,
+        random,
+        clients=clients,
+        counters=counters,
+        safety_ns=span_ns,
+        multi=random.choice((0.0, 0.0, 0.3, 0.6)),
+        queries=random.choice((0.1, 0.3, 0.6)),
+    )
+    return tuple(some(number) for number in range(random.randint(15, 60)))
+
+
+def _weather(random: Random) -> Weather:
+    return Weather(
+        loss=random.choice((0.0, 0.0, 0.02, 0.1)),
+        delay_ns=random.choice((50_000, 100_000, 1_000_000)),
+        delay_spread_ns=random.choice((100_000, 1_000_000, 20_000_000)),
+        commit_ns=random.choice((0, 300_000, 5_000_000)),
+        load_ns=random.choice((200_000, 2_000_000)),
+    )
+
+
+def _forgetting(random: Random, plan: Plan) -> tuple[Fault, ...]:
+    """When liars lose their memory."""
+    who = [index for index, strategy in plan.liars if strategy == "forgetting"]
+    return tuple(Fault("forgetting", random.randrange(plan.safety_ns), 0, (i,)) for i in who for _ in range(6))
+
+
+def _some(random: Random, plan: Plan, kinds: tuple[str, ...], most: int) -> tuple[Fault, ...]:
+    """A few faults of at most t servers at once, liars among them, or of clients."""
+    faults = list(plan.faults)
+    free = plan.t - len(plan.liars)
+    benign = sorted(set(range(plan.n)) - set(dict(plan.liars)))
+    for _ in range(random.randint(0, most)):
+        kind = random.choice(kinds)
+        if kind == "death of client":
+            targets = [random.randrange(plan.clients)]
+        else:
+            targets = sorted(random.sample(benign, max(1, free)))
+        lasts_ns = random.choice((5, 30, 100, 500)) * MILLISECOND
+        faults.append(Fault(kind, random.randrange(plan.safety_ns), lasts_ns, tuple(targets)))
+    return tuple(sorted(faults, key=lambda fault: fault.at_ns))
+
+
+def _camps(random: Random, plan: Plan) -> Plan:
+    """Clients see different servers, some from far away; connections break on what arrives."""
+    q = QuorumSystem(plan.n, plan.t, plan.b).q
+    faults: list[Fault] = []
+    at_ns = 0
+    while at_ns < plan.safety_ns:
+        lasts_ns = random.choice((50, 200, 500, 2000)) * MILLISECOND
+        camps = [random.sample(range(plan.n), plan.n - random.choice((q, q, q - 1, plan.n))) for _ in range(3)]
+        for client in range(plan.clients):
+            hidden = random.choice(camps)
+            if hidden:
+                faults.append(Fault(CAMP, at_ns, lasts_ns, (client, *sorted(hidden))))
+        at_ns += lasts_ns
+    some = _some(random, plan, ("crash", "pause", "reset connections", "death of client"), 6)
+    far = tuple(random.choice((0, 0, 10, 50, 100)) * MILLISECOND for _ in range(plan.clients))
+    return replace(
+        plan,
+        weather=replace(plan.weather, resets=random.choice((0.0, 0.01, 0.05, 0.2))),
+        faults=tuple(sorted([*faults, *some], key=lambda fault: fault.at_ns)),
+        far_ns=far if random.random() < 0.6 else (),
+    )
+
+
+def _hostile(random: Random, plan: Plan) -> Plan:
+    """Malevolent clients that use whatever requests may carry, and servers that flood others."""
+    villains = tuple(random.choice(HOSTILITIES) for _ in range(random.choice((1, 1, 2, 3))))
+    if random.random() < 0.15:  # as many as fill a ring with their last operations
+        villains = ("batching",) * 5
+    faults = _some(random, plan, ("crash", "pause", "slow disk", "death of client"), 4)
+    if plan.liars and random.random() < 0.3:
+        at_ns = random.randrange(plan.safety_ns)
+        faults += (Fault("slow disk", at_ns, 300 * MILLISECOND, tuple(range(plan.n))),)
+        faults += (Fault("flood of syncs", at_ns, 0, (plan.liars[0][0],)),)
+    return replace(plan, villains=villains, faults=tuple(sorted(faults, key=lambda fault: fault.at_ns)))
+
+
+def _rolling(random: Random, plan: Plan) -> Plan:
+    """Rules and code reach servers one after the other; methods are stopped on some."""
+    faults = list(_some(random, plan, ("crash", "pause", "death of client"), 3))
+    for _ in range(random.randint(1, 4)):
+        kinds = ("other rules", "other rules", "older code", "older code", "stopped methods", "stopped methods")
+        kind = random.choice((*kinds, "other results"))
+        at_ns, gap_ns = random.randrange(plan.safety_ns), random.choice((5, 50, 200)) * MILLISECOND
+        lasts_ns = random.choice((20, 200, 1000)) * MILLISECOND
+        count = plan.n if kind in ("other rules", "older code") else random.randint(1, plan.n - 1)
+        for step, server in enumerate(random.sample(range(plan.n), count)):
+            faults.append(Fault(kind, at_ns + step * gap_ns, lasts_ns, (server,)))
+    denied = [(client, method) for client in range(plan.clients) for method in UPDATES if random.random() < 0.5]
+    return replace(
+        plan,
+        faults=tuple(sorted((f for f in faults if f.at_ns < plan.safety_ns), key=lambda fault: fault.at_ns)),
+        denied=tuple(denied),
+        unknown=tuple(method for method in UPDATES if random.random() < 0.5),
+    )
+
+
+def _injected(random: Random, plan: Plan) -> Plan:
+    """Our own code raises where it never should."""
+    return replace(
+        plan,
+        injected=random.choice((0.002, 0.01, 0.05)),
+        cached_objects_max=random.choice((7, 1000)),
+        faults=_some(random, plan, ("crash", "pause", "slow disk", "death of client"), 4),
+    )
+
+
+ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {
+    "camps": _camps,
+    "hostile": _hostile,
+    "rolling": _rolling,
+    "injected": _injected,
+}
+"""What each mode adds to a plan."""

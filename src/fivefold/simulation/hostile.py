@@ -1,0 +1,212 @@
+"""Hostile clients: malevolent clients that use whatever requests may carry, each against one promise.
+
+They have rights of their own (:mod:`fivefold.simulation.rights`), mostly to read, and objects of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fivefold.protocol.history import (
+    decode_history,
+    initial_entry,
+    make_histories,
+    make_timestamp,
+    time_of,
+)
+from fivefold.protocol.limits import CALLS_MAX, OBJECT_ID_BYTES_MAX, REPAIR_OBJECTS_MAX, TIME_LEAD_MAX
+from fivefold.protocol.messages import encode
+from fivefold.protocol.operations import CANCEL, Call, ObjectId, Operation
+from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, ObjectHistories, Part, Request
+from fivefold.simulation.lies import forged
+from fivefold.simulation.rack import client_id
+from fivefold.simulation.rights import Right
+from fivefold.simulation.villains import Letter, Villain
+from fivefold.simulation.workload import encode_arguments
+
+HOSTILITIES: Final = ("smuggling", "crowding", "cancelling", "leading", "batching", "framing", "mixing")
+"""Strategies: what a hostile client's requests are."""
+
+LEADS: Final = (140, 200, 300)
+"""Leads of its own clock after which a client carries it to others: more than a client has room for, one by one."""
+
+CARRIES: Final = 4
+"""Joint barriers by which it does; then it leads on."""
+
+OWN_ENTRIES_MAX: Final = 60
+"""Candidates of its own object after which it lets them be pruned."""
+
+
+def right_of(index: int, strategy: str) -> Right:
+    """What a hostile client may do: read counters, and everything with its own; one that batches may do more."""
+    return Right("Counter/" if strategy == "batching" else own_name(index), frozenset({"Counter"}))
+
+
+def own_name(index: int) -> ObjectId:
+    """A hostile client's own object."""
+    return ObjectId(f"Counter/v{index}")
+
+
+class Hostile(Villain):
+    """A hostile client."""
+
+    paces_ms = (2, 3, 10)
+    share_repeated = 0.1
+    _leads = 0
+    _carries = 0
+    _is_far = False
+    _is_pruning = False
+    _focus: ObjectId | None = None
+
+    def _letter(self) -> Letter:
+        strategy = self.strategy
+        if strategy == "mixing":
+            strategy = self._random.choice([each for each in HOSTILITIES if each not in ("mixing", "leading")])
+        match strategy:
+            case "smuggling":
+                return self._smuggle()
+            case "crowding":
+                return self._crowd()
+            case "cancelling":
+                return self._cancel()
+            case "leading":
+                return self._lead()
+            case "batching":
+                return self._batch()
+            case "framing":
+                return self._frame()
+            case _:
+                return super()._letter()
+
+    def _receivers(self) -> list[int]:
+        if self.strategy == "framing":
+            return [self._victim]
+        if self.strategy == "leading":
+            everybody = list(range(self.quorums.n))
+            return [server for server in everybody if server not in self.liars][:2] if self._carries else everybody
+        if self._random.random() < 0.7:
+            return list(range(self.quorums.n))
+        return super()._receivers()
+
+    @property
+    def _victim(self) -> int:
+        """The honest server that it wants others to suspect."""
+        return next(server for server in range(self.index, self.quorums.n) if server not in self.liars)
+
+    def _of_others(self) -> ObjectId:
+        """A counter of others: mostly the same one, since what adds up there does the most harm."""
+        if self._focus is None or self._random.random() < 0.2:
+            counters = [name for name in self.names if name.startswith("Counter/")]
+            self._focus = self._random.choice(counters or self.names)
+        return self._focus
+
+    # --- what a letter is made of -----------------------------------------------------------------------------
+
+    def _make(self, sets: list[ObjectHistories], target: ObjectId, operation: bytes = b"") -> Letter:
+        proofs = [
+            self._authenticator(each, server) for each in sets for server, index in enumerate(each.holders) if index
+        ]
+        return Letter(encode(Request(target, tuple(sets), operation)), proofs)
+
+    def _newest(self, name: ObjectId, servers: list[int] | None = None) -> ObjectHistories:
+        """The latest history of each server, liars apart; or of some."""
+        histories = [INITIAL_HISTORY] * self.quorums.n
+        for server in range(self.quorums.n) if servers is None else servers:
+            signed = self.watch.signed.get((server, name))
+            if signed and server not in self.liars:
+                histories[server] = signed[-1]
+        return make_histories(name, histories)
+
+    def _one(self, name: ObjectId) -> ObjectHistories:
+        """One server's latest history, which by itself calls for a barrier."""
+        return self._newest(name, self._random.sample(range(self.quorums.n), 1))
+
+    def _names(self, count: int) -> list[ObjectId]:
+        """Ids of every length that nobody has written."""
+        made = set()
+        for number in range(count):
+            length = self._random.choice((1, 30, OBJECT_ID_BYTES_MAX - len("Counter/")))
+            made.add(ObjectId("Counter/" + f"{number}".rjust(length, "x")))
+        return sorted(made)
+
+    def _calls(self, method: str, count: int = 1) -> tuple[Call, ...]:
+        random = self._random
+        if method == CANCEL:
+            return tuple(Call(random.randbytes(16), 0, CANCEL, random.randbytes(16)) for _ in range(count))
+        # By nothing, so that the answers of others tell nothing of it.
+        arguments = encode_arguments({} if method in ("get", "look") else {"by": 0})
+        return tuple(Call(random.randbytes(16), 0, method, arguments) for _ in range(count))
+
+    # --- strategies -------------------------------------------------------------------------------------------
+
+    def _smuggle(self) -> Letter:
+        """An operation on one object, with sets of others beside it."""
+        random = self._random
+        name = random.choice([own_name(self.index), *[each for each in self.names if each.startswith("Counter/")]])
+        others = random.sample(self.names, min(len(self.names), random.randint(1, 3)))
+        names = sorted({name, *others})
+        sets = [self._newest(each) for each in names]
+        method = random.choice(("increment", "get", CANCEL))
+        operation = encode(Operation((name,), self._calls(method)))
+        return self._make(sets, random.choice((names[0], name)), operation)
+
+    def _crowd(self) -> Letter:
+        """A barrier over as many objects as a repair may have, with the longest ids."""
+        victim = self._of_others()
+        count = self._random.choice((0, 1, 9, REPAIR_OBJECTS_MAX - 1))
+        sets = {victim: self._one(victim)} | {
+            each: make_histories(each, [b""] * self.quorums.n) for each in self._names(count)
+        }
+        return self._make([sets[each] for each in sorted(sets)], victim)
+
+    def _cancel(self) -> Letter:
+        """A cancellation of what nobody has called, on an object that it may read."""
+        name = self._random.choice(self.names)
+        return self._make([self._newest(name)], name, encode(Operation((name,), self._calls(CANCEL))))
+
+    def _batch(self) -> Letter:
+        """An operation of as many calls as it may have."""
+        name = self._of_others()
+        return self._make([self._newest(name)], name, encode(Operation((name,), self._calls("increment", CALLS_MAX))))
+
+    def _frame(self) -> Letter:
+        """A barrier that only the victim gets, so that it stands alone with its newest candidate."""
+        name = self._of_others()
+        return self._make([self._newest(name, [self._victim])], name)
+
+    def _lead(self) -> Letter:
+        """Lead the clock of its own object with a liar's help, as far as barriers go; then carry it to another's."""
+        own = own_name(self.index)
+        if self._leads <= 0:
+            self._carries = CARRIES if self._is_far and not self._carries else 0
+            self._leads = self._carries or self._random.choice(LEADS)
+            self._is_far = True
+        self._leads -= 1
+        if self._carries:
+            victim = self._of_others()
+            sets = {own: self._newest(own), victim: self._one(victim)}
+            return self._make([sets[each] for each in sorted(sets)], victim)
+        length = max((len(decode_history(own, each)) for each in self._newest(own).histories), default=0)
+        if self._is_pruning or length > OWN_ENTRIES_MAX:  # a copy, then an update on it
+            self._is_pruning = not self._is_pruning
+            operation = b"" if self._is_pruning else encode(Operation((own,), self._calls("increment")))
+            return self._make([self._newest(own)], own, operation)
+        return self._make([self._with_lead(own)], own)
+
+    def _with_lead(self, own: ObjectId) -> ObjectHistories:
+        """The truth, and from a liar a candidate one lead above it."""
+        true = self._newest(own)
+        histories = [true.of(server) for server in range(self.quorums.n)]
+        time = max((time_of(decode_history(own, each)[-1].candidate.timestamp) for each in true.histories), default=0)
+        timestamp = make_timestamp(
+            time + TIME_LEAD_MAX,
+            is_barrier=False,
+            client=client_id("zz"),
+            operation_digest=self._random.randbytes(32),
+            history_set_digest=bytes(32),
+        )
+        initial = initial_entry(own)
+        invented = Entry(Candidate(timestamp, (Part(own, initial.candidate.timestamp, None),)), False)
+        for server in self.liars:
+            histories[server] = forged((initial, invented))
+        return make_histories(own, histories)

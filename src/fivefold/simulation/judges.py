@@ -1,0 +1,95 @@
+"""What else is judged in the modes that attack: clients' waiting, servers' memory, who is suspected, and divergence.
+
+The invariants of :mod:`fivefold.simulation.watch` are about safety; these are about what an attack may cost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from fivefold.checker import Observation
+from fivefold.checker import Outcome as Seen
+from fivefold.errors import PeerViolation
+from fivefold.protocol.messages import BUSY, REPLY, SUCCESS, decode_vote, split
+from fivefold.protocol.operations import REFUSED, ClientId, ObjectId
+from fivefold.protocol.server import ring_key
+from fivefold.simulation.chains import Violation
+from fivefold.simulation.clients import ClientHost
+from fivefold.simulation.servers import ServerHost
+from fivefold.simulation.watch import Watch
+
+HISTORY_BYTES_JUDGED: Final = 128 * 1024
+"""Bytes of one history on a benign server's disk: more than a few repairs need, whoever sends them."""
+
+OVERLOADED: Final = REFUSED + b"overloaded"
+
+
+class Judges:
+    """Listens to clients and looks at servers.
+
+    Attributes:
+        liars: malevolent servers.
+        faulty: servers that something was done to, and the liars.
+    """
+
+    def __init__(self, watch: Watch, b: int, liars: Iterable[int], faulty: Iterable[int]) -> None:
+        """Nothing has been said yet."""
+        self.liars = frozenset(liars)
+        self.faulty = self.liars | frozenset(faulty)
+        self._watch, self._b = watch, b
+        self._votes: dict[tuple[ClientId, bytes], dict[int, bytes]] = {}
+
+    def heard(self, client: ClientHost, server: int, frame: bytes) -> None:
+        """A client receives a frame.
+
+        Raises:
+            Violation: an honest server turns it away because of others.
+        """
+        try:
+            vote = decode_vote(split(frame, REPLY)[1])
+        except PeerViolation:
+            return
+        if vote.status == SUCCESS and vote.version_digest:
+            self._votes.setdefault((client.id, vote.candidate), {})[server] = vote.version_digest
+        if vote.status == BUSY and vote.answers[:1] == (OVERLOADED,) and server not in self.liars:
+            raise Violation("crowded out", f"server {server} is too busy for c{client.index}")
+
+    def ended(self, client: ClientId, call_id: bytes, seen: Observation) -> None:
+        """A call has ended.
+
+        Raises:
+            Violation: it was answered although more than b servers computed something else.
+        """
+        if seen.outcome is not Seen.OK:
+            return
+        key = ring_key(client, call_id)
+        for made in self._watch.made_by(ObjectId(seen.objects[0]), key):
+            results = Counter(self._votes.get((client, made), {}).values())
+            others = results.total() - max(results.values(), default=0)
+            if others > self._b:
+                raise Violation("diverged", f"{seen}: {others} servers computed something else")
+
+    def look_at_clients(self, clients: Iterable[ClientHost]) -> None:
+        """The run is over.
+
+        Raises:
+            Violation: a client suspects a server that did nothing but its duty.
+        """
+        for client in clients:
+            for found in client.session.standing.evidence():
+                if found.server not in self.faulty and (found.is_excluded or found.is_suspected):
+                    what = "excludes" if found.is_excluded else "suspects"
+                    raise Violation("suspected", f"c{client.index} {what} server {found.server}, which did nothing")
+
+    def look_at_servers(self, servers: Iterable[ServerHost]) -> None:
+        """The run is over, and nothing is asked any more.
+
+        Raises:
+            Violation: a server still keeps something for requests that ended long ago.
+        """
+        for server in servers:
+            pending = server.machine.pending_requests
+            if pending and server.is_up and server.index not in self.liars:
+                raise Violation("memory", f"server {server.index} keeps {pending} requests that nobody waits for")

@@ -1,0 +1,299 @@
+"""The modes that attack use their alphabets, and what they judge is noticed when it happens."""
+
+from __future__ import annotations
+
+import sys
+from random import Random
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from fivefold.checker import Observation
+from fivefold.checker import Outcome as Seen
+from fivefold.protocol.compiled import is_compiled
+from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, decode_history, make_timestamp, time_of
+from fivefold.protocol.limits import CALLS_MAX, OBJECT_ID_BYTES_MAX, REPAIR_OBJECTS_MAX, TIME_LEAD_MAX
+from fivefold.protocol.messages import BUSY, SUCCESS, Vote, decode_operation, decode_request, encode, reply_frame
+from fivefold.protocol.operations import CANCEL, FORGOTTEN, REFUSED, VALUE, Call, ClientId, ObjectId, Operation
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import INITIAL_HISTORY
+from fivefold.protocol.server import ring_key
+from fivefold.protocol.server.execution import execute_alone
+from fivefold.protocol.server.versions import initial_version
+from fivefold.simulation import draw, run_plan
+from fivefold.simulation.alphabets import ATTACKS
+from fivefold.simulation.chains import Violation
+from fivefold.simulation.clients import Task
+from fivefold.simulation.cunning import CUNNING
+from fivefold.simulation.executors import STOPPED, TroubledExecutor
+from fivefold.simulation.faults import CAMP
+from fivefold.simulation.hostile import HOSTILITIES, right_of
+from fivefold.simulation.injection import Injected, Injector
+from fivefold.simulation.judges import Judges
+from fivefold.simulation.plan import SECOND, Fault
+from fivefold.simulation.rack import client_id
+from fivefold.simulation.rights import Rules
+from fivefold.simulation.run import Run
+from fivefold.simulation.shrink import describe
+from fivefold.simulation.watch import Watch
+from fivefold.simulation.workload import Toys, encode_arguments
+
+A, B, OWN = ObjectId("Counter/a"), ObjectId("Counter/b"), ObjectId("Counter/v0")
+SECRET = ObjectId("Register/a")
+
+
+# --- alphabets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", ATTACKS)
+def test_a_seed_of_an_attack_is_the_same_run_twice(profile: str) -> None:
+    """Plans, and what comes of them, depend on the seed alone; the plan can be told in lines."""
+    assert draw(7, profile) == draw(7, profile)
+    assert draw(7, profile) != draw(8, profile)
+    short = replace(draw(7, profile), n=6, t=1, b=1, liars=(), calls=draw(7, profile).calls[:6], safety_ns=SECOND // 4)
+    short = replace(short, faults=tuple(fault for fault in short.faults if max(fault.targets) < 2))
+    assert run_plan(short).digest == run_plan(short, is_traced=True).digest
+    assert describe(short)[0].startswith(f"seed 7 ({profile})")
+
+
+def test_every_letter_of_the_alphabets_is_drawn() -> None:
+    """In a few hundred plans there is every hostility, every cunning lie, and every kind of change."""
+    plans = {profile: [draw(seed, profile) for seed in range(200)] for profile in ATTACKS}
+    everything = [plan for found in plans.values() for plan in found]
+    assert {strategy for plan in plans["hostile"] for strategy in plan.villains} == set(HOSTILITIES)
+    assert {strategy for plan in everything for _, strategy in plan.liars} >= {*CUNNING, "forgetting", "twins"}
+    kinds = {profile: {fault.kind for plan in found for fault in plan.faults} for profile, found in plans.items()}
+    assert CAMP in kinds["camps"]
+    assert kinds["rolling"] >= {"other rules", "older code", "stopped methods", "other results"}
+    assert "flood of syncs" in kinds["hostile"]
+    assert any(plan.weather.resets for plan in plans["camps"])
+    assert any(plan.far_ns for plan in plans["camps"])
+    assert all(plan.injected for plan in plans["injected"])
+    assert all(len(plan.liars) <= plan.b for plan in everything)
+    assert all(plan.is_judged for plan in everything)
+
+
+def test_a_camp_cannot_reach_the_servers_of_the_other() -> None:
+    """A client whose camp leaves it fewer than q servers ends nothing while that lasts."""
+    plan = replace(draw(3, "calm"), n=4, t=1, b=0, clients=1, liars=(), dead=())
+    calls = tuple(replace(call, client=0, at_ns=2, patience_ns=SECOND // 10) for call in plan.calls[:3])
+    plan = replace(plan, calls=calls, safety_ns=SECOND, faults=(Fault(CAMP, 1, SECOND, (0, 0, 1)),))
+    report = run_plan(plan)
+    assert report.failure is None
+    assert report.counters["frame.partitioned"] > 0
+    during = [seen for seen in report.history if seen.process.startswith("c0.") and seen.invoke_ns == 2]
+    assert len(during) == 3
+    assert not any(seen.outcome is Seen.OK and (seen.return_ns or 0) < SECOND for seen in during)
+
+
+def test_far_clients_wait_longer() -> None:
+    """The same plan with all clients 50 ms away takes each call at least 100 ms."""
+    plan = replace(draw(3, "calm"), clients=2, far_ns=(50_000_000, 50_000_000))
+    calls = [replace(call, client=call.client % 2, patience_ns=5 * SECOND) for call in plan.calls]
+    report = run_plan(replace(plan, calls=tuple(calls)))
+    took_ns = [(seen.return_ns or 0) - seen.invoke_ns for seen in report.history if seen.process[:2] in ("c0", "c1")]
+    assert min(took_ns) >= 100_000_000
+
+
+def test_rules_and_code_differ_from_server_to_server() -> None:
+    """A server with other rules denies what others allow; one with older code lacks a method."""
+    x = client_id("c0")
+    rules, executor = Rules({}), TroubledExecutor(Toys(), Random(1), 3)
+    assert rules.allows(x, A, "increment")
+    rules.denied = frozenset({(x, "increment")})
+    assert not rules.allows(x, A, "increment")
+    assert rules.allows(client_id("c1"), A, "increment")
+    assert executor.is_update((A,), "increment") is True
+    executor.unknown = frozenset({"increment"})
+    assert executor.is_update((A,), "increment") is None
+
+
+def test_methods_are_stopped_and_results_differ() -> None:
+    """A stopped method changes nothing; a noisy server's state is one that no other server computes."""
+    states: set[bytes] = set()
+    for index in range(3):
+        executor = TroubledExecutor(Toys(), Random(1), index)
+        call = Call(b"i" * 16, 0, "increment", encode_arguments({"by": 2}))
+        executor.stopped = 1.0
+        assert executor.execute((A,), call, (b"\x03",)) == (done := executor.execute((A,), call, (b"\x03",)))
+        assert (done.answer, done.states) == (STOPPED, None)
+        executor.stopped, executor.is_noisy = 0.0, True
+        changed = executor.execute((A,), call, (b"\x03",)).states
+        assert changed is not None
+        states |= set(changed)
+    assert len(states) == 3
+
+
+# --- injection ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(is_compiled(), reason="compiled code has no lines")
+def test_an_injected_exception_comes_out_of_the_servers_code() -> None:
+    """It is raised at a line of the server's wing, each time at another one, and tracing is as it was before."""
+    where: list[str] = []
+    injector = Injector(Random(5), 1.0, where.append)
+    call = Call(b"i" * 16, 0, "increment", encode_arguments({"by": 2}))
+    version, executor, before = initial_version(b"\x03"), Toys(), sys.gettrace()
+
+    def act() -> object:
+        operation = Operation((A,), (call,))
+        return execute_alone(executor, ClientId(b"c" * 16), operation, version, is_query=False, time=1)
+
+    raised = 0
+    for _ in range(60):
+        try:
+            injector.run(act)
+        except Injected:
+            raised += 1
+    assert raised == len(where)
+    assert len(set(where)) > 5
+    assert sys.gettrace() is before
+    injector.share = 0.0
+    assert injector.run(act) == act()
+
+
+# --- rights -------------------------------------------------------------------------------------------------------
+
+
+def candidate(client: str, *names: ObjectId, is_barrier: bool) -> Candidate:
+    timestamp = make_timestamp(
+        3,
+        is_barrier=is_barrier,
+        client=client_id(client),
+        operation_digest=bytes(32) if is_barrier else b"o" * 32,
+        history_set_digest=bytes(32),
+    )
+    return Candidate(timestamp, tuple(Part(name, INITIAL_TIMESTAMP, None) for name in names))
+
+
+def test_a_reader_may_repair_what_it_reads_and_write_what_is_its_own() -> None:
+    """And a barrier may reach what a candidate names beside an object that it knows."""
+    right = right_of(0, "crowding")
+    assert right.allows(OWN, "increment")
+    assert right.allows(A, "get")
+    assert not right.allows(A, "increment")
+    assert not right.allows(SECRET, "get")
+    assert right.covers(candidate("v0", A, is_barrier=True), A)
+    assert right.covers(candidate("v0", OWN, is_barrier=False), OWN)
+    assert not right.covers(candidate("v0", A, is_barrier=False), A)
+    assert not right.covers(candidate("v0", SECRET, is_barrier=True), SECRET)
+    assert right.covers(candidate("v0", A, SECRET, is_barrier=True), SECRET)
+
+
+# --- judges -------------------------------------------------------------------------------------------------------
+
+
+def hosted() -> Run:
+    """A run that has not begun, of six servers without a liar."""
+    return Run(replace(draw(1, "hostile"), n=6, t=1, b=1, liars=(), villains=(), faults=(), is_judged=True))
+
+
+def seen(outcome: Seen) -> Observation:
+    return Observation(process="c0.1", method="increment", objects=(A,), invoke_ns=0, outcome=outcome, return_ns=1)
+
+
+def vote(status: int, *, digest: bytes = b"", answer: bytes = VALUE) -> bytes:
+    made = candidate("c0", A, is_barrier=False).timestamp if digest else b""
+    return reply_frame(1, encode(Vote(status, made, (answer,), digest, (INITIAL_HISTORY,), ())), ())
+
+
+@pytest.mark.parametrize(("others", "is_proof"), [(1, False), (2, True)])
+def test_an_answer_beside_which_more_than_b_results_differ_is_divergence(others: int, is_proof: bool) -> None:
+    """With b = 1: one other result may be a liar's, two are not."""
+    run = hosted()
+    client, key = run.clients[0], ring_key(run.clients[0].id, b"i" * 16)
+    run.watch._made_by[A, key] = [candidate("c0", A, is_barrier=False).timestamp]
+    for server in range(5):
+        run.judges.heard(client, server, vote(SUCCESS, digest=bytes([max(0, server - 4 + others)])))
+    if is_proof:
+        with pytest.raises(Violation, match="2 servers computed something else"):
+            run.judges.ended(client.id, b"i" * 16, seen(Seen.OK))
+    else:
+        run.judges.ended(client.id, b"i" * 16, seen(Seen.OK))
+    run.judges.ended(client.id, b"i" * 16, seen(Seen.UNKNOWN))
+
+
+def test_a_client_that_is_crowded_out_is_a_violation_unless_by_a_liar() -> None:
+    """BUSY for want of room in an honest server's queue; a full disk is another matter."""
+    run = hosted()
+    judges = Judges(run.watch, 1, liars=[2], faulty=[])
+    judges.heard(run.clients[0], 2, vote(BUSY, answer=REFUSED + b"overloaded"))
+    judges.heard(run.clients[0], 1, vote(BUSY, answer=REFUSED + b"the disk is full"))
+    with pytest.raises(Violation, match="server 1 is too busy for c0"):
+        judges.heard(run.clients[0], 1, vote(BUSY, answer=REFUSED + b"overloaded"))
+
+
+def test_suspecting_a_server_that_did_nothing_is_a_violation() -> None:
+    """Of a server that crashed, or lies, anything may be thought."""
+    run = hosted()
+    judges = Judges(run.watch, 1, liars=[], faulty=[4])
+    for _ in range(9):
+        run.clients[0].session.standing.strike(4, "malformed")
+    judges.look_at_clients(run.clients)
+    for _ in range(9):
+        run.clients[0].session.standing.strike(3, "malformed")
+    with pytest.raises(Violation, match="c0 suspects server 3, which did nothing"):
+        judges.look_at_clients(run.clients)
+
+
+def test_a_server_that_keeps_what_nobody_waits_for_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request of a run has been answered or given up when it is over."""
+    run = hosted()
+    run.judges.look_at_servers(run.servers)
+    server = run.servers[2]
+    monkeypatch.setattr(type(server.machine), "pending_requests", property(lambda self: int(self is server.machine)))
+    with pytest.raises(Violation, match="server 2 keeps 1 requests"):
+        run.judges.look_at_servers(run.servers)
+
+
+def test_a_call_that_is_not_over_at_its_deadline_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that never wakes is noticed one millisecond after the deadline."""
+    run = hosted()
+    client, call = run.clients[0], replace(run.plan.calls[0], patience_ns=SECOND, at_ns=0)
+    for other in run.servers:
+        other.pause()
+    monkeypatch.setattr(client._alarm, "_ring", lambda: None)
+    client.start(call)
+    with pytest.raises(Violation, match="is not over at its deadline"):
+        run.world.run(2 * SECOND)
+    assert run.world.now_ns == SECOND + 1_000_000
+
+
+def test_a_last_call_that_is_forgotten_is_a_violation_and_an_older_one_is_not() -> None:
+    """A client may lose track of what it called before, never of what it called last."""
+    run = hosted()
+    client = run.clients[0]
+    update = next(call for call in run.plan.calls if not call.is_query)
+    client._newest = dict.fromkeys(update.objects, update.number + 1)
+    client.unfinished[update.number] = task = Task(update, b"i" * 16, 0)
+    client._answered(task, FORGOTTEN)
+    assert client.failure is None
+    client._newest = dict.fromkeys(update.objects, update.number)
+    client.unfinished[update.number] = task
+    client._answered(task, FORGOTTEN)
+    assert client.failure is not None
+    assert client.failure.rule == "forgotten"
+
+
+def test_a_history_that_has_grown_fat_is_a_violation() -> None:
+    """A few repairs need some kilobytes; what an attacker makes of them must stay near that."""
+    watch = Watch(QuorumSystem(6, 1, 1), 0, lambda event: None)
+    assert watch.history_bytes_max > 1_000_000
+    assert hosted().watch.history_bytes_max < 200_000
+
+
+def test_hostile_clients_ask_for_all_that_a_request_may_carry() -> None:
+    """A crowd of the most objects with the longest ids, sets beside an operation's, cancels, full batches, leads."""
+    villains = ("leading", "crowding", "smuggling", "cancelling", "batching")
+    run = Run(replace(draw(1, "hostile"), n=6, t=1, b=1, liars=((0, "anything"),), villains=villains, faults=()))
+    requests = [[decode_request(villain._letter().body, run.quorums.n) for _ in range(30)] for villain in run.villains]
+    leading, crowding, smuggling, cancelling, batching = requests
+    assert max(len(each.sets) for each in crowding) == REPAIR_OBJECTS_MAX
+    assert max(len(histories.object_id) for each in crowding for histories in each.sets) == OBJECT_ID_BYTES_MAX
+    operations = [msgspec.msgpack.decode(each.operation, type=Operation) for each in smuggling]
+    assert any(len(each.sets) > len(operation.objects) for each, operation in zip(smuggling, operations, strict=True))
+    assert {decode_operation(each).method for each in cancelling} == {CANCEL}
+    assert {len(decode_operation(each).calls) for each in batching} == {CALLS_MAX}
+    times = [time_of(decode_history(OWN, each.sets[0].of(0))[-1].candidate.timestamp) for each in leading]
+    assert min(times) >= TIME_LEAD_MAX

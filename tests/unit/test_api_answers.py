@@ -20,7 +20,7 @@ class Node:
     def __init__(self, answer: bytes) -> None:
         self._outcome = Answered((answer,))
 
-    def call(self, operation, *, is_query: bool, deadline_s: float) -> asyncio.Future:
+    def call(self, operation, *, is_query: bool, deadline_s: float, is_fixed: bool = False) -> asyncio.Future:
         future = asyncio.get_running_loop().create_future()
         future.set_result(self._outcome)
         return future
@@ -100,5 +100,5 @@ async def test_a_cancelled_call_was_not_applied() -> None:
 def test_why_a_call_did_not_end_in_time(outcome: TimedOut, error: type[Exception], says: str) -> None:
     """Only where servers were silent does the message send the caller to the servers."""
     with pytest.raises(error, match=says) as raised:
-        answer_of(standard_registry(), ("Counter/a",), "increment", outcome, lambda since: None)
+        answer_of(standard_registry(), ("Counter/a",), "increment", outcome, lambda text, _: OutcomeUnknown(text))
     assert ("check the servers" in str(raised.value)) is (outcome == TimedOut(None, 3))

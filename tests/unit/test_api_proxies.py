@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import inspect
 import threading
 from concurrent.futures import CancelledError
 
@@ -45,6 +47,55 @@ def test_a_deadline_is_a_time(seconds: float) -> None:
         remote().with_deadline(seconds)
     with pytest.raises(InvalidArguments, match="deadline is seconds"), connect_blocking(deadline=seconds):
         pass
+
+
+class Silent:
+    """Runs calls that answer nothing."""
+
+    async def invoke(self, objects, method, args, kwargs, deadline_s):
+        return None
+
+
+@pytest.mark.parametrize("name", ["value", "get", "anything", "_key"])
+def test_attributes_cannot_be_set(name: str) -> None:
+    """An assignment would stay in this program: it is refused, with what to do, by both façades; so is deleting."""
+    thread = LoopThread()
+    for hits in (remote(), BlockingRemote(thread, remote())):
+        with pytest.raises(AttributeError) as caught:
+            setattr(hits, name, 5)
+        text = "cannot be set, the state of Counter/hits is on the servers: call a method that changes it: add, decr"
+        assert f"{name} {text}" in str(caught.value)
+        with pytest.raises(AttributeError):
+            delattr(hits, name)
+    thread.stop()
+
+
+def test_a_method_shows_what_it_is() -> None:
+    """Its repr has the object and the signature; help and inspect find its documentation and parameters."""
+    thread = LoopThread()
+    assert repr(remote().increment) == "<remote Counter/hits.increment(by: int = 1) -> int>"
+    blocking = BlockingRemote(thread, remote()).increment
+    assert repr(blocking) == "<blocking remote Counter/hits.increment(by: int = 1) -> int>"
+    for method in (remote().increment, blocking):
+        assert (method.__name__, method.__doc__) == ("increment", "Add ``by`` and return the new value.")
+        assert list(inspect.signature(method).parameters) == ["by"]
+    thread.stop()
+
+
+def test_remote_objects_stay_in_their_process() -> None:
+    """Pickling one says what to do instead: its connection cannot travel."""
+    thread = LoopThread()
+    for hits in (remote(), BlockingRemote(thread, remote())):
+        with pytest.raises(TypeError, match="cannot leave its process: pass the key, and connect there"):
+            copy.copy(hits)
+    thread.stop()
+
+
+def test_a_forgotten_await_names_the_method() -> None:
+    """Python's warning says which call was never awaited."""
+    hits = Remote(Silent(), Counter, "hits")
+    with pytest.warns(RuntimeWarning, match=r"coroutine 'Counter\.increment' was never awaited"):
+        hits.increment()
 
 
 def test_completion_finds_the_methods() -> None:

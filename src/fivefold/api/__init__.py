@@ -1,18 +1,20 @@
 """What programs use: ``connect``, the cluster, remote objects, the blocking façade."""
 
-from fivefold.api.blocking import BlockingCluster, BlockingRemote, connect_blocking
+from fivefold.api.blocking import BlockingCluster, BlockingMethod, BlockingRemote, connect_blocking
 from fivefold.api.cluster import Cluster, ClusterStatus, connect
 from fivefold.api.outcomes import NOT_APPLIED, NotApplied
-from fivefold.api.proxies import Remote
+from fivefold.api.proxies import Remote, RemoteMethod
 
 __all__ = [
     "NOT_APPLIED",
     "BlockingCluster",
+    "BlockingMethod",
     "BlockingRemote",
     "Cluster",
     "ClusterStatus",
     "NotApplied",
     "Remote",
+    "RemoteMethod",
     "connect",
     "connect_blocking",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,47 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from msgspec import Struct
 
-from fivefold.api.outcomes import answer_of, still_unknown
+from fivefold.api.callids import CallId, new_id, parse
+from fivefold.api.outcomes import NOT_APPLIED, answer_of, still_unknown
 from fivefold.api.proxies import Remote, check_seconds, deadline_of, id_of, split_arguments
-from fivefold.cluster import Configuration, Credentials, access_rules, find_identity, load_configuration, load_identity
-from fivefold.errors import ConfigurationError, InvalidArguments, NotAllowed, Unavailable
+from fivefold.cluster import (
+    Configuration,
+    Credentials,
+    access_rules,
+    client_id_of,
+    find_identity,
+    load_configuration,
+    load_identity,
+)
+from fivefold.errors import (
+    CallerError,
+    ConfigurationError,
+    InvalidArguments,
+    NotAllowed,
+    OutcomeUnknown,
+    Unavailable,
+)
 from fivefold.node import ClientNode, CodeTable, ServerStatus, failures_text
 from fivefold.objects import Object, Registry, standard_registry
-from fivefold.protocol.client import Answered, Evidence, QueueFull, Session, TimedOut
-from fivefold.protocol.operations import CANCEL, VALUE, Call, ObjectId, Operation
+from fivefold.protocol.client import Answered, Evidence, Outcome, QueueFull, Session, TimedOut
+from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, VALUE, Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.transport import StreamTransport
 
 DEADLINE_S: Final = 10.0
 """How long a call may take if nothing else is said."""
+
+PENDING_MAX: Final = 1024
+"""Ids of updates whose fate is open that a connection keeps."""
+
+ELSEWHERE: Final = (
+    "this connection belongs to another event loop, and nothing was sent: connect in the loop and the process that "
+    "make the calls, or share one of connect_blocking() between threads"
+)
+"""What a call gets that is made where the connection does not live."""
+
+NOBODY: Final = ClientId(bytes(16))
+"""The client of connections that resolve no calls but their own."""
 
 CONNECT_S: Final = 10.0
 """How long to wait for a quorum of servers at the start."""
@@ -66,20 +94,29 @@ class Cluster:
         node: ClientNode,
         registry: Registry,
         *,
+        client: ClientId = NOBODY,
         code_of: CodeOf | None = None,
         deadline_s: float = DEADLINE_S,
         may_call: Callable[[ObjectId, str], bool] | None = None,
     ) -> None:
-        """Wrap a started node.
+        """Wrap a started node, in its event loop.
 
-        ``code_of`` says what code a call names, by default that of the registry; ``may_call`` what this client's access
-        rules cover, if that is known.
+        Args:
+            node: the connections.
+            registry: what can be called.
+            client: whose they are.
+            code_of: what code a call names; by default that of the registry.
+            deadline_s: how long a call may take if nothing else is said.
+            may_call: what this client's access rules cover, if that is known here.
         """
         self.registry = registry
         self._code_of = registry.shelf.code_of if code_of is None else code_of
         self._node = node
+        self._client = client
         self._deadline_s = deadline_s
         self._may_call = may_call
+        self._loop = asyncio.get_running_loop()
+        self._pending: dict[str, None] = {}
 
     def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> Remote[T]:
         """The replicated object of this type and key; it need not exist before: its state is then the default.
@@ -108,13 +145,19 @@ class Cluster:
             Rejected: one of the methods refused; nothing changed on any object.
             OutcomeUnknown, Unavailable: as for methods of one object.
         """
+        objects, method, values, deadline_s = self._split(function, args, kwargs)
+        return await self.invoke(objects, method, (), values, deadline_s)  # type: ignore[no-any-return]
+
+    def _split(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[ObjectId, ...], str, dict[str, Any], float | None]:
         method = self.registry.function(function)
         remotes, values = split_arguments(method.title, method.signature, args, kwargs)
         objects = tuple([id_of(remote) for remote in remotes])
         if len(set(objects)) != len(objects):
             raise InvalidArguments(f"{method.name} got the same object twice: each parameter needs another object")
         deadline_s = next((d for d in map(deadline_of, remotes) if d is not None), None)
-        return await self.invoke(objects, method.name, (), values, deadline_s)  # type: ignore[no-any-return]
+        return objects, method.name, values, deadline_s
 
     async def invoke(
         self,
@@ -123,54 +166,155 @@ class Cluster:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         deadline_s: float | None,
+        call_id: str | None = None,
     ) -> Any:  # noqa: ANN401
         """Run a method of a remote object; proxies call this."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise CallerError(ELSEWHERE)
         found = self.registry.find(objects, method)
         arguments = found.encode_arguments(args, kwargs)
-        if self._may_call is not None:
-            for name in objects:
-                if not self._may_call(name, method):
-                    raise NotAllowed(
-                        f"your access rules do not cover {method!r} of {name!r}: ask for a rule (fivefold client add), "
-                        "or connect again with the cluster file that has it"
-                    )
-        operation = Operation(objects, (Call(os.urandom(16), 0, method, arguments),), self._code_of(objects, method))
+        self._check_rights(objects, method)
+        if call_id is None:
+            call = Call(os.urandom(CALL_ID_BYTES), 0, method, arguments)
+        else:
+            given = self._own(call_id, objects, method)
+            call = Call(given.id, given.since, method, arguments)
+        operation = Operation(objects, (call,), self._code_of(objects, method))
         patience_s = self._deadline_s if deadline_s is None else deadline_s
         try:
-            future = self._node.call(operation, is_query=not found.is_update, deadline_s=patience_s)
+            future = self._node.call(
+                operation, is_query=not found.is_update, deadline_s=patience_s, is_fixed=call_id is not None
+            )
         except QueueFull:
             raise Unavailable("too many calls of this client wait already: await some before starting more") from None
         try:
             outcome = await future
         except asyncio.CancelledError:
-            self._node.give_up(future)
+            self._note_lost(objects, call, self._node.give_up(future), is_update=found.is_update)
             raise
         if isinstance(outcome, Answered) and outcome.answers[0].startswith(VALUE):  # nearly always
             return self.registry.decode_answer(objects, method, outcome.answers[0])
 
-        def resolve(since: int) -> Awaitable[Any]:
+        def unknown(text: str, since: int) -> OutcomeUnknown:
+            lost = CallId(self._client, objects, method, call.id, since)
+            self._note(lost)
             # A deadline of one round trip is too short to find out what became of a call that had it.
-            return self._resolve(operation, since, max(patience_s, self._deadline_s))
+            patient_s = max(patience_s, self._deadline_s)
+            return OutcomeUnknown(text, lambda: self._resolve(lost, patient_s), call_id=str(lost))
 
         try:
-            return answer_of(self.registry, objects, method, outcome, resolve)
+            answer = answer_of(self.registry, objects, method, outcome, unknown)
         except Unavailable as error:
             reasons = failures_text(self._node.failures)
             raise Unavailable(f"{error} ({reasons})" if reasons else str(error)) from None
+        if answer is NOT_APPLIED and call_id is not None:
+            raise CallerError(f"{method} under this id was resolved as never to be applied: make a new id to call it")
+        return answer
 
-    async def _resolve(self, lost: Operation, since: int, deadline_s: float) -> Any:  # noqa: ANN401
+    def _check_rights(self, objects: tuple[ObjectId, ...], method: str) -> None:
+        if self._may_call is None:
+            return
+        for name in objects:
+            if not self._may_call(name, method):
+                raise NotAllowed(
+                    f"your access rules do not cover {method!r} of {name!r}: ask for a rule (fivefold client add), "
+                    "or connect again with the cluster file that has it"
+                )
+
+    # --- updates whose fate is open ----------------------------------------------------------------------------
+
+    def new_id(self, function: Callable[..., Any], *objects: Any) -> str:  # noqa: ANN401
+        """An id for one call of an update over several objects, for :meth:`call_with_id` and :meth:`resolve`.
+
+        Args:
+            function: marked ``@update``.
+            objects: the remote objects, in parameter order.
+
+        Raises:
+            InvalidArguments: it is a query, or does not take these objects.
+        """
+        method = self.registry.function(function)
+        return self.new_id_of(tuple([id_of(remote) for remote in objects]), method.name)
+
+    def new_id_of(self, objects: tuple[ObjectId, ...], method: str) -> str:
+        """An id for an update; proxies call this."""
+        if not self.registry.find(objects, method).is_update:
+            raise InvalidArguments(f"{method} is a query, which changes nothing and needs no id: just call it again")
+        return str(new_id(self._client, objects, method, self._node.session.time_of(objects)))
+
+    async def call_with_id(self, call_id: str, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:  # noqa: ANN401
+        """Like :meth:`call`, under an id of :meth:`new_id`: applied once at most, however often it is run so.
+
+        Raises:
+            InvalidArguments: also if the id was made for another function, or other objects.
+        """
+        objects, method, values, deadline_s = self._split(function, args, kwargs)
+        return await self.invoke(objects, method, (), values, deadline_s, call_id)  # type: ignore[no-any-return]
+
+    async def resolve(self, call_id: str, *, deadline: float | None = None) -> Any:  # noqa: ANN401
+        """Find out, definitely, what became of an update: also of one that was made by a program that has ended.
+
+        Args:
+            call_id: from ``new_id()`` of a method, ``OutcomeUnknown.call_id`` or :meth:`pending`.
+            deadline: seconds it may take; by default as long as any call.
+
+        Returns:
+            The call's answer if it was applied, ``fivefold.NOT_APPLIED`` if it was not and never will be.
+
+        Raises:
+            InvalidArguments: this is no call's id, or one of another client identity.
+            UnknownType, UnknownMethod: this program does not know the object's class: see ``connect(objects=...)``.
+            OutcomeUnknown: no quorum answered, or too many updates have passed since.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise CallerError(ELSEWHERE)
+        if deadline is not None:
+            check_seconds(deadline)
+        return await self._resolve(self._own(call_id), self._deadline_s if deadline is None else deadline)
+
+    def pending(self) -> tuple[str, ...]:
+        """Ids of this connection's updates whose fate is open: of calls that were cancelled, or ended OutcomeUnknown.
+
+        The last PENDING_MAX of them; those that were resolved are not among them any more.
+        """
+        return tuple(self._pending)
+
+    def _own(self, call_id: str, objects: tuple[ObjectId, ...] = (), method: str = "") -> CallId:
+        """What an id says, if it is of this client and for this call (or no call is given)."""
+        found = parse(call_id)
+        if found.client != self._client:
+            raise InvalidArguments("this call's id is of another client identity: connect with that one to use it")
+        if objects and (found.objects, found.method) != (objects, method):
+            raise InvalidArguments(f"this id is for {found.method} of {', '.join(found.objects)}: make a new one")
+        return found
+
+    def _note(self, lost: CallId) -> None:
+        if len(self._pending) >= PENDING_MAX:
+            del self._pending[next(iter(self._pending))]
+        self._pending[str(lost)] = None
+
+    def _note_lost(
+        self, objects: tuple[ObjectId, ...], call: Call, outcome: Outcome | None, *, is_update: bool
+    ) -> None:
+        """A call whose caller was cancelled."""
+        if isinstance(outcome, TimedOut) and outcome.since is not None:
+            self._note(CallId(self._client, objects, call.method, call.id, outcome.since))
+        elif isinstance(outcome, Answered) and is_update:  # it came just now
+            self._note(CallId(self._client, objects, call.method, call.id, call.since))
+
+    async def _resolve(self, lost: CallId, deadline_s: float) -> Any:  # noqa: ANN401
         """One update that finds the lost call in the ring, or makes sure that it never will be applied (§6)."""
-        call = lost.calls[0]
-        cancel = Call(os.urandom(16), since, CANCEL, call.id)
+        self.registry.find(lost.objects, lost.method)  # before anything is sent
+
+        def unknown(text: str, since: int = 0) -> OutcomeUnknown:
+            return OutcomeUnknown(text, lambda: self._resolve(lost, deadline_s), call_id=str(lost))
+
+        cancel = Call(os.urandom(CALL_ID_BYTES), lost.since, CANCEL, lost.id)
         operation = Operation(lost.objects, (cancel,))
-
-        def again(*_: int) -> Awaitable[Any]:
-            return self._resolve(lost, since, deadline_s)
-
         try:
             future = self._node.call(operation, is_query=False, deadline_s=deadline_s, is_fixed=True)
         except QueueFull:
-            raise still_unknown(lost, again) from None
+            raise unknown(still_unknown(lost.objects, lost.method)) from None
         try:
             outcome = await future
         except asyncio.CancelledError:
@@ -178,13 +322,16 @@ class Cluster:
             raise
         if isinstance(outcome, TimedOut):
             # Also if asking changed nothing: that says nothing about the call, and Unavailable would say "call again".
-            raise still_unknown(lost, again)
-        return answer_of(self.registry, lost.objects, call.method, outcome, again)
+            raise unknown(still_unknown(lost.objects, lost.method))
+        self._pending.pop(str(lost), None)
+        return answer_of(self.registry, lost.objects, lost.method, outcome, unknown)
 
     # --- for the operator -------------------------------------------------------------------------------------
 
     async def status(self, *, timeout: float = 2.0) -> ClusterStatus:  # noqa: ASYNC109 (a duration, not a scope)
         """Ask every server about itself, and add what this client holds against them."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise CallerError(ELSEWHERE)
         quorums = self._node.session.knowledge.quorums
         servers = await asyncio.gather(*(self._node.status(server, timeout) for server in range(quorums.n)))
         return ClusterStatus(quorums, tuple(servers), self.evidence(), self._node.failures)
@@ -246,7 +393,14 @@ async def connect(
     await node.start(connect_timeout, needs_quorum=needs_quorum)
     try:
         may_call = _rights(configuration, credentials, registry)
-        yield Cluster(node, registry, code_of=codes.code_of, deadline_s=deadline, may_call=may_call)
+        yield Cluster(
+            node,
+            registry,
+            client=client_id_of(credentials.certificate),
+            code_of=codes.code_of,
+            deadline_s=deadline,
+            may_call=may_call,
+        )
     finally:
         await node.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, assert_never
 
 from fivefold import errors
@@ -16,7 +16,7 @@ from fivefold.errors import (
 )
 from fivefold.objects import Registry
 from fivefold.protocol.client import Answered, Delay, Disagreed, Outcome, Refused, TimedOut
-from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE, ObjectId, Operation
+from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE, ObjectId
 
 
 class NotApplied:
@@ -30,12 +30,12 @@ class NotApplied:
 NOT_APPLIED: Final = NotApplied()
 """What ``OutcomeUnknown.resolve()`` returns for a call that was not applied and never will be."""
 
-Resolve = Callable[[int], Awaitable[Any]]
-"""Resolves a lost call, given the logical time it may have been applied after."""
+Unknown = Callable[[str, int], OutcomeUnknown]
+"""What to raise for a lost call: the text, and the logical time it may have been applied after."""
 
 
 def answer_of(
-    registry: Registry, objects: tuple[ObjectId, ...], method: str, outcome: Outcome, resolve: Resolve
+    registry: Registry, objects: tuple[ObjectId, ...], method: str, outcome: Outcome, unknown: Unknown
 ) -> Any:  # noqa: ANN401 (whatever the method returns)
     """The value that the call returned, or NOT_APPLIED.
 
@@ -52,11 +52,8 @@ def answer_of(
         case TimedOut(since=since, delay=delay):
             assert since is not None
             why = ", since other calls on its objects kept getting ahead of it," if delay is Delay.CONTENTION else ""
-            raise OutcomeUnknown(
-                f"{method} of {objects[0]} did not end before its deadline{why} and may or may not be applied: "
-                "await resolve() of this exception to find out",
-                lambda: resolve(since),
-            )
+            text = f"{method} of {objects[0]} did not end before its deadline{why} and may or may not be applied"
+            raise unknown(f"{text}: await resolve() of this exception to find out", since)
         case Disagreed():
             raise NonDeterministicObject(
                 f"honest servers computed different results for {method} of {objects[0]}: "
@@ -88,12 +85,11 @@ def _what_delayed(outcome: TimedOut) -> str:
             assert_never(outcome.delay)
 
 
-def still_unknown(lost: Operation, resolve: Callable[[], Awaitable[Any]]) -> OutcomeUnknown:
-    """What to raise when asking for a lost call's fate has not told it."""
-    return OutcomeUnknown(
-        f"{lost.method} of {lost.objects[0]} may or may not be applied, and not enough servers answered to tell: "
-        "check them with `fivefold status`, and await resolve() of this exception again",
-        resolve,
+def still_unknown(objects: tuple[ObjectId, ...], method: str) -> str:
+    """What to say when asking for a lost call's fate has not told it."""
+    return (
+        f"{method} of {objects[0]} may or may not be applied, and not enough servers answered to tell: "
+        "check them with `fivefold status`, and await resolve() of this exception again"
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
 from fivefold.errors import InvalidArguments, UnknownMethod
-from fivefold.objects import Object, kind_of
+from fivefold.objects import Object, kind_of, readable
 from fivefold.protocol.limits import OBJECT_ID_BYTES_MAX
 from fivefold.protocol.operations import ObjectId
 
@@ -20,6 +20,9 @@ SECONDS_MAX: Final = 1_000_000_000
 """The longest deadline: some 30 years."""
 
 
+_SLOTS: Final = ("_invoker", "_cls", "_key", "_deadline_s", "_objects")
+
+
 class Invoker(Protocol):
     """Whoever runs calls for proxies."""
 
@@ -30,9 +33,64 @@ class Invoker(Protocol):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         deadline_s: float | None,
+        call_id: str | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Check the arguments, run the call within the deadline (None for the usual one), give back its answer."""
         ...
+
+    def new_id_of(self, objects: tuple[ObjectId, ...], method: str) -> str:
+        """An id for an update that is to be made."""
+        ...
+
+
+class RemoteMethod(Generic[P, R]):
+    """A method of a remote object: ``await hits.increment(by=2)``."""
+
+    def __init__(self, remote: Remote[Any], name: str) -> None:
+        """Made by ``Remote``."""
+        self.__name__, self.__doc__ = name, getattr(remote._cls, name).__doc__
+        self._remote, self._objects, self._title = remote, remote._objects, f"{remote._cls.__name__}.{name}"
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """As the class declares it, without ``self``: for help() and prompts."""
+        function = getattr(self._remote._cls, self.__name__)
+        try:
+            signature = inspect.signature(function, eval_str=True)
+        except NameError:  # what it names is for type checkers only
+            signature = inspect.signature(function)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Run it on the servers."""
+        remote = self._remote
+        call = remote._invoker.invoke(self._objects, self.__name__, args, kwargs, remote._deadline_s)
+        call.__qualname__ = self._title  # type: ignore[attr-defined]  # what Python says was never awaited
+        return call
+
+    def new_id(self) -> str:
+        """An id for one call of this update: keep it, pass it to :meth:`with_id`, and resolve it if need be.
+
+        Make it shortly before the call: it says from when on the object must remember its updates.
+
+        Raises:
+            InvalidArguments: it is a query, which changes nothing.
+        """
+        return self._remote._invoker.new_id_of(self._objects, self.__name__)
+
+    def with_id(self, call_id: str, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Run this update under an id that was made for it.
+
+        However often it is run so, it is applied once at most: each time it gives the answer of the first.
+        """
+        remote = self._remote
+        call = remote._invoker.invoke(self._objects, self.__name__, args, kwargs, remote._deadline_s, call_id)
+        call.__qualname__ = self._title  # type: ignore[attr-defined]
+        return call
+
+    def __repr__(self) -> str:
+        """Object, name and signature."""
+        return f"<remote {self._objects[0]}.{self.__name__}{readable(str(self.__signature__))}>"
 
 
 class Remote(Generic[T]):
@@ -42,7 +100,13 @@ class Remote(Generic[T]):
     with the plugin ``fivefold.mypy_plugin``; ``await remote.do(Counter.increment, by=2)`` is typed for every checker.
     """
 
-    __slots__ = ("__dict__", "_cls", "_deadline_s", "_invoker", "_key", "_objects")
+    __slots__ = ("__dict__", *_SLOTS)
+
+    _invoker: Invoker
+    _cls: type[T]
+    _key: str
+    _deadline_s: float | None
+    _objects: tuple[ObjectId]
 
     def __init__(self, invoker: Invoker, cls: type[T], key: str, deadline_s: float | None = None) -> None:
         """Made by ``Cluster.object``.
@@ -53,13 +117,25 @@ class Remote(Generic[T]):
         _check(cls, key)
         if deadline_s is not None:
             check_seconds(deadline_s)
-        self._invoker = invoker
-        self._cls = cls
-        self._key = key
-        self._deadline_s = deadline_s
-        self._objects = (ObjectId(f"{cls.__name__}/{key}"),)
+        objects = (ObjectId(f"{cls.__name__}/{key}"),)
+        for name, value in zip(_SLOTS, (invoker, cls, key, deadline_s, objects), strict=True):
+            object.__setattr__(self, name, value)
 
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    if not TYPE_CHECKING:  # to type checkers it would say that any attribute may be set
+
+        def __setattr__(self, name: str, value: object) -> NoReturn:
+            """Refuse it: the state is on the servers."""
+            raise AttributeError(no_assignment(self._cls, self._objects[0], name))
+
+        def __delattr__(self, name: str) -> NoReturn:
+            """Refuse that, too."""
+            self.__setattr__(name, None)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse it: the connection cannot leave its process."""
+        raise TypeError(f"{self!r} cannot leave its process: pass the key, and connect there")
+
+    def __getattr__(self, name: str) -> RemoteMethod[..., Any]:
         """A method of the class, to be called on the servers.
 
         Raises:
@@ -71,12 +147,7 @@ class Remote(Generic[T]):
             methods = ", ".join(methods_of(self)) or "none"
             raise UnknownMethod(f"{self._cls.__name__} has no query or update {name}: it has {methods}")
 
-        invoke, objects, deadline_s = self._invoker.invoke, self._objects, self._deadline_s
-
-        def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:  # noqa: ANN401 (any method of any class)
-            return invoke(objects, name, args, kwargs, deadline_s)
-
-        call.__name__ = name
+        call: RemoteMethod[..., Any] = RemoteMethod(self, name)
         self.__dict__[name] = call  # from now on Python finds it without asking here
         return call
 
@@ -86,7 +157,8 @@ class Remote(Generic[T]):
 
     def do(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Run a method given as ``Counter.increment``, with its own types."""
-        return self._invoker.invoke(self._objects, method.__name__, args, kwargs, self._deadline_s)
+        run: Coroutine[Any, Any, R] = getattr(self, method.__name__)(*args, **kwargs)
+        return run
 
     def with_deadline(self, seconds: float) -> Remote[T]:
         """The same object, each of whose calls may take this long."""
@@ -95,6 +167,13 @@ class Remote(Generic[T]):
     def __repr__(self) -> str:
         """Type and key."""
         return f"Remote({self._cls.__name__}, {self._key!r})"
+
+
+def no_assignment(cls: type[Object], object_id: ObjectId, name: str) -> str:
+    """What to tell whoever sets an attribute of a remote object."""
+    updates = [each for each in dir(cls) if kind_of(getattr(cls, each, None)) == "update"]
+    what = f"call a method that changes it: {', '.join(updates)}" if updates else "it has no method that changes it"
+    return f"{name} cannot be set, the state of {object_id} is on the servers: {what}"
 
 
 def _check(cls: object, key: object) -> None:

@@ -167,13 +167,15 @@ class ClientNode:
         self._perform(actions)
         return future
 
-    def give_up(self, future: asyncio.Future[Outcome]) -> None:
-        """End a call whose outcome nobody waits for any more as if its deadline had come."""
+    def give_up(self, future: asyncio.Future[Outcome]) -> Outcome | None:
+        """End a call that nobody waits for any more as if its deadline had come, and say what is known of it then."""
         for ticket, each in self._futures.items():
             if each is future:
                 del self._futures[ticket]
-                self._perform(self.session.abandon(self._clock(), ticket))
-                return
+                actions = self.session.abandon(self._clock(), ticket)
+                self._perform(actions)
+                return next((finished.outcome for finished in actions.finished if finished.ticket == ticket), None)
+        return future.result() if future.done() and not future.cancelled() else None
 
     async def status(self, server: int, timeout_s: float) -> ServerStatus | None:
         """What a server says about itself; None if it does not answer in time, and at once if it cannot be reached.

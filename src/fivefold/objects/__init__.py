@@ -8,7 +8,7 @@ from fivefold.objects.counter import Counter
 from fivefold.objects.describe import Description, MethodDescription, TypeDescription, describe
 from fivefold.objects.lock import Held, Lease, Lock, NotHolder
 from fivefold.objects.map import Map
-from fivefold.objects.methods import Method
+from fivefold.objects.methods import Method, readable
 from fivefold.objects.model import Kind, Object, kind_of, migrate, query, update
 from fivefold.objects.queue import Empty, Full, Queue
 from fivefold.objects.register import Register
@@ -55,6 +55,7 @@ __all__ = [
     "migrate",
     "move_key",
     "query",
+    "readable",
     "release_all",
     "standard_registry",
     "total",

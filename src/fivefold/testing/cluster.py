@@ -81,7 +81,7 @@ class LocalCluster:
         node = ClientNode(Session(self.quorums, Random(self._random.random())), self._network.transport(client))
         await node.start(10.0)
         self._clients[client] = node
-        return Cluster(node, self.registry, deadline_s=self._deadline)
+        return Cluster(node, self.registry, client=client, deadline_s=self._deadline)
 
     # --- faults -----------------------------------------------------------------------------------------------
 

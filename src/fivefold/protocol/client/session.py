@@ -22,7 +22,7 @@ from fivefold.protocol.client.queues import Queues
 from fivefold.protocol.client.rounds import Round
 from fivefold.protocol.limits import QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, REPLY_KEY_BYTES, reply_key, request_head, split
-from fivefold.protocol.operations import Operation
+from fivefold.protocol.operations import ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 
 NEVER_NS: Final = 1 << 63
@@ -179,6 +179,11 @@ class Session:
                     self._after(now_ns, invocation)
                     return self._flush()
         return self._flush()
+
+    def time_of(self, objects: tuple[ObjectId, ...]) -> int:
+        """Logical time of the version that an update of these objects would build upon, as far as is known here."""
+        sets, _ = self.knowledge.conditions(sorted(objects))
+        return self.knowledge.conditioned_time(sets[0])
 
     # --- what invocations want done ---------------------------------------------------------------------------
 

@@ -13,8 +13,10 @@ from fivefold.api import (
     NotApplied,
     Remote,
     RemoteMethod,
+    TypedRemote,
     connect,
     connect_blocking,
+    remote,
 )
 from fivefold.errors import (
     CallerError,
@@ -97,6 +99,7 @@ __all__ = [
     "Remote",
     "RemoteMethod",
     "TooLarge",
+    "TypedRemote",
     "Unavailable",
     "UnknownMethod",
     "UnknownType",
@@ -110,6 +113,7 @@ __all__ = [
     "move_key",
     "query",
     "release_all",
+    "remote",
     "total",
     "transfer",
     "update",

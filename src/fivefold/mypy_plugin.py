@@ -6,7 +6,7 @@ Add to ``pyproject.toml``::
     plugins = ["fivefold.mypy_plugin"]
 
 A type checker has no other means to say "every method of that class, as a coroutine". Blocking objects need no plugin:
-their methods have the very types of the class.
+their methods have the very types of the class. Nor does a ``TypedRemote``, which names its methods one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from mypy.errorcodes import ATTR_DEFINED
 from mypy.nodes import Decorator, TypeInfo
 from mypy.plugin import AttributeContext, MethodSigContext, Plugin
 from mypy.typeops import bind_self
-from mypy.types import AnyType, CallableType, FunctionLike, Instance, Type, TypeOfAny, TypeVarType, get_proper_type
+from mypy.types import (
+    AnyType,
+    CallableType,
+    FunctionLike,
+    Instance,
+    Parameters,
+    Type,
+    TypeOfAny,
+    TypeVarType,
+    get_proper_type,
+)
 
 OBJECT: Final = "fivefold.objects.model.Object"
 REMOTE: Final = "fivefold.api.proxies.Remote"
@@ -75,8 +85,14 @@ def remote_method(name: str, context: AttributeContext) -> Type:
     declared = symbol.node.func.type
     if not isinstance(declared, CallableType):
         return context.default_attr_type
-    bound = bind_self(declared, cls)
-    return _as_coroutine(bound, context)
+    bound = _as_coroutine(bind_self(declared, cls), context)
+    method = get_proper_type(context.default_attr_type)
+    if isinstance(method, Instance):  # what a method has besides, such as with_id, is found on its fallback
+        answer = get_proper_type(bound.ret_type)
+        assert isinstance(answer, Instance), "a coroutine"
+        parameters = Parameters(bound.arg_types, bound.arg_kinds, bound.arg_names)
+        bound = bound.copy_modified(fallback=Instance(method.type, [parameters, answer.args[2]]))
+    return bound
 
 
 def _as_coroutine(function: CallableType, context: AttributeContext | MethodSigContext) -> CallableType:

@@ -41,7 +41,10 @@ async def program(cluster: Cluster, hits: Remote[Hits], account: Remote[Account]
     await hits.increment("two")
     await hits.increment(1, "x")
     hits.value
+    hits.value = 5
     hits.helper()
+    reveal_type(await hits.increment.with_id(hits.increment.new_id(), 2))
+    await hits.increment.with_id("call-1", "two")
     reveal_type(await cluster.call(sum_of, counter, counter, start=1))
     await cluster.call(transfer, account, account, amount=1)
     await cluster.call(transfer, account, counter, amount="x")
@@ -56,7 +59,10 @@ EXPECTED_OF_REMOTE = [
     'error: Argument 1 to "increment" of "Hits" has incompatible type "str"; expected "int"',
     'error: Too many positional arguments for "increment" of "Hits"',
     'error: "Hits" has no query or update "value"',
+    'error: "Remote[Hits]" has no attribute "value"',
     'error: "Hits" has no query or update "helper"',
+    'note: Revealed type is "int"',
+    'error: Argument 2 to "with_id" of "RemoteMethod" has incompatible type "str"; expected "int"',
     'note: Revealed type is "int"',
     'error: Argument 3 to "call" of "Cluster" has incompatible type "Remote[Counter]"; expected "Remote[Account]"',
     'error: Argument "amount" to "call" of "Cluster" has incompatible type "str"; expected "int"',
@@ -71,7 +77,7 @@ async def program(hits: Remote[Hits]) -> None:
 
 EXPECTED_OF_DO = [
     'note: Revealed type is "int"',
-    'error: Argument "by" to "do" of "Remote" has incompatible type "str"; expected "int"',
+    'error: Argument "by" to "do" of "TypedRemote" has incompatible type "str"; expected "int"',
 ]
 
 BLOCKING = """

@@ -6,12 +6,28 @@ import asyncio
 import copy
 import inspect
 import threading
+import types
 from concurrent.futures import CancelledError
 
 import pytest
 
-from fivefold import BlockingRemote, CallerError, Counter, InvalidArguments, Remote, UnknownMethod, connect_blocking
+from fivefold import (
+    Account,
+    BlockingRemote,
+    CallerError,
+    Counter,
+    InvalidArguments,
+    Remote,
+    TypedRemote,
+    UnknownMethod,
+    connect_blocking,
+    total,
+)
+from fivefold import remote as typed
 from fivefold.api.blocking import LoopThread
+from fivefold.api.proxies import class_of
+from fivefold.remotes import RemoteAccount
+from fivefold.testing import local_cluster
 
 
 class Nobody:
@@ -143,3 +159,46 @@ def test_the_end_does_not_leave_other_threads_waiting() -> None:
     thread.stop()
     waiter.join(10)
     assert ended
+
+
+class RemoteCounter(TypedRemote[Counter]):
+    """Two of its methods are named, for checkers."""
+
+    increment = typed(Counter.increment)
+    get = typed(Counter.get)
+
+
+async def test_a_typed_remote_is_a_remote() -> None:
+    """Named methods run, others are found all the same, and so are the object and its deadline."""
+    async with local_cluster() as cluster:
+        hits = cluster.object(RemoteCounter, "hits")
+        assert await hits.increment(by=2) == 2
+        assert await hits.with_deadline(5).get() == 2
+        assert type(hits.with_deadline(5)) is RemoteCounter
+        assert await hits.decrement() == 1  # type: ignore[attr-defined]
+        assert await cluster.object(Counter, "hits").get() == 1
+        assert await cluster.call(total, cluster.object(RemoteAccount, "a"), cluster.object(Account, "b")) == 0
+        assert repr(hits) == "RemoteCounter(Counter, 'hits')"
+        with pytest.raises(UnknownMethod, match="no query or update value"):
+            _ = hits.value  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "problem"),
+    [
+        ({"up": typed(Counter.increment)}, r"write 'increment = remote\(Counter.increment\)'"),
+        ({"deposit": typed(Account.deposit)}, r"write 'deposit = remote\(Counter.deposit\)'"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(namespace: dict[str, object], problem: str) -> None:
+    """A method under another name, or of another class, is refused when the class is made."""
+    with pytest.raises(InvalidArguments, match=problem):
+        types.new_class("Wrong", (TypedRemote[Counter],), exec_body=lambda body: body.update(namespace))
+
+
+def test_what_is_no_method_is_refused() -> None:
+    """remote() takes marked methods, and an object class is what a typed remote must say."""
+    with pytest.raises(InvalidArguments, match="takes a query or update"):
+        typed(len)
+    with pytest.raises(InvalidArguments, match="derive it from TypedRemote"):
+        class_of(type("Bare", (TypedRemote,), {}))

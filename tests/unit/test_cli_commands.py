@@ -36,7 +36,20 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return call
 
 
-COMMANDS = ["demo", "up", "call", "status", "objects", "init", "serve", "check", "inspect", "example", "explore"]
+COMMANDS = [
+    "demo",
+    "up",
+    "call",
+    "status",
+    "objects",
+    "stubs",
+    "init",
+    "serve",
+    "check",
+    "inspect",
+    "example",
+    "explore",
+]
 
 
 @pytest.mark.parametrize(
@@ -359,3 +372,22 @@ def test_the_example_is_the_papers(run) -> None:
     result = run("example")
     assert result.code == Exit.OK
     assert "INLINE_METHOD" in result.out
+
+
+def test_stubs_prints_a_module(run) -> None:
+    """A module of the current directory gets a class for each of its objects, with their methods' names."""
+    Path("till.py").write_text(
+        "from fivefold import Object, update\nclass Till(Object):\n    cash: int = 0\n"
+        "    @update\n    def pay(self, amount: int) -> None: ...\n"
+    )
+    result = run("stubs", "till")
+    assert (result.code, result.err) == (0, "")
+    assert "class RemoteTill(_fivefold.TypedRemote[_module.Till]):" in result.out
+    assert "    pay = _fivefold.remote(_module.Till.pay)\n" in result.out
+
+
+def test_stubs_of_a_module_without_objects(run) -> None:
+    """There is nothing to name: said in a sentence."""
+    result = run("stubs", "json")
+    assert result.code == Exit.MISTAKE
+    assert "module json holds no Object class" in result.err

@@ -3,7 +3,8 @@
 from fivefold.api.blocking import BlockingCluster, BlockingMethod, BlockingRemote, connect_blocking
 from fivefold.api.cluster import Cluster, ClusterStatus, connect
 from fivefold.api.outcomes import NOT_APPLIED, NotApplied
-from fivefold.api.proxies import Remote, RemoteMethod
+from fivefold.api.proxies import Remote, RemoteMethod, TypedRemote, remote
+from fivefold.api.stubs import stubs_of
 
 __all__ = [
     "NOT_APPLIED",
@@ -15,6 +16,9 @@ __all__ = [
     "NotApplied",
     "Remote",
     "RemoteMethod",
+    "TypedRemote",
     "connect",
     "connect_blocking",
+    "remote",
+    "stubs_of",
 ]

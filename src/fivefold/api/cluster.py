@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from msgspec import Struct
 
 from fivefold.api.callids import CallId, new_id, parse
 from fivefold.api.outcomes import NOT_APPLIED, answer_of, still_unknown
-from fivefold.api.proxies import Remote, check_seconds, deadline_of, id_of, split_arguments
+from fivefold.api.proxies import Remote, TypedRemote, check_seconds, class_of, deadline_of, id_of, split_arguments
 from fivefold.cluster import (
     Configuration,
     Credentials,
@@ -62,6 +62,7 @@ CodeOf = Callable[[tuple[ObjectId, ...], str], bytes]
 """What code a call of a method on these objects names."""
 
 T = TypeVar("T", bound=Object)
+Typed = TypeVar("Typed", bound=TypedRemote[Any])
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -118,17 +119,28 @@ class Cluster:
         self._loop = asyncio.get_running_loop()
         self._pending: dict[str, None] = {}
 
-    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> Remote[T]:
+    @overload
+    def object(self, cls: type[Typed], key: str, *, deadline: float | None = None) -> Typed: ...
+
+    @overload
+    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> Remote[T]: ...
+
+    def object(self, cls: Any, key: str, *, deadline: float | None = None) -> TypedRemote[Any]:
         """The replicated object of this type and key; it need not exist before: its state is then the default.
 
         Args:
-            cls: the object's class; the servers must have loaded it too (``--objects``).
+            cls: the object's class, which the servers must have loaded, too (``--objects``); or a subclass of
+                ``TypedRemote[cls]``, for type checkers.
             key: which of them: 1 to about 250 printable characters.
             deadline: seconds that each call may take.
 
         Raises:
             InvalidArguments: not an Object class, or a key or deadline that cannot be one.
         """
+        if isinstance(cls, type) and issubclass(cls, TypedRemote):
+            found = class_of(cls)
+            self.registry.register(found)
+            return cls(self, found, key, deadline)
         self.registry.register(cls)
         return Remote(self, cls, key, deadline)
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, NoReturn, ParamSpec, Protocol, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 from fivefold.errors import InvalidArguments, UnknownMethod
 from fivefold.objects import Object, kind_of, readable
@@ -46,8 +59,8 @@ class Invoker(Protocol):
 class RemoteMethod(Generic[P, R]):
     """A method of a remote object: ``await hits.increment(by=2)``."""
 
-    def __init__(self, remote: Remote[Any], name: str) -> None:
-        """Made by ``Remote``."""
+    def __init__(self, remote: TypedRemote[Any], name: str) -> None:
+        """Made by the remote object."""
         self.__name__, self.__doc__ = name, getattr(remote._cls, name).__doc__
         self._remote, self._objects, self._title = remote, remote._objects, f"{remote._cls.__name__}.{name}"
 
@@ -93,11 +106,25 @@ class RemoteMethod(Generic[P, R]):
         return f"<remote {self._objects[0]}.{self.__name__}{readable(str(self.__signature__))}>"
 
 
-class Remote(Generic[T]):
-    """A replicated object: ``await remote.method(arguments)`` runs a method of its class on the servers.
+class _Named:
+    """Stands for a method in a subclass of Remote; instances have the method itself."""
 
-    It has the queries and updates of its class, and nothing else: its state is on the servers. mypy knows their types
-    with the plugin ``fivefold.mypy_plugin``; ``await remote.do(Counter.increment, by=2)`` is typed for every checker.
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.function, self.name = function, function.__name__
+
+    def __get__(self, instance: TypedRemote[Any] | None, owner: type[TypedRemote[Any]]) -> object:
+        return self if instance is None else instance._method(self.name)
+
+
+class TypedRemote(Generic[T]):
+    """A replicated object with the methods that a subclass names, so that every checker and editor knows their types.
+
+    ``fivefold stubs MODULE`` prints such subclasses::
+
+        class RemoteCounter(TypedRemote[Counter]):
+            increment = remote(Counter.increment)
+
+    Then ``await cluster.object(RemoteCounter, "hits").increment(by=2)`` is an ``int``.
     """
 
     __slots__ = ("__dict__", *_SLOTS)
@@ -107,6 +134,18 @@ class Remote(Generic[T]):
     _key: str
     _deadline_s: float | None
     _objects: tuple[ObjectId]
+
+    def __init_subclass__(cls) -> None:
+        """Check the names.
+
+        Raises:
+            InvalidArguments: a method under another name, or of another class.
+        """
+        super().__init_subclass__()
+        for name, named in vars(cls).items():
+            if isinstance(named, _Named) and (name, named.function) != (named.name, getattr(class_of(cls), name, None)):
+                right = f"{named.name} = remote({class_of(cls).__name__}.{named.name})"
+                raise InvalidArguments(f"{cls.__name__}.{name}: write '{right}'")
 
     def __init__(self, invoker: Invoker, cls: type[T], key: str, deadline_s: float | None = None) -> None:
         """Made by ``Cluster.object``.
@@ -131,11 +170,15 @@ class Remote(Generic[T]):
             """Refuse that, too."""
             self.__setattr__(name, None)
 
+        def __getattr__(self, name: str) -> RemoteMethod[..., Any]:
+            """A method that the subclass does not name."""
+            return self._method(name)
+
     def __reduce__(self) -> NoReturn:
         """Refuse it: the connection cannot leave its process."""
         raise TypeError(f"{self!r} cannot leave its process: pass the key, and connect there")
 
-    def __getattr__(self, name: str) -> RemoteMethod[..., Any]:
+    def _method(self, name: str) -> RemoteMethod[..., Any]:
         """A method of the class, to be called on the servers.
 
         Raises:
@@ -160,13 +203,58 @@ class Remote(Generic[T]):
         run: Coroutine[Any, Any, R] = getattr(self, method.__name__)(*args, **kwargs)
         return run
 
-    def with_deadline(self, seconds: float) -> Remote[T]:
+    def with_deadline(self, seconds: float) -> Self:
         """The same object, each of whose calls may take this long."""
-        return Remote(self._invoker, self._cls, self._key, seconds)
+        return type(self)(self._invoker, self._cls, self._key, seconds)
 
     def __repr__(self) -> str:
         """Type and key."""
-        return f"Remote({self._cls.__name__}, {self._key!r})"
+        return f"{type(self).__name__}({self._cls.__name__}, {self._key!r})"
+
+
+class Remote(TypedRemote[T]):
+    """A replicated object: ``await remote.method(arguments)`` runs a method of its class on the servers.
+
+    It has the queries and updates of its class, and nothing else: its state is on the servers. mypy knows their types
+    with the plugin ``fivefold.mypy_plugin``, every checker and editor with a :class:`TypedRemote`.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> RemoteMethod[..., Any]:
+        """A method of the class, to be called on the servers.
+
+        Raises:
+            UnknownMethod: the class has no query or update of this name.
+        """
+        return self._method(name)
+
+
+def remote(method: Callable[Concatenate[Any, P], R]) -> RemoteMethod[P, R]:
+    """A query or update, for a subclass of :class:`TypedRemote`, which tells its type to every checker and editor.
+
+    Raises:
+        InvalidArguments: it is no query or update, or (when the class is made) not one of the class, of this name.
+    """
+    if kind_of(method) is None:
+        raise InvalidArguments(f"remote() takes a query or update, such as Counter.increment: got {method!r}")
+    named: Any = _Named(method)
+    answer: RemoteMethod[P, R] = named
+    return answer
+
+
+def class_of(cls: type[Any]) -> type[Object]:
+    """The object class of ``TypedRemote[Counter]``'s subclass.
+
+    Raises:
+        InvalidArguments: it does not say which.
+    """
+    for base in cls.__mro__:
+        for declared in base.__dict__.get("__orig_bases__", ()):
+            found = (*get_args(declared), None)[0]
+            if get_origin(declared) in (TypedRemote, Remote) and isinstance(found, type) and issubclass(found, Object):
+                return found
+    raise InvalidArguments(f"{cls.__name__} does not say whose it is: derive it from TypedRemote[YourClass]")
 
 
 def no_assignment(cls: type[Object], object_id: ObjectId, name: str) -> str:
@@ -195,18 +283,18 @@ def check_seconds(seconds: object, what: str = "deadline") -> None:
         raise InvalidArguments(f"{what} is seconds, a number above 0 and up to {SECONDS_MAX:,}: got {seconds!r}")
 
 
-def methods_of(remote: Remote[Any]) -> list[str]:
+def methods_of(remote: TypedRemote[Any]) -> list[str]:
     """Names of the queries and updates of the object's class."""
     return [name for name in dir(remote._cls) if kind_of(getattr(remote._cls, name, None)) is not None]
 
 
-def id_of(remote: Remote[Any]) -> ObjectId:
+def id_of(remote: TypedRemote[Any]) -> ObjectId:
     """The id of the replicated object."""
     name: ObjectId = remote._objects[0]
     return name
 
 
-def deadline_of(remote: Remote[Any]) -> float | None:
+def deadline_of(remote: TypedRemote[Any]) -> float | None:
     """The deadline of its calls in seconds, None for the cluster's."""
     deadline: float | None = remote._deadline_s
     return deadline
@@ -214,7 +302,7 @@ def deadline_of(remote: Remote[Any]) -> float | None:
 
 def split_arguments(
     title: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Remote[Any], ...], dict[str, Any]]:
+) -> tuple[tuple[TypedRemote[Any], ...], dict[str, Any]]:
     """Tell a function's remote objects, in parameter order, from its plain arguments, by name.
 
     Raises:
@@ -224,7 +312,7 @@ def split_arguments(
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         raise InvalidArguments(f"{title}: {error}; it takes {signature}") from None
-    remotes: list[Remote[Any]] = []
+    remotes: list[TypedRemote[Any]] = []
     values: dict[str, Any] = {}
     for name, value in bound.arguments.items():
         annotation = signature.parameters[name].annotation
@@ -233,7 +321,7 @@ def split_arguments(
             continue
         many = value if signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL else (value,)
         for one in many:
-            if not isinstance(one, Remote):
+            if not isinstance(one, TypedRemote):
                 raise InvalidArguments(
                     f"{title}: {name} must be a remote {annotation.__name__}: get it with cluster.object()"
                 )

@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from fivefold.bench import bench
-from fivefold.cli import call, check, demo, describe, example, explore, init, inspect, serve, simulate, status, up
+from fivefold.cli import (
+    call,
+    check,
+    demo,
+    describe,
+    example,
+    explore,
+    init,
+    inspect,
+    serve,
+    simulate,
+    status,
+    stubs,
+    up,
+)
 from fivefold.cli.client import client
 from fivefold.cli.exits import Exit, exit_code_of, say_error
 from fivefold.errors import ConfigurationError, FivefoldError
@@ -47,6 +61,7 @@ app.command(epilog=up.EXAMPLES)(up.up)
 app.command(epilog=call.EXAMPLES)(call.call)
 app.command(epilog=status.EXAMPLES)(status.status)
 app.command(name="objects", epilog=describe.EXAMPLES)(describe.objects_command)
+app.command(name="stubs", epilog=stubs.EXAMPLES)(stubs.stubs_command)
 app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(client)

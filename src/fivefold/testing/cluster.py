@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
-from fivefold.api import Cluster, Remote
+from fivefold.api import Cluster, Remote, TypedRemote
 from fivefold.cluster import macs_under
 from fivefold.node import ClientNode
 from fivefold.node.server import ServerNode
@@ -23,6 +23,7 @@ from fivefold.storage import Loaded, Storage
 from fivefold.transport import MemoryNetwork
 
 T = TypeVar("T", bound=Object)
+Typed = TypeVar("Typed", bound=TypedRemote[Any])
 R = TypeVar("R")
 
 
@@ -67,9 +68,16 @@ class LocalCluster:
 
     # --- clients ----------------------------------------------------------------------------------------------
 
-    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> Remote[T]:
+    @overload
+    def object(self, cls: type[Typed], key: str, *, deadline: float | None = None) -> Typed: ...
+
+    @overload
+    def object(self, cls: type[T], key: str, *, deadline: float | None = None) -> Remote[T]: ...
+
+    def object(self, cls: Any, key: str, *, deadline: float | None = None) -> TypedRemote[Any]:
         """A remote object of the first client."""
-        return self.cluster.object(cls, key, deadline=deadline)
+        found: TypedRemote[Any] = self.cluster.object(cls, key, deadline=deadline)
+        return found
 
     async def call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:  # noqa: ANN401
         """Run a function over several objects, as the first client."""

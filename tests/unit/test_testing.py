@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import time
+from types import SimpleNamespace
+
 import pytest
 
-from fivefold import ConfigurationError, Counter, Unavailable
+from fivefold import ConfigurationError, Counter, Object, ObjectError, Unavailable, update
 from fivefold.testing import local_cluster
 from fivefold.testing.pytest_plugin import fivefold_cluster  # noqa: F401 (also where Fivefold is not installed)
+from fivefold.testing.slowness import SlowTransport
 
 
 async def test_the_fixture_starts_a_cluster(fivefold_cluster) -> None:  # noqa: F811 (that is how fixtures work)
@@ -46,3 +52,120 @@ async def test_too_few_servers_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="at least 6 servers"):
         async with local_cluster(n=5):
             pass
+
+
+class Endless(Object):
+    """Its methods do not come back."""
+
+    count: int = 0
+
+    @update
+    def loop(self) -> None:
+        while True:
+            self.count += 1
+
+    @update
+    def sleep(self) -> None:
+        time.sleep(60)
+
+
+async def test_a_looping_method_is_stopped() -> None:
+    """A method that does not end is an ObjectError, as with a server, and the cluster goes on."""
+    async with local_cluster(Endless, deadline=60, time_limit=0.05) as cluster:
+        endless = cluster.object(Endless, "a")
+        for call in (endless.loop, endless.sleep):
+            with pytest.raises(ObjectError, match="TimeLimit: ran longer than 50 ms"):
+                await call()
+        assert await cluster.object(Counter, "hits").increment() == 1
+
+
+async def test_signal_handlers_are_the_programs_own() -> None:
+    """What stops a sleeping method is undone at the end, and does not touch a handler of the program."""
+    async with local_cluster():
+        assert signal.getsignal(signal.SIGURG) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+
+    def own(number: int, frame: object) -> None:
+        """The program's."""
+
+    signal.signal(signal.SIGURG, own)
+    try:
+        async with local_cluster():
+            assert signal.getsignal(signal.SIGURG) is own
+    finally:
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("how", ["answers", "macs"])
+async def test_a_liar_changes_nothing_and_is_found_out(how: str) -> None:
+    """With one liar every answer is right, and the client holds evidence against that server and no other."""
+    async with local_cluster() as cluster:
+        hits = cluster.object(Counter, "hits")
+        await hits.increment()
+        liar = 2
+        await cluster.lie(liar, how)  # type: ignore[arg-type]
+        for number in range(2, 30):
+            assert await hits.increment() == number
+            assert await cluster.object(Counter, f"other-{number}").increment() == 1
+        accused = {each.server for each in cluster.evidence() if each.is_excluded or each.is_suspected}
+        assert accused <= {liar}
+        assert {each.server for each in cluster.evidence()} == {liar}
+        assert (await cluster.status()).evidence == cluster.evidence()
+        await cluster.crash(liar)
+        await cluster.restart(liar)
+        assert await hits.get() == 29
+
+
+async def test_a_slow_server_is_not_waited_for() -> None:
+    """One slow server delays nobody for long; as quick as before, it takes part again."""
+    async with local_cluster() as cluster:
+        hits = cluster.object(Counter, "hits")
+        await hits.increment()
+        cluster.slow(1, 3.0)
+        started = asyncio.get_running_loop().time()
+        assert [await hits.increment() for _ in range(5)] == [2, 3, 4, 5, 6]
+        assert asyncio.get_running_loop().time() - started < 3.0
+        cluster.slow(1, 0.0)
+        assert await hits.increment() == 7
+
+
+class Listening:
+    """A transport that notes what a server listens with."""
+
+    async def listen(self, **callbacks) -> None:
+        self.callbacks = callbacks
+
+
+async def test_a_slow_server_hears_in_order() -> None:
+    """A frame that is held back less than the one before it does not overtake it; a closed connection is silent."""
+    inner = Listening()
+    slow = SlowTransport(inner)  # type: ignore[arg-type]
+    heard: list[tuple[int, bytes]] = []
+    one, other = SimpleNamespace(number=1), SimpleNamespace(number=2)
+    await slow.listen(
+        on_open=lambda connection: None,
+        on_frames=lambda connection, frames: heard.extend((connection.number, frame) for frame in frames),
+        on_close=lambda connection: None,
+    )
+    for connection in (one, other):
+        inner.callbacks["on_open"](connection)
+    slow.delay_s = 0.05
+    inner.callbacks["on_frames"](one, [b"a"])
+    inner.callbacks["on_frames"](other, [b"x"])
+    slow.delay_s = 0.0
+    inner.callbacks["on_frames"](one, [b"b"])
+    inner.callbacks["on_close"](other)
+    assert heard == []
+    await asyncio.sleep(0.1)
+    assert heard == [(1, b"a"), (1, b"b")]
+    inner.callbacks["on_frames"](one, [b"c"])
+    assert heard[2:] == [(1, b"c")], "at once, since nothing is held back"
+
+
+async def test_status_of_a_local_cluster() -> None:
+    """Every server says what it is, and one that is down does not."""
+    async with local_cluster() as cluster:
+        await cluster.object(Counter, "hits").increment()
+        await cluster.crash(5)
+        servers = (await cluster.status()).servers
+        assert [server is None for server in servers] == [False] * 5 + [True]

@@ -18,9 +18,10 @@ from fivefold.objects.shelf import FunctionCode, Shelf, TypeCode
 from fivefold.objects.standard import standard_registry
 from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer
 from fivefold.objects.values import Value
-from fivefold.objects.watchdog import TimeLimit, let_signals_in
+from fivefold.objects.watchdog import KNOCK, TimeLimit, let_signals_in
 
 __all__ = [
+    "KNOCK",
     "Account",
     "Counter",
     "Description",

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from random import Random
-from typing import Any, TypeVar, overload
+from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
-from fivefold.api import Cluster, Remote, TypedRemote
+from fivefold.api import Cluster, ClusterStatus, Remote, TypedRemote
 from fivefold.cluster import macs_under
 from fivefold.node import ClientNode
-from fivefold.node.server import ServerNode
-from fivefold.objects import Object, standard_registry
+from fivefold.node.server import CorruptKeys, LyingCodes, ServerNode
+from fivefold.objects import KNOCK, Object, TimeLimit, let_signals_in, standard_registry
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys
-from fivefold.protocol.client import Session
-from fivefold.protocol.operations import ClientId, ObjectId, digest
+from fivefold.protocol.client import Evidence, Session
+from fivefold.protocol.operations import ClientId, Codes, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
 from fivefold.storage import Loaded, Storage
+from fivefold.testing.slowness import SlowTransport
 from fivefold.transport import MemoryNetwork
+
+TIME_LIMIT_S: Final = 0.5
+"""How long a method may run."""
+
+Lie: TypeAlias = Literal["answers", "macs"]
 
 T = TypeVar("T", bound=Object)
 Typed = TypeVar("Typed", bound=TypedRemote[Any])
@@ -31,7 +39,8 @@ class LocalCluster:
     """n real servers and any number of clients in one event loop.
 
     Everything but sockets, disks and certificates is what a real cluster runs. ``crash`` and ``restart`` keep what the
-    server had stored; ``cut`` and ``heal`` break and mend the connections between clients and a server.
+    server had stored; ``cut`` and ``heal`` break and mend the connections between clients and a server; ``lie`` and
+    ``slow`` make one malevolent, or late.
 
     Attributes:
         quorums: n, t, b and what follows from them.
@@ -41,16 +50,20 @@ class LocalCluster:
 
     cluster: Cluster
 
-    def __init__(self, things: tuple[object, ...], quorums: QuorumSystem, *, deadline: float, seed: int) -> None:
+    def __init__(
+        self, things: tuple[object, ...], quorums: QuorumSystem, *, deadline: float, seed: int, time_limit: float | None
+    ) -> None:
         """Made by :func:`local_cluster`."""
         self.quorums = quorums
         self.servers: dict[int, ServerNode] = {}
-        self.registry = standard_registry()
+        self._limit = None if time_limit is None else TimeLimit(max(1, round(time_limit * 1000)))
+        self.registry = standard_registry(self._limit)
         self.registry.register(*things)
         self._deadline = deadline
         self._random = Random(seed)
         self._network = MemoryNetwork()
         self._storages: dict[int, SurvivingStorage] = {}
+        self._transports: dict[int, SlowTransport] = {}
         self._clients: dict[ClientId, ClientNode] = {}
 
     async def start(self) -> None:
@@ -65,6 +78,8 @@ class LocalCluster:
             await node.close()
         for server in list(self.servers.values()):
             await server.close()
+        if self._limit is not None:
+            self._limit.close()
 
     # --- clients ----------------------------------------------------------------------------------------------
 
@@ -83,6 +98,14 @@ class LocalCluster:
         """Run a function over several objects, as the first client."""
         return await self.cluster.call(function, *args, **kwargs)
 
+    async def status(self, *, timeout: float = 2.0) -> ClusterStatus:  # noqa: ASYNC109 (a duration, not a scope)
+        """What every server says about itself, and what the first client holds against them."""
+        return await self.cluster.status(timeout=timeout)
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What the first client holds against which server."""
+        return self.cluster.evidence()
+
     async def client(self, name: str) -> Cluster:
         """One more client, connected."""
         client = ClientId(digest(name.encode())[:16])
@@ -98,12 +121,33 @@ class LocalCluster:
         await self.servers.pop(index).close()
 
     async def restart(self, index: int) -> None:
-        """Start a server (again) on what it had stored."""
+        """Start a server (again) on what it had stored; an honest one, whatever it was before."""
+        await self._start(index, _keys(index, self.quorums.n), self.registry.shelf)
+
+    async def lie(self, index: int, how: Lie = "answers") -> None:
+        """Make a server malevolent, until it is crashed and restarted.
+
+        Args:
+            index: which.
+            how: ``"answers"``: it gives wrong answers, and says so of its states; ``"macs"``: the others take what it
+                shows for forged.
+        """
+        if index in self.servers:
+            await self.crash(index)
+        keys = _keys(index, self.quorums.n, CorruptKeys if how == "macs" else AuthenticatorKeys)
+        shelf = self.registry.shelf
+        await self._start(index, keys, LyingCodes(shelf) if how == "answers" else shelf)
+
+    def slow(self, index: int, seconds: float) -> None:
+        """Have a server hear everything so much later, from now on; 0 for at once."""
+        self._transports[index].delay_s = seconds
+
+    async def _start(self, index: int, keys: AuthenticatorKeys, codes: Codes) -> None:
         storage = self._storages.setdefault(index, SurvivingStorage())
-        machine = Server(
-            self.quorums, _keys(index, self.quorums.n), self.registry, _Everyone(), codes=self.registry.shelf
-        )
-        node = ServerNode(machine, self._network.transport(index), storage.open, storage_name="memory")
+        if index not in self._transports:
+            self._transports[index] = SlowTransport(self._network.transport(index))
+        machine = Server(self.quorums, keys, self.registry, _Everyone(), codes=codes)
+        node = ServerNode(machine, self._transports[index], storage.open, storage_name="memory")
         await node.start()
         self.servers[index] = node
 
@@ -182,18 +226,22 @@ class _Everyone:
         return True
 
 
-def _keys(index: int, n: int) -> AuthenticatorKeys:
+def _keys(index: int, n: int, keys: type[AuthenticatorKeys] = AuthenticatorKeys) -> AuthenticatorKeys:
     def key(sender: int, receiver: int) -> bytes:
         return digest(b"%d>%d" % (sender, receiver))
 
-    return AuthenticatorKeys(
-        index, [key(index, other) for other in range(n)], [key(other, index) for other in range(n)], macs_under
-    )
+    return keys(index, [key(index, other) for other in range(n)], [key(other, index) for other in range(n)], macs_under)
 
 
 @asynccontextmanager
 async def local_cluster(
-    *things: object, t: int = 1, b: int = 1, n: int | None = None, deadline: float = 10.0, seed: int = 0
+    *things: object,
+    t: int = 1,
+    b: int = 1,
+    n: int | None = None,
+    deadline: float = 10.0,
+    seed: int = 0,
+    time_limit: float | None = TIME_LIMIT_S,
 ) -> AsyncIterator[LocalCluster]:
     """A running cluster for the length of an ``async with`` block.
 
@@ -204,6 +252,8 @@ async def local_cluster(
         n: servers; by default as few as t and b allow.
         deadline: seconds that a call may take.
         seed: of the clients' back-offs.
+        time_limit: seconds that a method may run before it is stopped, as a server does; None for no limit, so that a
+            debugger may stop in it. Servers run one after the other here, so a method that loops takes q times that.
 
     Example::
 
@@ -215,10 +265,24 @@ async def local_cluster(
                 assert await hits.increment() == 2
     """
     quorums = QuorumSystem(3 * t + 2 * b + 1 if n is None else n, t, b)
-    cluster = LocalCluster(things, quorums, deadline=deadline, seed=seed)
+    cluster = LocalCluster(things, quorums, deadline=deadline, seed=seed, time_limit=time_limit)
+    with _signals_let_in():
+        try:
+            await cluster.start()
+            yield cluster
+        finally:
+            await cluster.close()
+            await asyncio.sleep(0)
+
+
+@contextmanager
+def _signals_let_in() -> Iterator[None]:
+    """Methods that sleep or wait can be stopped, too; the program's own signal handlers stay what they are."""
+    is_free = threading.current_thread() is threading.main_thread() and signal.getsignal(KNOCK) is signal.SIG_DFL
+    if is_free:
+        let_signals_in()
     try:
-        await cluster.start()
-        yield cluster
+        yield
     finally:
-        await cluster.close()
-        await asyncio.sleep(0)
+        if is_free:
+            signal.signal(KNOCK, signal.SIG_DFL)

@@ -2,8 +2,17 @@
 
 from fivefold.node.server.assembly import ServerOptions, assemble_server
 from fivefold.node.server.driver import ServerNode
-from fivefold.node.server.liar import ALLOW
+from fivefold.node.server.liar import ALLOW, CorruptKeys, LyingCodes
 from fivefold.node.server.metrics import MetricsServer
 from fivefold.node.server.reload import Reloader
 
-__all__ = ["ALLOW", "MetricsServer", "Reloader", "ServerNode", "ServerOptions", "assemble_server"]
+__all__ = [
+    "ALLOW",
+    "CorruptKeys",
+    "LyingCodes",
+    "MetricsServer",
+    "Reloader",
+    "ServerNode",
+    "ServerOptions",
+    "assemble_server",
+]

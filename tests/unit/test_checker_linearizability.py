@@ -1,5 +1,7 @@
 """Textbook histories of one object: what the checker accepts and what it refuses."""
 
+import re
+
 import pytest
 
 from fivefold.checker import Function, HistoryError, Invocation, Model, Observation, Outcome, Refused, Verdict, check
@@ -278,3 +280,85 @@ def test_a_dotted_name_is_a_function_or_a_rejection_of_that_name():
         seen("a", "withdraw", (20, 30), "account.Overdrawn", outcome=REJECTED, objects="Account/a", amount=1),
     ]
     assert verdict(*history) is Verdict.LINEARIZABLE
+
+
+# --- the steps are shared ---------------------------------------------------------------------------------------
+def costly(name, writes):
+    """A correct history whose search takes exponentially many steps: the read that returns last saw the first write."""
+    history = [seen(f"w{at}", "write", (at, 1000), objects=name, value=at) for at in range(writes)]
+    return [*history, seen("r", "read", (1001, 1002), -1, objects=name)]
+
+
+STALE = [
+    seen("p", "write", (10, 20), objects="Register/stale", value=1),
+    seen("q", "read", (30, 40), objects="Register/stale"),
+]
+
+
+@pytest.mark.parametrize("hard", ["Register/a", "Register/z"])
+def test_a_hard_object_hides_no_violation_of_another(hard):
+    """Whatever the order of names: the hard one uses up all steps if it is alone, and the stale read is found."""
+    history = costly(hard, 14)
+    assert verdict(*history, steps_count_max=3000) is Verdict.UNDECIDED
+    result = check([*history, *STALE], steps_count_max=3000)
+    assert (result.verdict, result.objects) == (Verdict.VIOLATION, ("Register/stale",))
+
+
+def test_a_violation_in_a_longer_history_than_the_hard_ones_is_found():
+    """Three hard objects leave a quarter of the steps at least to the fourth."""
+    reads = [seen("r", "read", (at, at + 1), objects="Register/long") for at in range(0, 200, 2)]
+    wrong = seen("r", "read", (400, 401), 9, objects="Register/long")
+    history = [each for name in "abc" for each in costly(f"Register/{name}", 14)]
+    result = check([*history, *reads, wrong], steps_count_max=4 * 110)
+    assert (result.verdict, result.objects) == (Verdict.VIOLATION, ("Register/long",))
+
+
+def test_what_easy_objects_leave_goes_to_the_hard_ones():
+    """A hundred objects with one call each do not cost a hard one its steps."""
+    easy = [seen("e", "read", (at, at), objects=f"Register/z{at}") for at in range(100)]
+    alone = check(costly("Register/hard", 10))
+    assert alone.verdict is Verdict.VIOLATION
+    result = check([*easy, *costly("Register/hard", 10)], steps_count_max=alone.steps_count + 110)
+    assert (result.verdict, result.objects) == (Verdict.VIOLATION, ("Register/hard",))
+
+
+def test_what_longer_objects_leave_goes_to_the_hard_ones_too():
+    """A short history that is hard comes before nine long easy ones, and is searched again with what they left."""
+    alone = check(costly("Register/hard", 10))
+    easy = [seen("e", "read", (at, at), objects=f"Register/{name}") for name in range(9) for at in range(0, 200, 2)]
+    steps = 2 * alone.steps_count + 2000
+    assert steps // 10 < alone.steps_count
+    result = check([*easy, *costly("Register/hard", 10)], steps_count_max=steps)
+    assert (result.verdict, result.objects) == (Verdict.VIOLATION, ("Register/hard",))
+
+
+def test_the_steps_allowed_are_not_exceeded():
+    """Also when parts are searched a second time with what the others left."""
+    names = [f"Register/{at}" for at in range(5)]
+    result = check([each for name in names for each in costly(name, 14)], steps_count_max=2000)
+    assert result.verdict is Verdict.UNDECIDED
+    assert result.objects == tuple(names)
+    assert result.steps_count <= 2000
+
+
+# --- models that fail ---------------------------------------------------------------------------------------------
+def broken(*_):
+    raise KeyError("oops")
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (Model(init=broken, step=broken), "Box/x: the model cannot make its first state: 'oops'"),
+        (Model(init=list, step=lambda *_: (7, [])), "a model's state cannot be hashed"),
+        (Model(init=int, step=broken), "the model cannot run this: 'oops'"),
+        (Model(init=int, step=lambda *_: 7), "the model cannot run this: "),
+        (Model(init=int, step=lambda *_: (7, 0), part=broken), "the model cannot name its part: 'oops'"),
+        (Model(init=int, step=lambda *_: (7, 0), part=lambda _: []), "the model cannot name its part: unhashable"),
+        (Model(init=int, step=lambda *_: (7, [])), "a model's state cannot be hashed"),
+    ],
+)
+def test_a_model_that_fails_is_told_in_a_sentence(model, says):
+    """A user's model is a mistake of the caller's, wherever it fails."""
+    with pytest.raises(HistoryError, match=re.escape(says)):
+        check([seen("a", "look", (0, 1), 7, objects="Box/x")], {"Box": model})

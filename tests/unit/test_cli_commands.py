@@ -2,6 +2,7 @@
 
 import json
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ class Result:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Runs ``fivefold`` with words in an empty directory."""
+    """Runs ``fivefold`` with words in an empty directory; the module path is put back."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
     def call(*words: str) -> Result:
         with pytest.raises(SystemExit) as left:
@@ -347,6 +349,70 @@ def test_check_of_no_history(run, content: str | None) -> None:
     if content is not None:
         Path("history.jsonl").write_text(content)
     assert run("check", "history.jsonl").code == Exit.MISTAKE
+
+
+SEATS = """
+from fivefold.checker import Model, Refused
+
+
+def step(left, call):
+    return (left - 1, left - 1) if left else (Refused("SoldOut"), left)
+
+
+MODELS = {"Seats": Model(init=lambda: 2, step=step)}
+"""
+
+
+def booked(answer: int, start: int) -> Observation:
+    return Observation(
+        process=f"p{start}",
+        method="book",
+        objects=("Seats/tonight",),
+        invoke_ns=start,
+        return_ns=start + 1,
+        outcome=Outcome.OK,
+        answer=answer,
+    )
+
+
+def test_check_with_a_users_model(run) -> None:
+    """Without a model the verdict is open; with the one that --models names one seat sold twice is found."""
+    write_history("seats.jsonl", [booked(1, 0), booked(1, 10)])
+    assert "neither a model nor all its versions" in run("check", "seats.jsonl").out
+    Path("seat_models.py").write_text(SEATS)
+    result = run("check", "seats.jsonl", "--models", "seat_models")
+    assert (result.code, result.out.startswith("violation: Seats/tonight")) == (Exit.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "says"),
+    [
+        ("no_models", "x = 1", "module no_models has no models: let its MODELS be a dict"),
+        ("no_models", "MODELS = {'Seats': 7}", "module no_models has no models"),
+        ("no_models", "1 / 0", "module no_models cannot be imported (ZeroDivisionError: division by zero)"),
+        ("no_models", "raise SystemExit", "module no_models cannot be imported (SystemExit: )"),
+        ("nowhere", "", "module nowhere cannot be imported (ModuleNotFoundError: No module named 'nowhere')"),
+        ("./models.py", "", "./models.py is a file: name the module"),
+        ("", "", "cannot be imported"),
+        ("..models", "", "cannot be imported"),
+    ],
+)
+def test_models_that_cannot_be_loaded(run, module: str, code: str, says: str) -> None:
+    """A module without models, or one that fails, is told in a sentence."""
+    Path("no_models.py").write_text(code)
+    sys.modules.pop("no_models", None)
+    write_history("good.jsonl", [observation("a", 1, 0)])
+    result = run("check", "good.jsonl", "--models", module)
+    assert (result.code, says in result.err) == (Exit.MISTAKE, True), result.err
+
+
+def test_check_with_more_steps(run) -> None:
+    """What the default would decide is open with one step, and says which option to use."""
+    write_history("good.jsonl", [observation("a", 1, 0), observation("b", 2, 10)])
+    result = run("check", "good.jsonl", "--steps", "1")
+    assert (result.code, "1 steps were not enough: allow more (--steps)" in result.out) == (Exit.FAILED, True)
+    assert run("check", "good.jsonl", "--steps", "100").code == Exit.OK
+    assert run("check", "good.jsonl", "--steps", "0").code == Exit.USAGE
 
 
 def test_inspect(run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -15,7 +15,7 @@ from fivefold.checker.models import READY_MADE
 from fivefold.checker.parts import JointState, Part, model_answer, parts_of
 from fivefold.checker.picture import write_picture
 from fivefold.checker.result import Dependency, Result
-from fivefold.checker.search import Found, Verdict, search
+from fivefold.checker.search import Found, Task, Verdict, search
 
 STEPS_COUNT_MAX = 1_000_000
 """Model steps one check may take: a few seconds, and a few hundred megabytes of configurations at the worst."""
@@ -32,7 +32,8 @@ def check(
     Args:
         history: what was observed, in any order.
         models: models and functions besides :data:`READY_MADE`, or in place of those of the same name.
-        steps_count_max: steps of models after which the check gives up, undecided.
+        steps_count_max: steps of models after which the check gives up, undecided. Each set of objects that is searched
+            by itself has a fair share of them.
 
     Raises:
         HistoryError: the history contradicts itself, or a model cannot run one of its operations.
@@ -65,6 +66,15 @@ def check_file(
     if out is not None and result.verdict is Verdict.VIOLATION:
         write_picture(out, result, history)
     return result
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A part that is not decided, and the steps in vain so far."""
+
+    part: Part
+    tasks: tuple[Task, ...]
+    share: int = 0
 
 
 class _Check:
@@ -105,21 +115,38 @@ class _Check:
         return Dependency(self._history[edge.source], self._history[edge.target], edge.kind, edge.object_id)
 
     def _wrong_answers(self) -> Result | None:
+        """Search part by part, the short ones first, so that one hard part hides no violation in another.
+
+        Each part is given an equal share of the steps that are left, so no part gets less than an equal share of all.
+        What the others did not need is shared out again, among the parts that need more than they had.
+        """
+        waiting = []
         for part in parts_of(self._history, self._models):
             if part.tasks is None:
                 self._note_unmodelled(part)
-                continue
-            found = search(part.tasks, part.initial, steps_count_max=self._steps_left)
-            self._steps_left = max(0, self._steps_left - found.steps_count)
-            match found.verdict:
-                case Verdict.VIOLATION:
-                    return self._stuck(part, found)
-                case Verdict.UNDECIDED:
-                    self._undecided += part.objects
-                case Verdict.LINEARIZABLE:
-                    pass
-                case _:
-                    assert_never(found.verdict)
+            else:
+                waiting.append(_Waiting(part, part.tasks))
+        waiting.sort(key=lambda each: len(each.tasks))
+        while waiting and self._steps_left // len(waiting) > min(each.share for each in waiting):
+            undecided = []
+            for place, each in enumerate(waiting):
+                share = self._steps_left // (len(waiting) - place)
+                if share <= each.share:  # it would come as far as before
+                    undecided.append(each)
+                    continue
+                found = search(each.tasks, each.part.initial, steps_count_max=share)
+                self._steps_left -= min(found.steps_count, share)
+                match found.verdict:
+                    case Verdict.VIOLATION:
+                        return self._stuck(each.part, found)
+                    case Verdict.UNDECIDED:
+                        undecided.append(_Waiting(each.part, each.tasks, share))
+                    case Verdict.LINEARIZABLE:
+                        pass
+                    case _:
+                        assert_never(found.verdict)
+            waiting = undecided
+        self._undecided += [object_id for each in waiting for object_id in each.part.objects]
         return None
 
     def _note_unmodelled(self, part: Part) -> None:
@@ -159,7 +186,7 @@ class _Check:
     def _nothing_wrong(self) -> Result:
         if self._undecided:
             missing = sorted(set(self._unmodelled) & set(self._undecided))
-            why = f"{self._steps_count_max} steps were not enough: allow more, or record versions"
+            why = f"{self._steps_count_max} steps were not enough: allow more (--steps), or record versions"
             if missing:
                 why = f"{missing[0]} has neither a model nor all its versions: pass models"
             return self._result(Verdict.UNDECIDED, tuple(dict.fromkeys(self._undecided)), why)

@@ -103,11 +103,29 @@ def _confined(
         return [positions]
     found = defaultdict(list)
     for position in positions:
-        part = None if _function(history[position], models) else model.part(invocation(history[position]))
+        part = None if _function(history[position], models) else _part_of(model, history[position])
         if part is None:
             return [positions]
         found[part].append(position)
     return list(found.values())
+
+
+def _part_of(model: Model[Any], observation: Observation) -> Hashable | None:
+    assert model.part is not None
+    try:
+        part: Hashable | None = model.part(invocation(observation))
+        hash(part)
+    except Exception as error:
+        raise HistoryError(f"{observation}: the model cannot name its part: {error}") from error
+    return part
+
+
+def _initial(models: Models, object_id: str) -> Hashable:
+    try:
+        state: Hashable = _model(models, object_id).init()
+    except Exception as error:
+        raise HistoryError(f"{object_id}: the model cannot make its first state: {error}") from error
+    return state
 
 
 def invocation(observation: Observation) -> Invocation:
@@ -124,7 +142,7 @@ def _part(history: Sequence[Observation], objects: tuple[str, ...], positions: l
     tasks = tuple(
         _task(observation, objects, models, tuple(before[place])) for place, observation in enumerate(observations)
     )
-    initial = tuple(_model(models, object_id).init() for object_id in objects)
+    initial = tuple(_initial(models, object_id) for object_id in objects)
     return Part(objects, tuple(positions), tasks, initial)
 
 

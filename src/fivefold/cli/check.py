@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from fivefold.checker import Result, Verdict, check_file
+from fivefold.checker import STEPS_COUNT_MAX, Result, Verdict, check_file
+from fivefold.cli.code import load_models
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
 from fivefold.cli.output import out, print_json
@@ -19,6 +20,8 @@ EXAMPLES: Final = """
 
 `fivefold check history.jsonl --out violation.html`, and open the page
 
+`fivefold check history.jsonl --models seats --steps 20000000`
+
 Each line of the file is one operation as its caller saw it; `fivefold demo --keep` writes such a file.
 Exit code 0 if the history is linearizable, 5 if it is not or that could not be decided.
 """
@@ -29,10 +32,16 @@ def check(
     picture: Annotated[
         Path | None, typer.Option("--out", help="Where to draw a violation: .svg, or .html for a page.")
     ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of models, shared by the objects; each million takes a few seconds.")
+    ] = STEPS_COUNT_MAX,
+    models: Annotated[
+        list[str] | None, typer.Option(help="Python module whose MODELS has models of your types; repeatable.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check a history for linearizability (strict serializability, for several objects)."""
-    result = check_file(file, picture)
+    result = check_file(file, picture, models=load_models(models or ()), steps_count_max=steps)
     if json:
         print_json({"verdict": result.verdict, "message": result.message, "operations": result.operations_count})
     else:

@@ -5,6 +5,7 @@ import time
 from random import randint
 
 from fivefold.objects import Account, Lock, MethodDescription, Object, Registry, TypeDescription, describe, query, total
+from fivefold.objects.code import fingerprint
 
 
 class Shady(Object):
@@ -50,6 +51,7 @@ def test_description() -> None:
                     (),
                 ),
             ),
+            code=fingerprint(Account, 1).hex(),
         ),
     )
     assert [(item.name, item.signature) for item in found.functions] == [

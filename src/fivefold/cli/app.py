@@ -26,6 +26,7 @@ from fivefold.cli import (
 )
 from fivefold.cli.client import client
 from fivefold.cli.exits import Exit, exit_code_of, say_error
+from fivefold.cli.upgrade import upgrade
 from fivefold.errors import ConfigurationError, FivefoldError
 from fivefold.node import VERSION
 from fivefold.protocol.compiled import is_compiled
@@ -65,6 +66,7 @@ app.command(name="stubs", epilog=stubs.EXAMPLES)(stubs.stubs_command)
 app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(client)
+app.add_typer(upgrade)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=example.EXAMPLES)(example.example)

@@ -20,6 +20,7 @@ from fivefold.cluster.launcher import READY, LocalCluster, ServerProcess, free_a
 from fivefold.cluster.macs import macs_under
 from fivefold.cluster.setup import (
     CLUSTER_FILE,
+    activate_version,
     add_client,
     client_directory,
     create_cluster,
@@ -42,6 +43,7 @@ __all__ = [
     "ServerEntry",
     "ServerProcess",
     "access_rules",
+    "activate_version",
     "add_client",
     "client_directory",
     "client_id_of",

@@ -133,6 +133,24 @@ def limit_client(cluster_file: Path, name: str, rate: int | None) -> None:
         _save_clients(cluster_file, configuration, tuple(new if c == old else c for c in configuration.clients))
 
 
+def activate_version(cluster_file: Path, name: str, version: int) -> None:
+    """Say which version of a type servers run; the file must then reach every server.
+
+    Raises:
+        ConfigurationError: that is no version of a type.
+    """
+    with _locked(cluster_file):
+        old = load_configuration(cluster_file)
+        new = make_configuration(
+            cluster_id=old.cluster_id,
+            quorums=old.quorums,
+            servers=old.servers,
+            clients=old.clients,
+            versions={**old.versions, name: version},
+        )
+        save_configuration(cluster_file, new, is_new=False)
+
+
 def find_identity(cluster_file: Path, name: str | None = None) -> Path:
     """The directory of a client's identity beside the cluster file.
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from fivefold.errors import PeerViolation
+from fivefold.objects import TypeDescription
 
 VERSION: Final = "0.1.0"
 """Of the program."""
@@ -35,6 +36,7 @@ class ServerStatus(Struct, frozen=True):
         counters: what happened how often: steps accepted, messages rejected and connections refused by reason, object
             syncs.
         memory_bytes: resident memory of its process.
+        types: every version of every type that it holds, and which of them run.
         damaged: objects that its disk has damaged, the first of them, and what is known of each.
     """
 
@@ -49,6 +51,7 @@ class ServerStatus(Struct, frozen=True):
     counters: dict[str, int]
     memory_bytes: int
     damaged: dict[str, str] = {}
+    types: tuple[TypeDescription, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

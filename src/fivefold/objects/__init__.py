@@ -5,7 +5,7 @@
 
 from fivefold.objects.account import Account, Overdrawn
 from fivefold.objects.counter import Counter
-from fivefold.objects.describe import Description, MethodDescription, TypeDescription, describe
+from fivefold.objects.describe import Description, MethodDescription, TypeDescription, describe, describe_type
 from fivefold.objects.lock import Held, Lease, Lock, NotHolder
 from fivefold.objects.map import Map
 from fivefold.objects.methods import Method, readable
@@ -17,6 +17,7 @@ from fivefold.objects.running import ObjectType
 from fivefold.objects.shelf import FunctionCode, Shelf, TypeCode
 from fivefold.objects.standard import standard_registry
 from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer
+from fivefold.objects.upgrades import Finding, compare
 from fivefold.objects.values import Value
 from fivefold.objects.watchdog import KNOCK, TimeLimit, let_signals_in
 
@@ -26,6 +27,7 @@ __all__ = [
     "Counter",
     "Description",
     "Empty",
+    "Finding",
     "Full",
     "FunctionCode",
     "Held",
@@ -50,7 +52,9 @@ __all__ = [
     "TypeDescription",
     "Value",
     "acquire_all",
+    "compare",
     "describe",
+    "describe_type",
     "kind_of",
     "let_signals_in",
     "migrate",

@@ -49,12 +49,20 @@ class TypeDescription(msgspec.Struct, frozen=True):
         summary: first line of its docstring.
         fields: name and type of the fields, in the order in which they are stored.
         methods: sorted by name.
+        version: of the class.
+        code: what names it in operations, in hexadecimal.
+        migrates: versions whose states it reads by a migration.
+        is_active: whether calls run by it, where it is one of several that a server holds.
     """
 
     name: str
     summary: str
     fields: tuple[tuple[str, str], ...]
     methods: tuple[MethodDescription, ...]
+    version: int = 1
+    code: str = ""
+    migrates: tuple[int, ...] = ()
+    is_active: bool = True
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -66,7 +74,7 @@ class Description(msgspec.Struct, frozen=True):
 
 def describe(registry: Registry) -> Description:
     """Describe what ``registry`` holds."""
-    kinds = tuple(_describe_type(known) for _, known in sorted(registry.types.items()))
+    kinds = tuple(describe_type(known) for _, known in sorted(registry.types.items()))
     functions = tuple(describe_method(method) for _, method in sorted(registry.functions.items()))
     return Description(kinds, functions)
 
@@ -82,12 +90,16 @@ def describe_method(method: Method) -> MethodDescription:
     )
 
 
-def _describe_type(known: ObjectType) -> TypeDescription:
+def describe_type(known: ObjectType, *, is_active: bool = True) -> TypeDescription:
+    """Describe one version of a type."""
     fields = tuple(
         (field.name, readable(inspect.formatannotation(field.type))) for field in msgspec.structs.fields(known.cls)
     )
     methods = tuple(describe_method(method) for _, method in sorted(known.methods.items()))
-    return TypeDescription(known.name, _summary(known.cls), fields, methods)
+    migrates = tuple(sorted(known.cls.__fivefold_migrations__))
+    return TypeDescription(
+        known.name, _summary(known.cls), fields, methods, known.version, known.code.hex(), migrates, is_active
+    )
 
 
 def _summary(thing: Callable[..., object] | type) -> str:

@@ -100,12 +100,15 @@ class Shelf:
         self._active = dict(versions)
         self._runnings.clear()
 
+    def held(self) -> list[ObjectType]:
+        """Every version of every type, in the order of names and versions."""
+        return [versions[number] for _, versions in sorted(self._types.items()) for number in sorted(versions)]
+
     # --- what a server says that it holds ----------------------------------------------------------------------
 
     def types(self) -> tuple[TypeCode, ...]:
         """Every version of every type, in the order of their names."""
-        held = sorted((name, version) for name, versions in self._types.items() for version in versions)
-        return tuple(TypeCode(name, version, self._types[name][version].code) for name, version in held)
+        return tuple(TypeCode(each.name, each.version, each.code) for each in self.held())
 
     def functions(self) -> tuple[FunctionCode, ...]:
         """Every code of every function, in the order of their names."""

@@ -13,7 +13,7 @@ from typing import Final
 from fivefold.node.codes import Announcement, announcement_frame
 from fivefold.node.server.throttle import REQUEST_BYTES, Gate, Throttle
 from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
-from fivefold.objects import Shelf
+from fivefold.objects import Shelf, TypeDescription, describe_type
 from fivefold.protocol.actions import Actions, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
@@ -72,6 +72,7 @@ class ServerNode:
         self._open_storage = open_storage
         self._storage_name = storage_name
         self._shelf = shelf
+        self._types = self._describe()
         self._clock = clock
         self._started_ns = clock()
         self._throttle = Throttle(clock, rates or {})
@@ -151,10 +152,17 @@ class ServerNode:
         if self._shelf is None:
             return
         self._shelf.active = versions
+        self._types = self._describe()
         frame = announcement_frame(self._announcement(self._shelf))
         for connection in list(self._connections.values()):
             if not isinstance(connection.peer, int):
                 connection.send(frame)
+
+    def _describe(self) -> tuple[TypeDescription, ...]:
+        if self._shelf is None:
+            return ()
+        active = self._shelf.active
+        return tuple(describe_type(each, is_active=each.version <= active[each.name]) for each in self._shelf.held())
 
     @staticmethod
     def _announcement(shelf: Shelf) -> Announcement:
@@ -323,6 +331,7 @@ class ServerNode:
             transactions=(self._staged, self._durable),
             connections=len(self._connections),
             counters=dict(sorted({**self.machine.counters, **more}.items())),
+            types=self._types,
             memory_bytes=_resident_bytes(),
             damaged=dict(self._damaged),
         )

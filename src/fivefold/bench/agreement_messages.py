@@ -23,7 +23,7 @@ _SHORT_BYTES: Final = 96
 
 
 class Request(Struct, frozen=True, array_like=True, gc=False):
-    """What a client wants done.
+    """An operation that a client asks for.
 
     Attributes:
         client: who.
@@ -134,7 +134,7 @@ def operation_of(request: Request) -> Operation:
 def client_key(cluster_id: bytes, client: ClientId, replica: int) -> bytes:
     """The key between a client and a replica.
 
-    Whoever has the cluster file can compute it: enough to measure what MACs cost, and no secret.
+    Anybody with the cluster file can compute it: it is no secret, and enough to measure the cost of MACs.
     """
     return blake2b(client + replica.to_bytes(2, "big"), key=cluster_id, digest_size=32).digest()
 

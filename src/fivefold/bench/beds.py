@@ -54,7 +54,7 @@ class Bed(Struct, frozen=True, kw_only=True):
 
     @property
     def pids(self) -> dict[str, int]:
-        """The servers' process ids, of those that run."""
+        """The process ids of the servers that run."""
         servers = self.cluster.servers if self.cluster else []
         return {f"server-{server.index}": server.pid for server in servers if server.pid is not None}
 
@@ -72,7 +72,7 @@ class Beds:
     """
 
     def __init__(self, parent: Path | None = None, *, clients: int = 1) -> None:
-        """Put everything under ``parent``, or the system's directory for temporary files, for so many clients.
+        """Put everything under ``parent``, or the system's directory for temporary files, for ``clients`` clients.
 
         Raises:
             ConfigurationError: nothing can be put there.

@@ -1,8 +1,8 @@
 """The floor: bare echoes to q processes over Fivefold's own transport, without any protocol.
 
-A *quorum echo* sends one frame to each of q processes and waits for all q answers: what a fault-free operation would
-cost if servers and clients had nothing to compute. The client does not even wake a task for each: ratios to this floor
-flatter nobody.
+A *quorum echo* sends one frame to each of q processes and waits for all q answers. A fault-free operation would cost
+as much if servers and clients had nothing to compute. The client does not even wake a task for each echo, so no ratio
+to this floor flatters us.
 
 ``python -m fivefold.bench.echo DIRECTORY INDEX TLS`` is one of its servers; each answers with as many bytes as the
 first four of a frame say.
@@ -39,7 +39,7 @@ _SIZE_BYTES: Final = 4
 
 
 def request_of(size: int, answer_bytes: int) -> bytes:
-    """A frame of ``size`` bytes that asks for an answer of so many."""
+    """A frame of ``size`` bytes that asks for an answer of ``answer_bytes``."""
     return answer_bytes.to_bytes(_SIZE_BYTES, "big") + os.urandom(max(0, size - _SIZE_BYTES))
 
 

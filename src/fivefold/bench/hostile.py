@@ -1,4 +1,4 @@
-"""Clients that mean harm: they ask for as much as they can, or keep barriers coming (PROTOCOL §8, §11).
+"""Clients that mean harm: they flood servers, or keep issuing barriers (PROTOCOL §8, §11).
 
 They have identities and rights like any other client, so only its rate holds such a client back.
 """
@@ -25,7 +25,7 @@ from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Request,
 from fivefold.transport import Link, StreamTransport
 
 ANSWER_S: Final = 0.2
-"""Whoever is not answered by then asks again."""
+"""A client without an answer by then asks again."""
 
 VILLAINIES: Final = ("flood", "barriers")
 

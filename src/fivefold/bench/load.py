@@ -18,7 +18,7 @@ OPEN_LOOP_MAX: Final = 8192
 """Operations that an open loop has under way at most; further ones that fall due count as the error ``overload``."""
 
 _FULL_S: Final = 0.001
-"""How long an open loop that has so many under way waits before it looks again."""
+"""An open loop with that many operations under way waits this long before it looks again."""
 
 _TIMER_NS: Final = 2_000_000
 """The event loop's timers come up to so late; the system measured is not to blame for that."""
@@ -203,7 +203,7 @@ async def _open(operations: Operations, segment: Segment, seat: Seat, rate: floa
 
 
 async def _drain(under_way: set[asyncio.Task[None]]) -> None:
-    """Let operations end; those that do not are given up, so that the next segment has the system to itself."""
+    """Let operations end, and give up the others, so that the next segment has the system to itself."""
     if not under_way:
         return
     _, late = await asyncio.wait(under_way, timeout=_DRAIN_S)

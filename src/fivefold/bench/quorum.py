@@ -84,7 +84,7 @@ def _transport(configuration: Configuration, file: Path, options: dict[str, Any]
 class Counting:
     """A transport that counts what passes through its links.
 
-    MACs are those that travel: each one in a request is checked by a server, each one in a reply was made by it. (For a
+    Only MACs that travel count: a server checks each one in a request, and made each one in a reply. (For a
     query the reply repeats the MACs made when the history was last changed.)
     """
 

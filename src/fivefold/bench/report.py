@@ -17,7 +17,7 @@ class Live:
     """Shows each measurement as it runs; a context manager."""
 
     def __init__(self, console: Console, *, measurements: int, segment_s: float) -> None:
-        """So many measurements of so many seconds each are to come."""
+        """This many measurements, of this many seconds each, are to come."""
         self._console = console
         self._total_s = measurements * segment_s
         self._segment_s = segment_s

@@ -41,7 +41,7 @@ class Contender(Struct, frozen=True, kw_only=True):
 
 
 class Observer(Protocol):
-    """Whoever wants to see a measurement while it runs."""
+    """Watches a measurement while it runs."""
 
     def progress(self, label: str, elapsed_s: float, operations: int) -> None:
         """So far."""
@@ -63,7 +63,7 @@ class Nobody:
 
 
 class Deed(Struct, frozen=True):
-    """Something done to the system during a measurement: at so many seconds of its measured part, do this."""
+    """Something done to the system during a measurement, at this second of its measured part."""
 
     at_s: float
     action: Callable[[], object]

@@ -2,8 +2,8 @@
 
 Sampling, not counters in the code: the code measured is the code that runs. A sample belongs to the innermost frame
 that the table below knows, so that BLAKE2 in native frames counts as MACs (and digests with them), and MessagePack as
-codec, whoever asked for them. Only samples on the processor count. The kernel's share of a system call is in the share
-of its caller: transport.
+codec, whichever part asked for them. Only samples on the processor count. The kernel's share of a system call is in
+the share of its caller: transport.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def part_of(stack: str) -> str:
 
 
 def samples_by_part(raw: Iterable[str]) -> Counter[str]:
-    """How many samples each part has, of those that took processor time: lines of ``STACK COUNT``."""
+    """How many samples on the processor each part has, from lines of ``STACK COUNT``."""
     counts: Counter[str] = Counter(dict.fromkeys(PARTS, 0))
     for line in raw:
         stack, _, count = line.rstrip("\n").rpartition(" ")

@@ -100,7 +100,7 @@ def lay_out(result: Result, history: Sequence[Observation]) -> Layout:
 
 
 def choose(result: Result, history: Sequence[Observation]) -> list[Observation]:
-    """The operations at fault and those that explain them, by time."""
+    """The operations at fault and the operations that explain them, by time."""
     chosen = {id(seen): seen for seen in result.offending[:OFFENDING_COUNT_MAX]}
     for seen in (*result.prefix[-PREFIX_COUNT_MAX:], *_last_that_fitted(result)):
         chosen[id(seen)] = seen

@@ -1,12 +1,12 @@
 """The search for a linearization: Wing and Gong's, with Lowe's cache, as in porcupine.
 
-One walks through the history and picks, again and again, one of the operations that may come next: those that were
-invoked before any other open one returned. Dead ends are left by backtracking, and a configuration (which operations
-are done, and the state) that was left once is not entered again.
+The search walks through the history and picks, again and again, one of the operations that may come next: it was
+invoked before any other open one returned. It leaves dead ends by backtracking. It never enters a configuration (which
+operations are done, and the state) again that it has left once.
 
-Ours, because clients of Fivefold do see unknown outcomes: an operation that may never have taken effect is tried only
-where no other move works, only if it changes the state, in order of invocation among equal ones (they can be swapped),
-and a configuration is left out if another with the same state got there with fewer of them.
+Ours, because clients of Fivefold do see unknown outcomes. An operation that may never have taken effect is tried only
+where no other move works, and only if it changes the state. Equal ones can be swapped, so they are tried in order of
+invocation. A configuration is left out if another with the same state got there with fewer of them.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ RING_ENTRIES: Final = 64
 """Recent calls that each version remembers, at least (PROTOCOL §6)."""
 
 RING_RECENT: Final = 16
-"""After so many more a new ring is made (ours): until then versions share one, in memory and on the disk."""
+"""After this many more a new ring is made (ours): until then versions share one, in memory and on the disk."""
 
 RING_ANSWER_BYTES_MAX: Final = 128
 """Answers up to this size are kept in the ring as they are, larger ones as their digest."""
@@ -125,7 +125,7 @@ KEPT_VERSIONS_AGE_NS: Final = 60_000_000_000
 """... and no longer than this, checked when the object is next written."""
 
 KEPT_VERSIONS_BYTES_MAX: Final = 1024 * 1024
-"""... and no more than so many bytes of one object: four versions of a large state would take 16 MiB."""
+"""... and at most this many bytes of one object: four versions of a large state would take 16 MiB."""
 
 CACHED_BYTES_MAX: Final = 256 * 1024 * 1024
 """Objects in a server's memory beside a store, all together. A count alone says nothing: one can have 4 MiB, or 12 with
@@ -148,7 +148,7 @@ STRIKES_MAX: Final = 3
 """A server that stood alone this often with a candidate or an answer is suspected and tried last."""
 
 ALONE_MAX: Final = 8
-"""So many times of holding the newest candidate alone count as one strike."""
+"""A server that holds the newest candidate alone this often gets one strike."""
 
 PROBE_AFTER_NS: Final = 50_000_000
 """Silence after which further servers are asked, at least; four smoothed round trips if that is longer."""
@@ -160,7 +160,7 @@ RESEND_AFTER_NS: Final = 1_000_000_000
 """Silent servers are sent a request again this often; at once only if their connection was lost and is back."""
 
 RECONNECTIONS_AT_ONCE: Final = 3
-"""So many times in one round; a connection that comes and goes must not multiply requests."""
+"""... this often in one round: a connection that comes and goes must not multiply requests."""
 
 TRIAL_AFTER_NS: Final = 1_000_000_000
 """A server that was silent is sent a request beside the others' this often, to see whether it is back."""
@@ -169,7 +169,7 @@ RETURN_EVERY_NS: Final = 10_000_000
 """A server whose connection is back is tried with one more object this often, until it has proved useful ..."""
 
 RETURN_OBJECTS_MAX: Final = 64
-"""... and with so many of those last used."""
+"""... and with this many of the objects last used."""
 
 BACKOFF_NS: Final = 500_000
 """Shortest back-off under contention; half a round trip if that is longer. Doubles, times 0.5 to 1.5 (PROTOCOL §6)."""
@@ -181,10 +181,10 @@ BACKOFF_NS_MAX: Final = 200_000_000
 """Longest back-off before its random factor ..."""
 
 RETRY_ROUND_TRIPS_MAX: Final = 4
-"""... unless so many round trips are longer, before a new attempt ..."""
+"""... unless this many round trips are longer, before a new attempt ..."""
 
 REPAIR_ROUND_TRIPS_MAX: Final = 16
-"""... or so many before a barrier or copy: a repair takes three, and whoever pauses for less lets nobody finish."""
+"""... or this many before a barrier or copy: a repair takes three, and a shorter pause lets no client finish."""
 
 LOOK_AFTER_ROUND_TRIPS: Final = 8
 """In a longer back-off a client looks after this time what has happened, and again after twice that, and so on."""

@@ -60,7 +60,7 @@ class Display:
         self._progress.update(self._task, description=f"{title:<24}")
 
     def advance(self, seconds: float) -> None:
-        """The bar goes on."""
+        """Move the bar."""
         self._progress.advance(self._task, seconds)
 
     def _render(self) -> Group:

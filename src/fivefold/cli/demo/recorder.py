@@ -31,7 +31,7 @@ class Latencies(Struct):
     pause_ns: int
 
     def percentile(self, percent: float) -> float:
-        """Seconds within which so many of the calls were answered; 0 if there were none."""
+        """Seconds within which this share of the calls was answered; 0 if there were none."""
         ordered = sorted(self.taken_ns)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] / 1e9 if ordered else 0.0
 

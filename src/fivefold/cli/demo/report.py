@@ -16,7 +16,7 @@ from fivefold.cli.servers import evidence_text
 from fivefold.protocol.client import Evidence
 
 PAUSE_S_MAX = 3.0
-"""Work goes on if no time without any answer is longer than this."""
+"""Work continues if no time without any answer is longer than this."""
 
 
 class Claim(Struct, frozen=True):

@@ -38,6 +38,9 @@ class Machine:
     def closed(self, channel):
         pass
 
+    def waiting_of(self, client):
+        return 0
+
 
 class Site:
     """One server, and the frames that a client of it has heard."""

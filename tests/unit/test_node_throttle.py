@@ -1,12 +1,20 @@
 """Rates of clients (PROTOCOL §8): what is over one waits, in order, and nothing is lost."""
 
-from collections import deque
+from collections import Counter, deque
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fivefold.node.server.throttle import BURST_NS, PAUSE_NS_MIN, REQUEST_BYTES, REQUEST_NS, Bucket, Throttle
+from fivefold.node.server.throttle import (
+    BURST_NS,
+    PAUSE_NS_MIN,
+    REQUEST_BYTES,
+    REQUEST_NS,
+    WAITING_MAX,
+    Bucket,
+    Throttle,
+)
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.limits import SYNCS_MAX
 from fivefold.protocol.operations import ClientId
@@ -61,7 +69,13 @@ class Rack:
         self.now_ns = 10**15
         self.timers = deque()
         self.used_ns = 0
-        self.throttle = Throttle(lambda: self.now_ns, rates, processor_clock=lambda: self.used_ns)
+        self.waiting = Counter()
+        self.throttle = Throttle(
+            lambda: self.now_ns,
+            rates,
+            processor_clock=lambda: self.used_ns,
+            waiting_of=lambda client: self.waiting[client],
+        )
         self.throttle.call_later = self._call_later
 
     def _call_later(self, seconds, callback):
@@ -198,6 +212,33 @@ def test_time_for_a_request_that_waited_counts_for_its_client():
     assert [len(wire.passed) for wire in wires] == [0, 1]
     rack.advance(4 * SECOND)
     assert len(wires[0].passed) == 1
+
+
+def test_requests_that_wait_in_the_server_are_few():
+    """Story: a hundred costly queries of a version that is missing pass at once, and are worked on together, later."""
+    rack = Rack({ANN: 100, BOB: 100})
+    wires = [Wire(rack, number, ANN) for number in range(2)]
+    for wire in wires:
+        heard = wire.heard
+
+        def park(frames, heard=heard):
+            rack.waiting[ANN] += len(frames)
+            return heard(frames)
+
+        rack.throttle.closed(wire.number)
+        rack.throttle.opened(wire, park)
+        wire.send(*[b"costly"] * 50)
+    other = Wire(rack, 9, BOB)
+    other.send(*[b"cheap"] * 50)
+    rack.advance(SECOND)
+    assert sum(len(wire.passed) for wire in wires) == WAITING_MAX
+    assert len(other.passed) == 50
+    rack.waiting.clear()
+    rack.throttle.resumed([ANN] * WAITING_MAX, WAITING_MAX * 20 * REQUEST_NS)
+    rack.advance(SECOND)
+    assert sum(len(wire.passed) for wire in wires) == WAITING_MAX
+    rack.advance(4 * SECOND)
+    assert sum(len(wire.passed) for wire in wires) > WAITING_MAX
 
 
 def test_a_server_whose_answer_others_waited_for_does_not_pay_for_them():

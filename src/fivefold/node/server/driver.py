@@ -75,7 +75,7 @@ class ServerNode:
         self._types = self._describe()
         self._clock = clock
         self._started_ns = clock()
-        self._throttle = Throttle(clock, rates or {})
+        self._throttle = Throttle(clock, rates or {}, waiting_of=machine.waiting_of)
         self._connections: dict[Channel, Connection] = {}
         self._links: dict[int, Link] = {}
         self._link_gates: list[Gate] = []

@@ -40,6 +40,13 @@ SERVER_RATE: Final = 2000
 SERVER_FRAME_NS: Final = 100_000
 """What one of them may take before it counts for more: a lying server gets a fifth of our time."""
 
+WAITING_MAX: Final = 16
+"""Requests of a client with a rate that may wait for a load or an object sync at once.
+
+They are worked on together when it comes, and only then is known what they cost: a hundred costly queries of one
+missing version would hold the server for seconds before the first one is counted.
+"""
+
 PAUSE_NS_MIN: Final = 10_000_000
 """A connection that waits is looked at again after this time at the earliest, not for each request."""
 
@@ -126,7 +133,7 @@ class Gate:
             passing = list(self._waiting)
             self._waiting.clear()
             self._pass_on(passing)
-        while self._waiting and bucket is not None and not bucket.wait_ns(now_ns):
+        while self._waiting and bucket is not None and not bucket.wait_ns(now_ns) and throttle.has_room(self.peer):
             frame = self._waiting.popleft()
             began_ns = throttle.processor_clock() - throttle.resumed_ns
             written = self._pass_on([frame])
@@ -170,9 +177,14 @@ class Throttle:
         rates: Mapping[ClientId, int],
         *,
         processor_clock: Callable[[], int] = time.thread_time_ns,
+        waiting_of: Callable[[ClientId], int] = lambda client: 0,
     ) -> None:
-        """No connection yet; a client without a rate is not limited."""
+        """No connection yet; a client without a rate is not limited.
+
+        ``waiting_of`` says how many requests of a client wait in the machine.
+        """
         self.clock, self.processor_clock = clock, processor_clock
+        self._waiting_of = waiting_of
         self.waited = self.resumed_ns = 0
         self._servers: dict[int, Bucket] = {}
         self._buckets = {client: Bucket(rate) for client, rate in rates.items()}
@@ -184,6 +196,10 @@ class Throttle:
         if isinstance(peer, int):
             return self._servers.setdefault(peer, Bucket(SERVER_RATE, SERVER_FRAME_NS))
         return self._buckets.get(peer)
+
+    def has_room(self, peer: Peer) -> bool:
+        """Whether one more request of the peer may pass, however many wait already."""
+        return isinstance(peer, int) or self._waiting_of(peer) < WAITING_MAX
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Of the running event loop."""

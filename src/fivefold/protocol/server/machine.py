@@ -110,6 +110,10 @@ class Server:
         """Requests that wait for the store, for a load or for an object sync."""
         return self._outbox.waiting_count + self._loads.parked_count + self._syncs.parked_count
 
+    def waiting_of(self, client: ClientId) -> int:
+        """How many requests of a client wait for a load or an object sync."""
+        return self._shares.requests.get(client, 0)
+
     @property
     def _is_full(self) -> bool:
         """Whether no further request is taken: too many wait, or what waits takes too much memory."""

@@ -18,15 +18,16 @@ class Shares:
     """Who waits, with how many requests and bytes. Other servers' requests are apart from those of clients.
 
     Attributes:
+        requests: how many of each client wait; those of whom none waits are not in it.
         size: bytes of all clients' requests that wait.
     """
 
-    __slots__ = ("_bytes", "_requests", "_servers", "size")
+    __slots__ = ("_bytes", "_servers", "requests", "size")
 
     def __init__(self) -> None:
         """Nobody waits."""
         self.size = 0
-        self._requests: Counter[ClientId] = Counter()
+        self.requests: Counter[ClientId] = Counter()
         self._bytes: Counter[ClientId] = Counter()
         self._servers: Counter[int] = Counter()
 
@@ -41,11 +42,11 @@ class Shares:
         work.waits += 1
         if (
             work.waits > LOADS_PER_REQUEST_MAX
-            or self._requests[client] >= WAITING_REQUESTS_PER_CLIENT_MAX
+            or self.requests[client] >= WAITING_REQUESTS_PER_CLIENT_MAX
             or size > max(WAITING_BYTES_PER_CLIENT_MAX, work.size)
         ):
             return False
-        self._requests[client] += 1
+        self.requests[client] += 1
         self._bytes[client] = size
         self.size += work.size
         return True
@@ -56,8 +57,8 @@ class Shares:
             self._servers[work.server] -= 1
             return
         client = work.client
-        self._requests[client] -= 1
+        self.requests[client] -= 1
         self._bytes[client] -= work.size
         self.size -= work.size
-        if not self._requests[client]:
-            del self._requests[client], self._bytes[client]
+        if not self.requests[client]:
+            del self.requests[client], self._bytes[client]

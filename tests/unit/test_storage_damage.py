@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fivefold.errors import DataDirectoryError
-from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.actions import Damaged, ObjectRecord, Write
 from fivefold.storage import DamagedRecord, Inspector, SqliteStorage, guard
 from fivefold.storage.checkpointer import Fold
 from fivefold.storage.ledger import GROUP_BUCKETS, Ledger
@@ -244,6 +244,48 @@ async def test_a_fold_that_fails_leaves_the_ledger_as_it_was(path: Path, monkeyp
     await opened.until(checkpointer.wait_idle)
     assert await opened.load("A/007") == ObjectRecord(b"again", record(7).rows)
     opened.storage.close()
+
+
+@pytest.mark.parametrize("what", ["its rows", "its bucket"])
+async def test_a_damaged_page_does_not_stop_folds(path: Path, caplog: pytest.LogCaptureFixture, what: str) -> None:
+    """Objects that cannot be written to it are out, after a restart too; all others are folded, again and again."""
+    await fill(path, 1)
+    connection = sqlite3.connect(path)
+    with Inspector(path) as inspector:
+        place = inspector.ledger().place("A/123")
+    (bucket,) = connection.execute("SELECT data FROM buckets WHERE number = ?", (place.bucket,)).fetchone()
+    root = {row[0] for row in connection.execute("SELECT rootpage FROM sqlite_schema")}
+    connection.close()
+    wanted = b"history 1 of 123" if what == "its rows" else bucket
+    pages = [place for place in range(0, len(contents(path)), 4096) if wanted in contents(path)[place : place + 4096]]
+    (page,) = (place for place in pages if place // 4096 + 1 not in root)  # not that of a whole table
+    put(path, contents(path)[:page] + b"\xa5" * 4096 + contents(path)[page + 4096 :])
+    opened = Open(path)
+    checkpointer, journal = opened.storage._checkpointer, opened.storage._journal
+    for round_ in (2, 3):
+        writes = [Write(f"A/{n:03}", b"history %d" % round_, record(n, round_).rows) for n in range(OBJECTS)]
+        await opened.commit(round_, *writes)
+        layers = opened.storage._writer._layers
+        checkpointer.fold(Fold(journal.mark(folded=0), layers.rotate(), takes_generation=False))
+        await opened.until(checkpointer.wait_idle)
+        assert checkpointer.failure is None
+    lost = {name for name in names() if isinstance(await opened.load(name), Damaged)}
+    opened.storage.close()
+    assert "A/123" in lost
+    assert len(lost) < 150
+    assert all(name in caplog.text for name in ("A/123", "the disk has damaged the pages of an object"))
+    with Inspector(path) as inspector:
+        for number, name in enumerate(names()):
+            if name in lost:
+                with pytest.raises((DamagedRecord, sqlite3.DatabaseError)):
+                    inspector.record(name)
+            else:
+                rows = (*record(number, 1).rows, *record(number, 2).rows, *record(number, 3).rows)
+                assert inspector.record(name) == ObjectRecord(b"history 3", rows)
+
+
+def names() -> list[str]:
+    return [f"A/{number:03}" for number in range(OBJECTS)]
 
 
 # --- the seal and the journal's reach -----------------------------------------------------------------------------

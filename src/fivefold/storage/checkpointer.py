@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -14,14 +15,19 @@ from fivefold.storage.ledger import Ledger
 from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.schema import (
     WRITER_CACHE_KIB,
+    Change,
+    DamagedRecord,
     Mark,
     Seal,
     connect,
+    is_damage,
     maybe_checkpoint,
     set_seal,
     write_rows,
 )
 from fivefold.storage.segments import FULL
+
+log = logging.getLogger("fivefold.storage")
 
 RETRY_SECONDS_MIN: Final = 0.05
 RETRY_SECONDS_MAX: Final = 1.0
@@ -88,6 +94,10 @@ class Checkpointer:
         self._idle = threading.Event()
         self._idle.set()
         self._closing = threading.Event()
+        self._is_damaged = False  # whether a page of the database has been found damaged
+        self._lost: set[str] = set()  # objects that this fold cannot write
+        self._lost_buckets: set[int] = set()
+        self._writing: str | None = None
         self.failure: str | None = None
         self.record_failure: str | None = None
         self.generation = seal.generation
@@ -150,6 +160,10 @@ class Checkpointer:
         try:
             self._commit(fold)
         except Exception as error:
+            if is_damage(error):
+                self._is_damaged = True
+                if self._writing is not None:
+                    self._lose(self._writing)
             self.failure = sentence(error)
             self._roll_back()
             self._maybe_empty_log()
@@ -159,17 +173,58 @@ class Checkpointer:
 
     def _commit(self, fold: Fold) -> None:
         execute = self._connection.execute
+        if self._is_damaged and fold.overlay is not None:
+            self._find_lost(fold.overlay)
         execute("BEGIN IMMEDIATE")
         if fold.overlay is not None:
-            changes = write_rows(self._connection, fold.overlay.rows(), fold.overlay.replaced())
-            self._ledger.write(self._connection, changes)
+            self._ledger.write(self._connection, self._write(fold.overlay), self._lost_buckets)
         generation = self.generation + fold.takes_generation
         set_seal(self._connection, Seal(generation, fold.mark, self._salt, self._ledger.roots))
         execute("COMMIT")
         self._ledger.end(is_committed=True)
+        self._lost.clear()
+        self._lost_buckets.clear()
         self.mark = fold.mark
         if fold.takes_generation:
             self._record_generation()
+
+    def _write(self, overlay: Overlay) -> dict[str, Change]:
+        if not self._is_damaged:
+            return write_rows(self._connection, overlay.rows(), overlay.replaced())
+        changes: dict[str, Change] = {}
+        for part in overlay.apart():
+            (object_id,) = part.object_ids()
+            if object_id in self._lost:
+                changes[object_id] = Change(None, 0, is_lost=True)
+                continue
+            self._writing = object_id
+            changes |= write_rows(self._connection, part.rows(), part.replaced())
+        self._writing = None
+        return changes
+
+    def _find_lost(self, overlay: Overlay) -> None:
+        """Which objects are on damaged pages, as far as reading tells; the others are written one by one.
+
+        Story: (1) a page of the database rots. (2) A fold has to change it, and SQLite refuses, and then the whole
+        transaction. (3) If that ended the fold it would end all of them, and soon no object could be written.
+        """
+        for object_id in overlay.object_ids():
+            try:
+                self._ledger.read(self._connection, object_id)
+            except DamagedRecord:
+                pass  # it stays so, and its rows can be written
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+                self._lose(object_id)
+                bucket = self._ledger.place(object_id).bucket
+                if not self._ledger.is_readable(self._connection, bucket):
+                    self._lost_buckets.add(bucket)
+
+    def _lose(self, object_id: str) -> None:
+        if object_id not in self._lost:
+            log.error("the disk has damaged the pages of an object, which is out from now on: %r", object_id)
+            self._lost.add(object_id)
 
     def _record_generation(self) -> None:
         self.generation += 1

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -37,6 +37,7 @@ from fivefold.storage.schema import (
     DamagedRecord,
     Seal,
     checksum_of,
+    is_damage,
 )
 
 GROUP_BUCKETS: Final = 256
@@ -54,6 +55,9 @@ _LOAD: Final = """
 SELECT NULL, 0, data FROM buckets WHERE number = ?1 UNION ALL
 SELECT row_key, checksum, data FROM records WHERE object_id = ?2
 """
+_LOST: Final = b"\xff" * _ENTRY.size
+"""Of an object that could not be written. Later changes leave it wrong: its sum is of rows that nobody has."""
+
 _UPSERT: Final = "ON CONFLICT (number) DO UPDATE SET data = excluded.data"
 
 
@@ -159,8 +163,25 @@ class Ledger:
 
     # --- changes: one transaction at a time ---------------------------------------------------------------------
 
-    def write(self, connection: sqlite3.Connection, changes: Mapping[str, Change]) -> None:
+    def is_readable(self, connection: sqlite3.Connection, bucket: int) -> bool:
+        """Whether SQLite can read this bucket."""
+        try:
+            connection.execute("SELECT data FROM buckets WHERE number = ?", (bucket,)).fetchall()
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            return False
+        return True
+
+    def write(
+        self, connection: sqlite3.Connection, changes: Mapping[str, Change], lost: Container[int] = frozenset()
+    ) -> None:
         """Enter what became of each object, as a part of the transaction under way; ``end`` must follow.
+
+        Args:
+            connection: in a transaction.
+            changes: by object.
+            lost: numbers of buckets that cannot be read.
 
         Raises:
             sqlite3.Error: as of any statement.
@@ -173,7 +194,7 @@ class Ledger:
         numbers = sorted(buckets)
         for start in range(0, len(numbers), STATEMENT_ROWS_MAX):
             chunk = numbers[start : start + STATEMENT_ROWS_MAX]
-            self._write_buckets(connection, {number: buckets[number] for number in chunk}, groups)
+            self._write_buckets(connection, {number: buckets[number] for number in chunk}, groups, lost)
         rows = [(number, bytes(digests)) for number, digests in groups.items()]
         _upsert(connection, "bucket_groups", rows)
         self._pending = dict(rows)
@@ -184,9 +205,11 @@ class Ledger:
         connection: sqlite3.Connection,
         buckets: Mapping[int, Mapping[bytes, Change]],
         groups: dict[int, bytearray],
+        lost: Container[int],
     ) -> None:
-        marks = ",".join("?" * len(buckets))
-        stored = dict(connection.execute(f"SELECT number, data FROM buckets WHERE number IN ({marks})", [*buckets]))  # noqa: S608 placeholders only
+        readable = [number for number in buckets if number not in lost]
+        marks = ",".join("?" * len(readable))
+        stored = dict(connection.execute(f"SELECT number, data FROM buckets WHERE number IN ({marks})", readable))  # noqa: S608 placeholders only
         rows = []
         for number, changes in buckets.items():
             group, slot = divmod(number, GROUP_BUCKETS)
@@ -194,7 +217,7 @@ class Ledger:
                 groups[group] = bytearray(self._groups[group] or DAMAGED * GROUP_BUCKETS)
             data, found = stored.get(number, b""), DAMAGED
             # What has rotted is not to be vouched for by the next write.
-            if isinstance(data, bytes) and self._is_bucket(number, data):
+            if number not in lost and isinstance(data, bytes) and self._is_bucket(number, data):
                 data = _changed(data, changes)
                 rows.append((number, data))
                 found = _bucket_digest(number, data)
@@ -246,6 +269,9 @@ def _slot(number: int) -> slice:
 def _changed(bucket: bytes, changes: Mapping[bytes, Change]) -> bytes:
     entries = dict(_entries(bucket))
     for key, change in changes.items():
+        if change.is_lost:
+            entries[key] = _LOST
+            continue
         history, rows_sum = _ENTRY.unpack(entries.get(key, bytes(_ENTRY.size)))
         if change.history_checksum is not None:
             history = change.history_checksum

@@ -89,6 +89,13 @@ class Overlay:
         patches = self._patches.items()
         return [(name, key) for name, patch in patches for key in patch.deleted if key in patch.put]
 
+    def apart(self) -> Iterator[Overlay]:
+        """The same, one object each."""
+        for object_id, patch in self._patches.items():
+            part = Overlay()
+            part._patches[object_id] = patch
+            yield part
+
     def _rows(self) -> Iterator[tuple[tuple[str, bytes], bytes | None]]:
         for object_id, patch in self._patches.items():
             yield (object_id, HISTORY), patch.history

@@ -13,7 +13,7 @@ from fivefold.protocol.actions import Damaged, ObjectRecord
 from fivefold.storage.contract import Loaded
 from fivefold.storage.ledger import Ledger
 from fivefold.storage.overlay import Layers
-from fivefold.storage.schema import READER_CACHE_KIB, DamagedRecord, connect
+from fivefold.storage.schema import READER_CACHE_KIB, DamagedRecord, connect, is_damage
 
 RETRY_SECONDS: Final = 0.5
 """Pause before an object that could not be read is tried again; other objects do not wait for it."""
@@ -25,9 +25,6 @@ ANSWERS_MAX: Final = 32
 """Records handed to the event loop at once: waking it costs more than a cached read."""
 
 _JOIN_SECONDS: Final = 30.0
-
-_DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-"""Names, or the beginnings of names, of errors that reading again does not change."""
 
 
 class Request(NamedTuple):
@@ -101,7 +98,7 @@ class Reader:
             try:
                 answers.append((self._layers.load(request.object_id, self._read_below), request.done))
             except Exception as error:
-                if _is_lasting(error) or request.failures + 1 == ATTEMPTS_MAX:
+                if isinstance(error, DamagedRecord) or is_damage(error) or request.failures + 1 == ATTEMPTS_MAX:
                     answers.append((Damaged(_sentence(request.object_id, error)), request.done))
                 else:
                     self._failed.append(request._replace(failures=request.failures + 1))
@@ -109,11 +106,6 @@ class Reader:
 
     def _read_below(self, object_id: str) -> ObjectRecord | None:
         return self._ledger.read(self._connection, object_id)
-
-
-def _is_lasting(error: Exception) -> bool:
-    name = str(getattr(error, "sqlite_errorname", ""))
-    return isinstance(error, DamagedRecord) or name.startswith(_DAMAGE)
 
 
 def _sentence(object_id: str, error: Exception) -> str:

@@ -109,10 +109,12 @@ class Change(NamedTuple):
     Attributes:
         history_checksum: of its history from now on; None if that is as before.
         rows_sum: by how much the sum of the checksums of its other rows has grown.
+        is_lost: whether it could not be written because the file is damaged: nothing of it is to be believed.
     """
 
     history_checksum: int | None
     rows_sum: int
+    is_lost: bool = False
 
 
 class DamagedRecord(Exception):
@@ -308,6 +310,11 @@ def write_rows(connection: sqlite3.Connection, rows: Rows, replaced: Sequence[Ke
         values = ",".join(["(?,?,?,?)"] * len(chunk))
         connection.execute(f"INSERT INTO records VALUES {values} {_UPSERT}", parameters)  # noqa: S608 placeholders only
     return {name: Change(histories.get(name), sums.get(name, 0)) for name in {**histories, **sums}}
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite says that the file is not as it was written: neither waiting nor trying again helps."""
+    return str(getattr(error, "sqlite_errorname", "")).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def checksum_of(object_id: str, row_key: bytes, data: bytes) -> int:

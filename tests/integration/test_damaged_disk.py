@@ -1,0 +1,41 @@
+"""One object's rows rot on one server: that object is out there, everything else and every quorum goes on."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fivefold import Counter
+from tests.integration.rig import PATIENCE_S, Site, client, running, until
+
+pytestmark = pytest.mark.integration
+
+VICTIM, OBJECTS = 1, 20
+
+
+async def test_one_damaged_object(tmp_path: Path) -> None:
+    """Its server says which object it is, and is needed, and does its work, for all the others."""
+    site = Site(tmp_path / "cluster")
+    with running(site):
+        async with client(site) as cluster:
+            for number in range(OBJECTS):
+                assert await cluster.object(Counter, f"k{number}").increment() == 1
+    connection = sqlite3.connect(site.data(VICTIM) / "objects.sqlite")
+    with connection:
+        changed = connection.execute("UPDATE records SET data = x'00' WHERE object_id = 'Counter/k7' AND row_key = x''")
+    assert changed.rowcount == 1
+    connection.close()
+    with running(site):
+        async with client(site) as cluster:
+            for number in range(OBJECTS):
+                assert await cluster.object(Counter, f"k{number}").increment() == 2
+
+            async def names_it() -> bool:
+                server = (await cluster.status(timeout=PATIENCE_S)).servers[VICTIM]
+                return server is not None and list(server.damaged) == ["Counter/k7"] and server.storage_failure is None
+
+            await until(names_it, "the server names its damaged object")
+            await site.kill((VICTIM + 1) % 6)  # now every quorum needs it
+            for number in range(OBJECTS):
+                if number != 7:
+                    assert await cluster.object(Counter, f"k{number}").increment() == 3

@@ -85,7 +85,7 @@ class CodeTable:
         """Nothing is heard yet."""
         self._quorums = quorums
         self._heard: dict[int, Announcement] = {}
-        self._chosen: dict[tuple[tuple[str, ...], str], bytes] = {}
+        self._chosen: dict[str | tuple[str, ...], bytes] = {}
 
     def hear(self, server: int, announcement: Announcement) -> None:
         """A server has said what it runs."""
@@ -104,14 +104,15 @@ class CodeTable:
             UnknownType, UnknownMethod: no server that has spoken knows it.
             Upgrading: some do, but fewer than a quorum run the same code.
         """
-        names = tuple(dict.fromkeys(map(type_of, objects)))
-        function = method if "." in method else ""
-        code = self._chosen.get((names, function))
+        first = objects[0]
+        # Nearly every call is one of a method: the head of its object's id is at hand for less than a list of names.
+        key = first[: first.find("/")] if len(objects) == 1 and "." not in method else (method, *map(type_of, objects))
+        code = self._chosen.get(key)
         if code is None:
-            code = self._choose(names, function)
+            code = self._choose(tuple(dict.fromkeys(map(type_of, objects))), method if "." in method else "")
             if len(self._chosen) >= CHOSEN_MAX:
                 self._chosen.clear()
-            self._chosen[(names, function)] = code
+            self._chosen[key] = code
         return code
 
     def _choose(self, names: tuple[str, ...], function: str) -> bytes:

@@ -1,5 +1,7 @@
 """What the words of ``fivefold call`` mean."""
 
+import datetime as dt
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
@@ -117,6 +119,9 @@ def test_an_argument_given_twice() -> None:
         ("[1, 2]", tuple[int, int], (1, 2)),
         ('"aGk="', bytes, b"hi"),
         ('{"owner": "me", "token": 1, "expires_ms": 2}', Lease, Lease("me", 1, 2)),
+        ("2026-02-03", dt.date, dt.date(2026, 2, 3)),
+        ("1.50", Decimal, Decimal("1.50")),
+        ("PT5S", dt.timedelta | None, dt.timedelta(seconds=5)),
         ("true", int, True),  # for the check of the arguments to complain about
         ("red", int, "red"),
     ],

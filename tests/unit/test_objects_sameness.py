@@ -289,6 +289,11 @@ class Busy:
         raise KeyError
 
 
+@dataclasses.dataclass
+class Fixed:
+    size: int = dataclasses.field(default=3, init=False)
+
+
 class OddPair(Pair):
     """A named tuple whose instances have a __dict__."""
 
@@ -310,6 +315,7 @@ class Strange(enum.Enum):
         (Hiding, "Hiding.name is a field that another name hides"),
         (Unset, "Unset has a field that may be UNSET"),
         (Busy, "Busy has a __post_init__"),
+        (Fixed, "Fixed.size is a field with init=False"),
         (OddPair, "OddPair is a subclass of a NamedTuple"),
         (Strange, "Strange has an __eq__ of its own"),
         (dict[Decimal, int], "a map with keys of decimal cannot be put in order"),

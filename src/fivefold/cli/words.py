@@ -168,13 +168,17 @@ def _reference(registry: Registry, word: str, wanted: type[Object]) -> Reference
 def parse_value(word: str, annotation: Any) -> Any:  # noqa: ANN401 - of any declared type
     """The value that a word stands for where ``annotation`` is expected.
 
-    JSON as that type if it can be; else, for text, the word itself; else JSON of whatever type, for the check of the
-    arguments to complain about; else the word.
+    JSON as that type if it can be; else, for text and what is written as text, the word itself; else JSON of whatever
+    type, for the check of the arguments to complain about; else the word.
     """
     # A parameter for any value would take every JSON, which is meant; one for text would refuse 5, where "5" is meant.
     try:
         return msgspec.json.decode(word, type=annotation)
     except (msgspec.ValidationError, msgspec.DecodeError, TypeError, NameError):
+        pass
+    try:
+        return msgspec.convert(word, annotation)  # what JSON writes as text: a date, a UUID, a member of an Enum
+    except (msgspec.ValidationError, TypeError, NameError):
         pass
     if _takes_text(annotation):
         return word

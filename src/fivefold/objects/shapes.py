@@ -234,6 +234,9 @@ def _check_struct(cls: type[Any]) -> None:
 def _check_dataclass(cls: type[Any]) -> None:
     if not dataclasses.is_dataclass(cls):
         raise BadType(f"{cls.__name__} is not supported: make it a dataclass or a Struct")
+    for field in dataclasses.fields(cls):
+        if not field.init:  # its default is the class's, and nothing of it in the instance is encoded
+            raise BadType(f"{cls.__name__}.{field.name} is a field with init=False, which is not stored: drop that")
     _check_hidden(cls, [field.name for field in dataclasses.fields(cls)])
 
 

@@ -162,7 +162,7 @@ def leaders_culled() -> list[Patch]:
 
 @bug
 def digest_without_culling() -> list[Patch]:
-    """§4.1: the history-set digest is over the histories sent, not over those that are left."""
+    """§4.1: the history-set digest is over the histories sent, culled ones included."""
     honest = authenticators.cull
 
     def cull(keys: Any, quorums: Any, target: Any, sets: Any, proof: bytes) -> Culled:
@@ -573,7 +573,7 @@ def barriers_not_asked_for() -> list[Patch]:
 
 @bug
 def later_copies_count() -> list[Patch]:
-    """S5: "leaving out those that cover the target" is left out."""
+    """S5: later candidates that cover the target count as well."""
 
     def is_agreed(candidate: Candidate, target: Any, views: Any) -> bool:
         return all(views[name].repairable[0] == candidate for name in candidate.objects if name != target)

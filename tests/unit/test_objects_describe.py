@@ -32,22 +32,22 @@ def test_description() -> None:
     assert found.types == (
         TypeDescription(
             "Account",
-            "An account: what is in it is never below 0.",
+            "An account whose balance never falls below 0.",
             (("funds", "int"),),
             (
-                MethodDescription("balance", "query", "() -> int", "What the account holds.", ()),
+                MethodDescription("balance", "query", "() -> int", "The balance.", ()),
                 MethodDescription(
                     "deposit",
                     "update",
                     "(amount: int) -> int",
-                    "Add ``amount``; returns what the account holds then.",
+                    "Add ``amount`` and return the new balance.",
                     (),
                 ),
                 MethodDescription(
                     "withdraw",
                     "update",
                     "(amount: int) -> int",
-                    "Take ``amount`` out; returns what the account holds then.",
+                    "Take ``amount`` out and return the new balance.",
                     (),
                 ),
             ),

@@ -72,9 +72,9 @@ class ClusterStatus(Struct, frozen=True):
 
     Attributes:
         quorums: n, t, b and what follows from them.
-        servers: what each server says about itself; None for those that did not answer.
+        servers: what each server says about itself; None for a server that did not answer.
         evidence: what speaks against which server.
-        failures: why a server is not connected, for each that is not.
+        failures: for each server that is not connected, why.
     """
 
     quorums: QuorumSystem
@@ -378,7 +378,7 @@ async def connect(
         objects: names of modules whose object types to load; types handed to ``Cluster.object`` are registered anyway.
         deadline: seconds that a call may take.
         connect_timeout: seconds to wait for a quorum of servers.
-        needs_quorum: False connects to whoever is there within ``connect_timeout``, to find out what is wrong.
+        needs_quorum: False connects to the servers that answer within ``connect_timeout``, for diagnosis.
         tls: False for experiments on loopback only; the servers must do the same.
 
     Raises:

@@ -37,7 +37,7 @@ _SLOTS: Final = ("_invoker", "_cls", "_key", "_deadline_s", "_objects")
 
 
 class Invoker(Protocol):
-    """Whoever runs calls for proxies."""
+    """Runs calls for proxies."""
 
     def invoke(
         self,

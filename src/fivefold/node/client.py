@@ -60,7 +60,7 @@ class ClientNode:
     async def start(self, timeout_s: float, *, needs_quorum: bool = True) -> None:
         """Connect to all servers; return once a quorum is connected, and the others are or had a moment to be.
 
-        Without ``needs_quorum``, for who wants to see what is wrong: once all are, or after the time with fewer.
+        With ``needs_quorum=False`` (diagnosis), return when all are connected or time is up.
 
         Raises:
             Unavailable: fewer servers than a quorum could be reached in time; says why for each of the others.

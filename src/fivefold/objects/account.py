@@ -18,27 +18,27 @@ class Overdrawn(Rejected):
 
 
 class Account(Object):
-    """An account: what is in it is never below 0."""
+    """An account whose balance never falls below 0."""
 
     funds: int = 0
 
     @query
     def balance(self) -> int:
-        """What the account holds."""
+        """The balance."""
         return self.funds
 
     @update
     def deposit(self, amount: Amount) -> int:
-        """Add ``amount``; returns what the account holds then."""
+        """Add ``amount`` and return the new balance."""
         self.funds += amount
         return self.funds
 
     @update
     def withdraw(self, amount: Amount) -> int:
-        """Take ``amount`` out; returns what the account holds then.
+        """Take ``amount`` out and return the new balance.
 
         Raises:
-            Overdrawn: it holds less.
+            Overdrawn: the balance is less than ``amount``.
         """
         if self.funds < amount:
             raise Overdrawn(f"the account holds {self.funds}, which is less than {amount}")

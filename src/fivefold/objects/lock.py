@@ -1,8 +1,8 @@
 """A lease with a fencing token.
 
-Objects have no clock: every method is told the time. Clients that use one lock must have clocks that agree to much less
-than the time to live, and must be trusted with the lock: who passes a time in the future can take it early. The token
-grows with every acquisition; whatever the lock protects should refuse a token lower than one it has seen.
+Objects have no clock, so you tell each method the time. The clocks of a lock's clients must agree to much less than the
+time to live. You must trust these clients with the lock: one that passes a time in the future can take it early. The
+token grows with every acquisition: the protected resource should refuse a token lower than one it has seen.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Lease(Struct, frozen=True):
 
 
 class Lock(Object):
-    """A lock that is let go of by itself when its holder falls silent."""
+    """A lock that ends by itself when its holder falls silent."""
 
     owner: str = ""
     token: int = 0
@@ -67,7 +67,7 @@ class Lock(Object):
         """Take the lock until ``now_ms + ttl_ms``; returns the fencing token.
 
         Raises:
-            Held: it is taken, were it by the same owner: two of its threads could be meant.
+            Held: somebody holds the lock, even the same owner: two of its threads may be competing.
         """
         if self._is_held(now_ms):
             raise Held(self.owner, self.expires_ms)

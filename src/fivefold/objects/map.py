@@ -14,7 +14,7 @@ KEYS_LIMIT: Final = 1000
 
 
 class Map(Object):
-    """A table. The whole of it is rewritten by every update: split tables that grow over some hundred kilobytes."""
+    """A table. Each update rewrites all of it: split a table that grows beyond some hundred kilobytes."""
 
     entries: dict[str, Value] = {}  # noqa: RUF012 - a field: every object has its own
 

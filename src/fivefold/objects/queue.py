@@ -20,7 +20,7 @@ class Full(Rejected):
 
 
 class Queue(Object):
-    """A queue of JSON-like values. A taken value is gone: who takes it and then crashes has lost it."""
+    """A queue of JSON-like values. A taken value is gone: if its taker crashes, the value is lost."""
 
     values: list[Value] = []  # noqa: RUF012 - a field: every object has its own
     capacity: int = 1000
@@ -66,5 +66,5 @@ class Queue(Object):
 
     @update
     def set_capacity(self, capacity: Annotated[int, Meta(ge=0)]) -> None:
-        """Change how many values may wait; those that wait already stay."""
+        """Change how many values may wait; values that wait already stay."""
         self.capacity = capacity

@@ -23,7 +23,7 @@ from fivefold.protocol.operations import ClientId
 from fivefold.transport import Connection, Peer
 
 BURST_NS: Final = 1_000_000_000
-"""What a client has not asked for in the last second it may ask for at once."""
+"""Burst: up to one second of unused rate."""
 
 REQUEST_BYTES: Final = 64 * 1024
 """A request counts once more for each so many bytes that it brings, has written or gets back."""

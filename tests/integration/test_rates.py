@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from fivefold import Counter
+from fivefold import Counter, FivefoldError, Map
 from fivefold.bench.hostile import open_hostile
 from fivefold.bench.load import Log, Segment
 from fivefold.bench.workload import Seat, Workload
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.integration
 
 RATE = 20
 VILLAIN_S = 1.0
+COSTLY_S = 3.0
 
 
 async def test_a_client_over_its_rate_waits_and_loses_nothing(tmp_path: Path) -> None:
@@ -64,6 +66,33 @@ async def test_a_hostile_client_with_a_rate_does_not_stop_the_others(tmp_path: P
                 await load.progress_everywhere(5)
             values = await verify(cluster, load.record)
             assert sum(values.values()) == load.record.total()
+
+
+async def test_a_rate_bounds_what_costly_calls_take(tmp_path: Path) -> None:
+    """Queries of a large state are few: each decodes it, and the rate counts the time, not the number."""
+    site = Site(tmp_path / "cluster", memory=True)
+    add_client(site.file, "villain", ["Map"], rate=RATE)
+    with running(site):
+        async with client(site) as cluster, client(site, "villain") as villain:
+            await cluster.object(Map, "large").put("k", [[]] * 200_000)
+            large, answered = villain.object(Map, "large"), 0
+            began = time.monotonic()
+
+            async def ask() -> None:
+                nonlocal answered
+                while time.monotonic() < began + COSTLY_S:
+                    with suppress(FivefoldError):
+                        await large.with_deadline(COSTLY_S).size()
+                        answered += 1
+
+            async with Load(cluster, ["k"]) as load:
+                await asyncio.gather(*(ask() for _ in range(32)))
+                await load.progress_everywhere(5)
+            status = await cluster.status()
+    # Without, a request of 16 calls passes 20 times a second. Each call takes 5 ms of every server at least, and the
+    # rate gives it 10 ms a second.
+    assert answered < 100
+    assert any(counters_of(status, "throttled"))
 
 
 async def test_a_rate_comes_and_goes_while_servers_run(tmp_path: Path) -> None:

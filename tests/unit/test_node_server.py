@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -104,6 +105,19 @@ async def test_an_answer_that_no_frame_can_hold_ends_the_connection(site: Site) 
     assert site.connection.number not in site.node._connections
     assert site.machine.counters == {"rejected.answer-too-long": 1}
     assert loads == ["Counter/x"]
+
+
+async def test_what_another_server_sends_over_our_link_has_a_share_too(site: Site) -> None:
+    """Answers that take too long make us stop reading the link, and go on later; nothing is lost."""
+    clock = iter(range(0, 10**15, 10**9))
+    site.node._throttle.processor_clock = lambda: next(clock)
+    heard: list[bytes] = []
+    site.machine.receive_from_server = lambda now, server, channel, *frames: heard.extend(frames) or Actions()
+    site.machine.take_resumed = list
+    gate, held = site.node._link_gates[0], []
+    gate._connection = SimpleNamespace(hold=lambda: held.append(True), release=lambda: held.append(False))
+    gate.arrive([b"one", b"two"])
+    assert (heard, held) == ([b"one"], [True])
 
 
 async def test_a_burst_of_status_requests_is_answered_in_part(site: Site) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    CODES         u8 7 | Announcement
+    CODES         u8 8 | Announcement
 
 A server sends it as the first frame on each client's connection, and again when it changes. What one server says counts
 for that server only: a call names code that at least q of them have announced. So what liars say can make a call wait,
@@ -20,7 +20,7 @@ from fivefold.objects import FunctionCode, TypeCode
 from fivefold.protocol.operations import CODE_BYTES, ObjectId, type_of
 from fivefold.protocol.quorums import QuorumSystem
 
-CODES: Final = 7
+CODES: Final = 8
 """First byte of an announcement."""
 
 ANNOUNCEMENT_BYTES_MAX: Final = 1024 * 1024

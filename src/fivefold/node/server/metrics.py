@@ -64,6 +64,15 @@ class NodeCollector(Collector):
         information = GaugeMetricFamily("fivefold_server", "Always 1.", None, ["index", "version", "storage"])
         information.add_metric([str(status.index), status.version, status.storage], 1)
         yield information
+        types = GaugeMetricFamily(
+            "fivefold_type",
+            "1 for a version of a type that runs, 0 for one that lies ready.",
+            None,
+            ["type", "version", "code"],
+        )
+        for each in status.types:
+            types.add_metric([each.name, str(each.version), each.code], int(each.is_active))
+        yield types
 
 
 class MetricsServer:

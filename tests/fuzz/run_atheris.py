@@ -10,7 +10,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["fivefold.protocol", "fivefold.cluster", "fivefold.objects", "tomllib"]):
+with atheris.instrument_imports(
+    include=["fivefold.protocol", "fivefold.cluster", "fivefold.objects", "fivefold.storage", "tomllib"]
+):
     from tests.fuzz.targets import TARGETS
 
 

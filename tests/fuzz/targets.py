@@ -1,4 +1,4 @@
-"""Three fuzz targets: whatever bytes they are given, nothing but the documented errors may come out.
+"""The fuzz targets: whatever bytes they are given, nothing but the documented errors may come out.
 
 :data:`TARGETS` are functions from bytes to None, driven by ``tests/properties/test_fuzz.py`` (hypothesis, in every run)
 and by ``tests/fuzz/run_atheris.py`` (guided by coverage, for as long as one likes). Each takes the bytes as a script:
@@ -39,7 +39,9 @@ from fivefold.protocol.records import ObjectHistories, Request
 from fivefold.protocol.server.machine import Server
 from fivefold.protocol.server.versions import decode_version, encode_version
 from fivefold.simulation.rack import Everyone, Letter, Rack, client_id, one_call, rack_keys
+from tests.fuzz import files, requests, sessions
 from tests.fuzz.certificates import certificates
+from tests.fuzz.script import Script
 
 N: Final = 6
 REGISTRY: Final = standard_registry()
@@ -48,61 +50,6 @@ LIAR: Final = 1
 A, B = ObjectId("Counter/a"), ObjectId("Account/b")
 X, Y = client_id("X"), client_id("Y")
 SECOND: Final = 1_000_000_000
-HEADS: Final = (
-    b"\x00",
-    b"\xff" * 8,
-    b"\x80" * 4,
-    b"\x91" * 600,
-    b"\xc0",
-    b"\xc4\x00",
-    b"\xdd\xff\xff\xff\xff",
-    b"\xd9",
-)
-"""What decoders stumble over: long and nested lengths, other types, signs."""
-
-
-class Script:
-    """Choices read off the fuzzer's bytes; zeros when they are used up."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    @property
-    def is_over(self) -> bool:
-        return self._at >= len(self._data)
-
-    def number(self, size: int = 1) -> int:
-        """An integer of ``size`` bytes."""
-        return int.from_bytes(self.take(size), "big")
-
-    def take(self, size: int) -> bytes:
-        """The next bytes, or as many as are left."""
-        taken = self._data[self._at : self._at + size]
-        self._at += size
-        return taken
-
-    def rest(self) -> bytes:
-        return self.take(len(self._data))
-
-    def mutated(self, data: bytes) -> bytes:
-        """``data`` with up to three alterations."""
-        for _ in range(self.number() % 4):
-            kind, at = self.number() % 6, self.number(2) % (len(data) + 1)
-            if kind == 0:
-                data = data[:at] + self.take(1) + data[at + 1 :]
-            elif kind == 1:
-                data = data[:at] + data[at + self.number() % 16 :]
-            elif kind == 2:
-                data = data[:at] + self.take(self.number() % 16) + data[at:]
-            elif kind == 3:
-                data = data[:at]
-            elif kind == 4:
-                end = at + self.number() % 64
-                data = data[:end] + data[at:]
-            else:
-                head = HEADS[self.number() % len(HEADS)]
-                data = data[:at] + head + data[at + len(head) :]
-        return data
 
 
 # --- a past to start from ---------------------------------------------------------------------------------------
@@ -403,4 +350,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "decoding": decoding,
     "cluster-file": cluster_file,
     "receiving": receiving,
+    "requests": requests.requests,
+    "sessions": sessions.sessions,
+    "files": files.files,
 }

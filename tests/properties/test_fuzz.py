@@ -34,6 +34,20 @@ def test_a_server_survives_whatever_it_receives(data):
     targets.receiving(data)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400))
+def test_a_session_tells_the_truth_whatever_one_server_sends(data):
+    """Every call ends by its deadline: answered and applied once, or "nothing changed" and not applied."""
+    targets.TARGETS["sessions"](data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scripts)
+def test_altered_files_are_refused_named_or_harmless(data):
+    """Nothing that was promised is forgotten, and no damage ends in a traceback."""
+    targets.TARGETS["files"](data)
+
+
 @pytest.mark.parametrize("text", ["a = " + "[" * 3000, "a = " + "{b = " * 1000, "a = " + "1" * 5000])
 def test_a_cluster_file_that_tires_the_toml_parser_is_refused(text):
     """Deep nesting and endless numbers are ConfigurationErrors, though the TOML parser reports neither as its own."""

@@ -6,11 +6,12 @@ from random import Random
 
 import pytest
 
-from fivefold.protocol.client.rounds import Purpose, Round, absent_until
+from fivefold.errors import PeerViolation
+from fivefold.protocol.client.rounds import Purpose, Round, absent_until, read_vote
 from fivefold.protocol.client.session import Session
 from fivefold.protocol.client.verdict import agreement_at, declined_reason
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Entry, empty_histories, encode_history
-from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, Vote
+from fivefold.protocol.messages import BUSY, DECLINED, FAIL, SUCCESS, Vote, encode
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, REFUSED
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, Request
@@ -129,3 +130,12 @@ def test_answers_on_one_latest_version_are_grouped() -> None:
     assert agreement_at(round_of(*votes), [METHOD.timestamp], (FAIL,)) == [[1, 5], [0]]
     assert agreement_at(round_of(*votes), [METHOD.timestamp], (SUCCESS, FAIL)) == [[1, 4, 5], [0]]
     assert agreement_at(round_of(*votes), [INITIAL_TIMESTAMP], (SUCCESS, FAIL)) == []
+
+
+@pytest.mark.parametrize("status", [DECLINED, BUSY])
+def test_a_vote_that_turns_a_request_away_shows_no_histories(status: int) -> None:
+    """Found by the fuzz target ``sessions``: nobody had read them, and the client raised when it counted them."""
+    honest = encode(Vote(status, b"", (REFUSED + b"no",), b"", (), ()))
+    assert read_vote(round_of(), honest, 1).status == status
+    with pytest.raises(PeerViolation, match="vote-histories"):
+        read_vote(round_of(), encode(Vote(status, b"", (REFUSED + b"no",), b"", (b"\x01",), ())), 1)

@@ -95,6 +95,8 @@ def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
             raise PeerViolation("vote-answers")
     elif len(vote.answers) != 1:
         raise PeerViolation("vote-answers")
+    elif vote.histories:  # nobody has read them: who turns a request away shows none
+        raise PeerViolation("vote-histories")
     return vote
 
 

@@ -62,10 +62,10 @@ def blocks(*languages: str, pages: Sequence[Path] = PAGES) -> Iterator[Block]:
                 yield Block(page, line, match["language"], match["how"] or "", match["text"])
 
 
-_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 
 
 def spans(page: Path) -> list[str]:
     """What stands between single back ticks on a page, outside its blocks."""
-    return _SPAN.findall(_FENCED.sub("", page.read_text(encoding="utf-8")))
+    return _SPAN.findall(FENCED.sub("", page.read_text(encoding="utf-8")))

@@ -1,7 +1,9 @@
 """Damages the files of a small store in every way a disk can, and judges what a server would answer from them.
 
-    python -m tests.storage_damage bits            every single bit of every file
-    python -m tests.storage_damage random 100000   that many random damages, with a seed each
+    python -m tests.storage_damage bits                 every single bit of every file
+    python -m tests.storage_damage bits 1 closed        of the files of the store after a clean end
+    python -m tests.storage_damage random 100000        that many random damages, with a seed each
+    python -m tests.storage_damage random 2000 whole    each in a store that is then opened, used and closed
 
 Each damage must be *refused* (the server does not start, or names the object as damaged), *healed* or *harmless* (the
 object is as it was). An object that is missing or older than what was promised is forgotten history; an exception that
@@ -11,7 +13,6 @@ is no sentence for the operator is a traceback. Either is a failure.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
 import sys
 import tempfile
@@ -147,9 +148,10 @@ def read_files(root: Path) -> Files:
 
 def write_files(root: Path, files: Files) -> None:
     """Make ``root`` hold exactly these."""
-    shutil.rmtree(root, ignore_errors=True)
     for name in ("data", "identity"):
-        (root / name).mkdir(parents=True, mode=0o700)
+        (root / name).mkdir(parents=True, mode=0o700, exist_ok=True)
+        for path in (root / name).iterdir():
+            path.unlink()
     for name, data in files.items():
         (root / name).write_bytes(data)
 
@@ -353,13 +355,14 @@ def try_random(root: Path, count: int, *, first_seed: int = 0, is_whole: bool = 
     return seen
 
 
-def try_bits(root: Path, *, stride: int = 1) -> Counter[str]:
-    """Every bit of every file of every image, or every ``stride``-th."""
+def try_bits(root: Path, *, stride: int = 1, name: str = "") -> Counter[str]:
+    """Every bit of every file of every image, or of the one of that name; or every ``stride``-th."""
     seen: Counter[str] = Counter()
     guard.QUICK_CHECK_BYTES_MAX = 0  # SQLite's own check would see most of it, but is for small databases only
     for image in images(root / "made")[1:]:
-        for what, name, data in every_bit(image, stride):
-            seen[judge(root / "judged", image, what, name, data, is_whole=False)] += 1
+        if name in ("", image.name):
+            for what, file, data in every_bit(image, stride):
+                seen[judge(root / "judged", image, what, file, data, is_whole=False)] += 1
     return seen
 
 
@@ -369,7 +372,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
         began = time.monotonic()
         if sys.argv[1] == "bits":
-            seen = try_bits(Path(directory), stride=int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+            stride, name = int(sys.argv[2]) if len(sys.argv) > 2 else 1, "".join(sys.argv[3:4])
+            seen = try_bits(Path(directory), stride=stride, name=name)
         else:
             seen = try_random(Path(directory), int(sys.argv[2]), is_whole=len(sys.argv) > 3)
         sys.stdout.write(f"{seen.total():,} damages in {time.monotonic() - began:.0f} s: {dict(seen)}\n")

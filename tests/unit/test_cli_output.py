@@ -84,6 +84,11 @@ def test_times(seconds: float, text: str) -> None:
         (b"hi", '"aGk="'),
         ({"ä": (1, 2)}, '{"ä":[1,2]}'),
         (Lease("me", 1, 2), '{"owner":"me","token":1,"expires_ms":2}'),
+        (float("inf"), '"Infinity"'),
+        ({"low": [-float("inf")], "none": float("nan")}, '{"low":["-Infinity"],"none":"NaN"}'),
+        ({1: 2, 1.5: 3, b"k": 4, (1, "a"): 5}, '{"1":2,"1.5":3,"aw==":4,"[1, \\"a\\"]":5}'),
+        (10**30, "1" + "0" * 30),
+        ("\ud800", '"\\ud800"'),
     ],
 )
 def test_answers_as_json(value: object, text: str) -> None:

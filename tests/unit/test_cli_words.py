@@ -129,3 +129,33 @@ def test_an_argument_given_twice() -> None:
 def test_values(word: str, annotation: object, value: object) -> None:
     """A word is JSON of the expected type if it can be; else text, or whatever JSON it is."""
     assert parse_value(word, annotation) == value
+
+
+@pytest.mark.parametrize("words", [["Map", "m", "put", "k\udce9", "1"], ["Map", "\udce9", "size"], ["caf\udce9"]])
+def test_a_word_that_is_not_utf8_is_refused(words: list[str]) -> None:
+    """Python hands such bytes on as lone surrogates, which neither JSON nor an object's key can hold."""
+    with pytest.raises(InvalidArguments, match="is not UTF-8 text: convert it"):
+        parse_call(REGISTRY, words)
+
+
+@pytest.mark.parametrize(
+    ("word", "annotation", "value"),
+    [
+        ("Infinity", float, float("inf")),
+        ("-Infinity", float | None, float("-inf")),
+        ("Infinity", Annotated[float, msgspec.Meta(description="x")], float("inf")),
+        ("Infinity", str, "Infinity"),
+        ("Infinity", Any, "Infinity"),
+        ("Infinity", int, "Infinity"),
+        ("Infinite", float, "Infinite"),
+    ],
+)
+def test_infinity_is_a_number_where_a_number_is_expected(word: str, annotation: Any, value: object) -> None:
+    """What `fivefold call` prints for a float can be given back to it; text stays text."""
+    assert parse_value(word, annotation) == value
+
+
+def test_deep_nesting_is_no_traceback() -> None:
+    """JSON that is nested deeper than Python's stack is a word like any other that is no JSON."""
+    word = "[" * 100_000
+    assert parse_value(word, int) == word

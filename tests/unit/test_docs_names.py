@@ -19,7 +19,7 @@ import typer
 import fivefold
 from fivefold import errors
 from fivefold.cli.app import app
-from tests.doc_blocks import PAGES, ROOT, blocks, spans
+from tests.doc_blocks import FENCED, PAGES, ROOT, blocks, spans
 from tests.planted import BUGS
 
 TOPS = ("src", "tests", "docs", "benchmarks", "examples", "changelog.d", ".ci")
@@ -43,6 +43,29 @@ def page_name(page: Path) -> str:
 
 def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
+
+
+# --- English ---------------------------------------------------------------------------------------------------------
+TRANSLATED = re.compile(r"\b(whoever|those that|those who|so many|goes on)\b", re.IGNORECASE)
+"""Turns of phrase that say nothing: name who or what does something."""
+
+TWO_SENTENCES = re.compile(r"[a-z0-9X)\]*\"”]{2}[.!?] [A-Z*]")
+GENERATED = {"planted-bugs.md"}
+
+
+def prose(page: Path) -> list[str]:
+    """The lines of a page's text: no code, tables, headings, numbers of lists or captions of figures."""
+    text = re.sub(r"<!-- (figure|numbers).*?<!-- /", "", FENCED.sub("", text_of(page)), flags=re.DOTALL)
+    text = re.sub(r"`[^`\n]+`", "XX", text)
+    lines = [line for line in text.splitlines() if not line.startswith(("|", "#", "    "))]
+    return [re.sub(r"^\s*(\d+\. |- |: )", "", line) for line in lines]
+
+
+@pytest.mark.parametrize("page", [page for page in LIVING if page.name not in GENERATED], ids=page_name)
+def test_text_is_plain(page: Path) -> None:
+    """One sentence a line, and without the turns of phrase that hide who does something."""
+    assert [line for line in prose(page) if TWO_SENTENCES.search(line)] == []
+    assert [line for line in text_of(page).splitlines() if TRANSLATED.search(line)] == []
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

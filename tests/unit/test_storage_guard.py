@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -272,6 +273,57 @@ def test_used_data_without_a_record_must_be_allowed(used: Server) -> None:
     used.refuses("the identity's data-record.json is missing")
     used.run(fresh=True)
     assert used.recorded() == 5
+
+
+def test_used_data_without_a_record_is_started_with_a_word(used: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody can tell whether it is the newest, so the operator is told what it means if it is not; once."""
+    used.record.unlink()
+    used.run(fresh=True)
+    (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "the identity's data-record.json is missing: it is taken to be the newest data" in warning.getMessage()
+    assert "forgotten history" in warning.getMessage()
+    caplog.clear()
+    used.run()
+    assert caplog.records == []
+
+
+def test_a_first_start_needs_no_word(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """There is nothing yet that could be older than something."""
+    server.run(fresh=True)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o177])
+def test_modes_do_not_depend_on_the_umask(server: Server, umask: int) -> None:
+    """Whatever is made is 0600, its directory 0700, while the server runs and after it."""
+    before = os.umask(umask)
+    try:
+        storage = server.open(fresh=True)
+        storage.stage(1, [Write("A/x", b"h")])
+        assert len(server.files()) > 6
+        assert {path.stat().st_mode & 0o777 for path in server.files()} == {0o600}
+        assert (server.data / "lock").stat().st_mode & 0o777 == 0o600
+        storage.close()
+    finally:
+        os.umask(before)
+    assert server.data.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in server.files()} == {0o600}
+
+
+@pytest.mark.parametrize("place", range(120))
+def test_a_flipped_bit_of_the_record_is_refused(used: Server, place: int) -> None:
+    """Whatever it makes of the text: a generation that is one less would let an older copy pass."""
+    whole = used.record.read_bytes()
+    found = json.loads(whole)
+    used.record.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    try:
+        is_same = json.loads(used.record.read_bytes()) == found
+    except ValueError:
+        is_same = False
+    if is_same:  # white space
+        used.run()
+    else:
+        used.refuses("data-record.json")
 
 
 def test_an_identity_that_cannot_be_written_is_refused(server: Server) -> None:

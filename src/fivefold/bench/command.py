@@ -98,16 +98,14 @@ def run(
 
 
 def _carry_out(plan: Plan, *, as_json: bool) -> None:
-    import msgspec
-    from rich.console import Console
-
     from fivefold.bench import program
+    from fivefold.cli import CleanConsole, to_json
 
     signal.signal(signal.SIGTERM, _end)
-    console = Console(stderr=as_json)
+    console = CleanConsole(stderr=as_json)
     results = program.run(plan, console, is_quiet=as_json)
     if as_json:
-        print(msgspec.json.encode(results).decode())
+        print(to_json(results))
     else:
         program.show(results, console)
 
@@ -119,10 +117,11 @@ def plot(
 ) -> None:
     """Draw result files as SVG pictures."""
     from fivefold.bench.figures import draw
+    from fivefold.cli import shown
 
     for file in files:
         for picture in draw(file, out):
-            print(picture)
+            print(shown(picture))
 
 
 def _end(number: int, _: object) -> None:

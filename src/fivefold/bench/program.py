@@ -17,6 +17,7 @@ from fivefold.bench.machine import file_system, origin
 from fivefold.bench.report import Live, counts_table, failures, table
 from fivefold.bench.results import Results, check_writable, save
 from fivefold.bench.workload import Skew, Workload
+from fivefold.cli import say
 from fivefold.cluster import load_configuration
 from fivefold.errors import ConfigurationError
 from fivefold.protocol.quorums import QuorumSystem
@@ -113,7 +114,7 @@ def show(results: Results, console: Console) -> None:
     floor = {point.x: point for point in results.points if point.name == "floor"}
     console.print(table(results, floor))
     for line in failures(results.points):
-        console.print(f"[red]{line}[/]", highlight=False)
+        say("[red]{}[/]", line, to=console)
     counts = counts_table(results.points)
     if counts is not None:
         console.print(counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,7 +26,7 @@ from fivefold.cli import (
     up,
 )
 from fivefold.cli.client import client
-from fivefold.cli.exits import Exit, exit_code_of, say_error
+from fivefold.cli.exits import Exit, WrongUsage, exit_code_of, say_error, say_wrong_usage
 from fivefold.cli.upgrade import upgrade
 from fivefold.errors import ConfigurationError, FivefoldError
 from fivefold.node import VERSION
@@ -78,8 +79,16 @@ app.add_typer(bench)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``fivefold`` with ``arguments`` (by default the process's) and leave the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a command
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="fivefold")
+        sys.exit(app(args=None if arguments is None else list(arguments), prog_name="fivefold", standalone_mode=False))
+    except WrongUsage as error:
+        say_wrong_usage(error)
+        sys.exit(Exit.USAGE)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(Exit.INTERRUPTED)
     except FivefoldError as error:
         say_error(error)
         sys.exit(exit_code_of(error))

@@ -17,7 +17,7 @@ from fivefold.cli.options import (
     ObjectsOption,
     find_cluster_file,
 )
-from fivefold.cli.output import err, print_json
+from fivefold.cli.output import err, print_json, say
 from fivefold.cli.words import CallWords, Reference, parse_call
 
 EXAMPLES: Final = """
@@ -69,11 +69,11 @@ async def _call(
         try:
             return await _invoke(cluster, meant)
         except OutcomeUnknown as unknown:
-            err.print(f"fivefold: {unknown.args[0].partition(':')[0]}; finding out …", style="yellow")
+            say("fivefold: {}; finding out …", unknown.args[0].partition(":")[0], style="yellow", to=err)
             answer = await unknown.resolve()
     if answer is NOT_APPLIED:
         raise Unavailable("the call was not applied and never will be, nothing changed: call again")
-    err.print("fivefold: it was applied; this is its answer", style="green")
+    say("fivefold: it was applied; this is its answer", style="green", to=err)
     return answer
 
 

@@ -11,7 +11,7 @@ from fivefold.checker import STEPS_COUNT_MAX, Result, Verdict, check_file
 from fivefold.cli.code import load_models
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
-from fivefold.cli.output import out, print_json
+from fivefold.cli.output import print_json, say
 
 EXAMPLES: Final = """
 **Examples**
@@ -47,7 +47,7 @@ def check(
     else:
         say_result(result)
     if result.verdict is Verdict.VIOLATION and not json:
-        out.print(f"Picture: {picture}" if picture else "Draw it with --out violation.html", markup=False)
+        say("Picture: {}", picture) if picture else say("Draw it with --out violation.html")
     if result.verdict is not Verdict.LINEARIZABLE:
         raise typer.Exit(Exit.FAILED)
 
@@ -55,5 +55,4 @@ def check(
 def say_result(result: Result) -> None:
     """Print a verdict for people."""
     style = {Verdict.LINEARIZABLE: "green", Verdict.VIOLATION: "bold red", Verdict.UNDECIDED: "yellow"}[result.verdict]
-    out.print(f"[{style}]{result.verdict.value}[/]: ", end="")
-    out.print(result.message, markup=False)
+    say(f"[{style}]{{}}[/]: {{}}", result.verdict.value, result.message)

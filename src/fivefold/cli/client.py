@@ -7,9 +7,10 @@ from typing import Annotated, Final
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fivefold.cli.options import ClusterOption, JsonOption, find_cluster_file
-from fivefold.cli.output import out, print_json
+from fivefold.cli.output import out, print_json, say, shown
 from fivefold.cluster import add_client, fingerprint_of, limit_client, load_configuration, remove_client
 
 ADD_EXAMPLES: Final = """
@@ -54,10 +55,10 @@ def add(
     """Make an identity for a new client and enter it in the cluster file."""
     file = find_cluster_file(cluster)
     made = add_client(file, name, allow, identity, rate=rate)
-    out.print(f"[green]{file}[/] now knows {name}: bring it to every server (running ones read it by themselves).")
-    out.print(f"[yellow]{made.directory}[/] is its private identity: it belongs on the client's machine alone.")
+    say("[green]{}[/] now knows {}: bring it to every server (running ones read it by themselves).", file, name)
+    say("[yellow]{}[/] is its private identity: it belongs on the client's machine alone.", made.directory)
     if rate is None:
-        out.print(f"It may ask for as much as servers can do: `fivefold client limit {name} --rate N` holds it back.")
+        say("It may ask for as much as servers can do: `fivefold client limit {} --rate N` holds it back.", name)
 
 
 @client.command(name="list", epilog=LIST_EXAMPLES)
@@ -75,7 +76,8 @@ def list_clients(cluster: ClusterOption = None, json: JsonOption = False) -> Non
     table = Table("client", "may", "requests a second", "fingerprint of its certificate")
     for each in clients:
         rate = "any" if each.rate is None else f"{each.rate:,}"
-        table.add_row(each.name, "\n".join(each.rules), rate, fingerprint_of(each.certificate)[:16] + "…")
+        rules = Text("\n".join(map(shown, each.rules)))
+        table.add_row(Text(shown(each.name)), rules, rate, fingerprint_of(each.certificate)[:16] + "…")
     out.print(table)
 
 
@@ -92,7 +94,7 @@ def limit(
     file = find_cluster_file(cluster)
     limit_client(file, name, rate)
     now = "as many requests as they can" if rate is None else f"{rate:,} requests a second each"
-    out.print(f"By [green]{file}[/] servers take {now} from {name}: bring it to every server.")
+    say("By [green]{}[/] servers take {} from {}: bring it to every server.", file, now, name)
 
 
 @client.command(epilog=REMOVE_EXAMPLES)
@@ -100,4 +102,4 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the client.")], clu
     """Take a client out of the cluster file: servers that read it end the client's connections."""
     file = find_cluster_file(cluster)
     remove_client(file, name)
-    out.print(f"[green]{file}[/] knows {name} no more: bring it to every server (running ones read it by themselves).")
+    say("[green]{}[/] knows {} no more: bring it to every server (running ones read it by themselves).", file, name)

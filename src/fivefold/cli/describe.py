@@ -9,7 +9,7 @@ from rich.table import Table
 
 from fivefold.cli.code import load_objects
 from fivefold.cli.options import JsonOption, ObjectsOption
-from fivefold.cli.output import out, print_json
+from fivefold.cli.output import marked, out, print_json, say
 from fivefold.errors import UnknownType
 from fivefold.objects import MethodDescription, describe
 
@@ -41,7 +41,7 @@ def objects_command(
         print_json({"types": types, "functions": functions})
         return
     for each in types:
-        out.print(f"[bold]{each.name}[/]  {each.summary}")
+        say("[bold]{}[/]  {}", each.name, each.summary)
         out.print(_methods_table(each.methods))
     if functions:
         out.print("[bold]Functions over several objects[/]")
@@ -52,7 +52,8 @@ def _methods_table(methods: tuple[MethodDescription, ...] | list[MethodDescripti
     table = Table(show_header=False, box=None, padding=(0, 2))
     for method in methods:
         style = "cyan" if method.kind == "query" else "yellow"
-        warning = f"[red]uses {', '.join(method.suspects)}: may differ from server to server[/]"
-        name = f"{method.name}[dim]{method.signature.replace('[', chr(92) + '[')}[/]"
-        table.add_row(f"[{style}]{method.kind}[/]", name, warning if method.suspects else method.summary)
+        warning = marked("[red]uses {}: may differ from server to server[/]", ", ".join(method.suspects))
+        name = marked("{}[dim]{}[/]", method.name, method.signature)
+        summary = warning if method.suspects else marked("{}", method.summary)
+        table.add_row(marked(f"[{style}]{{}}[/]", method.kind), name, summary)
     return table

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from fivefold.cli.options import JsonOption
-from fivefold.cli.output import out, print_json
+from fivefold.cli.output import CleanConsole, out, print_json, say
 from fivefold.simulation import HIGH, LOW, SERVERS, ExampleRow, run_example
 
 EXAMPLES: Final = """
@@ -40,13 +39,13 @@ def example(json: JsonOption = False) -> None:
     if json:
         print_json(rows)
         return
-    out.print(f"X and Z ask servers {_span(LOW)}, Y asks {_span(HIGH)}: a quorum of 5 of the {SERVERS}.")
+    say("X and Z ask servers {}, Y asks {}: a quorum of 5 of the {}.", _span(LOW), _span(HIGH), SERVERS)
     if out.is_terminal and out.width < WIDTH:
         for row in rows:
-            out.print(Text(f"{row.operation:10}{row.kind:15}{row.result}"))
+            say("{}{}{}", f"{row.operation:10}", f"{row.kind:15}", row.result)
             out.print(Text("    ").append_text(Text(" │ ", style="dim").join(_cells(row))))
     else:
-        Console(width=max(WIDTH, out.width)).print(_table(rows))
+        CleanConsole(width=max(WIDTH, out.width)).print(_table(rows))
     out.print(LEGEND)
 
 

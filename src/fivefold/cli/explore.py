@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
-from fivefold.cli.output import out, print_json
+from fivefold.cli.output import out, print_json, say
 from fivefold.errors import ConfigurationError
 from fivefold.simulation import SCHEDULES, Budget, Case, Exploration, Explorer, explore_near, is_with_liar
 
@@ -99,6 +99,6 @@ def _say(results: dict[str, Exploration]) -> None:
     out.print(table)
     for name, result in results.items():
         for found in result.violations[:1]:
-            out.print(f"{name}: {found.what}", style="bold red", markup=False)
+            say("{}: {}", name, found.what, style="bold red")
             for line in found.schedule:
-                out.print(f"  {line}", markup=False, highlight=False)
+                say("  {}", line)

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from fivefold.cli.options import CLUSTER_FILE
-from fivefold.cli.output import out
+from fivefold.cli.output import say
 from fivefold.cluster import Configuration, client_directory, create_cluster, server_directory
 from fivefold.errors import ConfigurationError
 
@@ -40,16 +40,17 @@ def init(
 
 def _say_what_goes_where(directory: Path, configuration: Configuration) -> None:
     quorums = configuration.quorums
-    out.print(
-        f"[green]{directory / CLUSTER_FILE}[/]: {quorums.n} servers, of which {quorums.t} may fail and {quorums.b} of "
-        f"these may lie. It is public: copy it to every server and every client."
+    say(
+        "[green]{}[/]: {} servers, of which {} may fail and {} of these may lie. It is public: copy it to every server "
+        "and every client.",
+        *(directory / CLUSTER_FILE, quorums.n, quorums.t, quorums.b),
     )
-    out.print("Private, each to its own host and nowhere else:")
+    say("Private, each to its own host and nowhere else:")
     for entry in configuration.servers:
-        out.print(f"  [yellow]{server_directory(directory, entry.index)}[/]  to  {entry.host}, which then runs")
-        out.print(f"      fivefold serve --cluster {CLUSTER_FILE} --identity server-{entry.index}")
-    out.print(f"  [yellow]{client_directory(directory, 'admin')}[/]  stays with you: it may do everything")
-    out.print("Copy them over a channel that you trust, and then delete the servers' identities here.")
+        say("  [yellow]{}[/]  to  {}, which then runs", server_directory(directory, entry.index), entry.host)
+        say("      fivefold serve --cluster {} --identity server-{}", CLUSTER_FILE, entry.index)
+    say("  [yellow]{}[/]  stays with you: it may do everything", client_directory(directory, "admin"))
+    say("Copy them over a channel that you trust, and then delete the servers' identities here.")
 
 
 def check_faults(faults: int, configuration: Configuration, where: Path) -> None:

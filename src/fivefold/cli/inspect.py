@@ -10,7 +10,7 @@ import typer
 
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
-from fivefold.cli.output import bytes_text, err, out, print_json
+from fivefold.cli.output import bytes_text, err, print_json, say, shown, to_json
 from fivefold.errors import DataDirectoryError
 from fivefold.storage import DATABASE_NAME, Inspector
 
@@ -39,7 +39,7 @@ def inspect(
         with Inspector(path) as inspector:
             if ids:
                 for object_id in inspector.all_object_ids():
-                    print(object_id)
+                    print(to_json(object_id) if json else shown(object_id))
                 return
             _summary(inspector, json=json)
             problems = inspector.check() if check else []
@@ -48,11 +48,11 @@ def inspect(
             raise DataDirectoryError(f"{path} is damaged ({error}): look at an undamaged copy") from error
         raise DataDirectoryError(f"{path} cannot be read ({error}): name the data directory of a server") from error
     for problem in problems:
-        err.print(f"[red]damaged[/]: {problem}")
+        say("[red]damaged[/]: {}", problem, to=err)
     if problems:
         raise typer.Exit(Exit.FAILED)
     if check and not json:
-        out.print("[green]whole[/]: every checksum is right")
+        say("[green]whole[/]: every checksum is right")
 
 
 def _summary(inspector: Inspector, *, json: bool) -> None:
@@ -61,4 +61,4 @@ def _summary(inspector: Inspector, *, json: bool) -> None:
         print_json(content)
         return
     for name, value in content.items():
-        out.print(f"{name:>12}  {bytes_text(int(value)) if name == 'bytes' else value}")
+        say("{}  {}", f"{name:>12}", bytes_text(int(value)) if name == "bytes" else value)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fivefold import ClusterStatus
-from fivefold.cli.output import bytes_text, seconds_text
+from fivefold.cli.output import bytes_text, marked, seconds_text, shown
 from fivefold.node import ServerStatus
 from fivefold.protocol.client import Evidence
 
@@ -36,7 +36,7 @@ def _table(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int |
         table.add_column(name, justify="right", no_wrap=True)
     liars = {each.server for each in status.evidence if each.is_excluded}
     for index, server in enumerate(status.servers):
-        row: list[str | Text] = [str(index), addresses[index]]
+        row: list[str | Text] = [str(index), Text(shown(addresses[index]))]
         if pids is not None:
             row.append(str(pids[index] or "–"))
         state = Text("LIES", style="red") if index in liars else state_text(server, status.failures.get(index))
@@ -49,15 +49,15 @@ def _remarks(status: ClusterStatus) -> list[Text]:
     remarks = []
     for index, server in enumerate(status.servers):
         if server is None and index in status.failures:
-            remarks.append(Text(f"server {index} cannot be reached: {status.failures[index]}", style="red"))
+            remarks.append(marked("[red]server {} cannot be reached: {}[/]", index, status.failures[index]))
         if server is not None and server.storage_failure:
-            remarks.append(Text(f"server {index} promises nothing: {server.storage_failure}", style="yellow"))
+            remarks.append(marked("[yellow]server {} promises nothing: {}[/]", index, server.storage_failure))
         remarks += [
-            Text(f"server {index} answers nothing for {name!r}: its disk has damaged it", style="red")
+            marked("[red]server {} answers nothing for {}: its disk has damaged it[/]", index, repr(name))
             for name in sorted(server.damaged if server is not None else ())
         ]
         if text := evidence_text(evidence.get(index)):
-            remarks.append(Text(f"against server {index}: {text}", style="red"))
+            remarks.append(marked("[red]against server {}: {}[/]", index, text))
     if any(server is not None and server.storage == "memory" for server in status.servers):
         remarks.append(Text("nothing is on disk: these servers keep everything in memory", style="yellow"))
     return remarks

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
-from fivefold.cli.output import out, print_json
+from fivefold.cli.output import out, print_json, say
 from fivefold.protocol.steps import Kind
 from fivefold.simulation import Summary, describe, draw, run_plan, run_seeds, shrink
 
@@ -156,10 +156,10 @@ def _say(summary: Summary) -> None:
     out.print(table)
     if summary.undecided:
         seeds = ", ".join(map(str, summary.undecided))
-        out.print(f"undecided, since the checker ran out of steps: seeds {seeds}", style="yellow", markup=False)
+        say("undecided, since the checker ran out of steps: seeds {}", seeds, style="yellow")
     for seed, failure in summary.failures.items():
-        out.print(f"seed {seed}: {failure}", style="bold red", markup=False)
-        out.print(f"  fivefold simulate --{summary.profile} --replay {seed}", markup=False)
+        say("seed {}: {}", seed, failure, style="bold red")
+        say("  fivefold simulate --{} --replay {}", summary.profile, seed)
 
 
 def _replay(seed: int, profile: str) -> None:
@@ -167,13 +167,13 @@ def _replay(seed: int, profile: str) -> None:
     plan = draw(seed, profile)
     report = run_plan(plan, is_traced=True)
     if report.failure is not None:
-        out.print(report.failure, style="bold red", markup=False)
-        out.print("It fails; leaving out what the failure does not need …")
+        say("{}", report.failure, style="bold red")
+        say("It fails; leaving out what the failure does not need …")
         report = run_plan(shrink(plan), is_traced=True)
     for line in (*describe(report.plan), *report.trace[-TRACE_LINES:]):
-        out.print(line, markup=False, highlight=False)
-    out.print(f"digest {report.digest}", markup=False, highlight=False)
+        say("{}", line)
+    say("digest {}", report.digest)
     if report.failure is not None:
-        out.print(report.failure, style="bold red", markup=False)
+        say("{}", report.failure, style="bold red")
         raise typer.Exit(Exit.FAILED)
-    out.print(f"{report.operations_count} operations, nothing wrong", style="green")
+    say("{} operations, nothing wrong", report.operations_count, style="green")

@@ -11,7 +11,7 @@ from fivefold import ClusterStatus, connect
 from fivefold.cli.exits import Exit
 from fivefold.cli.loop import run
 from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find_cluster_file
-from fivefold.cli.output import err, out, print_json
+from fivefold.cli.output import err, out, print_json, say
 from fivefold.cli.servers import count_up, servers_view, status_builtins
 from fivefold.cluster import load_configuration
 from fivefold.transport import CLOSE_TIMEOUT_S
@@ -44,7 +44,7 @@ def status(
         out.print(servers_view(found, addresses))
     working, needed = count_up(found), found.quorums.q
     if working < needed:
-        err.print(f"fivefold: only {working} of the {needed} servers that calls need are up: start the others")
+        say("fivefold: only {} of the {} servers that calls need are up: start the others", working, needed, to=err)
         raise typer.Exit(Exit.UNAVAILABLE)
 
 

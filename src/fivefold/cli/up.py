@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import signal
@@ -18,7 +19,7 @@ from fivefold.cli.code import load_objects
 from fivefold.cli.init import check_faults
 from fivefold.cli.loop import run
 from fivefold.cli.options import CLUSTER_FILE, LOCAL_DIRECTORY, ObjectsOption
-from fivefold.cli.output import out
+from fivefold.cli.output import out, say
 from fivefold.cli.servers import servers_view
 from fivefold.cluster import (
     Configuration,
@@ -87,7 +88,7 @@ async def _up(servers: LocalCluster, configuration: Configuration, cluster_file:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    out.print(f"starting {configuration.quorums.n} servers …")
+    say("starting {} servers …", configuration.quorums.n)
     starting = asyncio.create_task(asyncio.to_thread(servers.start))
     try:
         await asyncio.wait([starting, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
@@ -96,20 +97,20 @@ async def _up(servers: LocalCluster, configuration: Configuration, cluster_file:
         async with connect(cluster_file, identity="admin") as cluster:
             await _show(servers, configuration, cluster, stop)
     finally:
-        out.print("stopping the servers …")
+        say("stopping the servers …")
         await asyncio.to_thread(servers.stop)
 
 
 def _say_how_to_connect(cluster_file: Path, modules: Sequence[str]) -> None:
-    here = "" if cluster_file.parent == LOCAL_DIRECTORY else f" --cluster {cluster_file}"
-    out.print(f"\n[bold]ready[/], cluster file [green]{cluster_file}[/]. In another terminal:")
+    here = "" if cluster_file.parent == LOCAL_DIRECTORY else f" --cluster {shlex.quote(str(cluster_file))}"
+    say("\n[bold]ready[/], cluster file [green]{}[/]. In another terminal:", cluster_file)
     if modules:
-        out.print(f"    export FIVEFOLD_OBJECTS={shlex.quote(' '.join(modules))}")
-    out.print(f"    fivefold call{here} Counter hits increment")
-    out.print(f"    fivefold status{here}")
-    out.print("in Python:")
-    out.print(f'    async with fivefold.connect("{os.path.abspath(cluster_file)}") as cluster: …', markup=False)
-    out.print("Ctrl-C stops the servers.\n")
+        say("    export FIVEFOLD_OBJECTS={}", shlex.quote(" ".join(modules)))
+    say("    fivefold call{} Counter hits increment", here)
+    say("    fivefold status{}", here)
+    say("in Python:")
+    say("    async with fivefold.connect({}) as cluster: …", json.dumps(os.path.abspath(cluster_file)))
+    say("Ctrl-C stops the servers.\n")
 
 
 async def _show(servers: LocalCluster, configuration: Configuration, cluster: Cluster, stop: asyncio.Event) -> None:

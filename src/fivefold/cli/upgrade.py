@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.text import Text
 
 from fivefold import ClusterStatus, connect
 from fivefold.cli.code import load_objects
 from fivefold.cli.exits import Exit
 from fivefold.cli.loop import run
 from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find_cluster_file
-from fivefold.cli.output import out, print_json
+from fivefold.cli.output import print_json, say
 from fivefold.cluster import activate_version
 from fivefold.errors import ConfigurationError, Unavailable
 from fivefold.objects import Finding, TypeDescription, compare, describe, standard_registry
@@ -57,7 +56,7 @@ def check(
     if json:
         print_json(findings)
     for finding in () if json else findings:
-        out.print(Text(f"{finding.name}: ", style="bold") + Text(finding.text, style=_STYLES[finding.weight]))
+        say(f"[bold]{{}}[/]: [{_STYLES[finding.weight]}]{{}}[/]", finding.name, finding.text)
     if any(finding.weight == "danger" for finding in findings):
         raise typer.Exit(Exit.FAILED)
 
@@ -79,8 +78,8 @@ def activate(
             "start the others with both, the old module and the new one, by --objects"
         )
     activate_version(file, name, version)
-    out.print(f"[green]{file}[/] now says that {name} {version} runs: bring it to every server.")
-    out.print("Running servers read it within a second, and clients move over once a quorum has.")
+    say("[green]{}[/] now says that {} {} runs: bring it to every server.", file, name, version)
+    say("Running servers read it within a second, and clients move over once a quorum has.")
 
 
 async def _status(file: Path, identity: str | None) -> ClusterStatus:

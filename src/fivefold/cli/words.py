@@ -14,13 +14,16 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from fivefold.errors import InvalidArguments, UnknownMethod, UnknownType
 from fivefold.objects import Method, Object, Registry
+
+_NO_JSON: Final = ("Infinity", "-Infinity", "NaN")
+"""Numbers that JSON lacks: they are printed under these names, and taken where a float is expected."""
 
 
 class Reference(Struct, frozen=True):
@@ -56,8 +59,11 @@ def parse_call(registry: Registry, words: Sequence[str]) -> CallWords:
 
     Raises:
         UnknownType, UnknownMethod: nothing of that name is registered; the message lists what is.
-        InvalidArguments: too few words, too many, or an object where none belongs.
+        InvalidArguments: too few words, too many, an object where none belongs, or a word that is not UTF-8.
     """
+    for word in words:
+        if not _is_text(word):
+            raise InvalidArguments(f"the word {word} is not UTF-8 text: convert it, such as with `iconv -t UTF-8`")
     first, *rest = words
     if "/" in first:
         name, _, key = first.partition("/")
@@ -65,6 +71,15 @@ def parse_call(registry: Registry, words: Sequence[str]) -> CallWords:
     if first in registry.types:
         return _method_call(registry, first, rest)
     return _function_call(_function_named(registry, first), registry, rest)
+
+
+def _is_text(word: str) -> bool:
+    """False for a word whose bytes are not UTF-8: Python hands them on as lone surrogates (PEP 383)."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _method_call(registry: Registry, type_name: str, words: Sequence[str]) -> CallWords:
@@ -174,7 +189,7 @@ def parse_value(word: str, annotation: Any) -> Any:  # noqa: ANN401 - of any dec
     # A parameter for any value would take every JSON, which is meant; one for text would refuse 5, where "5" is meant.
     try:
         return msgspec.json.decode(word, type=annotation)
-    except (msgspec.ValidationError, msgspec.DecodeError, TypeError, NameError):
+    except (msgspec.ValidationError, msgspec.DecodeError, TypeError, NameError, RecursionError):
         pass
     try:
         return msgspec.convert(word, annotation)  # what JSON writes as text: a date, a UUID, a member of an Enum
@@ -182,18 +197,22 @@ def parse_value(word: str, annotation: Any) -> Any:  # noqa: ANN401 - of any dec
         pass
     if _takes_text(annotation):
         return word
+    if word in _NO_JSON and _has_part(annotation, float):
+        return float(word)
     try:
         return msgspec.json.decode(word)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return word
 
 
 def _takes_text(annotation: Any) -> bool:  # noqa: ANN401 - any declared type
+    return _has_part(annotation, inspect.Parameter.empty, Any, str)
+
+
+def _has_part(annotation: Any, *wanted: Any) -> bool:  # noqa: ANN401 - any declared type
+    """Whether an annotation is one of these, or a union that has one."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
-        return _takes_text(typing.get_args(annotation)[0])
-    if annotation is inspect.Parameter.empty or annotation is Any:
-        return True
-    return annotation is str or any(
-        _takes_text(part) for part in typing.get_args(annotation) if origin not in (list, dict)
-    )
+        return _has_part(typing.get_args(annotation)[0], *wanted)
+    parts = typing.get_args(annotation) if origin not in (list, dict) else ()
+    return any(annotation is each for each in wanted) or any(_has_part(part, *wanted) for part in parts)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from fivefold.errors import ConfigurationError
+
+LOG_MODE: Final = 0o640
+"""Logs are for the owner, and for a group that watches."""
 
 
 def write_new_file(path: Path, data: bytes, *, mode: int) -> None:
@@ -40,6 +45,30 @@ def replace_file(path: Path, data: bytes, *, mode: int) -> None:
         temporary.unlink()
         raise _cannot_write(path, error) from error
     _sync_directory(path.parent)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a log to append to: mode 0640 or stricter, whatever the umask and whoever made it.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    try:
+        try:
+            log = os.fdopen(os.open(path, flags | os.O_CREAT | os.O_EXCL, LOG_MODE), "ab")
+            mode = LOG_MODE
+        except FileExistsError:
+            log = os.fdopen(os.open(path, flags), "ab")
+            mode = stat.S_IMODE(os.fstat(log.fileno()).st_mode) & LOG_MODE
+        try:
+            os.fchmod(log.fileno(), mode)
+        except BaseException:
+            log.close()
+            raise
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return log
 
 
 def make_private_directory(path: Path) -> None:

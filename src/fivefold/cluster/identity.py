@@ -122,9 +122,19 @@ def load_identity(directory: Path) -> Identity:
     exchange = _load_key(directory / EXCHANGE_KEY_FILE)
     if not isinstance(signing, Ed25519PrivateKey) or not isinstance(exchange, X25519PrivateKey):
         raise ConfigurationError(f"{directory} holds keys of another kind: restore the identity or make a new one")
-    if signing.public_key() != x509.load_der_x509_certificate(certificate).public_key():
+    if not _belong_together(signing, certificate):
         raise ConfigurationError(f"key and certificate in {directory} do not belong together: restore the identity")
     return Identity(directory, certificate, exchange)
+
+
+def _belong_together(signing: Ed25519PrivateKey, certificate: bytes) -> bool:
+    """Whether the key has signed the certificate, which is then also as it was made."""
+    try:
+        loaded = x509.load_der_x509_certificate(certificate)
+        loaded.verify_directly_issued_by(loaded)
+        return signing.public_key() == loaded.public_key()
+    except Exception:  # the library has a dozen kinds for a damaged certificate
+        return False
 
 
 def x509_der(pem: bytes, source: Path | str) -> bytes:
@@ -135,7 +145,7 @@ def x509_der(pem: bytes, source: Path | str) -> bytes:
     """
     try:
         certificates = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+    except Exception as error:  # the library has a dozen kinds for damaged bytes
         raise ConfigurationError(f"{source} holds no valid certificate: restore it") from error
     if len(certificates) != 1:
         raise ConfigurationError(f"{source} holds {len(certificates)} certificates: leave exactly one")
@@ -173,7 +183,9 @@ def _private_pem(key: Ed25519PrivateKey | X25519PrivateKey) -> bytes:
 def _load_key(path: Path) -> object:
     try:
         return serialization.load_pem_private_key(_read_private(path), password=None)
-    except (ValueError, TypeError) as error:
+    except ConfigurationError:
+        raise
+    except Exception as error:  # the library has a dozen kinds for damaged bytes
         raise ConfigurationError(f"{path} holds no usable private key: restore it or make a new identity") from error
 
 

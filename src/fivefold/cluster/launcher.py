@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
+from fivefold.cluster.files import open_log
 from fivefold.errors import ConfigurationError, Unavailable
 
 PARENT_PIPE: Final = "FIVEFOLD_PARENT_PIPE"
@@ -82,7 +83,7 @@ class ServerProcess:
         assert not self.is_running, "a server is started once at a time"
         self._close_pipe()
         self._is_paused = False
-        with self.log.open("ab") as log:
+        with open_log(self.log) as log:
             self._log_start = log.seek(0, os.SEEK_END)
             self._process = subprocess.Popen(
                 [*self._command, *arguments],

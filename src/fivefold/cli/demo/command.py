@@ -19,7 +19,7 @@ from fivefold.cli.demo.story import B, N, Story, T
 from fivefold.cli.exits import Exit
 from fivefold.cli.loop import run
 from fivefold.cli.options import CLUSTER_FILE, JsonOption
-from fivefold.cli.output import out, print_json
+from fivefold.cli.output import print_json, say
 from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve_command, server_directory
 from fivefold.node.server import ALLOW
 
@@ -48,7 +48,7 @@ def demo(
         held = _play(directory, seconds, quiet=json)
     finally:
         if keep or not held:
-            out.print(f"Files: {directory}") if not json else None
+            say("Files: {}", directory) if not json else None
         else:
             shutil.rmtree(directory, ignore_errors=True)
     if not held:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from fivefold.cli.demo.recorder import Recorder
-from fivefold.cli.output import out, seconds_text
+from fivefold.cli.output import marked, out, seconds_text
 
 LATEST_CALLS: Final = 200
 
@@ -53,7 +53,8 @@ class Display:
     def say(self, text: str) -> None:
         """Tell what happens, with the time since the start."""
         if not self._quiet:
-            out.print(f"[dim]{time.monotonic() - self._start:5.1f} s[/]  {text}")
+            elapsed = f"{time.monotonic() - self._start:5.1f}"
+            out.print(marked("[dim]{} s[/]  ", elapsed) + Text.from_markup(text))
 
     def chapter(self, title: str) -> None:
         """What the bar says from now on."""

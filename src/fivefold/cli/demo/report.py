@@ -11,7 +11,7 @@ from rich.text import Text
 from fivefold.checker import Result, Verdict
 from fivefold.cli.demo.recorder import Latencies, Recorder
 from fivefold.cli.demo.story import LIAR, B, Ending
-from fivefold.cli.output import out, seconds_text
+from fivefold.cli.output import out, seconds_text, shown
 from fivefold.cli.servers import evidence_text
 from fivefold.protocol.client import Evidence
 
@@ -82,7 +82,7 @@ def say_report(recorder: Recorder, claims: Sequence[Claim]) -> None:
     out.print(_latency_table(recorder.chapters[1:-1]))
     for claim in claims:
         sign = Text("✓ ", style="bold green") if claim.holds else Text("✗ ", style="bold red")
-        out.print(sign + Text(claim.text, style="bold") + Text(f": {claim.detail}"))
+        out.print(sign + Text(claim.text, style="bold") + Text(f": {shown(claim.detail)}"))
 
 
 def _latency_table(chapters: Sequence[Latencies]) -> Table:

@@ -26,7 +26,11 @@ def draw(file: Path, out: Path) -> list[Path]:
     make = FIGURES.get(results.figure)
     if make is None:
         raise ConfigurationError(f"{file} is for a figure {results.figure!r}, which this version cannot draw")
-    pictures = {out / f"{file.stem}-{name}.svg": text for name, text in make(results).items()}
+    try:
+        made = make(results)
+    except (LookupError, ArithmeticError, ValueError) as error:  # a percentile that is missing, a number beyond a scale
+        raise ConfigurationError(f"{file} cannot be drawn ({error!r}): take the result again") from error
+    pictures = {out / f"{file.stem}-{name}.svg": text for name, text in made.items()}
     for path, text in pictures.items():
         with written(path):
             path.write_text(text, encoding="utf-8")

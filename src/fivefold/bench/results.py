@@ -284,5 +284,5 @@ def load(path: Path) -> Results:
         if found.get("format") != FORMAT:
             raise ConfigurationError(f"{path} has format {found.get('format')!r}, not {FORMAT}: take the result again")
         return msgspec.convert(found, Results)
-    except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not a result of `fivefold bench run`: {error}") from error

@@ -185,7 +185,8 @@ class Cluster:
             raise CallerError(ELSEWHERE)
         found = self.registry.find(objects, method)
         arguments = found.encode_arguments(args, kwargs)
-        self._check_rights(objects, method)
+        if self._may_call is not None:
+            self._check_rights(self._may_call, objects, method)
         if call_id is None:
             call = Call(os.urandom(CALL_ID_BYTES), 0, method, arguments)
         else:
@@ -223,11 +224,11 @@ class Cluster:
             raise CallerError(f"{method} under this id was resolved as never to be applied: make a new id to call it")
         return answer
 
-    def _check_rights(self, objects: tuple[ObjectId, ...], method: str) -> None:
-        if self._may_call is None:
-            return
+    def _check_rights(
+        self, may_call: Callable[[ObjectId, str], bool], objects: tuple[ObjectId, ...], method: str
+    ) -> None:
         for name in objects:
-            if not self._may_call(name, method):
+            if not may_call(name, method):
                 raise NotAllowed(
                     f"your access rules do not cover {method!r} of {name!r}: ask for a rule (fivefold client add), "
                     "or connect again with the cluster file that has it"

@@ -33,9 +33,6 @@ SECONDS_MAX: Final = 1_000_000_000
 """The longest deadline: some 30 years."""
 
 
-_SLOTS: Final = ("_invoker", "_cls", "_key", "_deadline_s", "_objects")
-
-
 class Invoker(Protocol):
     """Runs calls for proxies."""
 
@@ -63,6 +60,7 @@ class RemoteMethod(Generic[P, R]):
         """Made by the remote object."""
         self.__name__, self.__doc__ = name, getattr(remote._cls, name).__doc__
         self._remote, self._objects, self._title = remote, remote._objects, f"{remote._cls.__name__}.{name}"
+        self._invoke, self._deadline_s = remote._invoker.invoke, remote._deadline_s
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -76,8 +74,7 @@ class RemoteMethod(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Run it on the servers."""
-        remote = self._remote
-        call = remote._invoker.invoke(self._objects, self.__name__, args, kwargs, remote._deadline_s)
+        call = self._invoke(self._objects, self.__name__, args, kwargs, self._deadline_s)
         call.__qualname__ = self._title  # type: ignore[attr-defined]  # what Python says was never awaited
         return call
 
@@ -96,8 +93,7 @@ class RemoteMethod(Generic[P, R]):
 
         However often it is run so, it is applied once at most: each time it gives the answer of the first.
         """
-        remote = self._remote
-        call = remote._invoker.invoke(self._objects, self.__name__, args, kwargs, remote._deadline_s, call_id)
+        call = self._invoke(self._objects, self.__name__, args, kwargs, self._deadline_s, call_id)
         call.__qualname__ = self._title  # type: ignore[attr-defined]
         return call
 
@@ -127,8 +123,6 @@ class TypedRemote(Generic[T]):
     Then ``await cluster.object(RemoteCounter, "hits").increment(by=2)`` is an ``int``.
     """
 
-    __slots__ = ("__dict__", *_SLOTS)
-
     _invoker: Invoker
     _cls: type[T]
     _key: str
@@ -157,8 +151,7 @@ class TypedRemote(Generic[T]):
         if deadline_s is not None:
             check_seconds(deadline_s)
         objects = (ObjectId(f"{cls.__name__}/{key}"),)
-        for name, value in zip(_SLOTS, (invoker, cls, key, deadline_s, objects), strict=True):
-            object.__setattr__(self, name, value)
+        self.__dict__.update(_invoker=invoker, _cls=cls, _key=key, _deadline_s=deadline_s, _objects=objects)
 
     if not TYPE_CHECKING:  # to type checkers it would say that any attribute may be set
 
@@ -218,8 +211,6 @@ class Remote(TypedRemote[T]):
     It has the queries and updates of its class, and nothing else: its state is on the servers. mypy knows their types
     with the plugin ``fivefold.mypy_plugin``, every checker and editor with a :class:`TypedRemote`.
     """
-
-    __slots__ = ()
 
     def __getattr__(self, name: str) -> RemoteMethod[..., Any]:
         """A method of the class, to be called on the servers.

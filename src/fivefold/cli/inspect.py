@@ -44,9 +44,10 @@ def inspect(
             _summary(inspector, json=json)
             problems = inspector.check() if check else []
     except sqlite3.DatabaseError as error:
-        if "malformed" in str(error):
-            raise DataDirectoryError(f"{path} is damaged ({error}): look at an undamaged copy") from error
-        raise DataDirectoryError(f"{path} cannot be read ({error}): name the data directory of a server") from error
+        text, name = " ".join(str(error).split()), getattr(error, "sqlite_errorname", "")
+        if isinstance(error, sqlite3.OperationalError) or name == "SQLITE_NOTADB":
+            raise DataDirectoryError(f"{path} cannot be read ({text}): name the data directory of a server") from error
+        raise DataDirectoryError(f"{path} is damaged ({text}): look at an undamaged copy") from error
     for problem in problems:
         say("[red]damaged[/]: {}", problem, to=err)
     if problems:

@@ -81,8 +81,15 @@ class Inspector:
         self._connection.close()
 
     def meta(self) -> dict[str, str | int]:
-        """Format, cluster and server of the database."""
-        return dict(self._connection.execute("SELECT name, value FROM meta"))
+        """Format, cluster and server of the database.
+
+        Raises:
+            sqlite3.DatabaseError: these are not what such a database has.
+        """
+        found = dict(self._connection.execute("SELECT name, value FROM meta"))
+        if not all(isinstance(name, str) and isinstance(value, (str, int)) for name, value in found.items()):
+            raise sqlite3.DatabaseError("the table that says whose it is does not hold that")
+        return found
 
     def generation(self) -> int:
         """Counts opens, clean closes and minutes with writes."""

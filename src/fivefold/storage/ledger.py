@@ -247,7 +247,11 @@ class Ledger:
         """How many entries there are; adds a sentence to ``problems`` for each bucket that cannot be trusted."""
         entries = 0
         stored = dict(connection.execute("SELECT number, data FROM buckets"))
+        used = {number // GROUP_BUCKETS for number in stored if isinstance(number, int)}
+        empty = {group for group, digests in enumerate(self._groups) if digests == _NO_BUCKETS} - used
         for number in range(GROUPS * GROUP_BUCKETS):
+            if number // GROUP_BUCKETS in empty:
+                continue
             data = stored.get(number, b"")
             if isinstance(data, bytes) and self._is_bucket(number, data):
                 entries += len(data) // _ENTRY_BYTES

@@ -16,7 +16,7 @@ from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.operations import NOT_RUN
-from fivefold.protocol.server import admission, execution, machine, outbox, replica, synchronise, versions
+from fivefold.protocol.server import admission, execution, machine, ordinary, outbox, replica, synchronise, versions
 from fivefold.protocol.steps import Kind, Plan
 from fivefold.simulation import rack as rack_module
 from fivefold.simulation.exhaustive import moves
@@ -370,7 +370,57 @@ def ring_always_trusted() -> list[Patch]:
 @bug
 def anybody_drives_out_anybody() -> list[Patch]:
     """§6: the oldest call leaves a full ring, even if it is its client's last one."""
-    return [(versions, "_newest", lambda entries, client: b"")]
+
+    def leaving(entries: bytes) -> tuple[list[int], list[int]]:
+        surplus = max(len(entries) // versions._STRIDE - 64, 0)
+        return [], [number * versions._STRIDE for number in range(surplus)]
+
+    return [(versions, "_leaving", leaving)]
+
+
+@bug
+def calls_of_a_batch_counted_one_by_one() -> list[Patch]:
+    """§6: each call counts towards the ring's size, so that four batches of 16 leave no room for anybody else."""
+
+    def leaving(entries: bytes) -> tuple[list[int], list[int]]:
+        places = range(0, len(entries), versions._STRIDE)
+        superseded = [at for at in places if entries[at + 32 : at + versions._TIME_END] < _time_of_last(entries, at)]
+        surplus = max(len(places) - 64, 0)
+        others = [at for at in places if at not in superseded]
+        return superseded[:surplus], others[: max(surplus - len(superseded), 0)]
+
+    def _time_of_last(entries: bytes, at: int) -> bytes:
+        return versions._newest(entries, entries[at : at + 16])
+
+    return [(versions, "_leaving", leaving)]
+
+
+@bug
+def sets_smuggled_in() -> list[Patch]:
+    """§4.0: an operation on one object may carry sets of others."""
+    honest = messages.decode_operation
+
+    def decode_operation(request: Any) -> Any:
+        if len(request.sets) > 1:
+            operation = messages._decode(messages._operation_decoder, request.operation, "operation")
+            if len(operation.objects) == 1:
+                return operation
+        return honest(request)
+
+    return [(machine, "decode_operation", decode_operation)]
+
+
+@bug
+def readers_may_cancel() -> list[Patch]:
+    """§4.0: whoever has any right on an object may write cancellations to its ring."""
+    honest = admission.check_operation
+
+    def check(executor: Any, access: Any, client: Any, operation: Any) -> bool:
+        if all(call.method == "" for call in operation.calls):
+            return False
+        return honest(executor, access, client, operation)
+
+    return [(module, "check_operation", check) for module in (admission, ordinary)]
 
 
 @bug

@@ -189,13 +189,21 @@ class NaiveRing:
         if self.recent < 16:
             return
         self.recent = 0
-        while len(self.calls) > 64:
+        while True:
             newest = {key[:16]: time for key, time, _ in self.calls}
-            old = [place for place, (key, time, _) in enumerate(self.calls) if time < newest[key[:16]]]
-            _, time, _ = self.calls.pop(old[0] if old else 0)
-            self.horizon = max(self.horizon, time)
-            if not old:
-                self.orphaned = max(self.orphaned, time)
+            old = [call for call in self.calls if call[1] < newest[call[0][:16]]]
+            if len(newest) + len(old) <= 64:
+                break
+            if old:
+                counts = [sum(key[:16] == client for key, _, _ in old) for client in newest]
+                biggest = list(newest)[counts.index(max(counts))]
+                leaving = [next(call for call in old if call[0][:16] == biggest)]
+            else:
+                first = self.calls[0][0][:16]
+                leaving = [call for call in self.calls if call[0][:16] == first]
+                self.orphaned = max(self.orphaned, *(time for _, time, _ in leaving))
+            self.calls = [call for call in self.calls if call not in leaving]
+            self.horizon = max(self.horizon, *(time for _, time, _ in leaving))
 
     def find(self, key: bytes) -> bytes | None:
         return next((answer for found, _, answer in self.calls if found == key), None)

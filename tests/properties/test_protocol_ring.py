@@ -87,6 +87,38 @@ def test_a_client_s_last_call_outlives_those_of_others() -> None:
     assert not can_tell(version, key(999, client=2), 1)
 
 
+def batch(version: Version, time: int, client: int, calls: int = 16) -> Version:
+    """The next version: so many calls of a client in one operation."""
+    made = tuple(Recorded(key(16 * time + number, client=client), b"v") for number in range(calls))
+    return append_outcomes(version, time, b"", made)
+
+
+@pytest.mark.parametrize("clients", [4, 16, 30])
+def test_batches_of_others_do_not_make_a_client_s_calls_forgotten(clients: int) -> None:
+    """A client's calls, its last one and the one before, are there after two batches of 16 by each of many others."""
+    version = append_outcomes(initial_version(b""), 1, b"", (Recorded(key(1, client=1), b"first"),))
+    version = append_outcomes(version, 2, b"", (Recorded(key(2, client=1), b"second"),))
+    for time in range(3, 3 + 2 * clients):
+        version = batch(version, time, client=2 + time % clients)
+    assert find_answer(version, key(1, client=1)) == b"first"
+    assert find_answer(version, key(2, client=1)) == b"second"
+    assert can_tell(version, key(999, client=1), 1)
+
+
+def test_a_client_s_newest_operation_leaves_whole_and_only_for_64_others() -> None:
+    """With 64 clients each has its batch in the ring; the 65th drives out the oldest one, and the ring says so."""
+    version = initial_version(b"")
+    for client in range(64):
+        version = batch(version, 1 + client, client)
+    assert all(find_answer(version, key(16 + 16 * client, client)) for client in range(64))
+    assert version.orphaned == 0
+    version = batch(version, 65, client=64)
+    assert [find_answer(version, key(16 + number, 0)) for number in range(16)] == [None] * 16
+    assert version.orphaned == 1
+    assert not can_tell(version, key(999, 0), 0)
+    assert find_answer(version, key(32, 1)) == b"v"
+
+
 def test_bytes_that_look_like_a_client_are_no_entry() -> None:
     """A call's id and an answer are chosen by others: they do not make a client's call older or newer than it is."""
     me, forged = key(1, client=1), b"client %09d" % 2 + b"client %09d" % 1

@@ -10,6 +10,7 @@ import pytest
 
 from fivefold.protocol.operations import FORGOTTEN
 from tests.planted import BUGS, planted
+from tests.properties import test_protocol_ring as ring
 from tests.protocol_rig import Violation
 from tests.scenarios import test_client_rules as client
 from tests.scenarios import test_multi_object as multi
@@ -21,7 +22,7 @@ from tests.unit.protocol import test_quorums as quorums
 
 Scenario = Callable[[], None]
 
-FAILURES = (AssertionError, pytest.fail.Exception, struct.error)
+FAILURES = (AssertionError, IndexError, pytest.fail.Exception, struct.error)
 
 MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("quorums_smaller", sizes.test_what_a_quorum_accepted_survives_the_crash_of_one_of_them, ""),
@@ -81,6 +82,13 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("cut_authenticators_passed_on", client.test_authenticators_of_the_wrong_length_are_not_passed_on, ""),
     ("doubted_only_while_told", client.test_one_servers_word_excludes_nobody, ""),
     ("partners_need_rights", partial(client.test_a_client_without_rights_on_a_partner_can_still_repair, 3), ""),
+    ("sets_smuggled_in", rejections.test_a_set_smuggled_into_an_operation_is_refused, ""),
+    ("readers_may_cancel", rejections.test_a_cancel_needs_the_right_to_update, ""),
+    (
+        "calls_of_a_batch_counted_one_by_one",
+        partial(ring.test_batches_of_others_do_not_make_a_client_s_calls_forgotten, 4),
+        "",
+    ),
     ("any_client_may_freeze_anything", rejections.test_a_repair_needs_rights_on_what_nothing_names, ""),
     ("quorums_of_any_size", partial(quorums.test_weaker_quorums_are_refused, 7, 1, 1, 5, None), ""),
     ("copies_alone", multi.test_d1_a_skip_two_steps_back_is_seen, "atomicity"),

@@ -94,6 +94,9 @@ BAD_FRAMES = {
         "operation-not-canonical",
     ),
     "operation of other objects": (framed(request(op("add", b"", B), A)), "operation-objects"),
+    "operation with another object's set": (framed(request(op("add", b"+"), A, B)), "operation-objects"),
+    "operation with a set before its own": (framed(request(op("add", b"+", B), A, B, target=B)), "operation-objects"),
+    "operation without one of its sets": (framed(request(op("add", b"+", A, B), A)), "operation-objects"),
     "operation with another target": (
         framed(request(op("add", b"", A, B), A, B, target=B)),
         "operation-target",
@@ -226,11 +229,23 @@ def test_a_call_that_cannot_be_is_declined_with_the_reason(client, operation, re
     assert rack.disks[0].histories == {}
 
 
-def test_a_cancel_needs_no_right_to_a_method() -> None:
-    """Whoever has any right on an object may learn what became of a call of its own, even if its rules have changed."""
+def test_a_cancel_needs_the_right_to_update() -> None:
+    """A client that may only read writes nothing, not even to the ring; one that may update resolves its calls."""
     rack = WatchedRack(access=Rules())
     vote = Letter(rack, Y, now(rack, []), operation=op(CANCEL, b"i" * 16)).to([0])[0]
+    assert (vote.status, rack.disks[0].histories) == (DECLINED, {})
+    vote = Letter(rack, X, now(rack, []), operation=op(CANCEL, b"i" * 16)).to([0])[0]
     assert (vote.status, vote.answers) == (SUCCESS, (CANCELLED,))
+
+
+def test_a_set_smuggled_into_an_operation_is_refused() -> None:
+    """The sets are those of its objects: with another one nothing is accepted, stored or answered, on either object."""
+    rack = WatchedRack(n=4, t=1, b=0)
+    letter = Letter(rack, X, now(rack, [], A, B), operation=op("add", b"+"))
+    assert letter.to(range(4)) == {}
+    assert [rack.servers[s].counters["rejected.operation-objects"] for s in range(4)] == [1] * 4
+    assert [rack.disks[s].histories for s in range(4)] == [{}] * 4
+    assert rack.servers[0].pending_requests == 0
 
 
 def test_a_repair_needs_rights_on_what_nothing_names() -> None:

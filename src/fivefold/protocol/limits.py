@@ -53,7 +53,7 @@ With less room, the objects of one request can drive each other out, and are loa
 """
 
 CALLS_MAX: Final = 16
-"""Calls that one operation may carry (combining): a quarter of the ring, so that one batch makes nobody forgotten."""
+"""Calls that one operation may carry (combining)."""
 
 # --- histories ------------------------------------------------------------------------------------------------
 HISTORY_CANDIDATES_MAX: Final = 2048
@@ -73,7 +73,7 @@ TIME_LEAD_MAX: Final = 2**40
 
 # --- exactly once ---------------------------------------------------------------------------------------------
 RING_ENTRIES: Final = 64
-"""Recent calls that each version remembers, at least (PROTOCOL §6)."""
+"""What each version remembers, at least (PROTOCOL §6): calls, a client's newest operation counted as one."""
 
 RING_RECENT: Final = 16
 """After this many more a new ring is made (ours): until then versions share one, in memory and on the disk."""

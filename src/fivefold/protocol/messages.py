@@ -150,7 +150,11 @@ def decode_operation(request: Request) -> Operation:
     """
     operation = _decode(_operation_decoder, request.operation, "operation")
     calls, target = operation.calls, request.sets[0].object_id
-    if operation.objects != (target,) and sorted(operation.objects) != list(map(_object_id, request.sets)):
+    # Exactly its objects' sets, no more. A set smuggled in would be written to without rights on its object, and the
+    # operation's own object would be accepted for without being stored: an exception came in between.
+    if (len(request.sets) > 1 or operation.objects != (target,)) and (
+        sorted(operation.objects) != list(map(_object_id, request.sets))
+    ):
         raise PeerViolation("operation-objects")
     if request.target != target:
         raise PeerViolation("operation-target")

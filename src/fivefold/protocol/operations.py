@@ -146,7 +146,7 @@ class AccessPolicy(Protocol):
     """Who may do what: the client's access rules of the cluster file."""
 
     def allows(self, client: ClientId, object_id: ObjectId, method: str) -> bool:
-        """Whether ``client`` may invoke ``method`` on the object."""
+        """Whether ``client`` may invoke ``method`` on the object; CANCEL if it may update it."""
         ...
 
     def knows(self, client: ClientId, object_id: ObjectId) -> bool:

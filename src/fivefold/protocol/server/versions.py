@@ -10,7 +10,7 @@ import msgspec
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES, RING_RECENT
 from fivefold.protocol.operations import DIGEST, FORGOTTEN, ClientId, digest
-from fivefold.protocol.records import Recorded, Ring, Version
+from fivefold.protocol.records import TIME_BYTES, Recorded, Ring, Version
 
 KEY_BYTES: Final = 32
 """A ring key is a client's id and a call's: nobody can use or cancel another client's call."""
@@ -19,7 +19,7 @@ CLIENT_BYTES: Final = 16
 RING_NAME_BYTES: Final = 32
 EMPTY_RING: Final = Ring(b"", b"", b"")
 
-_TIME_END: Final = KEY_BYTES + 8
+_TIME_END: Final = KEY_BYTES + TIME_BYTES
 _STRIDE: Final = _TIME_END + 2
 _VERSION_BYTES: Final = 1024
 """What a version takes beside its state and answers: itself, its timestamp, its recent calls, a share of a ring."""
@@ -173,7 +173,7 @@ def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[R
     Each RING_RECENT calls a new ring is made of them and those before.
     """
     recent, answers = version.recent, version.recent_answers
-    stamp = time.to_bytes(8, "big")
+    stamp = time.to_bytes(TIME_BYTES, "big")
     for outcome in outcomes:
         answer = outcome.answer
         if len(answer) > RING_ANSWER_BYTES_MAX:
@@ -213,26 +213,33 @@ def _find(entries: bytes, start_of_key: bytes) -> int:
 
 
 def _leaving(entries: bytes) -> tuple[list[int], list[int]]:
-    """Which entries are to be forgotten where there are more than RING_ENTRIES: where they begin.
+    """Which entries are to be forgotten, and where they begin: superseded ones, and some clients' last ones.
 
-    The oldest that are not of their client's newest operation, so that others cannot make a client's last call
-    forgotten; if these are too few, the oldest of the others, too.
+    A client's newest operation counts as one towards RING_ENTRIES, however many calls it carries; each older call
+    counts as one. Those older ones leave first, and each time of the clients that have most of them, oldest first: one
+    client's batches drive out its own calls, not another's. Only where there are more clients than RING_ENTRIES do
+    newest operations leave, the oldest first. (Counting every call as one let four batches of 16 make a fifth client's
+    call forgotten.)
     """
-    surplus = len(entries) // _STRIDE - RING_ENTRIES
     newest: dict[bytes, bytes] = {}
-    superseded: list[int] = []
-    others: list[int] = []
+    older: dict[bytes, list[int]] = {}
+    last: dict[bytes, list[int]] = {}
     for at in range(0, len(entries), _STRIDE):
-        if len(superseded) >= surplus:
-            return superseded, []
         client = entries[at : at + CLIENT_BYTES]
         if client not in newest:
-            newest[client] = _newest(entries, client)
-        if entries[at + KEY_BYTES : at + _TIME_END] < newest[client]:
-            superseded.append(at)
-        else:
-            others.append(at)
-    return superseded, others[: surplus - len(superseded)]
+            newest[client], older[client], last[client] = _newest(entries, client), [], []
+        is_older = entries[at + KEY_BYTES : at + _TIME_END] < newest[client]
+        (older if is_older else last)[client].append(at)
+    surplus = len(newest) + sum(map(len, older.values())) - RING_ENTRIES
+    superseded: list[int] = []
+    while surplus > 0 and (most := max(map(len, older.values()))):
+        for calls in [calls for calls in older.values() if len(calls) == most][:surplus]:
+            superseded.append(calls.pop(0))
+            surplus -= 1
+    orphans: list[int] = []
+    for calls in sorted(last.values())[: max(surplus, 0)]:
+        orphans += calls
+    return superseded, orphans
 
 
 def _newest(entries: bytes, client: bytes) -> bytes:

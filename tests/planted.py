@@ -16,7 +16,18 @@ from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.operations import NOT_RUN
-from fivefold.protocol.server import admission, execution, machine, ordinary, outbox, replica, synchronise, versions
+from fivefold.protocol.server import (
+    acceptance,
+    admission,
+    examination,
+    execution,
+    machine,
+    ordinary,
+    outbox,
+    replica,
+    synchronise,
+    versions,
+)
 from fivefold.protocol.steps import Kind, Plan
 from fivefold.simulation import rack as rack_module
 from fivefold.simulation.exhaustive import moves
@@ -200,7 +211,7 @@ def digest_without_the_target() -> list[Patch]:
 @bug
 def repeated_requests_executed() -> list[Patch]:
     """§4.3: a candidate already accepted is not recognised."""
-    return [(machine.Server, "_answer_again", lambda self, work, step, replicas: False)]
+    return [(examination.Examination, "_answer_again", lambda self, work, step, replicas: False)]
 
 
 @bug
@@ -220,12 +231,11 @@ def not_checked_again_after_a_wait() -> list[Patch]:
     """§4.7: a request that waited for a version is not examined again."""
 
     def receive(self: Any, now_ns: int, index: int, reply: Any) -> None:
-        asks, done = self._syncs.receive(index, reply)
-        self._ask(asks)
-        if done is None:
+        asks, sync = self._syncs.receive(index, reply)
+        self._outbox.send += asks
+        if sync is None:
             return
-        sync, waiting = done
-        for work in waiting:
+        for work in self._syncs.end(sync):
             work.fetched[sync.key] = sync.version
             work.step = msgspec.structs.replace(work.step, bounds=(b"\xff" * 89,) * len(work.step.bounds))
             self._advance(now_ns, work)
@@ -247,7 +257,7 @@ def repairing_clients_operation_run() -> list[Patch]:
 @bug
 def no_optimistic_answers() -> list[Patch]:
     """§4.4: a stale query is refused without an answer."""
-    return [(machine.Server, "_fail", lambda self, work: self._reply(work, machine.FAIL))]
+    return [(examination.Examination, "_fail", lambda self, work: self._reply(work, messages.FAIL))]
 
 
 @bug
@@ -261,7 +271,7 @@ def rejections_written() -> list[Patch]:
             return msgspec.structs.replace(result, versions=tuple(versions.values()))
         return result
 
-    return [(machine, "execute", execute)]
+    return [(examination, "execute", execute)]
 
 
 @bug
@@ -337,19 +347,14 @@ def first_sync_answer_taken() -> list[Patch]:
 @bug
 def sync_copy_unchecked() -> list[Patch]:
     """§5: a copy need not match its digest."""
-    return [(synchronise, "digest", lambda data: Anything())]
+    honest = synchronise.Sync.receive
 
+    def receive(self: Any, server: int, reply: Any) -> Any:
+        if reply.version:
+            self._copies[server] = (reply.digest, reply.version)
+        return honest(self, server, msgspec.structs.replace(reply, version=b""))
 
-class Anything(bytes):
-    """Equal to everything."""
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __ne__(self, other: object) -> bool:
-        return False
-
-    __hash__ = bytes.__hash__
+    return [(synchronise.Sync, "receive", receive)]
 
 
 # --- §6 -----------------------------------------------------------------------------------------------------------
@@ -411,6 +416,22 @@ def sets_smuggled_in() -> list[Patch]:
 
 
 @bug
+def exceptions_come_through() -> list[Patch]:
+    """§4.0: an exception of our own ends the whole input, and what others wait for with it."""
+
+    def fault(self: Any, what: str, channel: Any, error: Exception) -> None:
+        raise error
+
+    return [(machine.Server, "_fault", fault)]
+
+
+@bug
+def half_changed_objects_served() -> list[Patch]:
+    """§4.0: an object that an exception has left half changed is used as if nothing had happened."""
+    return [(acceptance.Acceptance, "set_aside", lambda self, objects, error: None)]
+
+
+@bug
 def readers_may_cancel() -> list[Patch]:
     """§4.0: whoever has any right on an object may write cancellations to its ring."""
     honest = admission.check_operation
@@ -426,12 +447,12 @@ def readers_may_cancel() -> list[Patch]:
 @bug
 def rings_kept_silent() -> list[Patch]:
     """§6: a refused update is not told what the ring says of it."""
-    tell = machine.Server._fail
+    tell = examination.Examination._fail
 
     def fail(self: Any, work: Any) -> None:
-        tell(self, work) if work.is_query else self._reply(work, machine.FAIL)
+        tell(self, work) if work.is_query else self._reply(work, messages.FAIL)
 
-    return [(machine.Server, "_fail", fail)]
+    return [(examination.Examination, "_fail", fail)]
 
 
 @bug
@@ -570,13 +591,13 @@ def versions_not_compared() -> list[Patch]:
 @bug
 def never_flagged() -> list[Patch]:
     """S2: no settled flags."""
-    return [(machine, "newly_settled", lambda step, replicas, views: [])]
+    return [(examination, "newly_settled", lambda step, replicas, views: [])]
 
 
 @bug
 def flags_only_in_memory() -> list[Patch]:
     """S2: flags are set, but not in the transaction of what set them."""
-    honest = machine.Server._accept
+    honest = examination.Examination._accept
 
     def accept(self: Any, now_ns: int, step: Any, versions: Any, settled: Any) -> None:
         honest(self, now_ns, step, versions, [])
@@ -584,7 +605,7 @@ def flags_only_in_memory() -> list[Patch]:
             for name in each.objects:
                 self._replicas.hot[name].flag_settled(each)
 
-    return [(machine.Server, "_accept", accept)]
+    return [(examination.Examination, "_accept", accept)]
 
 
 @bug

@@ -141,6 +141,8 @@ class WatchedRack(Rack):
 
     def _perform(self, index: int, actions: Actions) -> None:
         machine = self.servers[index]
+        for fault in actions.faults:
+            raise fault.error
         for store in actions.store:
             self._record(index, store)
             if index in self.slow:

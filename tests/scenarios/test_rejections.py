@@ -24,7 +24,7 @@ from fivefold.protocol.messages import (
     sync_reply_frame,
 )
 from fivefold.protocol.operations import CANCEL, CANCELLED, Call, Operation
-from fivefold.protocol.server import machine, synchronise
+from fivefold.protocol.server import examination, machine, synchronise
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import A, B, WatchedRack, X, Y, Z, candidate, now, op, send
@@ -378,7 +378,7 @@ def test_one_clients_candidates_do_not_crowd_out_anothers() -> None:
 @pytest.mark.patches_internals
 def test_a_history_grows_to_its_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for four candidates two barriers follow the first update; one more would make it unreadable for all."""
-    monkeypatch.setattr(machine, "HISTORY_CANDIDATES_MAX", 4)
+    monkeypatch.setattr(examination, "HISTORY_CANDIDATES_MAX", 4)
     rack = WatchedRack(n=4, t=1, b=0)
     send(rack, X, now(rack, []), [0], kind=Kind.METHOD, operation=op("add", b"+"))
     statuses = []

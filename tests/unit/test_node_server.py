@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from fivefold.node.server import ServerNode
-from fivefold.node.server.driver import SLICE_FRAMES_MAX, STATUS_BURST_MAX
+from fivefold.node.server.driver import RETRY_S, SLICE_FRAMES_MAX, STATUS_BURST_MAX
 from fivefold.node.status import STATUS, STATUS_REPLY, decode_status, status_frame
-from fivefold.protocol.actions import Actions, Reply
+from fivefold.protocol.actions import Actions, Fault, Reply
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId
 from fivefold.protocol.quorums import QuorumSystem
@@ -30,7 +30,7 @@ class Machine:
     def __init__(self) -> None:
         self.quorums, self.index = QuorumSystem(6, 1, 1), 0
         self.counters, self.storage_failure, self.cached_objects = Counter(), None, 0
-        self.batches, self.answer = [], ANSWER
+        self.batches, self.answer, self.set_aside = [], ANSWER, {}
 
     def receive_from_client(self, now_ns, client, channel, *frames):
         self.batches.append(len(frames))
@@ -118,6 +118,37 @@ async def test_what_another_server_sends_over_our_link_has_a_share_too(site: Sit
     gate._connection = SimpleNamespace(hold=lambda: held.append(True), release=lambda: held.append(False))
     gate.arrive([b"one", b"two"])
     assert (heard, held) == ([b"one"], [True])
+
+
+async def test_an_exception_of_the_machine_is_logged_with_its_stack_and_closes_the_connection(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether the machine reports it or it comes through; it is counted in the status, with what was set aside."""
+    error = ValueError("ours")
+    fault = Fault("working on a request", error, site.connection.number, ("Counter/x",))
+    site.machine.receive_from_client = lambda *what: Actions(faults=(fault,))
+    await site.read(b"\x01")
+    assert site.connection.number not in site.node._connections
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
+    assert "set aside until this server is restarted: 'Counter/x'" in caplog.text
+    assert site.node.status().counters["faults"] == 1
+
+
+async def test_what_the_store_says_is_told_again_after_an_exception(site: Site) -> None:
+    """The machine hears of it in the end: nobody else would tell it again."""
+    told = []
+
+    def durable(now_ns: int, sequence: int) -> Actions:
+        told.append(sequence)
+        if len(told) < 3:
+            raise MemoryError
+        return Actions()
+
+    site.machine.durable = durable
+    site.machine.take_resumed = list
+    site.node._on_durable(7)
+    await asyncio.sleep(5 * RETRY_S)
+    assert told == [7, 7, 7]
 
 
 async def test_a_burst_of_status_requests_is_answered_in_part(site: Site) -> None:

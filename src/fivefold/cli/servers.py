@@ -56,6 +56,8 @@ def _remarks(status: ClusterStatus) -> list[Text]:
             marked("[red]server {} answers nothing for {}: its disk has damaged it[/]", index, repr(name))
             for name in sorted(server.damaged if server is not None else ())
         ]
+        if server is not None and server.set_aside:
+            remarks += [Text(f"server {index}: {reason}", style="yellow") for reason in server.set_aside.values()]
         if text := evidence_text(evidence.get(index)):
             remarks.append(marked("[red]against server {}: {}[/]", index, text))
     if any(server is not None and server.storage == "memory" for server in status.servers):

@@ -38,6 +38,7 @@ class ServerStatus(Struct, frozen=True):
         memory_bytes: resident memory of its process.
         types: every version of every type that it holds, and which of them run.
         damaged: objects that its disk has damaged, the first of them, and what is known of each.
+        set_aside: objects that it does not serve after an error of its own, and why; not all if there are many.
     """
 
     index: int
@@ -52,6 +53,7 @@ class ServerStatus(Struct, frozen=True):
     memory_bytes: int
     damaged: dict[str, str] = {}
     types: tuple[TypeDescription, ...] = ()
+    set_aside: dict[str, str] = {}
 
 
 _encoder = msgspec.msgpack.Encoder()

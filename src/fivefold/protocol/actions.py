@@ -74,7 +74,23 @@ class Ask(Struct, frozen=True, array_like=True, gc=False):
     frame: bytes
 
 
-class Actions(Struct, frozen=True, array_like=True, gc=False):
+class Fault(Struct, frozen=True):
+    """An exception of our own, which ended one input and no other. The driver logs it and closes the connection.
+
+    Attributes:
+        what: what was being done, in words.
+        error: the exception, with its stack.
+        channel: the connection whose input it was; None if it was nobody's.
+        objects: those that it left half changed, and that are set aside.
+    """
+
+    what: str
+    error: Exception
+    channel: Channel | None
+    objects: tuple[str, ...] = ()
+
+
+class Actions(Struct, frozen=True, array_like=True):
     """What to do now, in the order of the fields.
 
     Attributes:
@@ -82,9 +98,11 @@ class Actions(Struct, frozen=True, array_like=True, gc=False):
         send: frames to deliver; loss is allowed, order per destination is kept.
         load: objects to read; each answered by the machine's ``loaded`` input.
         wake_at_ns: when to call ``wake`` at the latest, on the clock of ``now_ns``; None for never.
+        faults: exceptions of our own, to be logged with their stacks.
     """
 
     store: tuple[Store, ...] = ()
     send: tuple[Reply | Ask, ...] = ()
     load: tuple[str, ...] = ()
     wake_at_ns: int | None = None
+    faults: tuple[Fault, ...] = ()

@@ -100,6 +100,9 @@ LOADS_PER_REQUEST_MAX: Final = 4 * CACHED_OBJECTS_MIN
 DAMAGED_SHOWN_MAX: Final = 100
 """Damaged objects that a server's status names; each request for one is counted as ``turned-away.damaged``."""
 
+SET_ASIDE_MAX: Final = 1024
+"""Objects that a server sets aside after exceptions of its own; with more it serves none."""
+
 SYNCS_MAX: Final = 1024
 """Object syncs under way at one server."""
 

@@ -126,6 +126,8 @@ class Rack:
 
     def _perform(self, index: int, actions: Actions) -> None:
         machine = self.servers[index]
+        for fault in actions.faults:
+            raise fault.error
         for store in actions.store:
             self._commit(index, store)
         for name in actions.load:

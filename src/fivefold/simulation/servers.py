@@ -132,7 +132,9 @@ class ServerHost:
             self.perform(actions)
 
     def perform(self, actions: Actions) -> None:
-        """Carry actions out, in the order of their fields."""
+        """Carry actions out, in the order of their fields. An exception of our own fails the run."""
+        for fault in actions.faults:
+            raise fault.error
         for store in actions.store:
             self.disk.stage(store.sequence, store.writes)
         for message in actions.send:

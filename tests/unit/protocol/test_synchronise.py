@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fivefold.protocol.actions import Channel
+from fivefold.protocol.actions import Ask, Channel
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.limits import SYNC_COPIES_BYTES_MAX, SYNC_RETRY_NS, SYNC_TIMEOUT_NS, VERSION_BYTES_MAX
@@ -22,14 +22,14 @@ def sync(*servers: int, needed: int = 2) -> Sync:
     return Sync(0, 9, KEY, servers=servers, needed=needed)
 
 
-def asked(asks: list[tuple[int, bytes]]) -> list[tuple[int, bool]]:
+def asked(asks: list[Ask]) -> list[tuple[int, bool]]:
     """Whom, and whether for the whole version."""
     found = []
-    for server, frame in asks:
-        request = decode_sync(frame)
+    for ask in asks:
+        request = decode_sync(ask.frame)
         assert isinstance(request, SyncRequest)
         assert (request.number, request.object_id, request.timestamp) == (9, *KEY)
-        found.append((server, request.is_whole))
+        found.append((ask.server, request.is_whole))
     return found
 
 
@@ -137,11 +137,12 @@ def test_who_was_silent_is_asked_last_until_it_is_heard_of() -> None:
 
     def first_asked(time: int) -> list[int]:
         asks = table.wait(0, work, (A, candidate(time, A).timestamp), nothing)
-        return [server for server, _ in asks]
+        return [ask.server for ask in asks]
 
     assert first_asked(1) == [0, 1]
     table.receive(1, SyncReply(1, digest(GOOD), b""))
-    table.wake(SYNC_RETRY_NS)
+    for each in table.due(SYNC_RETRY_NS):
+        table.ask_after_silence(SYNC_RETRY_NS, each)
     assert first_asked(2) == [1, 2]
     table.receive(0, SyncReply(99, b"", b""))
     assert first_asked(3) == [0, 1]
@@ -152,15 +153,16 @@ def test_one_more_is_asked_after_each_silence_until_it_is_given_up() -> None:
     table = SyncTable(5, QuorumSystem(6, 1, 1))
     nothing = make_histories(A, [b""] * 6)
     work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
-    assert [server for server, _ in table.wait(0, work, KEY, nothing)] == [0, 1]
+    assert [ask.server for ask in table.wait(0, work, KEY, nothing)] == [0, 1]
     for silence, server in enumerate((2, 3, 4), 1):
         assert table.wake_at_ns == silence * SYNC_RETRY_NS
-        assert table.wake(silence * SYNC_RETRY_NS - 1) == ([], [])
-        asks, given_up = table.wake(silence * SYNC_RETRY_NS)
-        assert ([asked for asked, _ in asks], given_up) == ([server], [])
-    assert table.wake(SYNC_TIMEOUT_NS - 1) == ([], [])
-    assert table.wake_at_ns == SYNC_TIMEOUT_NS
-    assert table.wake(SYNC_TIMEOUT_NS) == ([], [work])
+        assert table.due(silence * SYNC_RETRY_NS - 1) == []
+        (due,) = table.due(silence * SYNC_RETRY_NS)
+        assert [ask.server for ask in table.ask_after_silence(silence * SYNC_RETRY_NS, due)] == [server]
+    assert table.ask_after_silence(SYNC_TIMEOUT_NS - 1, due) == []
+    assert table.wake_at_ns == due.deadline_ns == SYNC_TIMEOUT_NS
+    assert table.due(SYNC_TIMEOUT_NS) == [due]
+    assert (table.end(due), table.parked_count) == ([work], 0)
     assert table.wake_at_ns is None
 
 
@@ -176,11 +178,12 @@ def test_a_server_that_floods_syncs_with_copies_fills_no_memory() -> None:
     kept = [sync.copy_size(0) for sync, _ in table._syncs.values()]
     assert sum(kept) == table._copied[0] == SYNC_COPIES_BYTES_MAX
     asks, done = table.receive(1, SyncReply(10, digest(large), b""))
-    assert ([server for server, _ in asks], done) == ([1], None)
+    assert ([ask.server for ask in asks], done) == ([1], None)
     _, done = table.receive(1, SyncReply(10, digest(large), large))
     assert done is not None
-    assert done[0].version == large
-    table.wake(SYNC_TIMEOUT_NS)
+    assert done.version == large
+    for each in table.due(SYNC_TIMEOUT_NS):
+        table.end(each)
     assert table._copied == [0] * 6
 
 

@@ -8,13 +8,14 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from fivefold.node.codes import Announcement, announcement_frame
 from fivefold.node.server.throttle import REQUEST_BYTES, Gate, Throttle
 from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
 from fivefold.objects import Shelf, TypeDescription, describe_type
-from fivefold.protocol.actions import Actions, Channel, Damaged, ObjectRecord, Reply
+from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import Server
@@ -34,6 +35,14 @@ they led to, nothing is sent, and no limit on answers or on what is staged is lo
 STATUS_BURST_MAX: Final = 16
 """Status requests of one read that are answered: each costs as much as a request, in nine bytes."""
 
+SHOWN_ASIDE_MAX: Final = 16
+"""Objects set aside that a status names."""
+
+RETRY_S: Final = 0.02
+"""An input through which an exception came is given again this much later ..."""
+ATTEMPTS_MAX: Final = 5
+"""... and so often in all."""
+
 log = logging.getLogger("fivefold.server")
 
 
@@ -43,6 +52,7 @@ class ServerNode:
     Attributes:
         machine: the protocol.
         storage: where it stores; set by ``start``.
+        faults: exceptions of our own so far, each of which ended one input.
     """
 
     def __init__(
@@ -84,6 +94,7 @@ class ServerNode:
         self._timer_ns = 0
         self._staged = self._durable = 0
         self._damaged: dict[str, str] = {}
+        self.faults = 0
 
     async def start(self) -> None:
         """Open the store, listen, and connect to the other servers.
@@ -179,7 +190,9 @@ class ServerNode:
 
     def _hear_server(self, server: int, channel: Channel, frames: list[bytes]) -> int:
         """Frames of another server that is within its share."""
-        self._resume(lambda: self.machine.receive_from_server(self._clock(), server, channel, *frames))
+        began_ns = self._throttle.processor_clock()
+        self._give(self._connections.get(channel), self.machine.receive_from_server, server, channel, *frames)
+        self._charge_for_waiting(began_ns)
         return 0
 
     def _hear(self, connection: Connection, client: ClientId, frames: list[bytes]) -> int:
@@ -193,9 +206,8 @@ class ServerNode:
                 break  # it took no answers and is given up: nobody waits for the rest
             self._check_storage()
             part = requests[start : start + SLICE_FRAMES_MAX]
-            actions = self.machine.receive_from_client(self._clock(), client, connection.number, *part)
-            self._perform(actions)
-            if actions.store and self._throttle.bucket_of(client) is not None:
+            actions = self._give(connection, self.machine.receive_from_client, client, connection.number, *part)
+            if actions is not None and actions.store and self._throttle.bucket_of(client) is not None:
                 written += sum(len(row) for store in actions.store for write in store.writes for _, row in write.put)
         return written
 
@@ -224,23 +236,79 @@ class ServerNode:
 
     # --- what the machine asks for ----------------------------------------------------------------------------
 
+    # An exception of our own ends one input, and loses no other's work. The machine ends most of them itself and says
+    # so (``Actions.faults``); what it had to hand over when one came through it hands over with its next input.
+
+    def _give(self, connection: Connection | None, take: Callable[..., Actions], *arguments: object) -> Actions | None:
+        """Give the machine frames, and do what it asks for, which is returned."""
+        try:
+            actions = take(self._clock(), *arguments)
+        except Exception as error:
+            self._report("working on frames", error, connection)
+            asyncio.get_running_loop().call_later(RETRY_S, self._tell, self.machine.wake)
+            return None
+        self._perform(actions)
+        return actions
+
+    def _tell(self, take: Callable[..., Actions], *arguments: object, attempts: int = ATTEMPTS_MAX) -> None:
+        """Tell the machine what nobody else will tell it again: an exception that comes through is no end of it."""
+        began_ns = self._throttle.processor_clock()
+        try:
+            actions = take(self._clock(), *arguments)
+        except Exception as error:
+            self._report("taking note of what the store or the clock says", error, None)
+            if attempts > 1:
+                again = partial(self._tell, take, *arguments, attempts=attempts - 1)
+                asyncio.get_running_loop().call_later(RETRY_S, again)
+            return
+        self._perform(actions)
+        self._charge_for_waiting(began_ns)
+
+    def _charge_for_waiting(self, began_ns: int) -> None:
+        """Requests that had waited were worked on: the time for these counts for their clients."""
+        clients = self.machine.take_resumed()
+        if clients:
+            self._throttle.resumed(clients, self._throttle.processor_clock() - began_ns)
+
     def _perform(self, actions: Actions) -> None:
         for store in actions.store:
             self._staged = store.sequence
             self.storage.stage(store.sequence, store.writes)
         for message in actions.send:
-            if isinstance(message, Reply):
-                connection = self._connections.get(message.channel)
-                if connection is not None:
-                    self._answer(connection, message.frame)
-                    if len(message.frame) >= REQUEST_BYTES:
-                        self._throttle.sent(message.channel, len(message.frame))
-            else:
-                self._links[message.server].send(message.frame)
+            try:
+                self._send(message)
+            except Exception as error:  # one reply that cannot be sent: the others and the loads are not to wait for it
+                connection = self._connections.get(message.channel) if isinstance(message, Reply) else None
+                self._report("sending a message", error, connection)
         for name in actions.load:
-            self.storage.load(name, self._loaded(ObjectId(name)))
+            try:
+                self.storage.load(name, self._loaded(ObjectId(name)))
+            except Exception as error:
+                self._report(f"reading {name}", error, None)
         if actions.wake_at_ns is not None:
             self._wake_at(actions.wake_at_ns)
+        for fault in actions.faults:
+            channel = fault.channel
+            self._report(fault.what, fault.error, None if channel is None else self._connections.get(channel))
+            if fault.objects:
+                log.error("set aside until this server is restarted: %s", ", ".join(map(repr, fault.objects)))
+
+    def _send(self, message: Reply | Ask) -> None:
+        if isinstance(message, Ask):
+            self._links[message.server].send(message.frame)
+            return
+        connection = self._connections.get(message.channel)
+        if connection is not None:
+            self._answer(connection, message.frame)
+            if len(message.frame) >= REQUEST_BYTES:
+                self._throttle.sent(message.channel, len(message.frame))
+
+    def _report(self, what: str, error: Exception, connection: Connection | None) -> None:
+        """An exception of our own: log it with its stack, and close the connection whose input it was."""
+        self.faults += 1
+        log.error("an error in this server while %s: please report it", what, exc_info=error)
+        if connection is not None:
+            connection.close()
 
     def _answer(self, connection: Connection, frame: bytes) -> None:
         if len(frame) <= FRAME_BYTES_MAX:
@@ -254,7 +322,7 @@ class ServerNode:
     def _loaded(self, object_id: ObjectId) -> Callable[[ObjectRecord | Damaged | None], None]:
         def hear(record: ObjectRecord | Damaged | None) -> None:
             self._note_damage(object_id, record)
-            self._resume(lambda: self.machine.loaded(self._clock(), object_id, record))
+            self._tell(self.machine.loaded, object_id, record)
 
         return hear
 
@@ -266,17 +334,9 @@ class ServerNode:
             self._damaged[object_id] = record.reason
             log.error("an object is damaged, and requests for it are answered BUSY: %s", record.reason)
 
-    def _resume(self, proceed: Callable[[], Actions]) -> None:
-        """Take an input that others' requests may have waited for: the time for these counts for their clients."""
-        began_ns = self._throttle.processor_clock()
-        self._perform(proceed())
-        clients = self.machine.take_resumed()
-        if clients:
-            self._throttle.resumed(clients, self._throttle.processor_clock() - began_ns)
-
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence
-        self._perform(self.machine.durable(self._clock(), sequence))
+        self._tell(self.machine.durable, sequence)
 
     def _wake_at(self, at_ns: int) -> None:
         if self._timer is not None:
@@ -289,7 +349,7 @@ class ServerNode:
 
     def _wake(self) -> None:
         self._timer = None
-        self._perform(self.machine.wake(self._clock()))
+        self._tell(self.machine.wake)
 
     def _check_storage(self) -> None:
         """Promise nothing that cannot be kept: without a working store, what would write is answered BUSY."""
@@ -321,6 +381,8 @@ class ServerNode:
         more = {f"refused.{reason}": count for reason, count in self.refused_connections.items()}
         if self.throttled:
             more["throttled"] = self.throttled
+        if self.faults:
+            more["faults"] = self.faults
         return ServerStatus(
             index=self.machine.index,
             version=VERSION,
@@ -334,6 +396,7 @@ class ServerNode:
             types=self._types,
             memory_bytes=_resident_bytes(),
             damaged=dict(self._damaged),
+            set_aside=dict(islice(self.machine.set_aside.items(), SHOWN_ASIDE_MAX)),
         )
 
 

@@ -1,10 +1,11 @@
 """The server's wing: one replica of every object as a state machine (PROTOCOL §4, §5).
 
-Read in this order: ``machine`` (a request from its frame to its reply), ``ordinary`` (the same for what nearly every
-request asks for), ``admission`` (rights, and the step a request derives to), ``replica`` (one object's history and
-versions), ``versions`` (states and the ring of recent calls), ``execution`` (methods, exactly once), ``replies`` (what
-clients are answered), ``synchronise`` (versions fetched from other servers), ``loading`` (what waits for a read),
-``outbox`` (what waits for the disk), ``cache`` (which objects are in memory).
+Read in this order: ``machine`` (the inputs, and what requests wait for), ``ordinary`` (what nearly every request asks
+for), ``admission`` (rights, and the step a request derives to), ``examination`` (any other request, from its step to
+its reply), ``replica`` (one object's history and versions), ``versions`` (states and the ring of recent calls),
+``execution`` (methods, exactly once), ``acceptance`` (where objects change), ``replies`` (what clients are answered),
+``synchronise`` (versions fetched from other servers), ``loading`` (what waits for a read), ``shares`` (who may have how
+much waiting), ``outbox`` (what waits for the disk), ``cache`` (which objects are in memory).
 """
 
 from fivefold.protocol.server.machine import Server

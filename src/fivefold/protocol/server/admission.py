@@ -36,6 +36,7 @@ class Work:
         is_query: an operation all of whose calls are queries.
         fetched: versions that an object sync brought for it.
         size: bytes of its frame.
+        share: used by Shares, to know whether it counts it.
         waits: how often it has waited.
     """
 
@@ -50,6 +51,7 @@ class Work:
         "number",
         "operation",
         "request",
+        "share",
         "size",
         "step",
         "views",
@@ -68,17 +70,18 @@ class Work:
         self.step: Step | None = None
         self.is_query = False
         self.fetched: dict[VersionKey, bytes] = {}
-        self.size = self.waits = 0
+        self.size = self.waits = self.share = 0
 
 
 class SyncWork:
     """Another server's sync request, waiting for its object."""
 
-    __slots__ = ("channel", "request", "server")
+    __slots__ = ("channel", "request", "server", "share")
 
     def __init__(self, server: int, channel: Channel, request: SyncRequest) -> None:
         """Remember where the answer goes."""
         self.server, self.channel, self.request = server, channel, request
+        self.share = 0
 
 
 class Declined(Exception):

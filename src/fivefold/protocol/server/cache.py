@@ -69,12 +69,20 @@ class Cache:
         if replica is not None:
             replica.is_recent = True
             return True
-        data = self._packed.pop(name, None)
+        data = self._packed.get(name)
         if data is None:
             return False
-        self.size -= len(data)
-        self.add(now_ns, name, _unpack(data))
+        replica = Replica(name, _unpack(data), now_ns)
+        self.size -= len(self._packed.pop(name))
+        self.hot[name] = replica
+        self.measure(replica)
         return True
+
+    def drop(self, name: ObjectId) -> None:
+        """Have nothing of the object in memory any more."""
+        replica = self.hot.pop(name, None)
+        self.size -= 0 if replica is None else replica.counted
+        self.size -= len(self._packed.pop(name, b""))
 
     def add(self, now_ns: int, name: ObjectId, record: ObjectRecord | None) -> None:
         """Take up what a store holds of an object; nothing happens if it is in memory already."""
@@ -114,11 +122,12 @@ class Cache:
 
     def _cool(self, name: ObjectId, replica: Replica) -> None:
         """Pack a replica, or forget it: what was never written, or can be read again sooner than unpacked."""
+        is_kept = self._packed_max is None or (self._packed_max > 0 and replica.counted <= PACKED_BYTES_MAX)
+        packed = _pack(replica) if is_kept and replica.history != INITIAL_HISTORY else b""
         del self.hot[name]
         self.size -= replica.counted
-        is_kept = self._packed_max is None or (self._packed_max > 0 and replica.counted <= PACKED_BYTES_MAX)
-        if is_kept and replica.history != INITIAL_HISTORY:
-            packed = self._packed[name] = _pack(replica)
+        if packed:
+            self._packed[name] = packed
             self.size += len(packed)
 
     def _drop_packed(self) -> None:

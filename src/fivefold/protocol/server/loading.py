@@ -10,25 +10,22 @@ class Loads:
     """The loads under way.
 
     Attributes:
+        waiting: the work that waits, by object.
         parked_count: how many clients' requests wait.
     """
 
-    __slots__ = ("_waiting", "parked_count")
+    __slots__ = ("parked_count", "waiting")
 
     def __init__(self) -> None:
         """None under way."""
         self.parked_count = 0
-        self._waiting: dict[ObjectId, list[Work | SyncWork]] = {}
+        self.waiting: dict[ObjectId, list[Work | SyncWork]] = {}
 
-    def park(self, name: ObjectId, work: Work | SyncWork) -> bool:
-        """Let work wait for an object; whether it is the first, so that the load has to be asked for."""
-        waiting = self._waiting.setdefault(name, [])
-        waiting.append(work)
+    def park(self, name: ObjectId, work: Work | SyncWork) -> None:
+        """Let work wait for an object."""
+        self.waiting.setdefault(name, []).append(work)
         self.parked_count += isinstance(work, Work)
-        return len(waiting) == 1
 
-    def end(self, name: ObjectId) -> list[Work | SyncWork]:
-        """The load has ended: the work that waited for it."""
-        waiting = self._waiting.pop(name, [])
-        self.parked_count -= sum(isinstance(work, Work) for work in waiting)
-        return waiting
+    def recount(self) -> None:
+        """Count anew: some have been taken out, or there was an exception in between."""
+        self.parked_count = sum([isinstance(work, Work) for works in self.waiting.values() for work in works])

@@ -1,34 +1,24 @@
 """One server as a state machine: verify → set up → validate → fetch → execute → accept → reply (PROTOCOL §4).
 
-A client names neither a step nor a timestamp: both are derived from the histories it sends. Whatever a request has to
-wait for (an object being loaded, a version being synced), it is examined again from the currency check on when it goes
-on, so that nothing is accepted on the strength of a check made before a wait.
+A client names neither a step nor a timestamp: both are derived from the histories it sends. Here stand the inputs, and
+what requests wait for: an object being loaded, a version being fetched. What is done with a request that waits for
+nothing stands in ``ordinary`` and ``examination``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply
+from fivefold.protocol.actions import OWN_LINK, Actions, Channel, Damaged, Fault, ObjectRecord, Reply
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.classify import views_of
-from fivefold.protocol.history import client_of, is_barrier, time_of
-from fivefold.protocol.limits import (
-    CACHED_BYTES_MAX,
-    CLIENT_CANDIDATES_MAX,
-    HISTORY_CANDIDATES_MAX,
-    PENDING_BYTES_MAX,
-    PENDING_REQUESTS_MAX,
-)
+from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import (
     BUSY,
     DECLINED,
-    FAIL,
     REQUEST,
-    SUCCESS,
     decode_operation,
     decode_request,
     decode_sync,
@@ -36,22 +26,17 @@ from fivefold.protocol.messages import (
 )
 from fivefold.protocol.operations import AccessPolicy, ClientId, Codes, Executor, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import Candidate, LogicalTimestamp, Part, Request, SyncReply, SyncRequest, Version
+from fivefold.protocol.records import Request, SyncReply, SyncRequest
+from fivefold.protocol.server.acceptance import Acceptance
 from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit, choose_executor
 from fivefold.protocol.server.cache import Cache
-from fivefold.protocol.server.execution import execute, repeated_answers
+from fivefold.protocol.server.examination import Examination
 from fivefold.protocol.server.loading import Loads
 from fivefold.protocol.server.ordinary import OrdinaryRequests, reply_to
 from fivefold.protocol.server.outbox import Outbox
-from fivefold.protocol.server.replica import Replica, needs_version, newly_settled
 from fivefold.protocol.server.replies import Replies
 from fivefold.protocol.server.shares import Shares
 from fivefold.protocol.server.synchronise import SyncTable, sync_answer
-from fivefold.protocol.server.versions import decode_version, initial_version, joint_digest
-from fivefold.protocol.steps import Kind, Step
-
-_ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
-"""Names of counters."""
 
 
 class Server:
@@ -98,7 +83,15 @@ class Server:
         self._syncs = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
         self._replies = Replies(keys, self._outbox, self.counters)
+        self._acceptance = Acceptance(self._replicas, self._outbox)
+        self._known_aside: set[ObjectId] = set()
+        self._examination = Examination(executor, self._replicas, self._acceptance, self._replies, self.counters)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
+
+    @property
+    def set_aside(self) -> Mapping[ObjectId, str]:
+        """Objects that an exception has left half changed, and why they answer BUSY."""
+        return self._acceptance.aside
 
     @property
     def cached_objects(self) -> int:
@@ -130,11 +123,30 @@ class Server:
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
+    # Each input is done piece by piece: a frame, a request that waited. An exception of our own (no memory, an
+    # assertion, too deep a recursion) ends its piece and no other. What else has to be done is noted before anything
+    # can raise, in plain containers; counters are made anew afterwards.
+
     def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, *frames: bytes) -> Actions:
         """Frames from a client, named by its connection, in the order in which they came."""
         for frame in frames:
-            self._receive_request(now_ns, client, channel, frame)
+            try:
+                self._receive_request(now_ns, client, channel, frame)
+            except Exception as error:
+                self._fault("working on a request", channel, error)
         return self._flush()
+
+    def _fault(self, what: str, channel: Channel | None, error: Exception) -> None:
+        """One piece of an input has failed: let the driver log it, and go on with the next."""
+        self.counters[f"fault.{type(error).__name__}"] += 1
+        new = tuple([name for name in self.set_aside if name not in self._known_aside])
+        self._known_aside.update(new)
+        self._outbox.faults.append(Fault(what, error, channel, new))
+        self._loads.recount()
+        self._syncs.recount()
+        self._outbox.recount()
+        loading = [work for waiting in self._loads.waiting.values() for work in waiting]
+        self._shares.recount([*loading, *self._syncs.waiting])
 
     def _receive_request(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
         try:
@@ -145,8 +157,12 @@ class Server:
             self._numbers[channel] = number
             request = decode_request(body, self.quorums.n)
             operation = decode_operation(request) if request.operation else None
-            if operation and self._take_ordinary(now_ns, client, channel, number, request, operation, proof):
-                return
+        except PeerViolation as violation:
+            self.counters[f"rejected.{violation.reason}"] += 1
+            return
+        if operation and self._take_ordinary(now_ns, client, channel, number, request, operation, proof):
+            return
+        try:
             culled = cull(self.keys, self.quorums, request.target, request.sets, proof)
         except PeerViolation as violation:
             self.counters[f"rejected.{violation.reason}"] += 1
@@ -157,6 +173,9 @@ class Server:
         work.size = len(frame)
         if self._is_full:
             self._replies.turn_away(work, BUSY, "overloaded", "overloaded")
+            return
+        if self._acceptance.failure is not None:
+            self._replies.turn_away(work, BUSY, "set-aside", self._acceptance.failure)
             return
         try:
             admit(self.quorums, self._executor, self._executor_for, self._access, work, operation)
@@ -169,16 +188,23 @@ class Server:
         """Frames from another server, named by its connection: sync requests, and answers to ours."""
         for frame in frames:
             try:
-                message = decode_sync(frame)
-                if isinstance(message, SyncRequest):
-                    if channel == OWN_LINK:
-                        raise PeerViolation("sync-over-own-link")
-                    self._serve_sync(now_ns, SyncWork(server, channel, message))
-                else:
-                    self._receive_sync(now_ns, server, message)
-            except PeerViolation as violation:
-                self.counters[f"rejected.{violation.reason}"] += 1
+                self._receive_from_server(now_ns, server, channel, frame)
+            except Exception as error:
+                self._fault("working on another server's message", channel, error)
         return self._flush()
+
+    def _receive_from_server(self, now_ns: int, server: int, channel: Channel, frame: bytes) -> None:
+        try:
+            message = decode_sync(frame)
+            if channel == OWN_LINK and isinstance(message, SyncRequest):
+                raise PeerViolation("sync-over-own-link")
+        except PeerViolation as violation:
+            self.counters[f"rejected.{violation.reason}"] += 1
+            return
+        if isinstance(message, SyncRequest):
+            self._serve_sync(now_ns, SyncWork(server, channel, message))
+        else:
+            self._receive_sync(now_ns, server, message)
 
     def closed(self, channel: Channel) -> None:
         """The connection is gone; its number is not used again, and what waits for an answer over it is dropped."""
@@ -186,30 +212,46 @@ class Server:
 
     def loaded(self, now_ns: int, object_id: ObjectId, record: ObjectRecord | Damaged | None) -> Actions:
         """The store's answer to a load; a damaged object takes part in nothing, and the next request loads it again."""
-        waiting = self._loads.end(object_id)
+        waiting = self._loads.waiting.pop(object_id, [])
+        try:
+            self._loads.recount()
+            self._take_up(now_ns, object_id, record, waiting)
+        except Exception as error:
+            self._acceptance.set_aside((object_id,), error)
+            self._fault(f"reading {object_id} from the store", None, error)
         for item in waiting:
-            self._shares.leave(item)
-        if isinstance(record, Damaged):
-            self._do_without(waiting, f"damaged on this server: {record.reason}")
-            return self._flush()
-        if record is not None or any(isinstance(item, Work) for item in waiting):
-            self._replicas.add(now_ns, object_id, record)
-        for item in waiting:
-            if isinstance(item, Work):
-                self._resume(now_ns, item)
-            elif object_id in self._replicas.hot:
-                self._serve_sync(now_ns, item)
-            else:  # nobody has written it, and other servers' questions do not fill the cache
-                self._outbox.send.append(sync_answer(item, None))
+            try:
+                self._shares.leave(item)
+                if isinstance(record, Damaged):
+                    self._do_without(item, "damaged", f"damaged on this server: {record.reason}")
+                elif isinstance(item, Work):
+                    self._resume(now_ns, item)
+                elif object_id in self._replicas.hot:
+                    self._serve_sync(now_ns, item)
+                else:  # nobody has written it, and other servers' questions do not fill the cache
+                    self._outbox.send.append(sync_answer(item, None))
+            except Exception as error:
+                self._fault("going on with what waited for a load", item.channel, error)
         return self._flush()
 
-    def _do_without(self, waiting: list[Work | SyncWork], reason: str) -> None:
-        """Nothing is said of an object that cannot be read: neither that it was never written, nor an old version."""
-        for item in waiting:
-            if isinstance(item, Work):
-                self._replies.turn_away(item, BUSY, "damaged", reason)
-            else:
-                self._outbox.send.append(sync_answer(item, None))
+    def _take_up(
+        self,
+        now_ns: int,
+        object_id: ObjectId,
+        record: ObjectRecord | Damaged | None,
+        waiting: Sequence[Work | SyncWork],
+    ) -> None:
+        if isinstance(record, Damaged) or object_id in self.set_aside:
+            return
+        if record is not None or any(isinstance(item, Work) for item in waiting):
+            self._replicas.add(now_ns, object_id, record)
+
+    def _do_without(self, item: Work | SyncWork, name: str, reason: str) -> None:
+        """Nothing is said of an object that cannot be used: neither that it was never written, nor an old version."""
+        if isinstance(item, Work):
+            self._replies.turn_away(item, BUSY, name, reason)
+        else:
+            self._outbox.send.append(sync_answer(item, None))
 
     def _resume(self, now_ns: int, work: Work) -> None:
         """What a request waited for has come."""
@@ -219,17 +261,30 @@ class Server:
 
     def durable(self, now_ns: int, sequence: int) -> Actions:
         """The store has committed everything up to ``sequence``: replies that promised it may leave."""
-        self._outbox.committed(sequence)
+        self._outbox.reached = max(self._outbox.reached, sequence)
         return self._flush()
 
     def wake(self, now_ns: int) -> Actions:
         """Time has come to ask further servers for a version, or to give a sync up."""
-        asks, given_up = self._syncs.wake(now_ns)
-        self._ask(asks)
-        for work in given_up:
-            self._shares.leave(work)
-            self._replies.turn_away(work, BUSY, "sync-timeout", "the version could not be fetched in time")
+        for sync in self._syncs.due(now_ns):
+            try:
+                if sync.deadline_ns > now_ns:
+                    self._outbox.send += self._syncs.ask_after_silence(now_ns, sync)
+                    continue
+                waiting = self._syncs.end(sync)
+            except Exception as error:
+                self._fault("asking for a version", None, error)
+                continue
+            for work in waiting:
+                self._give_up(work, "sync-timeout", "the version could not be fetched in time")
         return self._flush()
+
+    def _give_up(self, work: Work, name: str, reason: str) -> None:
+        try:
+            self._shares.leave(work)
+            self._replies.turn_away(work, BUSY, name, reason)
+        except Exception as error:
+            self._fault("turning a request away", work.channel, error)
 
     # --- the ordinary request ---------------------------------------------------------------------------------
 
@@ -254,202 +309,44 @@ class Server:
         timestamp, _, version = decision
         if version is not None:
             self.counters["accepted.METHOD"] += 1
-            candidate = Candidate(timestamp, (Part(replica.object_id, replica.latest, None),))
-            replica.accept(Kind.METHOD, candidate, version, now_ns)
-            self._outbox.stage(replica)
-            self._replicas.measure(replica)
+            self._acceptance.accept_alone(replica, timestamp, version, now_ns)
         frame = reply_to(number, decision, replica.history, self._replies.authenticator(replica))
         self._outbox.promise(Reply(channel, frame), replica.sequence)
         return True
 
-    # --- examining a request ----------------------------------------------------------------------------------
+    # --- what a request waits for -----------------------------------------------------------------------------
 
     def _advance(self, now_ns: int, work: Work) -> None:
         """Take a request as far as it goes: a reply, or a wait after which this is called again."""
-        if self._is_loading(now_ns, work, work.names):
+        if self._has_to_wait(now_ns, work, work.names):
             return
-        step = work.step
-        if step is None:
-            self._fail(work)
-            return
-        replicas = [self._replicas.hot[part.object_id] for part in step.parts]
-        if not work.is_query and self._answer_again(work, step, replicas):
-            return
-        # Currency (§4.4): an older version must not be built upon, whatever the client believes.
-        for replica, bound in zip(replicas, step.bounds, strict=True):
-            if replica.latest > bound and not replica.holds(step.candidate):
-                self.counters["stale"] += 1
-                self._fail(work)
-                return
-        if self.storage_failure is not None and not work.is_query:
-            self._replies.turn_away(work, BUSY, "storage", self.storage_failure)
-            return
-        versions = self._versions(now_ns, work, step, replicas)
-        settled = [] if work.is_query else newly_settled(step, replicas, work.views)
-        if versions is None:
-            return
-        if settled and self._is_loading(now_ns, work, [name for each in settled for name in each.objects]):
-            return
-        self._perform(now_ns, work, step, versions, settled)
+        need = self._examination.examine(now_ns, work, self.storage_failure)
+        while isinstance(need, list) and not self._has_to_wait(now_ns, work, need):
+            need = self._examination.examine(now_ns, work, self.storage_failure)
+        if isinstance(need, tuple):
+            self._start_sync(now_ns, work, need)
 
-    def _is_loading(self, now_ns: int, work: Work | SyncWork, objects: list[ObjectId]) -> bool:
-        """Whether the work has to wait for an object; if so it is parked with the first that is missing."""
+    def _has_to_wait(self, now_ns: int, work: Work | SyncWork, objects: list[ObjectId]) -> bool:
+        """Whether the work cannot go on: it is parked with the first object not in memory, or one is set aside."""
         for name in objects:
+            if self.set_aside and name in self.set_aside:
+                self._do_without(work, "set-aside", self.set_aside[name])
+                return True
             if not self._replicas.fetch(now_ns, name):
                 if not self._has_store:
                     self._replicas.add(now_ns, name, None)
                     continue
                 if not self._shares.enter(work):
                     self._refuse_to_wait(work)
-                elif self._loads.park(name, work):
+                    return True
+                if name not in self._loads.waiting:
                     self._outbox.load.append(name)
+                self._loads.park(name, work)
                 return True
         return False
 
-    def _answer_again(self, work: Work, step: Step, replicas: list[Replica]) -> bool:
-        """§4.3: a candidate already accepted is answered as it was; nothing is executed twice."""
-        timestamp = step.candidate.timestamp
-        for replica in replicas:
-            if not replica.holds(step.candidate) and timestamp not in replica.versions:
-                return False
-        self.counters["repeated"] += 1
-        if work.operation is None:
-            self._reply(work, SUCCESS, candidate=timestamp)
-            return True
-        versions = [version for replica in replicas if (version := replica.versions.get(timestamp)) is not None]
-        # All objects record their calls together, in the order of the ids: the first is the least.
-        answers = repeated_answers(work.client, work.operation, versions[0])
-        joint = joint_digest(versions)
-        self._reply(work, SUCCESS, answers=answers, candidate=timestamp, version_digest=joint)
-        return True
-
-    def _fail(self, work: Work) -> None:
-        """FAIL with the histories; for a query with the answer on the latest versions (optimistic execution, §4.4).
-
-        For an update with what the ring of the latest version says of it: one who keeps losing under contention must
-        not have to wait for its turn to hear that it was not applied, or the ring has forgotten that by then.
-        """
-        operation = work.operation
-        if operation is None:
-            self._reply(work, FAIL)
-            return
-        versions = {}
-        for name in operation.objects:
-            data = self._held_version(self._replicas.hot[name], self._replicas.hot[name].latest)
-            if data is None:
-                self._reply(work, FAIL)
-                return
-            versions[name] = data
-        if not work.is_query:
-            self._reply(work, FAIL, answers=repeated_answers(work.client, operation, versions[min(versions)]))
-            return
-        result = execute(self._executor_of(work), work.client, operation, versions, is_query=True, time=0)
-        self._reply(work, FAIL, answers=result.answers)
-
     def _executor_for(self, operation: Operation) -> Executor:
         return choose_executor(self._executor, self._codes, operation)
-
-    def _executor_of(self, work: Work) -> Executor:
-        assert work.executor is not None, "an operation is admitted with what runs it"
-        return work.executor
-
-    def _held_version(self, replica: Replica, timestamp: LogicalTimestamp) -> Version | None:
-        """The version this server has at a timestamp; None for barriers and versions it does not hold."""
-        version = replica.versions.get(timestamp)
-        if version is not None:
-            return version
-        state = None if needs_version(timestamp) or is_barrier(timestamp) else self._executor.initial(replica.object_id)
-        return None if state is None else initial_version(state)
-
-    def _versions(self, now_ns: int, work: Work, step: Step, replicas: list[Replica]) -> list[Version] | None:
-        """§4.5: the versions the step needs, one for each object; None if the work now waits for an object sync."""
-        found: list[Version] = []
-        if step.kind is Kind.BARRIER or step.kind is Kind.INLINE_BARRIER:
-            return found
-        for replica, part in zip(replicas, step.parts, strict=True):
-            timestamp = step.candidate.timestamp if step.kind is Kind.INLINE_METHOD else part.conditioned_on
-            version = self._held_version(replica, timestamp)
-            if version is None:
-                key = (replica.object_id, timestamp)
-                if key not in work.fetched:
-                    self._start_sync(now_ns, work, key)
-                    return None
-                version = decode_version(work.fetched[key])
-            found.append(version)
-        return found
-
-    # --- performing a step ------------------------------------------------------------------------------------
-
-    def _perform(self, now_ns: int, work: Work, step: Step, versions: list[Version], settled: list[Candidate]) -> None:
-        """§4.6 and §4.7, without a wait in between: execute, accept, hand to the store, reply when it is durable."""
-        if step.kind is not Kind.METHOD:
-            if not self._has_room(work, step):
-                reason = "the history is full of candidates that are not established"
-                self._replies.turn_away(work, BUSY, "history-full", reason)
-                return
-            self._accept(now_ns, step, versions, settled)
-            self._reply(work, SUCCESS, candidate=step.candidate.timestamp)
-            return
-        operation = work.operation
-        assert operation is not None, "METHOD is planned for operations only"
-        by_name: dict[ObjectId, Version] = {}
-        for part, version in zip(step.parts, versions, strict=True):
-            by_name[part.object_id] = version
-        timestamp = step.candidate.timestamp
-        result = execute(
-            self._executor_of(work), work.client, operation, by_name, is_query=work.is_query, time=time_of(timestamp)
-        )
-        joint = b""
-        if result.versions is not None:
-            joint = joint_digest(result.versions)
-            self._accept(now_ns, step, result.versions, settled)
-        self._reply(work, SUCCESS, answers=result.answers, candidate=timestamp, version_digest=joint)
-
-    def _has_room(self, work: Work, step: Step) -> bool:
-        """Whether the histories can take one more candidate, and one more of this client's."""
-        for name in step.objects:
-            entries = self._replicas.hot[name].entries
-            own = sum(client_of(entry.candidate.timestamp) == work.client for entry in entries)
-            if len(entries) >= HISTORY_CANDIDATES_MAX or own >= CLIENT_CANDIDATES_MAX:
-                return False
-        return True
-
-    def _accept(self, now_ns: int, step: Step, versions: Sequence[Version], settled: list[Candidate]) -> None:
-        """Append the candidate everywhere, flag what became settled, and stage it all as one transaction."""
-        self.counters[_ACCEPTED[step.kind]] += 1
-        changed: dict[ObjectId, Replica] = {}
-        for position, part in enumerate(step.parts):
-            replica = self._replicas.hot[part.object_id]
-            if not replica.holds(step.candidate):
-                replica.accept(step.kind, step.candidate, versions[position] if versions else None, now_ns)
-                changed[part.object_id] = replica
-        for candidate in settled:
-            for name in candidate.objects:
-                if self._replicas.hot[name].flag_settled(candidate):
-                    changed[name] = self._replicas.hot[name]
-        assert changed, "a candidate held everywhere is answered again, not accepted again"
-        for name in sorted(changed):
-            self._outbox.stage(changed[name])
-            self._replicas.measure(changed[name])
-
-    # --- replies ----------------------------------------------------------------------------------------------
-
-    def _reply(
-        self,
-        work: Work,
-        status: int,
-        *,
-        answers: tuple[bytes, ...] = (),
-        candidate: bytes = b"",
-        version_digest: bytes = b"",
-    ) -> None:
-        replicas = [self._replicas.hot[name] for name in work.names]
-        self._replies.show(work, replicas, status, answers=answers, candidate=candidate, version_digest=version_digest)
-
-    def _flush(self) -> Actions:
-        """Hand over what the last input led to."""
-        self._replicas.shrink(self._outbox.durable)
-        return self._outbox.empty(self._syncs.wake_at_ns)
 
     def _refuse_to_wait(self, work: Work | SyncWork) -> None:
         if isinstance(work, SyncWork):
@@ -457,7 +354,14 @@ class Server:
         else:
             self._replies.turn_away(work, BUSY, "waiting-full", "too many of your requests wait for objects")
 
-    # --- object sync ------------------------------------------------------------------------------------------
+    def _flush(self) -> Actions:
+        """Hand over what the last input led to."""
+        try:
+            self._outbox.let_go()
+            self._replicas.shrink(self._outbox.durable)
+        except Exception as error:
+            self._fault("making room in memory", None, error)
+        return self._outbox.empty(self._syncs.wake_at_ns)
 
     def _start_sync(self, now_ns: int, work: Work, key: VersionKey) -> None:
         """Wait for a version, together with everyone else who waits for it."""
@@ -468,32 +372,29 @@ class Server:
             self._refuse_to_wait(work)
             return
         histories = next(each for each in work.culled.sets if each.object_id == key[0])
-        self._ask(self._syncs.wait(now_ns, work, key, histories))
+        self._outbox.send += self._syncs.wait(now_ns, work, key, histories)
 
     def _receive_sync(self, now_ns: int, server: int, reply: SyncReply) -> None:
         """Count one server's answer; go on with the work when the version is certain."""
-        asks, done = self._syncs.receive(server, reply)
-        self._ask(asks)
-        if done is None:
+        asks, sync = self._syncs.receive(server, reply)
+        self._outbox.send += asks
+        if sync is None:
             return
-        sync, waiting = done
-        self.counters["sync.done"] += 1
         assert sync.version is not None, "a sync ends here with a version"
-        for work in waiting:
-            self._shares.leave(work)
+        self.counters["sync.done"] += 1
+        for work in self._syncs.end(sync):
             work.fetched[sync.key] = sync.version
-            self._resume(now_ns, work)
-
-    def _ask(self, asks: list[tuple[int, bytes]]) -> None:
-        self._outbox.send.extend([Ask(server, frame) for server, frame in asks])
+            try:
+                self._shares.leave(work)
+                self._resume(now_ns, work)
+            except Exception as error:
+                self._fault("going on with a request that waited for a version", work.channel, error)
 
     def _serve_sync(self, now_ns: int, work: SyncWork) -> None:
         """Give another server a version this one holds, old ones while they are kept."""
         request = work.request
-        if self._executor.initial(request.object_id) is None:
-            self._outbox.send.append(
-                sync_answer(work, None)
-            )  # nobody can have written it: not worth a look at the disk
-        elif not self._is_loading(now_ns, work, [request.object_id]):
+        if self._executor.initial(request.object_id) is None:  # nobody can have written it: not worth a load
+            self._outbox.send.append(sync_answer(work, None))
+        elif not self._has_to_wait(now_ns, work, [request.object_id]):
             replica = self._replicas.hot[request.object_id]
             self._outbox.promise(sync_answer(work, replica.versions.get(request.timestamp)), replica.sequence)

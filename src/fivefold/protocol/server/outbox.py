@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fivefold.protocol.actions import Actions, Ask, Reply, Store, Write
+from fivefold.protocol.actions import Actions, Ask, Fault, Reply, Store, Write
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.server.replica import Replica
 
@@ -13,10 +13,13 @@ class Outbox:
     All writes of an input are one transaction.
 
     Attributes:
-        durable: the last transaction that the store has committed.
+        reached: the last transaction that the store says it has committed.
+        durable: the last one whose replies have been let go.
         next_sequence: the transaction that this input's writes become.
+        writes: what it consists of so far.
         send: frames that may leave.
         load: objects to read.
+        faults: exceptions to be logged.
         waiting_count: replies that wait for a transaction.
         waiting_bytes: their bytes.
     """
@@ -24,59 +27,71 @@ class Outbox:
     __slots__ = (
         "_has_store",
         "_waiting",
-        "_writes",
         "durable",
+        "faults",
         "load",
         "next_sequence",
+        "reached",
         "send",
         "waiting_bytes",
         "waiting_count",
+        "writes",
     )
 
     def __init__(self, *, has_store: bool) -> None:
         """Empty; without a store nothing is written, and nothing waits."""
         self._has_store = has_store
-        self.durable = 0
+        self.reached = self.durable = 0
         self.next_sequence = 1
         self.waiting_count = self.waiting_bytes = 0
+        self.writes: list[Write] = []
         self.send: list[Reply | Ask] = []
         self.load: list[ObjectId] = []
+        self.faults: list[Fault] = []
         self._waiting: dict[int, list[Reply]] = {}
-        self._writes: list[Write] = []
 
-    def stage(self, replica: Replica) -> None:
-        """Make what was done to a replica part of this input's transaction."""
+    def write_of(self, replica: Replica) -> tuple[Write, ...]:
+        """What was done to a replica since it was last asked, to become part of this input's transaction.
+
+        It does once it is added to ``writes``, together with the other objects of its step.
+        """
         if self._has_store:
-            self._writes.append(replica.written(self.next_sequence))
-        else:
-            replica.forget_changes()
+            return (replica.written(self.next_sequence),)
+        replica.forget_changes()
+        return ()
 
     def promise(self, reply: Reply, sequence: int) -> None:
         """Send a reply once the transaction that it shows is durable (§4.8)."""
         if sequence <= self.durable:
             self.send.append(reply)
-        else:
-            self._waiting.setdefault(sequence, []).append(reply)
-            self.waiting_count += 1
-            self.waiting_bytes += len(reply.frame)
+            return
+        assert sequence <= self.next_sequence, "a reply promises no transaction that is not staged"
+        self._waiting.setdefault(sequence, []).append(reply)
+        self.waiting_count += 1
+        self.waiting_bytes += len(reply.frame)
 
-    def committed(self, sequence: int) -> None:
-        """The store has committed everything up to ``sequence``: what waited for that may leave."""
-        for number in range(self.durable + 1, sequence + 1):
-            kept = self._waiting.pop(number, None)
-            if kept is not None:
-                self.waiting_count -= len(kept)
-                self.waiting_bytes -= sum([len(reply.frame) for reply in kept])
-                self.send += kept
-        self.durable = max(self.durable, sequence)
+    def let_go(self) -> None:
+        """The store has committed everything up to ``reached``: what waited for that may leave."""
+        while self.durable < self.reached:
+            replies = self._waiting.pop(self.durable + 1, ())
+            self.durable += 1
+            self.send += replies
+            self.waiting_count -= len(replies)
+            self.waiting_bytes -= sum([len(reply.frame) for reply in replies])
+
+    def recount(self) -> None:
+        """Count anew, after an exception in between."""
+        self.waiting_count = sum(map(len, self._waiting.values()))
+        self.waiting_bytes = sum([len(reply.frame) for replies in self._waiting.values() for reply in replies])
 
     def empty(self, wake_at_ns: int | None) -> Actions:
-        """Everything that is to be done now."""
+        """Everything that is to be done now; if that raises, it is still to be done."""
         store: tuple[Store, ...] = ()
-        if self._writes:
-            store = (Store(self.next_sequence, tuple(self._writes)),)
+        if self.writes:
+            store = (Store(self.next_sequence, tuple(self.writes)),)
+        actions = Actions(store, tuple(self.send), tuple(self.load), wake_at_ns, tuple(self.faults))
+        if store:
             self.next_sequence += 1
-            self._writes = []
-        actions = Actions(store, tuple(self.send), tuple(self.load), wake_at_ns)
-        self.send, self.load = [], []
+            self.writes = []
+        self.send, self.load, self.faults = [], [], []
         return actions

@@ -18,7 +18,7 @@ from fivefold.protocol.history import (
     trusted_history,
 )
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS, KEPT_VERSIONS_BYTES_MAX
-from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.operations import Executor, ObjectId
 from fivefold.protocol.records import (
     INITIAL_HISTORY,
     Candidate,
@@ -28,7 +28,7 @@ from fivefold.protocol.records import (
     Ring,
     Version,
 )
-from fivefold.protocol.server.versions import kept_ring, kept_version, read_rows, rows_of, size_of
+from fivefold.protocol.server.versions import initial_version, kept_ring, kept_version, read_rows, rows_of, size_of
 from fivefold.protocol.steps import Kind, Step
 
 _TWO_ENTRIES: Final = b"\x92"
@@ -129,6 +129,7 @@ class Replica:
     def accept(self, kind: Kind, candidate: Candidate, version: Version | None, now_ns: int) -> None:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""
         timestamp = candidate.timestamp
+        assert timestamp > self.latest, "a candidate is newer than all accepted before"
         first = first_kept(self.object_id, kind, candidate)
         if first == self.latest and self.history:
             # What an ordinary request leaves: the last entry and the new one. No other is looked at, none decoded.
@@ -141,6 +142,7 @@ class Replica:
             self.macs = self._entries = None
         else:
             kept = prune(self.entries, first)
+            assert first is None or self.latest < first or kept, "what a method is conditioned on stays"
             named = {entry.candidate.timestamp for entry in kept}
             self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
             self._show((*kept, Entry(candidate, False)), None)
@@ -202,6 +204,7 @@ class Replica:
 
     def written(self, sequence: int) -> Write:
         """The change since the last call, as part of transaction ``sequence``."""
+        assert sequence >= self.sequence, "transactions count up"
         put = tuple([(timestamp, kept_version(version)) for timestamp, version in self._put])
         deleted, stored = self._deleted, self._stored_rings
         if len(stored) != 1 or [version for _, version in self._put if version.ring.name not in stored]:
@@ -262,6 +265,15 @@ def newly_settled(step: Step, replicas: Sequence[Replica], views: Views) -> list
             orders = views[replica.object_id].orders
             settled.extend(each for each in orders if each.is_multi and each.timestamp == base)
     return settled
+
+
+def held_version(executor: Executor, replica: Replica, timestamp: LogicalTimestamp) -> Version | None:
+    """The version this server has at a timestamp; None for barriers and versions it does not hold."""
+    version = replica.versions.get(timestamp)
+    if version is not None:
+        return version
+    state = executor.initial(replica.object_id) if timestamp == INITIAL_TIMESTAMP else None
+    return None if state is None else initial_version(state)
 
 
 def needs_version(timestamp: LogicalTimestamp) -> bool:

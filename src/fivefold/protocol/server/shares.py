@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from fivefold.protocol.limits import (
     LOADS_PER_REQUEST_MAX,
@@ -22,10 +23,15 @@ class Shares:
         size: bytes of all clients' requests that wait.
     """
 
-    __slots__ = ("_bytes", "_servers", "requests", "size")
+    __slots__ = ("_bytes", "_count", "_servers", "requests", "size")
 
     def __init__(self) -> None:
         """Nobody waits."""
+        self._count = 0  # how often it was counted anew: what was counted before has left
+        self._reset()
+
+    def _reset(self) -> None:
+        self._count += 1
         self.size = 0
         self.requests: Counter[ClientId] = Counter()
         self._bytes: Counter[ClientId] = Counter()
@@ -37,6 +43,7 @@ class Shares:
             if self._servers[work.server] >= SYNCS_MAX:  # no honest server has more syncs under way
                 return False
             self._servers[work.server] += 1
+            work.share = self._count
             return True
         client, size = work.client, self._bytes[work.client] + work.size
         work.waits += 1
@@ -49,10 +56,26 @@ class Shares:
         self.requests[client] += 1
         self._bytes[client] = size
         self.size += work.size
+        work.share = self._count
         return True
+
+    def recount(self, waiting: Iterable[Work | SyncWork]) -> None:
+        """Count anew after an exception in between; this is what waits."""
+        self._reset()
+        for work in waiting:
+            work.share = self._count
+            if isinstance(work, SyncWork):
+                self._servers[work.server] += 1
+            else:
+                self.requests[work.client] += 1
+                self._bytes[work.client] += work.size
+                self.size += work.size
 
     def leave(self, work: Work | SyncWork) -> None:
         """What work waited for has come, or never will."""
+        if work.share != self._count:
+            return
+        work.share = 0
         if isinstance(work, SyncWork):
             self._servers[work.server] -= 1
             return

@@ -6,7 +6,7 @@ that matches. On silence or mismatch further servers are asked.
 
 from __future__ import annotations
 
-from fivefold.protocol.actions import Reply
+from fivefold.protocol.actions import Ask, Reply
 from fivefold.protocol.history import decode_history
 from fivefold.protocol.limits import (
     SYNC_COPIES_BYTES_MAX,
@@ -28,14 +28,15 @@ class Sync:
 
     Attributes:
         key: the object and the timestamp.
+        number: that its questions carry.
         version: canonical bytes of the version once it is certain, else None.
         wake_at_ns: when to ask further servers.
         deadline_ns: when to give up.
     """
 
     __slots__ = (
-        "_answered", "_asked", "_asked_whole", "_copies", "_digests", "_needed", "_number", "_queue", "deadline_ns",
-        "key", "version", "wake_at_ns",
+        "_answered", "_asked", "_asked_whole", "_copies", "_digests", "_needed", "_queue", "deadline_ns", "key",
+        "number", "version", "wake_at_ns",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +53,7 @@ class Sync:
         self.version: bytes | None = None
         self.wake_at_ns = now_ns
         self.deadline_ns = now_ns + SYNC_TIMEOUT_NS
-        self._number = number
+        self.number = number
         self._needed = needed
         self._queue = list(servers)
         self._digests: dict[int, bytes] = {}
@@ -61,21 +62,21 @@ class Sync:
         self._asked_whole: set[int] = set()
         self._answered: set[int] = set()
 
-    def start(self, now_ns: int) -> list[tuple[int, bytes]]:
-        """Ask the first servers: pairs of server and frame."""
+    def start(self, now_ns: int) -> list[Ask]:
+        """Ask the first servers."""
         self.wake_at_ns = now_ns + SYNC_RETRY_NS
         first, self._queue = self._queue[: self._needed], self._queue[self._needed :]
         return [self._ask(server, is_whole=position == 0) for position, server in enumerate(first)]
 
-    def _ask(self, server: int, *, is_whole: bool) -> tuple[int, bytes]:
+    def _ask(self, server: int, *, is_whole: bool) -> Ask:
         object_id, timestamp = self.key
         self._asked.add(server)
         if is_whole:
             self._asked_whole.add(server)
-        return server, sync_frame(SyncRequest(self._number, object_id, timestamp, is_whole))
+        return Ask(server, sync_frame(SyncRequest(self.number, object_id, timestamp, is_whole)))
 
-    def receive(self, server: int, reply: SyncReply) -> list[tuple[int, bytes]]:
-        """Count an answer; pairs of server and frame to ask next. ``version`` is set when it is certain."""
+    def receive(self, server: int, reply: SyncReply) -> list[Ask]:
+        """Count an answer; what to ask whom next. ``version`` is set when it is certain."""
         self._answered.add(server)
         if reply.version:
             if digest(reply.version) != reply.digest:
@@ -102,7 +103,7 @@ class Sync:
         copy = self._copies.get(server)
         return 0 if copy is None else len(copy[1])
 
-    def ask_further(self) -> list[tuple[int, bytes]]:
+    def ask_further(self) -> list[Ask]:
         """Ask one server that has not been asked yet, for everything."""
         return [self._ask(self._queue.pop(0), is_whole=True)] if self._queue else []
 
@@ -143,17 +144,20 @@ class SyncTable:
             return None
         return min(min(sync.wake_at_ns, sync.deadline_ns) for sync, _ in self._syncs.values())
 
-    def wait(self, now_ns: int, work: Work, key: VersionKey, histories: ObjectHistories) -> list[tuple[int, bytes]]:
+    def wait(self, now_ns: int, work: Work, key: VersionKey, histories: ObjectHistories) -> list[Ask]:
         """Let the work wait for a version; what to ask whom if nobody waited for it before."""
-        self.parked_count += 1
-        if key in self._numbers:
-            self._syncs[self._numbers[key]][1].append(work)
+        number = self._numbers.get(key)
+        if number is not None:
+            self._syncs[number][1].append(work)
+            self.parked_count += 1
             return []
-        self._count += 1
-        sync = Sync(now_ns, self._count, key, servers=self._likely_holders(key, histories), needed=self._quorums.b + 1)
-        self._syncs[self._count] = (sync, [work])
-        self._numbers[key] = self._count
-        return sync.start(now_ns)
+        number = self._count = self._count + 1
+        sync = Sync(now_ns, number, key, servers=self._likely_holders(key, histories), needed=self._quorums.b + 1)
+        asks = sync.start(now_ns)
+        self._syncs[number] = (sync, [work])
+        self._numbers[key] = number
+        self.parked_count += 1
+        return asks
 
     def _likely_holders(self, key: VersionKey, histories: ObjectHistories) -> tuple[int, ...]:
         """Servers whose history in the request shows the timestamp, from the next one on; then all others (§5).
@@ -169,8 +173,8 @@ class SyncTable:
                 showing.add(server)
         return tuple(sorted(others, key=lambda server: (server in self._silent, server not in showing)))
 
-    def receive(self, server: int, reply: SyncReply) -> tuple[list[tuple[int, bytes]], tuple[Sync, list[Work]] | None]:
-        """Count an answer: what to ask next, and the sync with its waiting work if that ended it."""
+    def receive(self, server: int, reply: SyncReply) -> tuple[list[Ask], Sync | None]:
+        """Count an answer: what to ask next, and the sync if its version is certain now; then :meth:`end` it."""
         self._silent.discard(server)
         found = self._syncs.get(reply.number)
         if found is None:
@@ -181,31 +185,36 @@ class SyncTable:
             reply = SyncReply(reply.number, reply.digest, b"")  # its word counts; a copy is taken from another one
         asks = sync.receive(server, reply)
         self._copied[server] = others + sync.copy_size(server)
-        if sync.version is None:
-            return asks, None
-        self._end(reply.number)
-        return asks, found
+        return asks, None if sync.version is None else sync
 
-    def wake(self, now_ns: int) -> tuple[list[tuple[int, bytes]], list[Work]]:
-        """What to ask after a silence, and the work whose sync is given up."""
-        asks: list[tuple[int, bytes]] = []
-        given_up: list[Work] = []
-        for number, (sync, waiting) in list(self._syncs.items()):
-            if sync.deadline_ns <= now_ns:
-                self._end(number)
-                given_up.extend(waiting)
-            elif sync.wake_at_ns <= now_ns:
-                self._silent |= sync.silent
-                asks.extend(sync.ask_further())
-                sync.wake_at_ns = now_ns + SYNC_RETRY_NS
-        return asks, given_up
+    def due(self, now_ns: int) -> list[Sync]:
+        """The syncs whose time has come: to ask after a silence (:meth:`ask_after_silence`), or to be given up."""
+        return [sync for sync, _ in self._syncs.values() if min(sync.wake_at_ns, sync.deadline_ns) <= now_ns]
 
-    def _end(self, number: int) -> None:
-        sync, waiting = self._syncs.pop(number)
+    def ask_after_silence(self, now_ns: int, sync: Sync) -> list[Ask]:
+        """What to ask further."""
+        sync.wake_at_ns = now_ns + SYNC_RETRY_NS
+        self._silent |= sync.silent
+        return sync.ask_further()
+
+    def end(self, sync: Sync) -> list[Work]:
+        """The sync is over: the work that waited for it."""
         for server in range(self._quorums.n):
             self._copied[server] -= sync.copy_size(server)
-        del self._numbers[sync.key]
+        _, waiting = self._syncs.pop(sync.number, (sync, []))
+        self._numbers.pop(sync.key, None)
         self.parked_count -= len(waiting)
+        return waiting
+
+    @property
+    def waiting(self) -> list[Work]:
+        """All requests that wait."""
+        return [work for _, waiting in self._syncs.values() for work in waiting]
+
+    def recount(self) -> None:
+        """Count anew, after an exception in between."""
+        self.parked_count = sum(len(waiting) for _, waiting in self._syncs.values())
+        self._copied = [sum(sync.copy_size(s) for sync, _ in self._syncs.values()) for s in range(self._quorums.n)]
 
 
 def sync_answer(work: SyncWork, version: Version | None) -> Reply:

@@ -1,0 +1,183 @@
+"""A request whose objects are in memory, from its step to its reply: currency, versions, execution (PROTOCOL §4.3-4.8).
+
+What a request has to wait for is said, not waited for: an object that is not in memory, a version that has to be
+fetched. When that has come it is examined again from its beginning, so that nothing is accepted on the strength of a
+check made before a wait.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from fivefold.protocol.history import client_of, time_of
+from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX
+from fivefold.protocol.messages import BUSY, FAIL, SUCCESS
+from fivefold.protocol.operations import Executor, ObjectId
+from fivefold.protocol.records import Candidate, Version
+from fivefold.protocol.server.acceptance import Acceptance
+from fivefold.protocol.server.admission import VersionKey, Work
+from fivefold.protocol.server.cache import Cache
+from fivefold.protocol.server.execution import execute, repeated_answers
+from fivefold.protocol.server.replica import Replica, held_version, newly_settled
+from fivefold.protocol.server.replies import Replies
+from fivefold.protocol.server.versions import decode_version, joint_digest
+from fivefold.protocol.steps import Kind, Step
+
+_ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
+"""Names of counters."""
+
+Need = list[ObjectId] | VersionKey
+"""Objects to be in memory, or a version to be fetched."""
+
+
+class Examination:
+    """Takes requests as far as they go."""
+
+    def __init__(
+        self, executor: Executor, replicas: Cache, acceptance: Acceptance, replies: Replies, counters: Counter[str]
+    ) -> None:
+        """``executor`` knows the states of objects that nobody has written."""
+        self._executor, self._replicas = executor, replicas
+        self._acceptance, self._replies, self.counters = acceptance, replies, counters
+
+    def examine(self, now_ns: int, work: Work, storage_failure: str | None) -> Need | None:
+        """Answer a request whose objects are in memory, or say what it needs before it is examined again."""
+        step = work.step
+        if step is None:
+            self._fail(work)
+            return None
+        replicas = [self._replicas.hot[part.object_id] for part in step.parts]
+        if not work.is_query and self._answer_again(work, step, replicas):
+            return None
+        # Currency (§4.4): an older version must not be built upon, whatever the client believes.
+        for replica, bound in zip(replicas, step.bounds, strict=True):
+            if replica.latest > bound and not replica.holds(step.candidate):
+                self.counters["stale"] += 1
+                self._fail(work)
+                return None
+        if storage_failure is not None and not work.is_query:
+            self._replies.turn_away(work, BUSY, "storage", storage_failure)
+            return None
+        versions = self._versions(work, step, replicas)
+        if isinstance(versions, tuple):
+            return versions
+        settled = [] if work.is_query else newly_settled(step, replicas, work.views)
+        flagged = [name for each in settled for name in each.objects]
+        if any(name not in self._replicas.hot for name in flagged):
+            return flagged
+        self._perform(now_ns, work, step, versions, settled)
+        return None
+
+    def _answer_again(self, work: Work, step: Step, replicas: list[Replica]) -> bool:
+        """§4.3: a candidate already accepted is answered as it was; nothing is executed twice."""
+        timestamp = step.candidate.timestamp
+        for replica in replicas:
+            if not replica.holds(step.candidate) and timestamp not in replica.versions:
+                return False
+        self.counters["repeated"] += 1
+        if work.operation is None:
+            self._reply(work, SUCCESS, candidate=timestamp)
+            return True
+        versions = [version for replica in replicas if (version := replica.versions.get(timestamp)) is not None]
+        # All objects record their calls together, in the order of the ids: the first is the least.
+        answers = repeated_answers(work.client, work.operation, versions[0])
+        joint = joint_digest(versions)
+        self._reply(work, SUCCESS, answers=answers, candidate=timestamp, version_digest=joint)
+        return True
+
+    def _fail(self, work: Work) -> None:
+        """FAIL with the histories; for a query with the answer on the latest versions (optimistic execution, §4.4).
+
+        For an update with what the ring of the latest version says of it: one who keeps losing under contention must
+        not have to wait for its turn to hear that it was not applied, or the ring has forgotten that by then.
+        """
+        operation = work.operation
+        if operation is None:
+            self._reply(work, FAIL)
+            return
+        versions = {}
+        for name in operation.objects:
+            data = held_version(self._executor, self._replicas.hot[name], self._replicas.hot[name].latest)
+            if data is None:
+                self._reply(work, FAIL)
+                return
+            versions[name] = data
+        if not work.is_query:
+            self._reply(work, FAIL, answers=repeated_answers(work.client, operation, versions[min(versions)]))
+            return
+        result = execute(_executor_of(work), work.client, operation, versions, is_query=True, time=0)
+        self._reply(work, FAIL, answers=result.answers)
+
+    def _versions(self, work: Work, step: Step, replicas: list[Replica]) -> list[Version] | VersionKey:
+        """§4.5: the versions the step needs, one for each object; or the first that has to be fetched."""
+        found: list[Version] = []
+        if step.kind is Kind.BARRIER or step.kind is Kind.INLINE_BARRIER:
+            return found
+        for replica, part in zip(replicas, step.parts, strict=True):
+            timestamp = step.candidate.timestamp if step.kind is Kind.INLINE_METHOD else part.conditioned_on
+            version = held_version(self._executor, replica, timestamp)
+            if version is None:
+                key = (replica.object_id, timestamp)
+                if key not in work.fetched:
+                    return key
+                version = decode_version(work.fetched[key])
+            found.append(version)
+        return found
+
+    def _perform(self, now_ns: int, work: Work, step: Step, versions: list[Version], settled: list[Candidate]) -> None:
+        """§4.6 and §4.7, without a wait in between: execute, accept, hand to the store, reply when it is durable."""
+        if step.kind is not Kind.METHOD:
+            if not self._has_room(work, step):
+                reason = "the history is full of candidates that are not established"
+                self._replies.turn_away(work, BUSY, "history-full", reason)
+                return
+            self._accept(now_ns, step, versions, settled)
+            self._reply(work, SUCCESS, candidate=step.candidate.timestamp)
+            return
+        operation = work.operation
+        assert operation is not None, "METHOD is planned for operations only"
+        by_name: dict[ObjectId, Version] = {}
+        for part, version in zip(step.parts, versions, strict=True):
+            by_name[part.object_id] = version
+        timestamp = step.candidate.timestamp
+        result = execute(
+            _executor_of(work), work.client, operation, by_name, is_query=work.is_query, time=time_of(timestamp)
+        )
+        joint = b""
+        if result.versions is not None:
+            joint = joint_digest(result.versions)
+            self._accept(now_ns, step, result.versions, settled)
+        self._reply(work, SUCCESS, answers=result.answers, candidate=timestamp, version_digest=joint)
+
+    def _has_room(self, work: Work, step: Step) -> bool:
+        """Whether the histories can take one more candidate, and one more of this client's."""
+        for name in step.objects:
+            entries = self._replicas.hot[name].entries
+            own = sum(client_of(entry.candidate.timestamp) == work.client for entry in entries)
+            if len(entries) >= HISTORY_CANDIDATES_MAX or own >= CLIENT_CANDIDATES_MAX:
+                return False
+        return True
+
+    def _accept(self, now_ns: int, step: Step, versions: Sequence[Version], settled: list[Candidate]) -> None:
+        """Append the candidate everywhere, flag what became settled, and stage it all as one transaction."""
+        self.counters[_ACCEPTED[step.kind]] += 1
+        self._acceptance.accept(now_ns, step, versions, settled)
+
+    def _reply(
+        self,
+        work: Work,
+        status: int,
+        *,
+        answers: tuple[bytes, ...] = (),
+        candidate: bytes = b"",
+        version_digest: bytes = b"",
+    ) -> None:
+        replicas = [self._replicas.hot[name] for name in work.names]
+        self._replies.show(work, replicas, status, answers=answers, candidate=candidate, version_digest=version_digest)
+
+
+def _executor_of(work: Work) -> Executor:
+    assert work.executor is not None, "an operation is admitted with what runs it"
+    return work.executor

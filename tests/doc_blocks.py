@@ -15,6 +15,7 @@ A Python block says in an HTML comment on the line before it how it is tested:
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import dedent
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,8 @@ PAGES = [
 ]
 
 _BLOCK = re.compile(
-    r"(?:^<!-- runs: (?P<how>[^\n]*?) -->\n)?^```(?P<language>[a-z]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^ *<!-- runs: (?P<how>[^\n]*?) -->\n)?^(?P<indent> *)```(?P<language>[a-z]+)\n(?P<text>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -59,10 +61,10 @@ def blocks(*languages: str, pages: Sequence[Path] = PAGES) -> Iterator[Block]:
         for match in _BLOCK.finditer(text):
             if match["language"] in languages:
                 line = text.count("\n", 0, match.start("text")) + 1
-                yield Block(page, line, match["language"], match["how"] or "", match["text"])
+                yield Block(page, line, match["language"], match["how"] or "", dedent(match["text"]))
 
 
-FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 
 

@@ -19,6 +19,7 @@ import typer
 import fivefold
 from fivefold import errors
 from fivefold.cli.app import app
+from fivefold.protocol import operations, records
 from tests.doc_blocks import FENCED, PAGES, ROOT, blocks, spans
 from tests.planted import BUGS
 
@@ -347,6 +348,29 @@ def test_the_wire_page_has_every_number() -> None:
     assert len(tags) >= 8
     assert [name for name, value in numbers if f"| {value} | {name} |" not in page] == []
     assert [name for name, value in tags if f"| `{value}` |" not in page] == []
+
+
+BODIES = (
+    records.Request,
+    records.ObjectHistories,
+    operations.Operation,
+    operations.Call,
+    records.Vote,
+    records.SyncRequest,
+    records.SyncReply,
+    records.Candidate,
+    records.Part,
+)
+
+
+def test_the_wire_page_has_every_field() -> None:
+    """The bodies on the page on the wire format have as many fields as the messages, outside brackets."""
+    rows = {row[0].lower(): row[1] for row in table("reference/wire.md", after="## Bodies") if len(row) == 2}
+    parts = re.search(r"parts: \((.*?)\)", rows["candidate"])
+    assert parts is not None
+    rows["part"] = parts[1]
+    counts = {made.__name__: len(re.sub(r"\(.*?\)", "", rows[made.__name__.lower()]).split(",")) for made in BODIES}
+    assert counts == {made.__name__: len(made.__struct_fields__) for made in BODIES}
 
 
 def test_contributing_says_what_to_run_for_each_package() -> None:

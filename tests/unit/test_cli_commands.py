@@ -2,6 +2,7 @@
 
 import json
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -457,3 +458,14 @@ def test_stubs_of_a_module_without_objects(run) -> None:
     result = run("stubs", "json")
     assert result.code == Exit.MISTAKE
     assert "module json holds no Object class" in result.err
+
+
+def test_a_server_may_open_as_many_files_as_the_system_allows():
+    """The limit that a shell sets for old programs is raised to what this process may have."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 900)); "
+        "from fivefold.cli.serve import allow_descriptors; allow_descriptors(); "
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(900, 900)"

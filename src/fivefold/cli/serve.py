@@ -6,8 +6,10 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -82,6 +84,7 @@ def serve(
 
     set_up_logs(as_json=log_json)
     let_signals_in()
+    allow_descriptors()
     options = ServerOptions(
         data=None if memory else data or identity.with_name(identity.name + ".data"),
         listen=split_address(listen) if listen else None,
@@ -93,6 +96,17 @@ def serve(
     )
     metrics_address = split_address(metrics) if metrics else None
     run(_serve(cluster, identity, load_objects(objects or [], TimeLimit(time_limit_ms)), options, metrics_address))
+
+
+def allow_descriptors() -> None:
+    """Open as many files and connections as the system lets this process: shells allow 1,024, for old programs' sake.
+
+    A server may have 512 strangers, and 32 connections of each of many identities. Without a descriptor left it would
+    refuse callers, and could not open its own files.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # some systems allow fewer than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _require_hash_seed() -> None:

@@ -469,3 +469,22 @@ def test_a_server_may_open_as_many_files_as_the_system_allows():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(900, 900)"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_a_server_gives_large_blocks_back():
+    """What a large state took is the system's again when it is free, although smaller things were made after it."""
+    code = (
+        "from fivefold.cli.serve import return_large_blocks; return_large_blocks()\n"
+        "def pages(): return int(open('/proc/self/statm').read().split()[1])\n"
+        "before, kept = pages(), []\n"
+        "for _ in range(8):\n"
+        "    blocks = []\n"
+        "    for _ in range(8):\n"
+        "        blocks.append(b'x' * 2_000_000)\n"
+        "        kept.append(b'y' * 50_000)\n"
+        "    del blocks\n"
+        "print(pages() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 4096 < 8 * 8 * 50_000 + 6_000_000

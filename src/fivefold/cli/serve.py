@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -48,6 +49,9 @@ TIME_LIMIT_MS: Final = 1000
 
 MIB: Final = 1024 * 1024
 
+_M_MMAP_THRESHOLD: Final = -3
+"""Of glibc's malloc.h: blocks of at least so many bytes are mapped, and unmapped when they are free."""
+
 COLLECT_AFTER: Final = 50_000
 """New containers after which Python's collector of cycles looks at them."""
 
@@ -85,6 +89,7 @@ def serve(
     set_up_logs(as_json=log_json)
     let_signals_in()
     allow_descriptors()
+    return_large_blocks()
     options = ServerOptions(
         data=None if memory else data or identity.with_name(identity.name + ".data"),
         listen=split_address(listen) if listen else None,
@@ -107,6 +112,17 @@ def allow_descriptors() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems allow fewer than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def return_large_blocks() -> None:
+    """Have the C library give blocks of a MiB and more back to the system as soon as they are free.
+
+    By itself glibc keeps them after the first few, up to 32 MiB each: 24 objects of 4 MiB left 90 MiB that nobody used.
+    Other C libraries have no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, MIB)
 
 
 def _require_hash_seed() -> None:

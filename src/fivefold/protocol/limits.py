@@ -130,7 +130,7 @@ KEPT_VERSIONS_AGE_NS: Final = 60_000_000_000
 KEPT_VERSIONS_BYTES_MAX: Final = 1024 * 1024
 """... and at most this many bytes of one object: four versions of a large state would take 16 MiB."""
 
-CACHED_BYTES_MAX: Final = 256 * 1024 * 1024
+CACHED_BYTES_MAX: Final = 128 * 1024 * 1024
 """Objects in a server's memory beside a store, all together. A count alone says nothing: one can have 4 MiB, or 12 with
 the versions that its history needs.
 

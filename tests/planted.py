@@ -485,8 +485,85 @@ def only_a_quorum_buries() -> list[Patch]:
 
 def _showing(round_: Any, quorums: Any) -> int:
     """How many servers may ever show an attempt."""
-    refusals = sum(vote.status == messages.FAIL and round_.sent[index] == 1 for index, vote in round_.votes.items())
+    refusals = sum(bool(round_.refused.get(index)) and count == 1 for index, count in round_.sent.items())
     return len(round_.sent) - refusals + int(quorums.b)
+
+
+@bug
+def stopped_counts_as_done() -> list[Patch]:
+    """§6: a server that could not run an update says SUCCESS, as one that accepted it."""
+
+    def status_of(answers: Any, *, is_query: bool, is_made: bool) -> int:
+        return messages.SUCCESS
+
+    return [(execution, "status_of", status_of)]
+
+
+@bug
+def stopped_calls_fail_alone() -> list[Patch]:
+    """§6: of an operation with a call that could not be run the others are accepted."""
+    return [(execution, "STOPPED", b"no such tag")]
+
+
+@bug
+def rejections_count_as_acceptances() -> list[Patch]:
+    """§6: servers that rejected an update are added to those that accepted it."""
+    honest = verdict.largest_group
+
+    def largest_group(round_: Any, status: int) -> list[int]:
+        found = honest(round_, status)
+        return found + honest(round_, messages.UNCHANGED) if status == messages.SUCCESS else found
+
+    return [(verdict, "largest_group", largest_group)]
+
+
+@bug
+def two_equal_results_are_enough() -> list[Patch]:
+    """§6: b + 1 equal results count unless b + 1 others are equal, too."""
+
+    def judge(round_: Any, quorums: Any, servers: list[int], *, is_applied: Any, is_unchanged: bool) -> Any:
+        groups = verdict.agreement([(server, verdict.result_of(round_.votes[server])) for server in servers])
+        if len(groups[0]) <= quorums.b or (len(groups) > 1 and len(groups[1]) > quorums.b):
+            return verdict.Verdict(verdict.Next.DIVERGED, is_applied=is_applied)
+        odd = tuple(server for server in servers if server not in groups[0])
+        answers = round_.votes[groups[0][0]].answers
+        return verdict.Verdict(verdict.Next.ANSWERED, answers, odd, is_unchanged=is_unchanged)
+
+    return [(verdict, "_judge_results", judge)]
+
+
+@bug
+def declines_end_a_call() -> list[Patch]:
+    """§6: b + 1 servers that decline end a call, whoever has accepted it."""
+    honest = verdict.judge
+
+    def judge(round_: Any, quorums: Any, **named: Any) -> Any:
+        reason = verdict.declined_reason(round_, quorums.b)
+        if reason is not None and not named["may_be_applied"]:
+            return verdict.Verdict(verdict.Next.DECLINED, reason=reason)
+        return honest(round_, quorums, **named)
+
+    return [(invocation, "judge", judge)]
+
+
+@bug
+def fellow_travellers_forget() -> list[Patch]:
+    """§6: a call that is made again by itself does not know of the operation that it travelled in."""
+    honest = invocation.share
+
+    def share(calls: Any, outcome: Any, finished: Any, again: Any, **named: Any) -> None:
+        honest(calls, outcome, finished, again, **named)
+        for pending in again:
+            pending.since = None
+
+    return [(invocation, "share", share)]
+
+
+@bug
+def attempts_of_equal_bytes() -> list[Patch]:
+    """§6: the attempts at an operation are not told apart, and yet each is judged by itself."""
+    honest = invocation.encode_operation
+    return [(invocation, "encode_operation", lambda operation, since, attempt: honest(operation, since, 0))]
 
 
 @bug
@@ -499,14 +576,14 @@ def pauses_without_looking() -> list[Patch]:
 def answers_counted_with_candidates() -> list[Patch]:
     """§6: q equal votes are needed, so that one lying answer spoils a round."""
 
-    def accepted(round_: Any) -> list[int]:
+    def largest_group(round_: Any, status: int) -> list[int]:
         groups: dict[Any, list[int]] = {}
         for index, vote in round_.votes.items():
-            if vote.status == messages.SUCCESS:
+            if vote.status == status:
                 groups.setdefault((vote.candidate, vote.answers), []).append(index)
         return max(groups.values(), key=len) if groups else []
 
-    return [(verdict, "accepted_by", accepted)]
+    return [(verdict, "largest_group", largest_group)]
 
 
 @bug

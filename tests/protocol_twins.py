@@ -169,6 +169,73 @@ def derive(sets: Sets, target: ObjectId, *, q: int, r: int, b: int) -> Derived |
     return barrier()
 
 
+# --- a round ----------------------------------------------------------------------------------------------------------
+
+Cast = tuple[str, object, object]
+"""A vote: its kind; the candidate it names; what it answers, or why it refuses."""
+
+
+def verdict(
+    cast: dict[int, Cast],
+    *,
+    asked: set[int],
+    busy: set[int],
+    may_hold: set[int],
+    n: int,
+    q: int,
+    r: int,
+    b: int,
+    is_query: bool,
+    is_patient: bool,
+    may_be_applied: bool,
+) -> tuple[object, ...]:
+    """What an operation's round comes to, read off the rules one by one; every choice of b liars is tried.
+
+    ``may_hold``: servers that may have accepted the attempt, were they honest.
+    """
+    everybody = set(range(n))
+    choices = [set(liars) for count in range(b + 1) for liars in combinations(everybody, count)]
+
+    def alike(kind: str) -> set[int]:
+        named = {candidate for what, candidate, _ in cast.values() if what == kind}
+        groups = [{s for s, (what, c, _) in cast.items() if (what, c) == (kind, candidate)} for candidate in named]
+        return max(groups, key=len, default=set())
+
+    def results(servers: set[int]) -> set[object]:
+        return {cast[server][2] for server in servers}
+
+    # Done: q servers said the same of one candidate. If no b of them can have lied, honest ones differ.
+    for kind, is_applied in (("accepted", not is_query), ("unchanged", None if may_be_applied else False)):
+        voters = alike(kind)
+        if len(voters) >= q:
+            fitting = [voters - liars for liars in choices if len(results(voters - liars)) == 1]
+            if not fitting:
+                return "diverged", is_applied
+            believed = max(fitting, key=len)
+            return "answered", results(believed).pop(), voters - believed, kind == "unchanged"
+    groups = alike("accepted"), alike("unchanged")
+    still = everybody - set(cast)
+    reachable = any(len(group | still) >= q for group in groups)
+    # Refused: some server is honest that says so, and no b liars make r that may show the attempt.
+    declines = [text for kind, _, text in cast.values() if kind == "declined"]
+    stops = [text for kind, _, text in cast.values() if kind == "unable"]
+    is_declined = any(declines.count(text) > b for text in declines)
+    is_stopped = len(stops) > b
+    is_dead = is_query or all(len(may_hold | liars) < r for liars in choices)
+    if is_dead and not may_be_applied and not reachable and (is_declined or is_stopped):
+        return ("declined" if is_declined else "unable",)
+    if len(cast) < q:
+        return ("ask further" if set(cast) | busy >= asked and asked != everybody else "wait",)
+    if is_patient and any(groups) and still and reachable:
+        return ("ask further" if asked != everybody else "wait",)
+    can_be_repaired = len(groups[0]) >= r
+    if is_declined or (is_stopped and not can_be_repaired):
+        return ("unknown",)
+    if not can_be_repaired and all(len(group) > b for group in groups):
+        return "diverged", None
+    return ("conclude",)
+
+
 # --- the ring ---------------------------------------------------------------------------------------------------------
 
 

@@ -12,12 +12,13 @@
     │   ├── ConfigurationError         a cluster file, identity or option that cannot be used
     │   ├── DataDirectoryError         missing, foreign or older data: the server refuses to start
     │   ├── ObjectError                the method raised something else than Rejected, or looped
-    │   ├── NonDeterministicObject     honest servers computed different results for one method
     │   └── Rejected                   raised by the object's own methods, on purpose; base class for users
     ├── WorldError                 time-outs, no quorum: retry later
     │   ├── Upgrading                  fewer servers than a quorum run one code for the call; nothing was changed
     │   ├── Unavailable                not enough servers answered before the deadline; nothing was changed
     │   └── OutcomeUnknown             an update may or may not have been applied; call ``resolve()``
+    ├── NonDeterministicObject     honest servers computed different results: a bug in the object's class, and retrying
+    │                              does not help: ``is_applied`` says whether the call was applied
     └── PeerViolation              a peer broke the protocol; counted and logged, never raised to users
 
 Every message is one sentence that says what to do. Exceptions travel: unpickled in another process, each has its class,
@@ -92,10 +93,6 @@ class ObjectError(CallerError):
     """A method raised something other than :class:`Rejected`, looped, or returned what cannot be encoded."""
 
 
-class NonDeterministicObject(CallerError):
-    """Honest servers computed different results: the named method is not deterministic."""
-
-
 class Rejected(CallerError):
     """Raise a subclass of this from a method to refuse a call; nothing changes and the caller gets it typed.
 
@@ -159,6 +156,21 @@ class OutcomeUnknown(WorldError):
         if self.call_id is not None:
             raise CallerError("this exception has come without its connection: await cluster.resolve(error.call_id)")
         raise OutcomeUnknown("this outcome cannot be resolved any more: too many updates have passed since")
+
+
+class NonDeterministicObject(FivefoldError):
+    """Honest servers computed different results: the named method is not deterministic.
+
+    The caller has made no mistake, and to call again does not help: the object's class must be mended.
+
+    Attributes:
+        is_applied: True if the update was applied, so that the servers now hold different states; False if nothing was
+            changed; None if that is not known.
+    """
+
+    def __init__(self, message: str, *, is_applied: bool | None = None) -> None:
+        super().__init__(message)
+        self.is_applied = is_applied
 
 
 class PeerViolation(FivefoldError):

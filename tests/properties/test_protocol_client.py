@@ -19,6 +19,8 @@ from fivefold.protocol.messages import (
     FAIL,
     REQUEST,
     SUCCESS,
+    UNABLE,
+    UNCHANGED,
     Vote,
     decode_operation,
     decode_request,
@@ -26,7 +28,7 @@ from fivefold.protocol.messages import (
     reply_frame,
     split,
 )
-from fivefold.protocol.operations import NOT_RUN, REFUSED
+from fivefold.protocol.operations import NOT_RUN, REFUSED, STOPPED
 from fivefold.protocol.quorums import QuorumSystem
 from tests.protocol_rig import A, B, candidate, op
 
@@ -47,6 +49,7 @@ KINDS = (
     "initial",
     "initial and signed",
     "declined",
+    "unable",
     "busy",
     "not canonical",
     "no answers",
@@ -79,7 +82,7 @@ def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
     elif kind == "other version":
         version = b"e" * 32
     elif kind == "rejected":  # names a candidate that nobody accepts
-        version, made = b"", candidate(time + 5, *names)
+        status, version, made = UNCHANGED, b"", candidate(time + 5, *names)
     elif kind == "not run":
         answers = (b"v", *[NOT_RUN] * (calls - 1)) if calls else ()
     elif kind == "refused":
@@ -92,6 +95,8 @@ def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
         status, histories = FAIL, (b"",) * len(names)
     elif kind == "declined":
         status, answers = DECLINED, (REFUSED + b"NotAllowed: no",)
+    elif kind == "unable":
+        status, version, answers = UNABLE, b"", (STOPPED + b"out of time",)
     elif kind == "busy":
         status, answers = BUSY, (b"xBusy: later",)
     elif kind == "no answers":
@@ -104,7 +109,9 @@ def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
         histories = (b"\x91",) * len(names)
     if status in (DECLINED, BUSY):
         histories, version = (), b""
-    vote = encode(Vote(status, made.timestamp if status == SUCCESS else b"", answers, version, histories, culled))
+    vote = encode(
+        Vote(status, made.timestamp if status in (SUCCESS, UNCHANGED) else b"", answers, version, histories, culled)
+    )
     if kind == "no vote":
         vote = b"\x96\x00\xc1"
     elif kind == "not canonical":

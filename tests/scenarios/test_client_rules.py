@@ -324,7 +324,7 @@ class Odd(Toy):
 def test_a_method_that_is_not_deterministic_is_reported() -> None:
     """Every server computes another state: the answers agree, the versions do not, and the method is named."""
     rack = WatchedRack([Odd(b"%d" % server) for server in range(6)])
-    assert Desk(rack).call("add", b"+") == Disagreed("add")
+    assert Desk(rack).call("add", b"+") == Disagreed("add", True)
 
 
 def test_one_odd_server_is_a_liar_not_a_bug_of_the_method() -> None:

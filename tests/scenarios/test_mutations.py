@@ -18,6 +18,7 @@ from tests.scenarios import test_pruning as pruning
 from tests.scenarios import test_quorum_rules as sizes
 from tests.scenarios import test_rejections as rejections
 from tests.scenarios import test_server_rules as rules
+from tests.scenarios import test_verdicts as verdicts
 from tests.unit.protocol import test_faults as faults
 from tests.unit.protocol import test_quorums as quorums
 
@@ -70,6 +71,30 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("any_ring_believed", client.test_an_attempt_that_r_servers_may_show_is_not_dead, ""),
     ("attempts_buried_alive", client.test_an_attempt_that_r_servers_may_show_is_not_dead, ""),
     ("only_a_quorum_buries", client.test_a_liars_success_does_not_keep_an_attempt_alive, ""),
+    (
+        "stopped_counts_as_done",
+        verdicts.test_a_server_that_could_not_run_an_update_does_not_count_as_accepting_it,
+        "",
+    ),
+    (
+        "stopped_calls_fail_alone",
+        partial(verdicts.test_an_operation_that_is_stopped_is_not_accepted_even_in_part, ("set", "add"), (client.A,)),
+        "",
+    ),
+    ("rejections_count_as_acceptances", verdicts.test_a_rejection_needs_a_quorum_that_changed_nothing, ""),
+    ("two_equal_results_are_enough", verdicts.test_no_server_is_suspected_for_a_divergence, ""),
+    ("declines_end_a_call", partial(verdicts.test_a_call_that_is_told_as_refused_is_never_applied, (6, 1, 1), 2), ""),
+    (
+        "fellow_travellers_forget",
+        verdicts.test_a_call_that_travelled_with_a_declined_one_is_not_told_that_it_changed_nothing,
+        "",
+    ),
+    (
+        "fellow_travellers_forget",
+        partial(verdicts.test_a_call_that_travelled_with_a_declined_one_is_applied_once, 90),
+        "",
+    ),
+    ("attempts_of_equal_bytes", verdicts.test_each_attempt_has_a_number_and_the_calls_keep_their_ids, ""),
     ("pauses_without_looking", client.test_a_long_pause_is_cut_short_when_others_have_repaired, ""),
     (
         "answers_counted_with_candidates",

@@ -21,6 +21,7 @@ from fivefold.protocol.messages import (
     FAIL,
     REPLY,
     SUCCESS,
+    UNCHANGED,
     SyncReply,
     SyncRequest,
     decode_vote,
@@ -311,9 +312,9 @@ def test_a_rejection_writes_nothing() -> None:
     rack = WatchedRack()
     written(rack, *range(5))
     before = rack.shown()
-    letter = send(rack, X, now(rack, range(5)), range(5), kind=METHOD, operation=op("refuse"))
+    letter = send(rack, X, now(rack, range(5)), range(5), kind=METHOD, operation=op("refuse"), accepts=())
     vote = letter.to([0])[0]
-    assert (vote.answers, vote.version_digest) == ((b"rno",), b"")
+    assert (vote.status, vote.answers, vote.version_digest) == (UNCHANGED, (b"rno",), b"")
     assert rack.shown() == before
 
 

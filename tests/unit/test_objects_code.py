@@ -14,7 +14,7 @@ from fivefold import Counter, Object, migrate, query, update
 from fivefold.errors import ConfigurationError, UnknownMethod, UnknownType
 from fivefold.objects import Registry
 from fivefold.objects.code import fingerprint
-from fivefold.protocol.operations import CODE_BYTES, FAILED, VALUE, Call, Executor, ObjectId
+from fivefold.protocol.operations import CODE_BYTES, STOPPED, VALUE, Call, Executor, ObjectId
 
 SOURCE = '''
 from enum import Enum
@@ -228,7 +228,7 @@ def test_what_the_new_code_has_stored_is_refused_by_the_old() -> None:
     stored = run(running(registry, new), "put", whole="Ada Lovelace").states
     assert run(running(registry, new), "get", stored).answer == VALUE + b"\xadLovelace, Ada"
     failed = run(running(registry, old), "get", stored).answer
-    assert failed[:1] == FAILED
+    assert failed[:1] == STOPPED
     assert b"version 2 of Names has stored it" in failed
 
 

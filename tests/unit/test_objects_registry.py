@@ -22,7 +22,7 @@ from fivefold.errors import (
 from fivefold.objects import Account, Counter, Map, Object, Overdrawn, Registry, Value, query, standard_registry, update
 from fivefold.objects.answers import encode_rejection
 from fivefold.protocol.limits import ANSWER_BYTES_MAX, ARGUMENTS_BYTES_MAX, OPERATION_OBJECTS_MAX, STATE_BYTES_MAX
-from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, VALUE, Call, Executed, ObjectId
+from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, STOPPED, VALUE, Call, Executed, ObjectId
 
 encode = msgspec.msgpack.encode
 
@@ -460,10 +460,8 @@ def test_unknown_rejection() -> None:
         ),
         ("mislead", (), "Sample.mislead: its answer does not fit its annotation: expected int, got str"),
         ("leak", (), "Sample.leak: its answer does not fit its annotation: encoding objects of type object"),
-        ("recurse", (), "RecursionError: the method calls itself too deep"),
         ("leave", (), "SystemExit: 3"),
         ("cancel", (), "CancelledError"),
-        ("exhaust", (), "MemoryError"),
         ("shout", (), "BadStr"),
     ],
 )
@@ -473,6 +471,18 @@ def test_failures(method: str, args: tuple[Any, ...], text: str) -> None:
     assert executed.states is None
     assert executed.answer[:1] == FAILED
     assert executed.answer[1:].decode().startswith(text)
+    with pytest.raises(ObjectError, match="nothing was changed"):
+        registry.decode_answer(SAMPLE, method, executed.answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [("recurse", "RecursionError: the method calls itself too deep"), ("exhaust", "MemoryError")],
+)
+def test_what_depends_on_the_server_is_told_apart(method: str, text: str) -> None:
+    """A lack of memory or stack, which other servers need not share, is STOPPED: it says nothing of the call."""
+    executed = run(SAMPLE, method)
+    assert (executed.answer, executed.states) == (STOPPED + text.encode(), None)
     with pytest.raises(ObjectError, match="nothing was changed"):
         registry.decode_answer(SAMPLE, method, executed.answer)
 
@@ -512,9 +522,9 @@ def test_refusals(objects: tuple[str, ...], method: str, arguments: bytes, error
 
 
 def test_state_that_does_not_fit_the_class() -> None:
-    """A stored state of another shape is a failure of the object, not of the server."""
+    """A stored state of another shape cannot be run by this version of the code; another server may have another."""
     executed = run(ids("Counter/a"), "get", states=(encode(["x"]),))
-    assert executed.answer == FAILED + (
+    assert executed.answer == STOPPED + (
         b"Counter.get: the stored state does not fit the class, did its fields change? value: expected int, got str"
     )
 

@@ -34,6 +34,14 @@ Unknown = Callable[[str, int], OutcomeUnknown]
 """What to raise for a lost call: the text, and the logical time it may have been applied after."""
 
 
+_APPLIED: Final = {
+    True: "and it was applied, so that its state now differs between servers",
+    False: "and it changed nothing",
+    None: "and it may or may not be applied",
+}
+"""What a non-deterministic method did."""
+
+
 def answer_of(
     registry: Registry, objects: tuple[ObjectId, ...], method: str, outcome: Outcome, unknown: Unknown
 ) -> Any:  # noqa: ANN401 (whatever the method returns)
@@ -49,15 +57,20 @@ def answer_of(
             raise refusal(reason)
         case TimedOut(since=None):
             raise Unavailable(f"{method} of {objects[0]} {_what_delayed(outcome)}")
+        case TimedOut(since=since, delay=Delay.REFUSAL, reason=reason):
+            assert since is not None
+            text = f"{method} of {objects[0]} is refused by some servers ({reason}) and may or may not be applied"
+            raise unknown(f"{text}: await resolve() of this exception to find out", since)
         case TimedOut(since=since, delay=delay):
             assert since is not None
             why = ", since other calls on its objects kept getting ahead of it," if delay is Delay.CONTENTION else ""
             text = f"{method} of {objects[0]} did not end before its deadline{why} and may or may not be applied"
             raise unknown(f"{text}: await resolve() of this exception to find out", since)
-        case Disagreed():
+        case Disagreed(is_applied=is_applied):
             raise NonDeterministicObject(
-                f"honest servers computed different results for {method} of {objects[0]}: "
-                "make the method deterministic (no clock, random numbers or set order)"
+                f"honest servers computed different results for {method} of {objects[0]}, {_APPLIED[is_applied]}: "
+                "make the method deterministic (no clock, random numbers or set order)",
+                is_applied=is_applied,
             )
         case _:
             raise AssertionError(outcome)
@@ -75,6 +88,11 @@ def _what_delayed(outcome: TimedOut) -> str:
             return (
                 "lost to other calls on its objects until its deadline and changed nothing: "
                 "call again, allow more time, or spread the work over more objects"
+            )
+        case Delay.REFUSAL:
+            return (
+                f"was refused by servers until its deadline and changed nothing ({outcome.reason}): "
+                "check them with `fivefold status`"
             )
         case Delay.QUEUE:
             return (

@@ -15,7 +15,7 @@ from fivefold import errors
 from fivefold.errors import CallerError, ObjectError, Rejected, attributes_of, remade
 from fivefold.objects.values import BadValue, Codec
 from fivefold.protocol.limits import ANSWER_BYTES_MAX
-from fivefold.protocol.operations import FAILED, REFUSED, REJECTED
+from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, STOPPED
 
 TEXT_CHARACTERS_MAX: Final = 500
 """A failure's text is cut after this many characters."""
@@ -104,6 +104,11 @@ def describe_failure(error: BaseException) -> str:
 def encode_failure(text: str) -> bytes:
     """FAILED with a text that is the same in every process."""
     return FAILED + _clean(text)
+
+
+def encode_stopped(text: str) -> bytes:
+    """STOPPED with a text, which need not be the same everywhere."""
+    return STOPPED + _clean(text)
 
 
 def encode_refusal(name: str, text: str) -> bytes:

@@ -31,7 +31,7 @@ from fivefold.objects.running import ObjectType, Running
 from fivefold.objects.shelf import Shelf, versions_of
 from fivefold.objects.values import BadValue
 from fivefold.objects.watchdog import TimeLimit
-from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, VALUE, Call, Executed, ObjectId
+from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, STOPPED, VALUE, Call, Executed, ObjectId
 
 _READY_MADE: Final = "fivefold.objects."
 """Module prefix of what gives way to a type or function of the same name: whoever writes a Counter means theirs."""
@@ -279,7 +279,7 @@ class Registry:
                 raise ObjectError(f"{found.title}: {text}") from None
         if tag == REJECTED:
             raise self._decode_rejection(method, content)
-        if tag == FAILED:
+        if tag in (FAILED, STOPPED):
             raise ObjectError(f"{method} failed, nothing was changed: {content.decode(errors='replace')}")
         if tag == REFUSED:
             raise decode_refusal(content)

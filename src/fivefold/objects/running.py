@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any, Final
 
+from msgspec import Struct
+
 from fivefold.errors import ConfigurationError, FivefoldError, InvalidArguments, Rejected, UnknownMethod, UnknownType
-from fivefold.objects.answers import describe_failure, encode_failure, encode_refusal, encode_rejection
+from fivefold.objects.answers import describe_failure, encode_failure, encode_refusal, encode_rejection, encode_stopped
 from fivefold.objects.code import fingerprint
 from fivefold.objects.items import has_more_items
 from fivefold.objects.methods import Method
@@ -32,6 +34,9 @@ _TAG: Final = b"\xc1"
 """What the state of a version other than 1 begins with; MessagePack never uses this byte."""
 _VERSION_BYTES: Final = 4
 _TAG_BYTES: Final = 1 + _VERSION_BYTES
+
+OF_THIS_SERVER: Final = (MemoryError, RecursionError, OSError, ImportError, SystemError)
+"""What a method raises for a reason that other servers need not share: their memory, stack, disk or modules differ."""
 
 FOUND_MAX: Final = 4096
 """Look-ups of a method for certain objects that are remembered."""
@@ -165,23 +170,29 @@ class Running:
             arguments = method.arguments.decode(call.arguments)
         except BadValue as error:
             return _refused("InvalidArguments", f"{method.title}: argument {error}")
-        try:
-            copies = [known.decode(state) for known, state in zip(types, states)]  # noqa: B905
-        except BadValue as error:
-            return _failed(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
+        except MemoryError as error:
+            return _stopped(describe_failure(error))
+        copies = _decode_states(types, method, states)
+        if isinstance(copies, Executed):
+            return copies
+        return self._run(types, method, copies, arguments)
+
+    def _run(self, types: list[ObjectType], method: Method, copies: list[Any], arguments: Struct) -> Executed:
         try:
             function, positional = method.prepare(copies, arguments)
             value = function(*positional) if self.limit is None else self.limit.call(function, *positional)
         except Rejected as error:
             return Executed(encode_rejection(error), None)
         except Overrun:
-            return _failed(f"TimeLimit: ran longer than {self.limit.limit_ms if self.limit else 0} ms")
+            return _stopped(f"TimeLimit: ran longer than {self.limit.limit_ms if self.limit else 0} ms")
         except KeyboardInterrupt as error:
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 raise  # Ctrl-C, in a program or test that runs methods itself
             # A server stops by a handler of its own, so here the method raised it. Going up it would end the server,
             # and then, by the client's retries, every other one.
             return _failed(describe_failure(error))
+        except OF_THIS_SERVER as error:
+            return _stopped(describe_failure(error))
         except BaseException as error:
             return _failed(describe_failure(error))
         return _encode_results(types, method, value, copies)
@@ -233,13 +244,22 @@ class Running:
         return f"{types[0].name} has no query or update {name}: it has {', '.join(sorted(types[0].methods)) or 'none'}"
 
 
+def _decode_states(types: list[ObjectType], method: Method, states: tuple[bytes, ...]) -> list[Any] | Executed:
+    try:
+        return [known.decode(state) for known, state in zip(types, states)]  # noqa: B905
+    except BadValue as error:
+        return _stopped(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
+    except MemoryError as error:
+        return _stopped(describe_failure(error))
+
+
 def _encode_results(types: list[ObjectType], method: Method, value: object, copies: list[Any]) -> Executed:
     try:
         answer = VALUE + method.answer.encode(value)
     except BadValue as error:
         return _failed(f"{method.title}: its answer does not fit its annotation: {error}")
     except MemoryError as error:
-        return _failed(describe_failure(error))
+        return _stopped(describe_failure(error))
     if len(answer) > ANSWER_BYTES_MAX:
         text = f"the answer takes {len(answer)} bytes, at most {ANSWER_BYTES_MAX} are allowed"
         return _refused("TooLarge", f"{method.title}: {text}")
@@ -250,7 +270,7 @@ def _encode_results(types: list[ObjectType], method: Method, value: object, copi
     except BadValue as error:
         return _failed(f"{method.title}: it left a state that does not fit its fields: {error}")
     except MemoryError as error:
-        return _failed(describe_failure(error))
+        return _stopped(describe_failure(error))
     for known, state in zip(types, states):  # noqa: B905
         if len(state) > ITEMS_MAX and (text := _excess(state)):
             return _refused("TooLarge", f"{method.title}: the new {known.name} would {text}")
@@ -266,6 +286,10 @@ def _excess(state: bytes) -> str:
 
 def _failed(text: str) -> Executed:
     return Executed(encode_failure(text), None)
+
+
+def _stopped(text: str) -> Executed:
+    return Executed(encode_stopped(text), None)
 
 
 def _refused(name: str, text: str) -> Executed:

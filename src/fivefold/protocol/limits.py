@@ -153,6 +153,9 @@ STRIKES_MAX: Final = 3
 ALONE_MAX: Final = 8
 """A server that holds the newest candidate alone this often gets one strike."""
 
+REASON_CHARACTERS_MAX: Final = 300
+"""Of the text with which a server refuses a request, a caller sees no more."""
+
 PROBE_AFTER_NS: Final = 50_000_000
 """Silence after which further servers are asked, at least; four smoothed round trips if that is longer."""
 

@@ -46,13 +46,19 @@ _pack_key: Final = Struct(">BQ").pack
 
 
 SUCCESS: Final = 0
-"""Accepted, or answered on the conditioned-on version."""
+"""An update: the candidate is accepted and durable. A query: answered on the conditioned-on version."""
 FAIL: Final = 1
 """Not current, or to be repaired first; queries are answered on the latest version all the same."""
 DECLINED: Final = 2
 """The call itself cannot be: not allowed, unknown, malformed. The one answer says why."""
 BUSY: Final = 3
 """Not now: overloaded, the disk is full, or an object sync failed."""
+UNCHANGED: Final = 4
+"""An update ran on the conditioned-on version, and there was nothing to write: each of its calls was rejected, failed
+or was refused by itself, or is in the ring. No candidate was accepted."""
+UNABLE: Final = 5
+"""This server could not run the operation to its end (the time limit, memory, its own code); the one answer says why.
+That says nothing of the operation: other servers may have accepted it."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -91,13 +97,13 @@ def request_frame(number: int, body: bytes, proof: bytes) -> bytes:
     return request_head(number, body) + proof
 
 
-def encode_operation(operation: Operation, since: int) -> bytes:
-    """Canonical bytes of an operation, each of whose calls gets this ``since`` unless it is 0."""
-    if not since:
-        return encode(operation)
+def encode_operation(operation: Operation, since: int, attempt: int) -> bytes:
+    """Canonical bytes of an attempt at an operation, each of whose calls gets this ``since`` unless it is 0."""
     # As arrays of their fields, which is what the structs are on the wire: nobody needs new structs.
+    if not since:
+        return encode((operation.objects, operation.calls, operation.code, attempt))
     calls = [(call.id, since, call.method, call.arguments) for call in operation.calls]
-    return encode((operation.objects, calls, operation.code))
+    return encode((operation.objects, calls, operation.code, attempt))
 
 
 def split(frame: bytes, kind: int) -> tuple[int, bytes, bytes]:
@@ -160,6 +166,8 @@ def decode_operation(request: Request) -> Operation:
         raise PeerViolation("operation-target")
     if not 1 <= len(calls) <= limits.CALLS_MAX:
         raise PeerViolation("operation-calls")
+    if operation.attempt < 0:
+        raise PeerViolation("operation-attempt")
     for call in calls:
         method, arguments = call.method, call.arguments
         if len(call.id) != CALL_ID_BYTES or call.since < 0:
@@ -180,8 +188,8 @@ def decode_operation(request: Request) -> Operation:
 REPLY_KEY_BYTES: Final = 9
 """Replies to one number begin with the same bytes; what follows them is length, vote and authenticators."""
 
-_SUCCESS_VOTE: Final = encode(Vote(SUCCESS, b"", (), b"", (), ()))[:2]
-"""What every SUCCESS vote begins with."""
+_ENDING_VOTES: Final = tuple([encode(Vote(status, b"", (), b"", (), ()))[:2] for status in (SUCCESS, UNCHANGED)])
+"""What the votes begin with of which q that are alike end a call."""
 
 
 def reply_key(number: int) -> bytes:
@@ -194,10 +202,10 @@ def reply_frame(number: int, vote: bytes, authenticators: Sequence[bytes]) -> by
     return b"".join((_pack_head(REPLY, number, len(vote)), vote, *authenticators))
 
 
-def success_end(frame: bytes) -> int:
-    """Where the authenticators of a reply begin, if its vote looks like SUCCESS; otherwise 0."""
+def ending_vote_end(frame: bytes) -> int:
+    """Where the authenticators of a reply begin, if its vote looks like SUCCESS or UNCHANGED; otherwise 0."""
     end = _HEAD_BYTES + int.from_bytes(frame[REPLY_KEY_BYTES:_HEAD_BYTES], "big")
-    return end if frame.startswith(_SUCCESS_VOTE, _HEAD_BYTES) and end <= len(frame) else 0
+    return end if frame.startswith(_ENDING_VOTES, _HEAD_BYTES) and end <= len(frame) else 0
 
 
 def trusted_vote(frame: bytes, end: int) -> Vote | None:
@@ -215,7 +223,7 @@ def decode_vote(data: bytes) -> Vote:
         PeerViolation: not canonical.
     """
     vote = _decode(_vote_decoder, data, "vote")
-    if len(vote.candidate) not in (0, TIMESTAMP_BYTES) or not 0 <= vote.status <= BUSY:
+    if len(vote.candidate) not in (0, TIMESTAMP_BYTES) or not 0 <= vote.status <= UNABLE:
         raise PeerViolation("vote-malformed")
     return vote
 

@@ -59,11 +59,14 @@ class Operation(Struct, frozen=True, array_like=True, gc=False):
         code: names the code that the calls mean, CODE_BYTES for each class or function; empty where all calls are
             CANCEL, which runs none. It is part of the operation, and so of the timestamp: a candidate that one code
             made can never be taken for another's.
+        attempt: number of the attempt. It only makes the operation's digest, and with it the candidate, a different one
+            for each attempt: what a server says of one attempt then holds of no other. The calls' ids stay the same.
     """
 
     objects: tuple[ObjectId, ...]
     calls: tuple[Call, ...]
     code: bytes = b""
+    attempt: int = 0
 
     @property
     def method(self) -> str:
@@ -84,6 +87,8 @@ REJECTED: Final = b"r"
 """The method raised a Rejected: canonical bytes of [class name, arguments] follow. Nothing changed."""
 FAILED: Final = b"e"
 """The method raised something else or returned what cannot be encoded: text follows. Nothing changed."""
+STOPPED: Final = b"s"
+"""The call could not be run to its end by this server, for a reason that others need not share: text follows."""
 REFUSED: Final = b"x"
 """Unknown type or method, wrong arguments, over a limit: ``ErrorName: text`` follows. Nothing changed."""
 CANCELLED: Final = b"c"
@@ -102,7 +107,7 @@ class Executed(Struct, frozen=True, gc=False):
     """What one call did.
 
     Attributes:
-        answer: a tag (VALUE, REJECTED, FAILED or REFUSED) and its bytes.
+        answer: a tag (VALUE, REJECTED, FAILED, REFUSED or STOPPED) and its bytes.
         states: the new states in the order of the objects, or None if nothing is to be written (a query, or a
             rejection).
     """
@@ -114,7 +119,8 @@ class Executed(Struct, frozen=True, gc=False):
 class Executor(Protocol):
     """Runs the methods of objects on encoded states. Implemented by :class:`fivefold.objects.Registry`.
 
-    Deterministic: equal arguments give equal results on every server. Never raises for what a peer sent.
+    Deterministic: equal arguments give equal results on every server, unless one of them is STOPPED. Never raises for
+    what a peer sent.
     """
 
     def initial(self, object_id: ObjectId) -> bytes | None:

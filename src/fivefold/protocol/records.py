@@ -182,13 +182,15 @@ class Result(Struct, frozen=True, gc=False):
     """What an operation did.
 
     Attributes:
-        answers: one for each call.
+        answers: one for each call; of an operation that was stopped, a single one.
         versions: the new versions in the order in which the old ones were given; None if nothing is written: for
-            queries, for calls found in the ring, and where every call was rejected.
+            queries, for calls found in the ring, where every call was rejected, and where one was stopped.
+        status: what the server says of it: SUCCESS, UNCHANGED or UNABLE (:mod:`messages`).
     """
 
     answers: tuple[bytes, ...]
     versions: tuple[Version, ...] | None
+    status: int
 
 
 # --- messages -------------------------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ class Vote(Struct, frozen=True, array_like=True, gc=False):
     """The part of a reply that honest servers in the same situation write alike, byte for byte.
 
     Attributes:
-        status: SUCCESS, FAIL, DECLINED or BUSY.
+        status: SUCCESS, FAIL, DECLINED, BUSY, UNCHANGED or UNABLE (:mod:`messages`).
         candidate: timestamp of what was accepted or queried; empty otherwise.
         answers: one for each call.
         version_digest: digest of the versions that the candidate produced; empty if none.

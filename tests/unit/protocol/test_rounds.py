@@ -11,7 +11,7 @@ from fivefold.protocol.client.rounds import Purpose, Round, absent_until, read_v
 from fivefold.protocol.client.session import Session
 from fivefold.protocol.client.verdict import agreement_at, declined_reason
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Entry, empty_histories, encode_history
-from fivefold.protocol.messages import BUSY, DECLINED, FAIL, SUCCESS, Vote, encode
+from fivefold.protocol.messages import BUSY, DECLINED, FAIL, SUCCESS, UNABLE, UNCHANGED, Vote, encode, reply_frame
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, REFUSED
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, Request
@@ -29,6 +29,7 @@ def round_of(*votes: Vote, purpose: Purpose = Purpose.OPERATION) -> Round:
     found = Round(0, purpose, Request(A, (empty_histories(A, 6),), b"operation"), b"", q=5, servers=range(5))
     found.votes = dict(enumerate(votes))
     found.read = {bytes([place]): vote for place, vote in enumerate(dict.fromkeys(votes))}
+    found.refused = {place: {b"only frame"} for place, vote in enumerate(votes) if vote.status != SUCCESS}
     return found
 
 
@@ -90,6 +91,26 @@ def test_a_call_goes_on_from_what_b_1_refusals_rule_out(count: int, since: int) 
 def test_an_attempt_that_fewer_than_r_may_show_is_dead(refusals: int, is_dead: bool) -> None:
     """Sent to five, r = 3: with four refusals one server may hold it and one liar may claim it, and no more."""
     assert round_of(*[showing()] * refusals).is_dead(SIX) is is_dead
+
+
+@pytest.mark.parametrize("status", [FAIL, UNCHANGED, UNABLE, DECLINED, BUSY])
+def test_whoever_says_anything_but_success_has_not_accepted_the_frame(status: int) -> None:
+    """It is stale, changes nothing, cannot be run, is declined, or the server is busy: four of five say so."""
+    found = round_of()
+    for server in range(5):
+        found.note(server, reply_frame(7, b"", ()), showing(status=status), b"")
+        assert found.is_dead(SIX) is (server >= 3)
+
+
+def test_a_frame_is_refused_once_however_often_that_is_said() -> None:
+    """Two frames went to each server: two answers to one of them say nothing of the other."""
+    found = round_of()
+    found.sent = dict.fromkeys(range(5), 2)
+    for number in (7, 7, 8):
+        assert not found.is_dead(SIX)
+        for server in range(5):
+            found.note(server, reply_frame(number, b"", ()), showing(), b"")
+    assert found.is_dead(SIX)
 
 
 def test_a_refusal_of_one_frame_says_nothing_of_another() -> None:

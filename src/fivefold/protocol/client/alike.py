@@ -1,8 +1,9 @@
 """The ordinary round: q replies that are alike but for their authenticators. Bytes in, decision out.
 
-In the good case all servers cast the same vote, SUCCESS, byte for byte. Then nothing has to be decided before q of them
-have answered, and one vote is decoded instead of q. Whatever is not quite so is looked at reply by reply: see
-:mod:`~fivefold.protocol.client.verdict`. tests/properties/test_protocol_client.py holds the two against each other.
+In the good case all servers cast the same vote, SUCCESS or UNCHANGED, byte for byte. Then nothing has to be decided
+before q of them have answered, and one vote is decoded instead of q. Whatever is not quite so is looked at reply by
+reply: see :mod:`~fivefold.protocol.client.verdict`. tests/properties/test_protocol_client.py holds the two against each
+other.
 
 Why that is safe: at least q - b of q servers are honest, which is one or more by (4) of the quorum's constraints. So
 the bytes that all of them sent are those of an honest server: canonical, with an answer for each call, and with
@@ -18,7 +19,7 @@ from itertools import compress
 from typing import Final
 
 from fivefold.protocol.authenticators import MAC_BYTES
-from fivefold.protocol.messages import REPLY_KEY_BYTES, success_end, trusted_vote
+from fivefold.protocol.messages import REPLY_KEY_BYTES, ending_vote_end, trusted_vote
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Vote
 
@@ -63,7 +64,7 @@ class Alike:
             return OTHER
         if not self.is_open or len(self._asked) == 1:  # nobody else will answer
             return OTHER
-        end = success_end(frame)
+        end = ending_vote_end(frame)
         if not end or server not in self._asked:
             return OTHER
         frames[server] = frame

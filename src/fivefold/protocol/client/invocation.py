@@ -4,10 +4,27 @@ A call goes through *rounds*. A round is one request, sent first to the preferre
 servers; only its own replies can finish it. A round of an operation ends the call; a round of a repair, or one that
 only asks for histories, is followed by the next.
 
-When is an attempt certainly dead? A server works on a frame once (it refuses repeated numbers), and FAIL says that this
-frame was not accepted. So only those who were sent the attempt and did not answer each frame with FAIL can hold its
-candidate, and liars can claim it: if that is fewer than r servers, nobody will ever repair it. Only attempts that are
-not certainly dead make an outcome unknown.
+When is an attempt certainly dead?
+
+1. Each attempt carries its number in its operation, so its candidates are its own: what a server says of one attempt
+   holds of no other. (Of attempts with equal bytes, or with sets that differ only in what is culled, one server could
+   hold the candidate by one and another by the next, and each attempt by itself would look dead.)
+2. A server works on a frame once: it refuses repeated numbers. To every frame that it does not accept it says FAIL,
+   UNCHANGED, UNABLE, DECLINED or BUSY, and that stays true: it accepts the candidate later only if r servers show it.
+3. So an honest server can hold the candidate only if it was sent the attempt and has not answered each of those frames
+   so. A reply that was lost, or is late, counts as if the frame had been accepted; a connection that was lost and is
+   back makes one more frame.
+4. B liars can claim it besides, whatever they have answered. If that makes fewer than r servers, no request will ever
+   show it r times, so nobody repairs or copies it: it is dead for good. Nothing that happens later can change that, as
+   no frame of a closed round is sent any more.
+
+A call is told that nothing was changed only if each of its attempts is certainly dead, those of operations that it
+travelled in before too. Otherwise the outcome is unknown.
+
+A rejection needs no such proof from earlier attempts at the same operation. It is told by q servers on an established
+version V. An attempt conditioned on an older established version can no longer be accepted by them, and what accepted
+it before is fewer than r. One conditioned on V itself gives the same rejection on every honest server. But an operation
+of several calls, of which this call was one, need not: see ``_answer``.
 """
 
 from __future__ import annotations
@@ -24,13 +41,15 @@ from fivefold.protocol.client.outcomes import Answered, Delay, Disagreed, Finish
 from fivefold.protocol.client.pauses import Pauses
 from fivefold.protocol.client.pending import Pending, expire, share
 from fivefold.protocol.client.queues import combined
-from fivefold.protocol.client.rounds import Purpose, Round, absent_until, read_vote
+from fivefold.protocol.client.rounds import Purpose, Round, absent_until, read_vote, text_of
 from fivefold.protocol.client.verdict import Next, Verdict, judge
 from fivefold.protocol.history import make_histories
-from fivefold.protocol.messages import BUSY, FAIL, REPLY, SUCCESS, encode_operation, split
-from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.messages import BUSY, REPLY, UNCHANGED, encode_operation, split
+from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, ObjectId
 from fivefold.protocol.records import INITIAL_HISTORY, Request
 from fivefold.protocol.steps import Kind, Missing
+
+_FAILS_ALONE: Final = "it fails by itself, but may be applied with the calls it was sent with"
 
 INLINE_REPAIRS_AT_ONCE: Final = 3
 """Inline repairs of one call without a back-off."""
@@ -61,6 +80,7 @@ class Invocation:
     _round: Round | None = None
     _evidence: tuple[ObjectId, ...] = ()
     _attempts = 0
+    _may_be_applied = False
     _since: int | None = None
 
     def __init__(self, knowledge: Knowledge, random: Random, calls: list[Pending]) -> None:
@@ -82,8 +102,11 @@ class Invocation:
         self._knowledge, self._standing, self._random = knowledge, knowledge.standing, random
         self._pauses = Pauses()
         self._target = first.objects[0]
+        self._refusals: dict[int, str] = {}  # why servers were busy that have not answered since
         if first.is_fixed:  # a resolve: it goes on from where the lost call was
             self._since = self.operation.calls[0].since
+        elif first.since is not None:
+            self._since, self._may_be_applied = first.since, True
 
     # --- rounds -----------------------------------------------------------------------------------------------
 
@@ -95,7 +118,9 @@ class Invocation:
         if since is None:
             since = 0 if self.is_query else knowledge.conditioned_time(sets[0])
         self._attempts += 1
-        request = Request(self.objects[0], sets, encode_operation(self.operation, since))
+        first = self.calls[0]
+        first.attempts += 1
+        request = Request(self.objects[0], sets, encode_operation(self.operation, since, first.attempts))
         round_ = self._open(now_ns, Purpose.OPERATION, request, authenticators)
         round_.conditioned_time = since
 
@@ -111,7 +136,7 @@ class Invocation:
     def _send_again(self, round_: Round, servers: Sequence[int]) -> None:
         for server in servers:
             round_.sent[server] = round_.sent.get(server, 0) + 1
-        round_.busy -= frozenset(servers)
+            round_.busy.discard(server)
         self.asks.append((round_, servers))
 
     def _sleep(self, until_ns: int) -> None:
@@ -131,12 +156,12 @@ class Invocation:
         self._look_at_held(round_)
         if server in round_.votes:
             return False
-        self._take(round_, server, vote_bytes, tail)
+        self._take(round_, server, frame, vote_bytes, tail)
         self.evaluate(now_ns)
         return True
 
     def finish_alike(self, now_ns: int, round_: Round) -> None:
-        """Q servers cast the same vote, SUCCESS: that ends the call, and their replies are not examined (alike.py).
+        """Q servers cast the same vote: that ends the call, and their replies are not examined (alike.py).
 
         Whatever is not quite so is looked at reply by reply.
         """
@@ -151,7 +176,7 @@ class Invocation:
                 if shown:
                     knowledge.absorb_alike(shown, vote)
                     self._note_answered(now_ns, round_, alike.frames)
-                    self._end(Answered(vote.answers))
+                    self._answer(vote.answers, is_unchanged=vote.status == UNCHANGED)
                     return
         self._look_at_held(round_)
         self.evaluate(now_ns)
@@ -161,20 +186,20 @@ class Invocation:
         for server, frame in round_.alike.release().items():
             try:
                 _, vote_bytes, tail = split(frame, REPLY)
-                self._take(round_, server, vote_bytes, tail)
+                self._take(round_, server, frame, vote_bytes, tail)
             except PeerViolation:
                 self._standing.strike(server, "malformed")
 
-    def _take(self, round_: Round, server: int, vote_bytes: bytes, tail: bytes) -> None:
+    def _take(self, round_: Round, server: int, frame: bytes, vote_bytes: bytes, tail: bytes) -> None:
         """Note a server's vote."""
         vote = round_.read.get(vote_bytes)
         if vote is None:
             vote = round_.read[vote_bytes] = read_vote(round_, vote_bytes, len(self.calls))
-        round_.alike.is_open = False
+        round_.note(server, frame, vote, tail)
         if vote.status == BUSY:
-            round_.busy |= {server}
+            self._refusals[server] = text_of(vote)
         else:
-            round_.votes[server], round_.tails[server] = vote, tail
+            self._refusals.pop(server, None)
 
     def connected(self, now_ns: int, server: int) -> None:
         """A connection is up again: what was sent over the old one is lost."""
@@ -235,7 +260,7 @@ class Invocation:
         if goes_on and self._since is None and not self.is_query:
             # The operation goes on, and the calls given up here with it: they may well be applied.
             self._since = self._conditioned_time()
-        outcome = TimedOut(self._since, len(round_.votes) if round_ else 0, self._delay(now_ns))
+        outcome = self._timed_out(self._delay(now_ns))
         if not goes_on:
             self._end(outcome)
             return
@@ -243,12 +268,19 @@ class Invocation:
         self.deadline_ns = min([pending.deadline_ns for pending in self.calls if pending.is_open])
         self._sleep(max(self._pauses.until_ns, now_ns + limits.PROBE_AFTER_NS))
 
+    def _timed_out(self, delay: Delay, reason: str = "") -> TimedOut:
+        answered = len(self._round.votes) if self._round else 0
+        if delay is Delay.REFUSAL and not reason:
+            reasons = list(self._refusals.values())
+            reason = max(reasons, key=reasons.count)
+        return TimedOut(self._since, answered, delay, reason)
+
     def _delay(self, now_ns: int) -> Delay:
-        """What took so long: servers that do not answer now, or other calls that got ahead again and again."""
+        """What took so long: servers that refuse or do not answer, or other calls that got ahead again and again."""
         quorums, round_ = self._knowledge.quorums, self._round
         is_unanswered = round_ is not None and now_ns - round_.started_ns >= self._knowledge.patience_ns
         if is_unanswered or len(self._standing.down) > quorums.n - quorums.q:
-            return Delay.SILENCE
+            return Delay.REFUSAL if self._refusals else Delay.SILENCE
         return Delay.CONTENTION if self._pauses.count else Delay.SILENCE
 
     def _conditioned_time(self) -> int:
@@ -258,12 +290,24 @@ class Invocation:
         knowledge = self._knowledge
         return knowledge.conditioned_time(knowledge.fitting(self.objects[0]))
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome, *, is_doubtful: bool = False) -> None:
         if self._round is not None:
             self.closed.append(self._round)
             self._round = None
         self.is_over = True
-        share(self.calls, outcome, self.finished, self.again)
+        share(self.calls, outcome, self.finished, self.again, is_doubtful=is_doubtful)
+
+    def _answer(self, answers: tuple[bytes, ...], *, is_unchanged: bool) -> None:
+        """The operation is done.
+
+        Story: (1) a deposit and a withdrawal travel together; some servers accept both, others refuse. (2) Each is made
+        again by itself, the withdrawal first: rejected, the account is empty. (3) The first operation, still under way,
+        is applied to that very version: both are. So such a rejection is not yet the outcome.
+        """
+        if is_unchanged and self.calls[0].since is not None and answers[0][:1] in (REJECTED, FAILED, REFUSED):
+            self._end(self._timed_out(Delay.REFUSAL, _FAILS_ALONE))
+        else:
+            self._end(Answered(answers))
 
     # --- counting a round -------------------------------------------------------------------------------------
 
@@ -271,7 +315,13 @@ class Invocation:
         """See whether the replies so far decide the round, and do what follows."""
         round_ = self._round
         assert round_ is not None, "replies are counted while a round is open"
-        verdict = judge(round_, self._knowledge.quorums, is_query=self.is_query, is_patient=is_patient)
+        verdict = judge(
+            round_,
+            self._knowledge.quorums,
+            is_query=self.is_query,
+            is_patient=is_patient,
+            may_be_applied=self._may_be_applied,
+        )
         match verdict.next:
             case Next.WAIT:
                 pass
@@ -281,31 +331,35 @@ class Invocation:
                 for server in verdict.odd:
                     self._standing.strike(server, "answered differently")
                 self._close(now_ns, round_)
-                self._end(Answered(verdict.answers))
+                self._answer(verdict.answers, is_unchanged=verdict.is_unchanged)
             case Next.DONE:
                 self._close(now_ns, round_)
                 self._note_inventors()
                 # Barrier, copy, METHOD: after more repairs than that somebody keeps coming up with something newer.
                 self._act(now_ns, has_failed=self.repairs > INLINE_REPAIRS_AT_ONCE)
-            case Next.DECLINED:
-                self._be_declined(now_ns, round_, verdict)
+            case Next.DECLINED | Next.UNABLE | Next.UNKNOWN:
+                self._be_refused(now_ns, round_, verdict)
             case Next.DIVERGED:
-                self._end(Disagreed(self.operation.method))
+                self._end(Disagreed(self.operation.method, verdict.is_applied))
             case Next.CONCLUDE:
                 self._conclude(now_ns, round_)
             case _:
                 assert_never(verdict.next)
 
-    def _be_declined(self, now_ns: int, round_: Round, verdict: Verdict) -> None:
+    def _be_refused(self, now_ns: int, round_: Round, verdict: Verdict) -> None:
         if round_.purpose is Purpose.REFRESH and self._evidence:
             # §7, Limits: a client without rights on an object sees its histories only through a repair of another one
             # whose candidate names it. Without them that repair is at most a barrier.
             self._close(now_ns, round_)
             self._repair(now_ns)
-            return
-        # An earlier attempt may have been accepted before the rules changed: then the outcome is unknown.
-        is_certain = self._since is None or self.calls[0].is_fixed
-        self._end(Refused(verdict.reason) if is_certain else TimedOut(self._since, len(round_.votes)))
+        elif verdict.next is Next.DECLINED:
+            self._end(Refused(verdict.reason))
+        elif verdict.next is Next.UNABLE:
+            text = f"the servers could not run {self.operation.method} to its end, nothing was changed"
+            self._end(Refused(f"ObjectError: {text}: {verdict.reason}"))
+        else:
+            self._bury(round_)
+            self._end(self._timed_out(Delay.REFUSAL, verdict.reason), is_doubtful=True)
 
     def _close(self, now_ns: int, round_: Round) -> None:
         """Take over the round's histories, and learn from who stood alone and how long it took."""
@@ -314,7 +368,7 @@ class Invocation:
         self._round = None
         self._note_answered(now_ns, round_, round_.votes)
         for vote in round_.read.values():
-            if vote.status in (SUCCESS, FAIL):
+            if vote.histories:
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
                 believed = knowledge.absorb(round_.objects, vote, tails)
                 if len(believed) == len(round_.votes):
@@ -332,9 +386,11 @@ class Invocation:
         # No attempt so far was applied up to this time, nor ever will be.
         certain = absent_until(round_, quorums.b)
         round_.conditioned_time = max(round_.conditioned_time, certain)
+        is_dead = round_.is_dead(quorums)
+        self._may_be_applied = self._may_be_applied or not is_dead
         if self._since is not None:
             self._since = max(self._since, certain)
-        elif not round_.is_dead(quorums):
+        elif not is_dead:
             self._since = round_.conditioned_time
 
     # --- acting on what was learnt ----------------------------------------------------------------------------

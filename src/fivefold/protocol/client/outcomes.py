@@ -16,7 +16,7 @@ class Answered(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """The servers declined the call: ``ErrorName: text``."""
+    """The servers declined the call, or could not run it, and nothing was changed: ``ErrorName: text``."""
 
     reason: str
 
@@ -30,26 +30,36 @@ class Delay(Enum):
     """Enough servers answered, but other calls on its objects kept getting ahead of it."""
     QUEUE = "queue"
     """Earlier calls of the same client on its objects; it was not sent."""
+    REFUSAL = "refusal"
+    """Servers that answered would not or could not do it, and said why."""
 
 
 class TimedOut(Struct, frozen=True):
-    """The deadline came first.
+    """The deadline came first; or servers refused the call although others may have accepted it.
 
     Attributes:
         since: None if nothing can have been changed; otherwise the logical time to resolve from.
         answered: how many servers answered the last round.
         delay: what took so long.
+        reason: what servers say that refused it.
     """
 
     since: int | None
     answered: int
     delay: Delay = Delay.SILENCE
+    reason: str = ""
 
 
 class Disagreed(Struct, frozen=True):
-    """Honest servers computed different results: the method is not deterministic."""
+    """Honest servers computed different results: the method is not deterministic.
+
+    Attributes:
+        method: its name.
+        is_applied: whether the call was applied, with one result or another; None if that is not known.
+    """
 
     method: str
+    is_applied: bool | None
 
 
 Outcome = Answered | Refused | TimedOut | Disagreed

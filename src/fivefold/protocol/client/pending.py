@@ -20,6 +20,8 @@ class Pending(Struct):
         is_fixed: a resolve, whose ``since`` is that of the lost call.
         is_single: it must not be combined: a resolve, one over several objects, or a call of a combined operation that
             was refused as a whole.
+        since: if an operation that it travelled in may be applied, the logical time after which; otherwise None.
+        attempts: attempts at it, or at an operation that it led, so far.
         is_open: whether its caller still waits.
     """
 
@@ -30,6 +32,8 @@ class Pending(Struct):
     deadline_ns: int
     is_fixed: bool
     is_single: bool
+    since: int | None = None
+    attempts: int = 0
     is_open: bool = True
 
 
@@ -41,8 +45,20 @@ def expire(calls: list[Pending], now_ns: int, outcome: TimedOut) -> list[Finishe
     return [Finished(pending.ticket, outcome) for pending in ended]
 
 
-def share(calls: list[Pending], outcome: Outcome, finished: list[Finished], again: list[Pending]) -> None:
-    """An operation has ended: each call that is still waited for gets its part of the outcome, or goes again."""
+def share(
+    calls: list[Pending],
+    outcome: Outcome,
+    finished: list[Finished],
+    again: list[Pending],
+    *,
+    is_doubtful: bool = False,
+) -> None:
+    """An operation has ended: each call that is still waited for gets its part of the outcome, or goes again.
+
+    Where servers refuse an operation of several calls, one of them may be at fault, the others are not: each tries
+    again by itself. If the operation may be applied all the same (``is_doubtful``), each call remembers that: who gives
+    up on it is told that its outcome is unknown.
+    """
     if isinstance(outcome, Answered):
         if len(calls) == 1 and outcome.answers[0] != NOT_RUN:
             if calls[0].is_open:
@@ -53,11 +69,14 @@ def share(calls: list[Pending], outcome: Outcome, finished: list[Finished], agai
                 again.append(pending)
             elif pending.is_open:
                 finished.append(Finished(pending.ticket, Answered((answer,))))
-    elif isinstance(outcome, Refused) and len(calls) > 1:
-        # One of them may be at fault, the others are not: each tries again by itself.
+    elif len(calls) > 1 and (isinstance(outcome, Refused) or is_doubtful):
+        for pending in calls:
+            pending.since = outcome.since if isinstance(outcome, TimedOut) else None
         again += calls
     else:
         for pending in calls:
             if pending.is_open:
-                part = Disagreed(pending.operation.method) if isinstance(outcome, Disagreed) else outcome
+                part = outcome
+                if isinstance(outcome, Disagreed):
+                    part = Disagreed(pending.operation.method, outcome.is_applied)
                 finished.append(Finished(pending.ticket, part))

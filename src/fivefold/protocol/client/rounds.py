@@ -10,7 +10,17 @@ from typing import Final
 from fivefold.errors import PeerViolation
 from fivefold.protocol.client.alike import Alike
 from fivefold.protocol.history import decode_history, make_histories, read_history, time_of
-from fivefold.protocol.messages import FAIL, SUCCESS, decode_vote, encode
+from fivefold.protocol.limits import REASON_CHARACTERS_MAX
+from fivefold.protocol.messages import (
+    BUSY,
+    FAIL,
+    REPLY_KEY_BYTES,
+    SUCCESS,
+    UNABLE,
+    UNCHANGED,
+    decode_vote,
+    encode,
+)
 from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, ObjectHistories, Request, Vote
@@ -33,11 +43,12 @@ class Round:
         body: the request, the same for all servers.
         authenticators: what proves its histories.
         keys: what replies to the round's frames begin with.
-        alike: the replies so far, unread, while all are SUCCESS and alike but for their authenticators.
+        alike: the replies so far, unread, while all end the call and are alike but for their authenticators.
         votes: each server's vote that has been looked at, in the order in which they came.
         read: the distinct votes by the bytes they came in, each decoded once.
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
+        refused: the frames, by what replies to them begin with, that each server says it did not accept.
         busy: servers that answered BUSY, which is no answer.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
@@ -46,7 +57,6 @@ class Round:
     # How every round starts; most end before any of these has changed.
     conditioned_time = 0
     resent_ns = 0
-    busy: frozenset[int] = frozenset()
 
     def __init__(
         self,
@@ -70,11 +80,33 @@ class Round:
         self.votes: dict[int, Vote] = {}
         self.read: dict[bytes, Vote] = {}
         self.tails: dict[int, bytes] = {}
+        self.refused: dict[int, set[bytes]] = {}
+        self.busy: set[int] = set()
+
+    def note(self, server: int, frame: bytes, vote: Vote, tail: bytes) -> None:
+        """Note what a server says in answer to one of the round's frames."""
+        self.alike.is_open = False
+        if vote.status != SUCCESS:
+            self.refused.setdefault(server, set()).add(frame[:REPLY_KEY_BYTES])
+        if vote.status == BUSY:
+            self.busy.add(server)
+        else:
+            self.votes[server], self.tails[server] = vote, tail
 
     def is_dead(self, quorums: QuorumSystem) -> bool:
         """Whether an update attempt can certainly never be shown by r servers (see the docstring of invocation.py)."""
-        refusals = sum(vote.status == FAIL and self.sent[server] == 1 for server, vote in self.votes.items())
-        return len(self.sent) - refusals + quorums.b < quorums.r
+        refused = self.refused
+        possible = sum([len(refused.get(server, ())) < count for server, count in self.sent.items()])
+        return possible + quorums.b < quorums.r
+
+
+def text_of(vote: Vote) -> str:
+    """What a vote without histories, or one of a server that could not do it, says in words: one short printable line.
+
+    One server wrote it, which may lie: nothing in it reaches a terminal as it is.
+    """
+    text = vote.answers[0][1:].decode(errors="replace")
+    return "".join([each if each.isprintable() else "?" for each in text[:REASON_CHARACTERS_MAX]])
 
 
 def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
@@ -84,19 +116,23 @@ def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
         PeerViolation: it does not answer the round's request, which has so many calls.
     """
     vote = decode_vote(vote_bytes)
-    if vote.status in (SUCCESS, FAIL):
+    is_operation = round_.purpose is Purpose.OPERATION
+    if vote.status in (SUCCESS, FAIL, UNCHANGED, UNABLE):
         if len(vote.histories) != len(round_.objects):
             raise PeerViolation("vote-histories")
         for name, history in zip(round_.objects, vote.histories, strict=True):
             read_history(name, history)
+    if vote.status in (SUCCESS, FAIL, UNCHANGED):
         if vote.answers and len(vote.answers) != calls:
             raise PeerViolation("vote-answers")
-        if vote.status == SUCCESS and round_.purpose is Purpose.OPERATION and not (vote.answers and vote.candidate):
+        if vote.status != FAIL and is_operation and not (vote.answers and vote.candidate):
             raise PeerViolation("vote-answers")
     elif len(vote.answers) != 1:
         raise PeerViolation("vote-answers")
     elif vote.histories:  # nobody has read them: who turns a request away shows none
         raise PeerViolation("vote-histories")
+    if vote.status in (UNCHANGED, UNABLE) and not is_operation:
+        raise PeerViolation("vote-status")
     return vote
 
 

@@ -248,10 +248,13 @@ class Session:
             self._run(now_ns, calls)
 
     def _give_up(self, now_ns: int, pending: Pending) -> None:
-        """A call's deadline came while it waited: nothing was sent for it, and those behind it need not wait for it."""
+        """A call's deadline came while it waited: those behind it need not wait for it.
+
+        Nothing was sent for it, unless it travelled in an operation that servers refused.
+        """
         self._queues.leave(pending)
         del self._waiting[pending.ticket]
-        self._finished.append(Finished(pending.ticket, TimedOut(None, 0, Delay.QUEUE)))
+        self._finished.append(Finished(pending.ticket, TimedOut(pending.since, 0, Delay.QUEUE)))
         for calls in self._queues.start(pending.objects):
             self._run(now_ns, calls)
 

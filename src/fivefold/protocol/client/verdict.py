@@ -1,18 +1,35 @@
 """What a round's replies decide: a pure function of the round (PROTOCOL §6).
 
 Agreement on the candidate and agreement on the answer are counted separately: otherwise one lying answer would force a
-repair for every operation.
+repair for every operation. tests/protocol_twins.py has a naive twin, and tests/properties/test_protocol_verdict.py
+compares the two.
+
+**When is an update done?** Q servers *accepted* one candidate (SUCCESS); q - b of them are honest, so it is
+established. Q servers that say UNCHANGED have accepted nothing: they answer, as to a query, on a version that no
+completed update had replaced. The two are never added up. A server that could not run the operation (UNABLE) counts
+for neither. Story: (1) one of five servers stops the method at its time limit and still says SUCCESS; (2) a liar says
+SUCCESS, too, and accepts nothing; (3) the call is told as done, and three servers hold it; (4) the next client does not
+hear from one of them: a completed update is lost.
+
+**When do results prove that the object diverged?** At most b of the q may lie. If more than b differ from every result
+that could be the honest one, two honest servers computed different results. With at most b beside the largest group,
+that group has q - b > b servers, and its result is an honest one's.
+
+**When is a call refused?** A server that declines it refuses it for itself; others may have accepted it. So a call is
+refused, and a call that the servers could not run has failed, only once each of its attempts is certainly dead
+(invocation.py). An attempt that is dead leaves too few servers to reach q, so nothing better is waited for in vain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import Enum
+from typing import Final
 
 from fivefold.protocol.classify import plan_operation, views_of
-from fivefold.protocol.client.rounds import Purpose, Round, histories_of
+from fivefold.protocol.client.rounds import Purpose, Round, histories_of, text_of
 from fivefold.protocol.history import decode_history
-from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS
+from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, UNABLE, UNCHANGED
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import LogicalTimestamp, Vote
@@ -30,7 +47,11 @@ class Next(Enum):
     DONE = "done"
     """The repair is done."""
     DECLINED = "declined"
-    """More than b servers decline the call for the same reason."""
+    """More than b servers decline the call for the same reason, and nothing of it was or will be applied."""
+    UNABLE = "unable"
+    """More than b servers could not run the operation, and nothing of it was or will be applied."""
+    UNKNOWN = "unknown"
+    """More than b servers decline the call or could not run it, and an attempt at it may be applied all the same."""
     DIVERGED = "diverged"
     """Honest servers computed different results."""
     CONCLUDE = "conclude"
@@ -44,63 +65,117 @@ class Verdict:
         next: what follows.
         answers: one for each call, if the operation is done.
         odd: servers that answered otherwise, at most b.
-        reason: why the call was declined.
+        reason: why the call was declined, or could not be run.
+        is_applied: if the servers diverged, whether the operation was applied; None if that is not known.
+        is_unchanged: if the operation is done, whether q servers say that it changed nothing.
     """
 
-    __slots__ = ("answers", "next", "odd", "reason")
+    __slots__ = ("answers", "is_applied", "is_unchanged", "next", "odd", "reason")
 
     def __init__(
-        self, what: Next, answers: tuple[bytes, ...] = (), odd: tuple[int, ...] = (), reason: str = ""
+        self,
+        what: Next,
+        answers: tuple[bytes, ...] = (),
+        odd: tuple[int, ...] = (),
+        *,
+        reason: str = "",
+        is_applied: bool | None = None,
+        is_unchanged: bool = False,
     ) -> None:
         """Note it."""
         self.next, self.answers, self.odd, self.reason = what, answers, odd, reason
+        self.is_applied, self.is_unchanged = is_applied, is_unchanged
 
 
-_WAIT = Verdict(Next.WAIT)
-_ASK_FURTHER = Verdict(Next.ASK_FURTHER)
-_CONCLUDE = Verdict(Next.CONCLUDE)
+_WAIT: Final = Verdict(Next.WAIT)
+_ASK_FURTHER: Final = Verdict(Next.ASK_FURTHER)
+_DONE: Final = Verdict(Next.DONE)
+_CONCLUDE: Final = Verdict(Next.CONCLUDE)
 
 
-def judge(round_: Round, quorums: QuorumSystem, *, is_query: bool, is_patient: bool) -> Verdict:
-    """See whether the replies so far decide the round; once patience is over, with the replies there are."""
-    answered = len(round_.votes)
-    if answered < quorums.q and len(round_.read) == 1 and answered + len(round_.busy) < len(round_.sent):
-        return _WAIT
-    reason = declined_reason(round_, quorums.b)
-    if reason is not None:
-        return Verdict(Next.DECLINED, reason=reason)
-    if answered < quorums.q:
-        is_over = answered + len(round_.busy) >= len(round_.sent) and len(round_.sent) < quorums.n
-        return _ASK_FURTHER if is_over else _WAIT
-    accepted = accepted_by(round_)
+def judge(round_: Round, quorums: QuorumSystem, *, is_query: bool, is_patient: bool, may_be_applied: bool) -> Verdict:
+    """See whether the replies so far decide the round; once patience is over, with the replies there are.
+
+    Args:
+        round_: the round, whose replies have all been looked at.
+        quorums: the quorum system.
+        is_query: whether the operation, also that which a repair is for, is a query.
+        is_patient: whether replies that may still come are waited for.
+        may_be_applied: whether an earlier attempt at one of the calls is not certainly dead.
+    """
     if round_.purpose is not Purpose.OPERATION:
-        found = Verdict(Next.DONE) if len(accepted) >= quorums.q else None
-    else:
-        found = _agreed(round_, quorums, accepted) or _agreed_optimistically(round_, quorums, is_query=is_query)
+        return _judge_repair(round_, quorums, is_patient=is_patient, may_be_applied=may_be_applied)
+    accepted, unchanged = largest_group(round_, SUCCESS), largest_group(round_, UNCHANGED)
+    if len(accepted) >= quorums.q:
+        return _judge_results(round_, quorums, accepted, is_applied=not is_query, is_unchanged=False)
+    if len(unchanged) >= quorums.q:
+        is_applied = None if may_be_applied else False
+        return _judge_results(round_, quorums, unchanged, is_applied=is_applied, is_unchanged=True)
+    best = max(len(accepted), len(unchanged))
+    still = quorums.n - len(round_.votes)
+    is_possible = best + still >= quorums.q
+    if not is_possible and not may_be_applied and (is_query or round_.is_dead(quorums)):
+        found = _judge_refusals(round_, quorums, declined=Next.DECLINED, stopped=Next.UNABLE)
+        if found is not None:
+            return found
+    if len(round_.votes) < quorums.q:
+        return _ask_or_wait(round_, quorums)
+    found = _judge_latest(round_, quorums, is_query=is_query)
     if found is not None:
         return found
-    unasked = quorums.n - len(round_.sent)
-    silent = len(round_.sent) - answered
-    if is_patient and accepted and quorums.q <= len(accepted) + unasked + silent and unasked + silent:
+    if is_patient and best and still and is_possible:
         # One server stood alone, by bad luck or malice: another one may complete the quorum.
-        return _ASK_FURTHER if unasked else _WAIT
-    return Verdict(Next.DIVERGED) if len(accepted) >= quorums.q else _CONCLUDE
-
-
-def _agreed(round_: Round, quorums: QuorumSystem, accepted: list[int]) -> Verdict | None:
-    """Q servers accepted one candidate: the round is done once b + 1 of them agree on the answer as well."""
-    if len(accepted) < quorums.q:
-        return None
-    agreed = agreed_results(round_, accepted)
-    if len(agreed[0]) <= quorums.b:
-        return None
-    if len(agreed) > 1 and len(agreed[1]) > quorums.b:
+        return _ASK_FURTHER if len(round_.sent) < quorums.n else _WAIT
+    # What r servers accepted a repair completes, whoever could not run it.
+    stopped = None if len(accepted) >= quorums.r else Next.UNKNOWN
+    found = _judge_refusals(round_, quorums, declined=Next.UNKNOWN, stopped=stopped)
+    if found is None and stopped and len(accepted) > quorums.b and len(unchanged) > quorums.b:
         return Verdict(Next.DIVERGED)
-    odd = tuple([server for server in accepted if server not in agreed[0]])
-    return Verdict(Next.ANSWERED, round_.votes[agreed[0][0]].answers, odd)
+    return found or _CONCLUDE
 
 
-def _agreed_optimistically(round_: Round, quorums: QuorumSystem, *, is_query: bool) -> Verdict | None:
+def _judge_refusals(round_: Round, quorums: QuorumSystem, *, declined: Next, stopped: Next | None) -> Verdict | None:
+    """More than b servers decline the call for one reason, or could not run it: then what follows from that."""
+    reason = declined_reason(round_, quorums.b)
+    if reason is not None:
+        return Verdict(declined, reason=reason)
+    reason = None if stopped is None else stopped_reason(round_, quorums.b)
+    return None if stopped is None or reason is None else Verdict(stopped, reason=reason)
+
+
+def _judge_repair(round_: Round, quorums: QuorumSystem, *, is_patient: bool, may_be_applied: bool) -> Verdict:
+    """A repair is done once q servers accepted it; who may not see or repair the object is told so."""
+    accepted = len(largest_group(round_, SUCCESS))
+    if accepted >= quorums.q:
+        return _DONE
+    reason = declined_reason(round_, quorums.b)
+    if reason is not None:
+        return Verdict(Next.UNKNOWN if may_be_applied else Next.DECLINED, reason=reason)
+    if len(round_.votes) < quorums.q:
+        return _ask_or_wait(round_, quorums)
+    still = quorums.n - len(round_.votes)
+    if is_patient and accepted and still and accepted + still >= quorums.q:
+        return _ASK_FURTHER if len(round_.sent) < quorums.n else _WAIT
+    return _CONCLUDE
+
+
+def _ask_or_wait(round_: Round, quorums: QuorumSystem) -> Verdict:
+    is_over = len(round_.votes) + len(round_.busy) >= len(round_.sent) and len(round_.sent) < quorums.n
+    return _ASK_FURTHER if is_over else _WAIT
+
+
+def _judge_results(
+    round_: Round, quorums: QuorumSystem, servers: list[int], *, is_applied: bool | None, is_unchanged: bool
+) -> Verdict:
+    """Q servers accepted one candidate, or ran the operation and changed nothing: do they agree on what it did?"""
+    agreed = agreement([(server, result_of(round_.votes[server])) for server in servers])[0]
+    if len(servers) - len(agreed) > quorums.b:
+        return Verdict(Next.DIVERGED, is_applied=is_applied)
+    odd = tuple([server for server in servers if server not in agreed])
+    return Verdict(Next.ANSWERED, round_.votes[agreed[0]].answers, odd, is_unchanged=is_unchanged)
+
+
+def _judge_latest(round_: Round, quorums: QuorumSystem, *, is_query: bool) -> Verdict | None:
     """A refused operation is done too if this round's own histories classify METHOD and b + 1 servers agree (§6).
 
     Servers that call a query stale answer it all the same; of an update they tell what the ring of their latest
@@ -110,13 +185,18 @@ def _agreed_optimistically(round_: Round, quorums: QuorumSystem, *, is_query: bo
     if plan is None:
         return None
     latests = [part.conditioned_on for part in plan.parts]
-    agreed = agreement_at(round_, latests, (SUCCESS, FAIL) if is_query else (FAIL,))
-    if not agreed or len(agreed[0]) <= quorums.b:
+    groups = agreement_at(round_, latests, (SUCCESS, FAIL) if is_query else (FAIL,))
+    if not groups or len(groups[0]) <= quorums.b:
         return None
-    answers = round_.votes[agreed[0][0]].answers
-    if not is_query and not {NOT_RUN, FORGOTTEN}.isdisjoint(answers):
+    odd = tuple([server for minority in groups[1:] for server in minority])
+    answers = round_.votes[groups[0][0]].answers
+    if is_query:
+        return (
+            Verdict(Next.DIVERGED, is_applied=False) if len(odd) > quorums.b else Verdict(Next.ANSWERED, answers, odd)
+        )
+    if len(odd) > quorums.b or not {NOT_RUN, FORGOTTEN}.isdisjoint(answers):
         return None
-    return Verdict(Next.ANSWERED, answers, tuple([server for minority in agreed[1:] for server in minority]))
+    return Verdict(Next.ANSWERED, answers, odd)
 
 
 # --- counting ---------------------------------------------------------------------------------------------------------
@@ -126,17 +206,21 @@ def declined_reason(round_: Round, b: int) -> str | None:
     """Why the servers decline the call, if b + 1 of them say the same."""
     for vote in round_.read.values():
         if vote.status == DECLINED and sum(each is vote for each in round_.votes.values()) > b:
-            return vote.answers[0][1:].decode(errors="replace")
+            return text_of(vote)
     return None
 
 
-def accepted_by(round_: Round) -> list[int]:
-    """The servers that answered SUCCESS on the candidate that most did."""
-    if len(round_.read) == 1:  # the good case: all votes are the same
-        return [server for server, vote in round_.votes.items() if vote.status == SUCCESS]
+def stopped_reason(round_: Round, b: int) -> str | None:
+    """What most of those say that could not run the operation, if they are b + 1; their limits need not be the same."""
+    texts = [text_of(vote) for vote in round_.votes.values() if vote.status == UNABLE]
+    return max(texts, key=texts.count) if len(texts) > b else None
+
+
+def largest_group(round_: Round, status: int) -> list[int]:
+    """The servers that cast a vote of this status on the candidate that most of them name."""
     groups: dict[bytes, list[int]] = {}
     for server, vote in round_.votes.items():
-        if vote.status == SUCCESS:
+        if vote.status == status:
             groups.setdefault(vote.candidate, []).append(server)
     return max(groups.values(), key=len) if groups else []
 
@@ -152,13 +236,6 @@ def agreement(results: list[tuple[int, tuple[tuple[bytes, ...], bytes]]]) -> lis
     for server, result in results:
         groups.setdefault(result, []).append(server)
     return sorted(groups.values(), key=len, reverse=True)
-
-
-def agreed_results(round_: Round, servers: list[int]) -> list[list[int]]:
-    """Some of the servers that have voted, grouped by equal results, the largest group first."""
-    if len(round_.read) == 1:
-        return [servers]
-    return agreement([(server, result_of(round_.votes[server])) for server in servers])
 
 
 def agreement_at(round_: Round, latests: Sequence[LogicalTimestamp], statuses: Collection[int]) -> list[list[int]]:

@@ -108,7 +108,7 @@ class Examination:
             self._reply(work, FAIL, answers=repeated_answers(work.client, operation, versions[min(versions)]))
             return
         result = execute(_executor_of(work), work.client, operation, versions, is_query=True, time=0)
-        self._reply(work, FAIL, answers=result.answers)
+        self._reply(work, FAIL, answers=result.answers if result.status == SUCCESS else ())
 
     def _versions(self, work: Work, step: Step, replicas: list[Replica]) -> list[Version] | VersionKey:
         """§4.5: the versions the step needs, one for each object; or the first that has to be fetched."""
@@ -149,7 +149,7 @@ class Examination:
         if result.versions is not None:
             joint = joint_digest(result.versions)
             self._accept(now_ns, step, result.versions, settled)
-        self._reply(work, SUCCESS, answers=result.answers, candidate=timestamp, version_digest=joint)
+        self._reply(work, result.status, answers=result.answers, candidate=timestamp, version_digest=joint)
 
     def _has_room(self, work: Work, step: Step) -> bool:
         """Whether the histories can take one more candidate, and one more of this client's."""

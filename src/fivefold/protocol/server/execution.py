@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fivefold.protocol.limits import ANSWERS_BYTES_MAX
+from fivefold.protocol.messages import SUCCESS, UNABLE, UNCHANGED
 from fivefold.protocol.operations import (
     CANCEL,
     CANCELLED,
     NOT_RUN,
+    STOPPED,
     Call,
     ClientId,
     Executed,
@@ -38,15 +40,16 @@ def execute(
     if len(objects) == 1:
         recorded = versions[objects[0]]
         answers, version = execute_alone(executor, client, operation, recorded, is_query=is_query, time=time)
-        return Result(answers, None if version is None else (version,))
+        made = None if version is None else (version,)
+        return Result(answers, made, status_of(answers, is_query=is_query, is_made=made is not None))
     recorded = versions[min(objects)]
     states: tuple[bytes, ...] = tuple([versions[name].state for name in objects])
     answers, fresh, states = _run(executor, client, operation, recorded, states, is_query=is_query)
     if fresh is None:
-        return Result(answers, None)
+        return Result(answers, None, status_of(answers, is_query=is_query, is_made=False))
     by_name = dict(zip(objects, states, strict=True))
     changed = [append_outcomes(version, time, by_name[name], fresh) for name, version in versions.items()]
-    return Result(answers, tuple(changed))
+    return Result(answers, tuple(changed), SUCCESS)
 
 
 def execute_alone(
@@ -55,6 +58,15 @@ def execute_alone(
     """``execute`` for an operation on one object, which has this version: its answers, and the new version if any."""
     answers, fresh, states = _run(executor, client, operation, version, (version.state,), is_query=is_query)
     return answers, None if fresh is None else append_outcomes(version, time, states[0], fresh)
+
+
+def status_of(answers: tuple[bytes, ...], *, is_query: bool, is_made: bool) -> int:
+    """What a server says of an operation that gave these answers; ``is_made`` if it made versions."""
+    if is_made:
+        return SUCCESS
+    if answers[0].startswith(STOPPED):
+        return UNABLE
+    return SUCCESS if is_query else UNCHANGED
 
 
 def _run(
@@ -66,7 +78,11 @@ def _run(
     *,
     is_query: bool,
 ) -> tuple[tuple[bytes, ...], tuple[Recorded, ...] | None, tuple[bytes, ...]]:
-    """The answers, what is to be recorded of calls (None if nothing is to be written), and the states they leave."""
+    """The answers, what is to be recorded of calls (None if nothing is to be written), and the states they leave.
+
+    Where one call is stopped, nothing of the operation is done: other servers may run all of it, and what they make is
+    the candidate's version.
+    """
     objects = operation.objects
     answers: tuple[bytes, ...] = ()
     fresh: tuple[Recorded, ...] = ()
@@ -83,6 +99,8 @@ def _run(
         elif answer is None:
             done = executor.execute(objects, call, states) if room > 0 else Executed(NOT_RUN, None)
             answer = done.answer
+            if answer.startswith(STOPPED):
+                return (answer,), None, states
             if len(answer) > room > 0:  # what it did is dropped: neither its state nor its answer is taken
                 answer, room = NOT_RUN, 0
             elif answer != NOT_RUN:

@@ -306,7 +306,7 @@ class Server:
         if decision is None:
             return False
         replica.is_recent = True
-        timestamp, _, version = decision
+        _, timestamp, _, version = decision
         if version is not None:
             self.counters["accepted.METHOD"] += 1
             self._acceptance.accept_alone(replica, timestamp, version, now_ns)

@@ -14,17 +14,17 @@ from hmac import compare_digest
 
 from fivefold.protocol.authenticators import expected_of, sets_digest
 from fivefold.protocol.history import make_timestamp, time_of
-from fivefold.protocol.messages import SUCCESS, encode, reply_frame
+from fivefold.protocol.messages import encode, reply_frame
 from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import LogicalTimestamp, Request, Version, Vote
 from fivefold.protocol.server.admission import Declined, check_operation
-from fivefold.protocol.server.execution import execute_alone
+from fivefold.protocol.server.execution import execute_alone, status_of
 from fivefold.protocol.server.replica import Replica
 from fivefold.protocol.server.versions import version_digest
 
-Decision = tuple[LogicalTimestamp, tuple[bytes, ...], Version | None]
-"""The candidate's timestamp, the answers, and the new version; None instead of it if nothing is to be written."""
+Decision = tuple[int, LogicalTimestamp, tuple[bytes, ...], Version | None]
+"""Status, the candidate's timestamp, the answers, and the new version; None for it if nothing is to be written."""
 
 
 class OrdinaryRequests:
@@ -69,12 +69,12 @@ class OrdinaryRequests:
             history_set_digest=sets_digest(replica.object_id, request.sets),
         )
         answers, made = execute_alone(executor, client, operation, version, is_query=is_query, time=time)
-        return timestamp, answers, made
+        return status_of(answers, is_query=is_query, is_made=made is not None), timestamp, answers, made
 
 
 def reply_to(number: int, decision: Decision, history: bytes, authenticator: bytes) -> bytes:
     """The reply frame that tells a decision, with the history that it left."""
-    timestamp, answers, version = decision
+    status, timestamp, answers, version = decision
     made = b"" if version is None else version_digest(version)
-    vote = encode(Vote(SUCCESS, timestamp, answers, made, (history,), ()))
+    vote = encode(Vote(status, timestamp, answers, made, (history,), ()))
     return reply_frame(number, vote, (authenticator,))

@@ -608,7 +608,47 @@ def culls_not_remembered() -> list[Patch]:
 @bug
 def inventors_forgiven() -> list[Patch]:
     """§6: whose newest candidate always stands alone is asked and believed like anybody else."""
-    return [(invocation.Invocation, "_note_inventors", lambda self: None)]
+    return [(invocation.Invocation, "_note_inventors", lambda self, round_: None)]
+
+
+@bug
+def every_report_counts() -> list[Patch]:
+    """§6: a report of culls counts whoever makes it, and against however many."""
+    return [(standing.Standing, "_is_heard", lambda self, reporter: True)]
+
+
+@bug
+def who_stands_alone_is_suspected() -> list[Patch]:
+    """§6: a server is suspected for candidates that may be a client's doing."""
+    return [(standing.Standing, "is_suspected", lambda self, server: self._strikes[server].total() >= 3)]
+
+
+@bug
+def excluded_for_good() -> list[Patch]:
+    """§6: an excluded server never counts again."""
+    honest = standing.Standing.left_out
+
+    def left_out(self: Any, told: Any) -> set[int]:
+        return honest(self, told) | {server for server in range(self._n) if self.is_excluded(server)}
+
+    return [(standing.Standing, "left_out", left_out)]
+
+
+@bug
+def excluded_over_every_connection() -> list[Patch]:
+    """§6: what was said against a server is said against the next one, too."""
+
+    def went(self: Any, server: int) -> None:
+        self.down.add(server)
+        self.returning.discard(server)
+
+    return [(standing.Standing, "went", went)]
+
+
+@bug
+def long_histories_read() -> list[Patch]:
+    """§6: a server may show histories of any length."""
+    return [(knowledge.Knowledge, "note_long", lambda self, sizes: None)]
 
 
 @bug

@@ -235,7 +235,20 @@ def test_one_servers_word_excludes_nobody() -> None:
     assert not any(desk.session.standing.is_excluded(server) for server in range(6))
 
 
-def test_a_server_that_invents_candidates_is_suspected() -> None:
+def test_two_servers_words_leave_nobody_out_who_is_asked() -> None:
+    """Two of eleven report two others each: seven are left, fewer than q, so the four are asked, and believed."""
+    rack = WatchedRack(n=11, t=2, b=2)
+    desk = Desk(rack)
+    order = preferred(rack)
+    desk.lies = {order[0]: altered(culled=tuple(order[2:4])), order[1]: altered(culled=tuple(order[4:6]))}
+    for _ in range(5):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    desk.down = set(order[9:])
+    for _ in range(5):
+        assert isinstance(desk.call("add", b"+"), Answered)
+
+
+def test_a_server_that_invents_candidates_is_asked_last() -> None:
     """The liar shows ever newer candidates, each of which forces a repair: after a while it is asked last."""
     rack = WatchedRack()
     desk = Desk(rack)
@@ -250,7 +263,7 @@ def test_a_server_that_invents_candidates_is_suspected() -> None:
     desk.lies[liar] = invents
     for number in range(40):
         assert isinstance(desk.call("add", b"+"), Answered), number
-    assert desk.session.standing.is_suspected(liar)
+    assert desk.session.standing.is_avoided(liar)
     desk.sent.clear()
     assert isinstance(desk.call("add", b"+"), Answered)
     assert desk.sent == preferred(rack)[1:]

@@ -18,6 +18,7 @@ from tests.scenarios import test_pruning as pruning
 from tests.scenarios import test_quorum_rules as sizes
 from tests.scenarios import test_rejections as rejections
 from tests.scenarios import test_server_rules as rules
+from tests.scenarios import test_standing as standings
 from tests.scenarios import test_verdicts as verdicts
 from tests.unit.protocol import test_faults as faults
 from tests.unit.protocol import test_quorums as quorums
@@ -106,9 +107,18 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("culls_not_remembered", client.test_more_than_b_culls_exclude_a_server, ""),
     ("culls_not_remembered", client.test_a_server_that_culls_alone_is_made_up_for, ""),
     ("versions_not_compared", client.test_a_method_that_is_not_deterministic_is_reported, ""),
-    ("inventors_forgiven", client.test_a_server_that_invents_candidates_is_suspected, ""),
+    ("inventors_forgiven", client.test_a_server_that_invents_candidates_is_asked_last, ""),
+    ("every_report_counts", standings.test_a_liar_that_reports_all_others_and_invents_freezes_no_object, ""),
+    (
+        "who_stands_alone_is_suspected",
+        standings.test_a_client_that_may_repair_cannot_have_an_honest_server_suspected,
+        "",
+    ),
+    ("excluded_for_good", standings.test_an_excluded_server_and_one_that_is_down_do_not_stop_a_session, ""),
+    ("excluded_over_every_connection", standings.test_an_excluded_server_is_asked_again_over_a_new_connection, ""),
+    ("long_histories_read", standings.test_a_liar_with_long_histories_is_soon_left_alone, ""),
     ("cut_authenticators_passed_on", client.test_authenticators_of_the_wrong_length_are_not_passed_on, ""),
-    ("doubted_only_while_told", client.test_one_servers_word_excludes_nobody, ""),
+    ("doubted_only_while_told", client.test_two_servers_words_leave_nobody_out_who_is_asked, ""),
     ("partners_need_rights", partial(client.test_a_client_without_rights_on_a_partner_can_still_repair, 3), ""),
     ("exceptions_come_through", partial(faults.test_an_exception_anywhere_harms_nobody_else, "loaded Reg/a", E), ""),
     (

@@ -148,10 +148,16 @@ KNOWN_OBJECTS_MAX: Final = 10_000
 """Objects whose histories a client caches; of the others it learns again in one more round trip."""
 
 STRIKES_MAX: Final = 3
-"""A server that stood alone this often with a candidate or an answer is suspected and tried last."""
+"""A server that did this often what no honest server does is suspected: it is tried last."""
 
 ALONE_MAX: Final = 8
-"""A server that holds the newest candidate alone this often gets one strike."""
+"""A server that held the newest candidate alone STRIKES_MAX times as often is avoided: it is tried last, too."""
+
+LONG_HISTORY_BYTES: Final = 16 * 1024
+"""A longer history counts as if its server had stood alone ALONE_MAX times ..."""
+
+LONG_HISTORY_FACTOR: Final = 4
+"""... if it is this many times as long as those of all but b servers."""
 
 REASON_CHARACTERS_MAX: Final = 300
 """Of the text with which a server refuses a request, a caller sees no more."""

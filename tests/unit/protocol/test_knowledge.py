@@ -9,7 +9,7 @@ from fivefold.protocol.client import knowledge as module
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.history import Entry, encode_history, make_histories
-from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX, TRIAL_AFTER_NS
+from fivefold.protocol.limits import ALONE_MAX, LONG_HISTORY_BYTES, STRIKES_MAX, TRIAL_AFTER_NS
 from fivefold.protocol.messages import Vote
 from fivefold.protocol.quorums import QuorumSystem
 from tests.protocol_rig import A, B, candidate
@@ -134,7 +134,7 @@ def test_more_than_b_reports_exclude(reporters: tuple, is_excluded: bool) -> Non
     for reporter in reporters:
         found.absorb([A], vote(b"", culled=(0,)), {reporter: b""})
     assert found.standing.is_excluded(0) is is_excluded
-    assert found.standing.rank(0) == (5 if is_excluded else 2)
+    assert found.standing.rank(0) == (4 if is_excluded else 2)
     assert found.evidence()[0].culled_by == reporters
 
 
@@ -158,30 +158,135 @@ def test_strikes_make_a_suspect(strikes: int, is_suspected: bool) -> None:
 
 @pytest.mark.parametrize(("times", "strikes"), [(ALONE_MAX - 1, 0), (ALONE_MAX, 1), (2 * ALONE_MAX, 2)])
 def test_standing_alone_is_forgiven_for_a_while(times: int, strikes: int) -> None:
-    """Under contention that is bad luck; so often it is a strike."""
+    """Under contention that is bad luck; so often it is a strike, but never a suspicion."""
     found = Knowledge(SIX)
     alone = history(1)
     found.of(A).histories[3] = alone
     for _ in range(times):
-        found.note_alone(A)
+        found.note_alone(A, {3, 4})
     assert sum(sum(each.strikes.values()) for each in found.evidence()) == strikes
     found.of(A).histories[4] = alone
     for _ in range(ALONE_MAX):
-        found.note_alone(A)
+        found.note_alone(A, {3, 4})
     assert sum(sum(each.strikes.values()) for each in found.evidence()) == strikes, "two are not alone"
 
 
-def test_servers_are_asked_in_the_order_of_their_ranks() -> None:
-    """Excluded after down after slow after suspected after good; among equals the preferred order."""
+@pytest.mark.parametrize(("missing", "is_avoided"), [(1, False), (0, True)])
+def test_a_server_that_keeps_standing_alone_is_asked_last_but_not_suspected(missing: int, is_avoided: bool) -> None:
+    """A client with the right to repair can do that to an honest server, by sending its barriers to it alone."""
     found = Knowledge(SIX)
-    good, suspect, slow, down, excluded, last = SIX.preference(A)
+    found.of(A).histories[3] = history(1)
+    for _ in range(ALONE_MAX * STRIKES_MAX - missing):
+        found.note_alone(A, {3, 4})
+    assert (found.standing.is_avoided(3), found.standing.is_suspected(3)) == (is_avoided, False)
+    assert (found.standing.rank(3) > 0) is is_avoided
+
+
+def test_a_server_that_stands_alone_no_more_is_trusted_again() -> None:
+    """Each answer with which it does not stand alone makes up for one with which it did."""
+    found = Knowledge(SIX)
+    found.of(A).histories[3] = history(1)
+    for _ in range(ALONE_MAX * STRIKES_MAX):
+        found.note_alone(A, {3})
+    found.note_alone(A, {1, 2})
+    assert found.standing.is_avoided(3), "it has not answered, so nothing is known that speaks for it"
+    found.of(A).histories[2] = history(1)
+    found.note_alone(A, {2, 3})
+    assert not found.standing.is_avoided(3)
+
+
+def test_b_servers_together_stand_alone() -> None:
+    """Two liars may invent the same: where two may lie, two show it alone."""
+    found = Knowledge(QuorumSystem(11, 2, 2))
+    for server in (3, 4):
+        found.of(A).histories[server] = history(1)
+    for _ in range(ALONE_MAX):
+        found.note_alone(A, range(11))
+    assert {each.server for each in found.evidence()} == {3, 4}
+
+
+def test_histories_much_longer_than_the_others_are_avoided() -> None:
+    """Three of them are enough: to read each slows every client. Where b + 1 servers show long ones, they are usual."""
+    found = Knowledge(SIX)
+    usual = dict.fromkeys(range(5), 400)
+    for _ in range(STRIKES_MAX):
+        assert not found.standing.is_avoided(2)
+        found.note_long({**usual, 2: LONG_HISTORY_BYTES + 1})
+    assert (found.standing.is_avoided(2), found.standing.is_suspected(2)) == (True, False)
+    for sizes in ({0: LONG_HISTORY_BYTES}, {0: 10**6, 1: 10**6}, {0: 4 * LONG_HISTORY_BYTES, 1: LONG_HISTORY_BYTES}):
+        found.note_long({**usual, **sizes})
+    assert [each.server for each in found.evidence()] == [2]
+
+
+@pytest.mark.parametrize(("count", "is_heard"), [(1, True), (2, False), (5, False)])
+def test_who_says_that_more_than_b_lie_is_not_heard(count: int, is_heard: bool) -> None:
+    """At most b can lie, or it lies itself: its reports make nobody doubted."""
+    found = Knowledge(SIX)
+    found.absorb([A], vote(b"", culled=tuple(range(1, 1 + count))), {0: b""})
+    assert [found.standing.is_doubted(server) for server in range(1, 1 + count)] == [is_heard] * count
+
+
+def test_what_a_suspected_server_reports_does_not_count() -> None:
+    """Nor does the word of one that is avoided, or excluded."""
+    for speaks_against in range(3):
+        found = Knowledge(SIX)
+        found.absorb([A], vote(b"", culled=(1,)), {0: b""})
+        assert found.standing.is_doubted(1)
+        if speaks_against == 0:
+            for _ in range(STRIKES_MAX):
+                found.standing.strike(0, "malformed")
+        elif speaks_against == 1:
+            for _ in range(STRIKES_MAX):
+                found.standing.note_long(0)
+        else:
+            for reporter in (2, 3):
+                found.absorb([A], vote(b"", culled=(0,)), {reporter: b""})
+        assert not found.standing.is_doubted(1)
+
+
+def test_exclusion_ends_with_the_connection() -> None:
+    """Another process may answer over the next one; what was shown over the last is not shown to others again."""
+    found = told(dict.fromkeys(range(6), 3))
+    for reporter in (1, 2):
+        found.absorb([A], vote(history(3), culled=(0,)), tails(reporter))
+    assert found.standing.is_excluded(0)
+    found.went(0)
+    found.came(0)
+    assert not found.standing.is_excluded(0)
+    assert found.of(A).histories[0] == b""
+    assert found.of(A).histories[1] == history(3)
+
+
+def test_what_a_server_said_of_others_ends_with_its_connection() -> None:
+    """The liar comes back honest, and has culled nobody so far."""
+    found = Knowledge(SIX)
+    found.absorb([A], vote(b"", culled=(1,)), {0: b""})
+    found.went(0)
+    assert not found.standing.is_doubted(1)
+
+
+def test_an_excluded_server_counts_while_fewer_than_q_others_answer() -> None:
+    """One of the other five is down: whoever is asked must be believed."""
+    found = told(dict.fromkeys(range(6), 3))
+    for reporter in (1, 2):
+        found.absorb([A], vote(history(3), culled=(0,)), tails(reporter))
+    assert found.trusted(A).holders[0] == 0
+    found.went(5)
+    assert found.trusted(A).holders[0] != 0
+    assert found.standing.order(A, SIX.preference(A))[-2:] == [0, 5]
+
+
+def test_servers_are_asked_in_the_order_of_their_ranks() -> None:
+    """Down after excluded after slow after suspected after good; among equals the preferred order."""
+    found = Knowledge(SIX)
+    good, suspect, slow, excluded, down, last = SIX.preference(A)
     for _ in range(STRIKES_MAX):
         found.standing.strike(suspect, "malformed")
     found.standing.slow[slow] = 0
     found.standing.down.add(down)
     for reporter in (good, last):
         found.absorb([A], vote(b"", culled=(excluded,)), {reporter: b""})
-    assert found.standing.order(A, SIX.preference(A)) == [good, last, suspect, slow, down, excluded]
+    assert found.standing.order(A, SIX.preference(A)) == [good, last, suspect, slow, excluded, down]
 
 
 def test_a_doubted_history_is_left_out_while_q_others_are_asked_first() -> None:
@@ -213,7 +318,8 @@ def test_the_next_operation_is_conditioned_on_q_histories() -> None:
 def test_fewer_than_q_that_are_trusted_do_not_fit() -> None:
     """Two of six are doubted: what was fitting before stays."""
     found = told(dict.fromkeys(range(6), 3))
-    found.absorb([B], vote(b"", culled=(2, 3)), {1: b""})
+    for reporter, culled in ((1, 2), (4, 3)):
+        found.absorb([B], vote(b"", culled=(culled,)), {reporter: b""})
     found.remember_fit([A], range(6), vote(history(4)))
     assert found.of(A).fitted is None
 
@@ -221,7 +327,8 @@ def test_fewer_than_q_that_are_trusted_do_not_fit() -> None:
 def test_a_doubted_server_that_must_be_asked_is_believed() -> None:
     """Two servers are doubted: one of them is among the first five asked, so neither history is left out."""
     found = told(dict.fromkeys(range(6), 3))
-    found.absorb([A], vote(history(3), culled=(4, 5)), tails(1))
+    for reporter, culled in ((1, 4), (2, 5)):
+        found.absorb([A], vote(history(3), culled=(culled,)), tails(reporter))
     assert found.trusted(A).holders == bytes([1, 1, 1, 1, 1, 1])
 
 

@@ -132,7 +132,7 @@ def test_one_that_is_doubted_is_left_out_while_another_comes_back() -> None:
     found.absorb([A], Vote(SUCCESS, b"", (), b"", (shown,), ()), {server: bytes(96) for server in range(6)})
     back_again, liar = SIX.preference(A)[1], SIX.preference(A)[0]
     for _ in range(STRIKES_MAX):
-        found.standing.strike(liar, "stood alone")
+        found.standing.strike(liar, "malformed")
     found.standing.went(back_again)
     found.came(back_again)
     assert found.standing.order(A, SIX.preference(A))[-2:] == [back_again, liar]

@@ -334,7 +334,7 @@ class Invocation:
                 self._answer(verdict.answers, is_unchanged=verdict.is_unchanged)
             case Next.DONE:
                 self._close(now_ns, round_)
-                self._note_inventors()
+                self._note_inventors(round_)
                 # Barrier, copy, METHOD: after more repairs than that somebody keeps coming up with something newer.
                 self._act(now_ns, has_failed=self.repairs > INLINE_REPAIRS_AT_ONCE)
             case Next.DECLINED | Next.UNABLE | Next.UNKNOWN:
@@ -367,6 +367,7 @@ class Invocation:
         self.closed.append(round_)
         self._round = None
         self._note_answered(now_ns, round_, round_.votes)
+        knowledge.note_long({s: max(map(len, vote.histories)) for s, vote in round_.votes.items() if vote.histories})
         for vote in round_.read.values():
             if vote.histories:
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
@@ -400,7 +401,7 @@ class Invocation:
         self._bury(round_)
         self._close(now_ns, round_)
         if round_.purpose is not Purpose.REFRESH:
-            self._note_inventors()
+            self._note_inventors(round_)
         self._act(now_ns, has_failed=round_.purpose is not Purpose.REFRESH)
 
     def _act(self, now_ns: int, *, has_failed: bool = False) -> None:
@@ -478,8 +479,8 @@ class Invocation:
         self._pauses.rest(now_ns, pause_ns, self._knowledge.round_trip_ns, may_look=may_look)
         self._sleep(self._pauses.until_ns)
 
-    def _note_inventors(self) -> None:
-        """A server whose newest candidate nobody else shows gets a strike; bad luck is forgiven up to STRIKES_MAX."""
+    def _note_inventors(self, round_: Round) -> None:
+        """Note who shows what nobody else does; not before several back-offs or repairs have been in vain."""
         if self._pauses.count > 1 or self.repairs > INLINE_REPAIRS_AT_ONCE:
             for name in self.objects:
-                self._knowledge.note_alone(name)
+                self._knowledge.note_alone(name, round_.votes)

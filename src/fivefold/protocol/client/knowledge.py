@@ -5,7 +5,7 @@ Cached histories help to classify, never to finish: whatever a client returns re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress
 
 from fivefold.protocol.authenticators import MAC_BYTES
@@ -13,7 +13,13 @@ from fivefold.protocol.classify import View
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.client.standing import Standing
 from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
-from fivefold.protocol.limits import KNOWN_OBJECTS_MAX, PROBE_AFTER_NS, PROBE_AFTER_NS_MAX
+from fivefold.protocol.limits import (
+    KNOWN_OBJECTS_MAX,
+    LONG_HISTORY_BYTES,
+    LONG_HISTORY_FACTOR,
+    PROBE_AFTER_NS,
+    PROBE_AFTER_NS_MAX,
+)
 from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
@@ -65,6 +71,13 @@ class Known:
         if self.fitted is not None and self.fitted.holders != fitted.holders:
             self._spread()
         self.fitted, self._rows, self.time = fitted, rows, time
+
+    def forget(self, server: int) -> None:
+        """What a server showed is of no use any more."""
+        self._spread()
+        self._histories[server], self._authenticators[server] = INITIAL_HISTORY, b""
+        if self.fitted is not None and self.fitted.holders[server]:
+            self.fitted = None
 
     def unfit(self) -> None:
         """Something else is learnt."""
@@ -277,13 +290,27 @@ class Knowledge:
         for object_id in objects:
             self.standing.returning.accepted(object_id, self.fitting(object_id).holders)
 
-    def note_alone(self, object_id: ObjectId) -> None:
-        """Note the server whose newest candidate of the object nobody else shows."""
+    def went(self, server: int) -> None:
+        """A server's connection was lost; the MACs of one that was excluded are not shown to others again."""
+        if self.standing.is_excluded(server):
+            for known in self._known.values():
+                known.forget(server)
+        self.standing.went(server)
+
+    def note_alone(self, object_id: ObjectId, answered: Collection[int]) -> None:
+        """Note servers that have just answered and whose newest candidate of the object at most b servers show."""
         newest = [decode_history(object_id, history)[-1].candidate for history in self.of(object_id).histories]
         latest = max(newest, key=lambda candidate: candidate.timestamp)
         holders = [server for server, candidate in enumerate(newest) if candidate == latest]
-        if len(holders) == 1:
-            self.standing.note_alone(holders[0])
+        is_alone = len(holders) <= max(1, self.quorums.b)
+        self.standing.note_alone(holders if is_alone else (), answered)
+
+    def note_long(self, round_sizes: Mapping[int, int]) -> None:
+        """Note servers whose histories are far longer than those of all but b others, by the sizes in one round."""
+        usual = sorted(round_sizes.values(), reverse=True)[self.quorums.b :]
+        for server, size in round_sizes.items():
+            if usual and size > LONG_HISTORY_BYTES and size > LONG_HISTORY_FACTOR * usual[0]:
+                self.standing.note_long(server)
 
     def evidence(self) -> list[Evidence]:
         """What speaks against whom, for the operator."""

@@ -83,7 +83,7 @@ class Evidence(Struct, frozen=True):
     Attributes:
         server: its index.
         is_excluded: more than b servers found its MACs wrong: that proves it malevolent, and it is left out.
-        is_suspected: its candidates or answers kept standing alone: it is tried last.
+        is_suspected: it did too often what no honest server does: it is tried last.
         culled_by: servers that found its MACs wrong.
         strikes: how often it stood alone, by kind.
         is_slow: it was silent when last asked.

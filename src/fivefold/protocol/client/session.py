@@ -142,7 +142,7 @@ class Session:
 
     def disconnected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is down: nothing is expected from that server until it is up again."""
-        self.standing.went(server)
+        self.knowledge.went(server)
         for invocation in list(self._running.values()):
             invocation.disconnected(now_ns, server)
             self._after(now_ns, invocation)

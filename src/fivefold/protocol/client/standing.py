@@ -1,9 +1,26 @@
-"""What speaks for and against each server, and in which order servers are therefore asked (PROTOCOL §6)."""
+"""What speaks for and against each server, and in which order servers are therefore asked (PROTOCOL §6).
+
+Three things are told apart:
+
+* *Excluded*: more than b servers found its MACs wrong. One of them is honest, so it lies. That ends with its
+  connection: another process may answer over the next one. It does not count while fewer than q others answer: five of
+  six honest servers must be enough, and what an excluded server spoils the others cull.
+* *Suspected*: it did what no honest server does, such as answering otherwise than b + 1 others. The operator sees it.
+* *Avoided*: its newest candidate kept standing alone, or its histories were much longer than the others'. Either it
+  invents them, or a client with the right to repair sends them to it alone. So it is asked last, and its histories are
+  left out while q others come first; but it is not called suspected, or any such client could put the blame on it.
+
+A server's word against others counts only while nothing speaks against it, and against at most b of them. Story:
+(1) a liar reports in each reply that it culled all the others, so that everybody is doubted and nobody can be left out;
+(2) it shows an invention above everything, so that each repair is followed by the next; (3) the client sends barriers
+until the history has no room for its candidates, and the next client does the same.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.client.returning import Returning
@@ -11,8 +28,13 @@ from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX, TRIAL_AFTER_NS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 
-RETURNING_RANK = 1
-"""How willingly a server is asked that has come back and not proved useful yet."""
+RETURNING_RANK: Final = 1
+"""How willingly a server is asked that has come back and not proved useful yet (Standing.rank)."""
+DOUBTED_RANK: Final = 2
+"""... and one that is doubted."""
+
+ALONE: Final = "stood alone"
+LONG: Final = "long history"
 
 
 class Standing:
@@ -34,7 +56,7 @@ class Standing:
         self.is_anybody_doubted = False
         self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
         self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
-        self._alone = [0] * quorums.n
+        self._alone = [0] * quorums.n  # how often it stood alone lately
 
     # --- what is learnt ---------------------------------------------------------------------------------------
 
@@ -50,9 +72,12 @@ class Standing:
             self.slow[server] = now_ns + TRIAL_AFTER_NS
 
     def went(self, server: int) -> None:
-        """Its connection was lost."""
+        """Its connection was lost: what was said against it and what it said against others was of that connection."""
         self.down.add(server)
         self.returning.discard(server)
+        self._culled_by[server].clear()
+        for reporters in self._culled_by:
+            reporters.discard(server)
 
     def came(self, server: int, *, is_known: bool) -> None:
         """Its connection is up, for the first time or again; ``is_known`` if anything is cached."""
@@ -62,16 +87,28 @@ class Standing:
         self.slow.pop(server, None)
 
     def strike(self, server: int, kind: str) -> None:
-        """Count something that an honest server does not do, or does only by bad luck."""
+        """Count something that an honest server does not do; ALONE and LONG may be bad luck or another's doing."""
         self._strikes[server][kind] += 1
         self.is_anybody_doubted = True
 
-    def note_alone(self, server: int) -> None:
-        """Its newest candidate is shown by nobody else: bad luck under contention, up to ALONE_MAX times."""
-        self._alone[server] += 1
-        if self._alone[server] >= ALONE_MAX:
-            self._alone[server] = 0
-            self.strike(server, "stood alone")
+    def note_alone(self, servers: Collection[int], answered: Iterable[int]) -> None:
+        """Only ``servers``, at most b, show the newest candidate of an object, of those that ``answered`` and others.
+
+        Under contention that is bad luck, which others soon have instead: to answer and not to stand alone makes up for
+        it once.
+        """
+        for server in answered:
+            if server in servers:
+                self._alone[server] += 1
+                if self._alone[server] % ALONE_MAX == 0:
+                    self.strike(server, ALONE)
+            elif self._alone[server]:
+                self._alone[server] -= 1
+
+    def note_long(self, server: int) -> None:
+        """Its history is much longer than those of the others: to read such histories slows every client."""
+        self._alone[server] += ALONE_MAX
+        self.strike(server, LONG)
 
     def note_cull(self, culled: int, by: int) -> None:
         """A server says that another one's MACs are wrong."""
@@ -86,15 +123,28 @@ class Standing:
         return len(self._culled_by[server]) > self._b
 
     def is_suspected(self, server: int) -> bool:
-        """Whether it stood alone too often; suspicion is not proof, and it is still asked if others are silent."""
-        return self._strikes[server].total() >= STRIKES_MAX
+        """Whether it did too often what no honest server does; it is still asked if others are silent."""
+        strikes = self._strikes[server]
+        return strikes.total() - strikes[ALONE] - strikes[LONG] >= STRIKES_MAX
+
+    def is_avoided(self, server: int) -> bool:
+        """Whether its histories kept standing alone, by its own doing or another's."""
+        return self._alone[server] >= ALONE_MAX * STRIKES_MAX
 
     def is_doubted(self, server: int) -> bool:
-        """Whether anybody has culled it, or it is suspected."""
-        return bool(self._culled_by[server]) or self.is_suspected(server)
+        """Whether it is suspected or avoided, or a server that is not has culled it."""
+        if self.is_suspected(server) or self.is_avoided(server):
+            return True
+        return any(map(self._is_heard, self._culled_by[server]))
+
+    def _is_heard(self, reporter: int) -> bool:
+        """Whether a server's word against others counts: at most b of them can lie, or it lies itself."""
+        if sum(reporter in reporters for reporters in self._culled_by) > self._b:
+            return False
+        return not (self.is_suspected(reporter) or self.is_avoided(reporter) or self.is_excluded(reporter))
 
     def left_out(self, told: Sequence[object]) -> set[int]:
-        """Servers whose histories do not count: excluded ones always, doubted ones only while q others come first.
+        """Servers whose histories do not count: excluded ones while q others answer, doubted ones while q others tell.
 
         Whoever is asked must be believed, or a repair that every server confirms seems never to succeed: one lying
         report of culls would have the client leave out a server it asks and count the old history of one it does not.
@@ -102,23 +152,24 @@ class Standing:
         """
         if not self.is_anybody_doubted:
             return set()
-        servers = range(self._n)
-        found = {server for server in servers if self.is_excluded(server)}
+        telling = [server for server in range(self._n) if told[server]]
         # One that has come back counts: it is asked before those that are doubted.
-        if sum(bool(told[server]) for server in servers if self.rank(server) <= RETURNING_RANK) >= self._q:
-            found.update(server for server in servers if self.is_doubted(server))
-        return found
+        if sum(self.rank(server) <= RETURNING_RANK for server in telling) >= self._q:
+            return {server for server in range(self._n) if self.is_excluded(server) or self.is_doubted(server)}
+        if sum(self.rank(server) <= DOUBTED_RANK for server in range(self._n)) >= self._q:
+            return {server for server in range(self._n) if self.is_excluded(server)}
+        return set()
 
     def rank(self, server: int) -> int:
         """How willingly a server is asked: 0 at once, higher values only if others are not enough."""
-        if self.is_excluded(server):
-            return 5
         if server in self.down:
+            return 5
+        if self.is_anybody_doubted and self.is_excluded(server):
             return 4
         if server in self.slow:
             return 3
-        if self.is_doubted(server):
-            return 2
+        if self.is_anybody_doubted and self.is_doubted(server):
+            return DOUBTED_RANK
         return RETURNING_RANK if server in self.returning else 0
 
     def order(self, object_id: ObjectId, preference: tuple[int, ...]) -> Sequence[int]:

@@ -1,0 +1,143 @@
+"""PROTOCOL §6: whom a client asks and believes, against one liar and against clients that blame honest servers."""
+
+from __future__ import annotations
+
+from fivefold.protocol import limits
+from fivefold.protocol.client.outcomes import Answered
+from fivefold.protocol.history import client_of
+from fivefold.protocol.messages import FAIL
+from fivefold.protocol.operations import ClientId
+from fivefold.simulation.rack import Letter
+from tests.protocol_rig import A, Desk, Lie, WatchedRack, X, Y, Z, altered, candidate, claims, showing
+from tests.scenarios.test_client_rules import spoiled
+
+
+def preferred(rack: WatchedRack) -> list[int]:
+    """All servers in the order in which A's clients try them."""
+    return list(rack.quorums.preference(A))
+
+
+def inventing(rack: WatchedRack, liar: int, *, culled: tuple[int, ...], count: int = 1) -> Lie:
+    """In each reply new inventions above everything, and a report of having culled these servers."""
+    asked = 0
+
+    def lie(frame: bytes) -> bytes | None:
+        nonlocal asked
+        asked += 1
+        latest = max(int.from_bytes(rack.entries(server, A)[-1].candidate.timestamp[:8], "big") for server in range(6))
+        inventions = [candidate(latest + 1 + each, A, is_barrier=True, salt=b"%d" % asked) for each in range(count)]
+        changed = altered(status=FAIL, answers=(), candidate=b"", version_digest=b"", culled=culled)
+        return changed(showing(rack, liar, {A: claims(rack, liar, A, *inventions)})(frame))
+
+    return lie
+
+
+def own_candidates(rack: WatchedRack, client: ClientId) -> int:
+    """Of how many candidates in one history a client is the owner, at most."""
+    return max(sum(client_of(e.candidate.timestamp) == client for e in rack.entries(s, A)) for s in range(6))
+
+
+def test_a_liar_that_reports_all_others_and_invents_freezes_no_object() -> None:
+    """Each client gets through, in turn, long before the history is full of its barriers."""
+    rack = WatchedRack()
+    liar = preferred(rack)[0]
+    rack.liars = frozenset({liar})
+    for client in (X, Y, Z):
+        desk = Desk(rack, client)
+        desk.lies[liar] = inventing(rack, liar, culled=tuple(preferred(rack)[1:]))
+        for number in range(3):
+            assert isinstance(desk.call("add", b"+"), Answered), number
+        assert own_candidates(rack, client) < limits.CLIENT_CANDIDATES_MAX // 2
+        assert desk.session.standing.is_avoided(liar)
+        assert not any(desk.session.standing.is_doubted(server) for server in preferred(rack)[1:])
+
+
+def test_a_session_recovers_when_the_liar_turns_honest() -> None:
+    """Its reports count no more, and calls take one round: also when another server is down, and it is needed."""
+    rack = WatchedRack()
+    liar, *others = preferred(rack)
+    rack.liars = frozenset({liar})
+    desk = Desk(rack)
+    desk.lies[liar] = inventing(rack, liar, culled=tuple(others))
+    for _ in range(3):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    desk.lies = {}
+    desk.sent.clear()
+    assert isinstance(desk.call("add", b"+"), Answered)
+    assert desk.sent == others
+    desk.down = {others[0]}
+    desk._take(desk.session.disconnected(rack.now_ns, others[0]))
+    for _ in range(3):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    desk.sent.clear()
+    assert isinstance(desk.call("add", b"+"), Answered)
+    assert sorted(desk.sent) == sorted([liar, *others[1:]])
+
+
+def test_an_excluded_server_and_one_that_is_down_do_not_stop_a_session() -> None:
+    """The excluded one is honest by now, and so five of six are."""
+    rack = WatchedRack()
+    liar, first, *_ = preferred(rack)
+    desk = Desk(rack)
+    desk.lies[liar] = spoiled(rack, *range(6))
+    for _ in range(3):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    assert desk.session.standing.is_excluded(liar)
+    desk.lies = {}
+    desk.down = {first}
+    desk._take(desk.session.disconnected(rack.now_ns, first))
+    for _ in range(3):
+        assert isinstance(desk.call("add", b"+"), Answered)
+
+
+def test_an_excluded_server_is_asked_again_over_a_new_connection() -> None:
+    """It was restarted with the right keys: it is tried, then asked as before, and nothing is held against it."""
+    rack = WatchedRack()
+    liar = preferred(rack)[0]
+    desk = Desk(rack)
+    desk.lies[liar] = spoiled(rack, *range(6))
+    for _ in range(3):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    assert desk.session.standing.is_excluded(liar)
+    desk.lies = {}
+    desk._take(desk.session.disconnected(rack.now_ns, liar))
+    desk._take(desk.session.connected(rack.now_ns, liar))
+    for _ in range(3):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    desk.sent.clear()
+    assert isinstance(desk.call("add", b"+"), Answered)
+    assert desk.sent == preferred(rack)[:5]
+    assert not desk.session.standing.is_doubted(liar)
+
+
+def test_a_client_that_may_repair_cannot_have_an_honest_server_suspected() -> None:
+    """Y sends a barrier to one server alone, again and again, before each request of X."""
+    rack = WatchedRack()
+    victim = preferred(rack)[0]
+    desk = Desk(rack)
+
+    def blame(server: int, frame: bytes) -> bool:
+        if server == victim:
+            Letter(rack, Y, {A: {victim: rack.history(victim, A)}}).to([victim])
+        return True
+
+    desk.call("add", b"+")
+    desk.cuts = blame
+    for _ in range(20):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    (found,) = desk.session.standing.evidence()
+    assert (found.server, found.is_suspected, found.is_excluded, found.culled_by) == (victim, False, False, ())
+    assert found.strikes["stood alone"] >= limits.STRIKES_MAX
+
+
+def test_a_liar_with_long_histories_is_soon_left_alone() -> None:
+    """Each of its histories holds a hundred inventions: three are read, then it is asked last."""
+    rack = WatchedRack()
+    liar = preferred(rack)[0]
+    rack.liars = frozenset({liar})
+    desk = Desk(rack)
+    desk.lies[liar] = inventing(rack, liar, culled=(), count=120)
+    for _ in range(10):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    assert desk.session.standing.is_avoided(liar)
+    assert desk.sent.count(liar) <= limits.STRIKES_MAX + 1

@@ -181,17 +181,20 @@ def verdict(
     asked: set[int],
     busy: set[int],
     may_hold: set[int],
+    never_refused: set[int],
     n: int,
     q: int,
     r: int,
     b: int,
     is_query: bool,
     is_patient: bool,
+    awaits_frames: bool,
     may_be_applied: bool,
 ) -> tuple[object, ...]:
     """What an operation's round comes to, read off the rules one by one; every choice of b liars is tried.
 
-    ``may_hold``: servers that may have accepted the attempt, were they honest.
+    ``may_hold``: servers that may have accepted the attempt, were they honest; ``never_refused``: those of them that
+    have not refused any of the frames that they were sent.
     """
     everybody = set(range(n))
     choices = [set(liars) for count in range(b + 1) for liars in combinations(everybody, count)]
@@ -230,7 +233,8 @@ def verdict(
         return ("ask further" if asked != everybody else "wait",)
     can_be_repaired = len(groups[0]) >= r
     if is_declined or (is_stopped and not can_be_repaired):
-        return ("unknown",)
+        will_be_dead = all(len(never_refused | liars) < r for liars in choices)
+        return ("wait" if awaits_frames and will_be_dead and not may_be_applied else "unknown",)
     if not can_be_repaired and all(len(group) > b for group in groups):
         return "diverged", None
     return ("conclude",)

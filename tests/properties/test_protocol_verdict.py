@@ -68,21 +68,30 @@ def test_a_round_is_judged_as_its_twin_judges_it(data: st.DataObject) -> None:
         round_.note(server, reply_frame(7, b"", ()), made, b"")
         round_.sent[server] = data.draw(st.sampled_from([1, 1, 1, 2]))
     round_.read = read
-    is_patient = data.draw(st.booleans())
+    is_patient, awaits_frames = data.draw(st.booleans()), data.draw(st.booleans())
     may_be_applied = not is_query and data.draw(st.booleans())
     asked = set(range(count))
-    found = judge(round_, quorums, is_query=is_query, is_patient=is_patient, may_be_applied=may_be_applied)
+    found = judge(
+        round_,
+        quorums,
+        is_query=is_query,
+        is_patient=is_patient,
+        awaits_frames=awaits_frames,
+        may_be_applied=may_be_applied,
+    )
     assert told(found) == twins.verdict(
         cast,
         asked=asked,
         busy=set(round_.busy),
         may_hold={s for s in asked if round_.sent[s] > 1 or s not in round_.refused},
+        never_refused={s for s in asked if s not in round_.refused},
         n=n,
         q=quorums.q,
         r=quorums.r,
         b=b,
         is_query=is_query,
         is_patient=is_patient,
+        awaits_frames=awaits_frames,
         may_be_applied=may_be_applied,
     )
 

@@ -143,6 +143,39 @@ def test_what_no_server_can_run_is_an_error_with_the_reason(count: int) -> None:
     )
 
 
+def test_a_slow_refusal_of_a_second_frame_is_waited_for() -> None:
+    """No server answers within a second, so each is sent the request again; all then say of both that they stopped."""
+    rack = stopping(WatchedRack(), *range(6))
+    desk = Desk(rack)
+    held: list[tuple[int, bytes]] = []
+    desk.lies = {server: lambda frame, server=server: held.append((server, frame)) for server in range(6)}
+    ticket = desk.start(op("add", b"+"), timeout_s=10)
+    while len(held) < 12:
+        desk.step()
+    for number, (server, frame) in enumerate(held, 1):
+        desk._take(desk.session.receive(rack.now_ns, server, frame))
+        desk._take(desk.session.wake(rack.now_ns))
+        # Once five servers have refused both frames, one may hold it and a liar claim it: that is not enough.
+        assert (ticket in desk.finished) is (number >= 11)
+    assert isinstance(desk.finished[ticket], Refused)
+
+
+def test_second_answers_that_are_lost_are_not_waited_for_for_ever() -> None:
+    """All refuse the second frame, and what they said to the first one is lost: it is unknown within seconds."""
+    rack = stopping(WatchedRack(), *range(6))
+    desk = Desk(rack)
+    lost = [0]
+
+    def lose(frame: bytes) -> bytes | None:
+        lost[0] += 1
+        return frame if lost[0] > 6 else None
+
+    desk.lies = dict.fromkeys(range(6), lose)
+    outcome = desk.call("add", b"+", timeout_s=1000)
+    assert outcome == TimedOut(0, 6, Delay.REFUSAL, "out of time")
+    assert rack.now_ns < 10 * 1_000_000_000
+
+
 def test_what_most_servers_cannot_run_is_unknown_while_two_may_have_accepted_it() -> None:
     """Three servers are stopped, two accepted it: with a liar's word those might still be repaired."""
     rack = stopping(WatchedRack(), 0, 1, 2, 5)

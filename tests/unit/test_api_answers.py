@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from fivefold import Cluster, OutcomeUnknown, Unavailable
+from fivefold import CallerError, Cluster, NonDeterministicObject, OutcomeUnknown, Unavailable
 from fivefold.api.outcomes import answer_of
 from fivefold.objects import Counter, standard_registry
-from fivefold.protocol.client.outcomes import Answered, Delay, TimedOut
+from fivefold.protocol.client.outcomes import Answered, Delay, Disagreed, Outcome, TimedOut
 from fivefold.protocol.client.session import QueueFull
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE
 
@@ -95,10 +95,27 @@ async def test_a_cancelled_call_was_not_applied() -> None:
         (TimedOut(None, 0, Delay.QUEUE), Unavailable, "waited behind earlier calls of this client"),
         (TimedOut(4, 5, Delay.CONTENTION), OutcomeUnknown, "since other calls on its objects kept getting ahead of it"),
         (TimedOut(4, 5), OutcomeUnknown, "did not end before its deadline and may or may not be applied"),
+        (
+            TimedOut(None, 0, Delay.REFUSAL, "the disk is full"),
+            Unavailable,
+            r"was refused by servers until its deadline and changed nothing \(the disk is full\)",
+        ),
+        (
+            TimedOut(4, 5, Delay.REFUSAL, "NotAllowed: no"),
+            OutcomeUnknown,
+            r"is refused by some servers \(NotAllowed: no\) and may or may not be applied: await resolve",
+        ),
+        (Disagreed("increment", True), NonDeterministicObject, "and it was applied, so that its state now differs"),
+        (Disagreed("increment", False), NonDeterministicObject, "and it changed nothing"),
+        (Disagreed("increment", None), NonDeterministicObject, "and it may or may not be applied"),
     ],
 )
-def test_why_a_call_did_not_end_in_time(outcome: TimedOut, error: type[Exception], says: str) -> None:
+def test_why_a_call_did_not_end_well(outcome: Outcome, error: type[Exception], says: str) -> None:
     """Only where servers were silent does the message send the caller to the servers."""
     with pytest.raises(error, match=says) as raised:
         answer_of(standard_registry(), ("Counter/a",), "increment", outcome, lambda text, _: OutcomeUnknown(text))
+    assert not isinstance(raised.value, CallerError), "the caller has made no mistake"
+    if isinstance(raised.value, NonDeterministicObject):
+        assert isinstance(outcome, Disagreed)
+        assert raised.value.is_applied is outcome.is_applied
     assert ("check the servers" in str(raised.value)) is (outcome == TimedOut(None, 3))

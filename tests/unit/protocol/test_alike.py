@@ -60,7 +60,7 @@ def test_anything_else_is_looked_at(server: int, bad: bytes) -> None:
     found = Alike(3, [0, 1, 2, 3], is_open=True)
     found.take(0, frame(0, vote()))
     assert found.take(server, bad) == OTHER
-    assert found.release() == {0: frame(0, vote())}
+    assert found.hand_over() == {0: frame(0, vote())}
     assert found.frames == {}
 
 

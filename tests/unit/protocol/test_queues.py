@@ -19,7 +19,7 @@ def batch(*calls: Pending, is_combining: bool = True) -> list[int]:
     queues = Queues(is_combining=is_combining)
     assert queues.enter(call(0))
     assert not any(queues.enter(each) for each in calls)
-    (found,) = queues.release((A,))
+    (found,) = queues.free((A,))
     return [each.ticket for each in found]
 
 
@@ -56,8 +56,8 @@ def test_a_call_of_two_objects_starts_when_both_are_free() -> None:
     assert not queues.enter(both)
     behind = Pending(4, op("add", b"", B), (B,), False, 9, False, False)
     assert not queues.enter(behind), "B is free, and promised"
-    assert queues.release((A,)) == [[both]]
-    assert queues.release((A, B)) == [[behind]]
+    assert queues.free((A,)) == [[both]]
+    assert queues.free((A, B)) == [[behind]]
 
 
 def test_what_is_put_back_goes_first_and_alone() -> None:
@@ -67,7 +67,7 @@ def test_what_is_put_back_goes_first_and_alone() -> None:
     assert queues.enter(first)
     assert not queues.enter(third)
     queues.put_back([first, second])
-    assert queues.release((A,)) == [[first]]
-    assert queues.release((A,)) == [[second]]
-    assert queues.release((A,)) == [[third]]
+    assert queues.free((A,)) == [[first]]
+    assert queues.free((A,)) == [[second]]
+    assert queues.free((A,)) == [[third]]
     assert combined([third]) is third.operation

@@ -71,7 +71,7 @@ class Alike:
         self._bytes, self._end, self._vote = len(frame), end, frame[REPLY_KEY_BYTES:end]
         return KEPT
 
-    def release(self) -> dict[int, bytes]:
+    def hand_over(self) -> dict[int, bytes]:
         """The replies that were kept: now each has to be looked at."""
         frames, self.frames = self.frames, {}
         return frames

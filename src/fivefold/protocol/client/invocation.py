@@ -46,7 +46,7 @@ from fivefold.protocol.client.verdict import Next, Verdict, judge
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.messages import BUSY, REPLY, UNCHANGED, encode_operation, split
 from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, ObjectId
-from fivefold.protocol.records import INITIAL_HISTORY, Request
+from fivefold.protocol.records import INITIAL_HISTORY, Request, Vote
 from fivefold.protocol.steps import Kind, Missing
 
 _FAILS_ALONE: Final = "it fails by itself, but may be applied with the calls it was sent with"
@@ -154,9 +154,10 @@ class Invocation:
         if round_ is not self._round or server not in round_.sent:
             return False  # a liar may answer what it was never asked: numbers can be guessed
         self._look_at_held(round_)
-        if server in round_.votes:
-            return False
-        self._take(round_, server, frame, vote_bytes, tail)
+        if server in round_.votes:  # it answers another of the frames that it was sent
+            round_.note_refusal(server, frame, self._read(round_, vote_bytes))
+        else:
+            self._take(round_, server, frame, vote_bytes, tail)
         self.evaluate(now_ns)
         return True
 
@@ -183,18 +184,22 @@ class Invocation:
 
     def _look_at_held(self, round_: Round) -> None:
         """Another reply differs, or time has come: look at those that were held, as if they came now."""
-        for server, frame in round_.alike.release().items():
+        for server, frame in round_.alike.hand_over().items():
             try:
                 _, vote_bytes, tail = split(frame, REPLY)
                 self._take(round_, server, frame, vote_bytes, tail)
             except PeerViolation:
                 self._standing.strike(server, "malformed")
 
-    def _take(self, round_: Round, server: int, frame: bytes, vote_bytes: bytes, tail: bytes) -> None:
-        """Note a server's vote."""
+    def _read(self, round_: Round, vote_bytes: bytes) -> Vote:
         vote = round_.read.get(vote_bytes)
         if vote is None:
             vote = round_.read[vote_bytes] = read_vote(round_, vote_bytes, len(self.calls))
+        return vote
+
+    def _take(self, round_: Round, server: int, frame: bytes, vote_bytes: bytes, tail: bytes) -> None:
+        """Note a server's vote."""
+        vote = self._read(round_, vote_bytes)
         round_.note(server, frame, vote, tail)
         if vote.status == BUSY:
             self._refusals[server] = text_of(vote)
@@ -233,6 +238,11 @@ class Invocation:
                 (self.send_operation if pauses.wake() else self._act)(now_ns)
         elif round_ is not None and len(round_.votes) >= self._knowledge.quorums.q:
             self.evaluate(now_ns, is_patient=False)
+            if self._round is round_:
+                # Servers that take long for a request were sent it again, and take as long for that. Without these
+                # answers, too, the outcome is unknown. They may also be lost: then it is not waited for them for ever.
+                round_.awaited_until_ns = 2 * now_ns - round_.started_ns + self._knowledge.patience_ns
+                self._sleep(round_.awaited_until_ns)
         elif round_ is not None:
             for server in round_.sent:
                 if server not in round_.votes:
@@ -320,6 +330,7 @@ class Invocation:
             self._knowledge.quorums,
             is_query=self.is_query,
             is_patient=is_patient,
+            awaits_frames=not 0 < round_.awaited_until_ns <= now_ns,
             may_be_applied=self._may_be_applied,
         )
         match verdict.next:

@@ -85,7 +85,7 @@ class Evidence(Struct, frozen=True):
         is_excluded: more than b servers found its MACs wrong: that proves it malevolent, and it is left out.
         is_suspected: it did too often what no honest server does: it is tried last.
         culled_by: servers that found its MACs wrong.
-        strikes: how often it stood alone, by kind.
+        strikes: what it did that honest servers do not do, or only by bad luck, and how often.
         is_slow: it was silent when last asked.
     """
 

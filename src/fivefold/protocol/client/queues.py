@@ -52,7 +52,7 @@ class Queues:
             if not queue:
                 del self._queues[name]
 
-    def release(self, names: tuple[ObjectId, ...]) -> list[list[Pending]]:
+    def free(self, names: tuple[ObjectId, ...]) -> list[list[Pending]]:
         """The objects are free: the calls that may start now, combined; each batch's objects are busy again."""
         self._busy.difference_update(names)
         return self.start(names) if self._queues else []

@@ -52,11 +52,13 @@ class Round:
         busy: servers that answered BUSY, which is no answer.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
+        awaited_until_ns: until when answers to frames are awaited without which the outcome is unknown; 0 for no end.
     """
 
     # How every round starts; most end before any of these has changed.
     conditioned_time = 0
     resent_ns = 0
+    awaited_until_ns = 0
 
     def __init__(
         self,
@@ -86,17 +88,26 @@ class Round:
     def note(self, server: int, frame: bytes, vote: Vote, tail: bytes) -> None:
         """Note what a server says in answer to one of the round's frames."""
         self.alike.is_open = False
-        if vote.status != SUCCESS:
-            self.refused.setdefault(server, set()).add(frame[:REPLY_KEY_BYTES])
+        self.note_refusal(server, frame, vote)
         if vote.status == BUSY:
             self.busy.add(server)
         else:
             self.votes[server], self.tails[server] = vote, tail
 
+    def note_refusal(self, server: int, frame: bytes, vote: Vote) -> None:
+        """Note whether a server says that it did not accept the frame that it answers; also of one that has voted."""
+        if vote.status != SUCCESS:
+            self.refused.setdefault(server, set()).add(frame[:REPLY_KEY_BYTES])
+
     def is_dead(self, quorums: QuorumSystem) -> bool:
         """Whether an update attempt can certainly never be shown by r servers (see the docstring of invocation.py)."""
         refused = self.refused
         possible = sum([len(refused.get(server, ())) < count for server, count in self.sent.items()])
+        return possible + quorums.b < quorums.r
+
+    def may_die(self, quorums: QuorumSystem) -> bool:
+        """Whether it will be dead if those that refused one of their frames refuse the others, too."""
+        possible = sum([server not in self.refused for server in self.sent])
         return possible + quorums.b < quorums.r
 
 
@@ -129,7 +140,7 @@ def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
             raise PeerViolation("vote-answers")
     elif len(vote.answers) != 1:
         raise PeerViolation("vote-answers")
-    elif vote.histories:  # nobody has read them: who turns a request away shows none
+    elif vote.status != UNABLE and vote.histories:  # nobody has read them: who turns a request away shows none
         raise PeerViolation("vote-histories")
     if vote.status in (UNCHANGED, UNABLE) and not is_operation:
         raise PeerViolation("vote-status")

@@ -244,7 +244,7 @@ class Session:
             return
         if self._running.pop(invocation.ticket, None) is None:
             return
-        for calls in self._queues.release(invocation.objects):
+        for calls in self._queues.free(invocation.objects):
             self._run(now_ns, calls)
 
     def _give_up(self, now_ns: int, pending: Pending) -> None:

@@ -93,7 +93,15 @@ _DONE: Final = Verdict(Next.DONE)
 _CONCLUDE: Final = Verdict(Next.CONCLUDE)
 
 
-def judge(round_: Round, quorums: QuorumSystem, *, is_query: bool, is_patient: bool, may_be_applied: bool) -> Verdict:
+def judge(
+    round_: Round,
+    quorums: QuorumSystem,
+    *,
+    is_query: bool,
+    is_patient: bool,
+    awaits_frames: bool,
+    may_be_applied: bool,
+) -> Verdict:
     """See whether the replies so far decide the round; once patience is over, with the replies there are.
 
     Args:
@@ -101,6 +109,7 @@ def judge(round_: Round, quorums: QuorumSystem, *, is_query: bool, is_patient: b
         quorums: the quorum system.
         is_query: whether the operation, also that which a repair is for, is a query.
         is_patient: whether replies that may still come are waited for.
+        awaits_frames: whether, without patience too, second answers are waited for that would prove the attempt dead.
         may_be_applied: whether an earlier attempt at one of the calls is not certainly dead.
     """
     if round_.purpose is not Purpose.OPERATION:
@@ -129,6 +138,8 @@ def judge(round_: Round, quorums: QuorumSystem, *, is_query: bool, is_patient: b
     # What r servers accepted a repair completes, whoever could not run it.
     stopped = None if len(accepted) >= quorums.r else Next.UNKNOWN
     found = _judge_refusals(round_, quorums, declined=Next.UNKNOWN, stopped=stopped)
+    if found is not None and awaits_frames and not may_be_applied and round_.may_die(quorums):
+        return _WAIT
     if found is None and stopped and len(accepted) > quorums.b and len(unchanged) > quorums.b:
         return Verdict(Next.DIVERGED)
     return found or _CONCLUDE

@@ -5,7 +5,7 @@ The directed tests damage the one thing that a rule is about; the others try eve
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -16,10 +16,11 @@ from fivefold.cli.app import app
 from fivefold.errors import DataDirectoryError
 from fivefold.protocol.actions import Damaged, ObjectRecord, Write
 from fivefold.storage import DamagedRecord, Inspector, SqliteStorage, guard, schema
+from fivefold.storage import checkpointer as checkpointer_module
 from fivefold.storage.checkpointer import Fold
 from fivefold.storage.ledger import GROUP_BUCKETS, Ledger
 from fivefold.storage.reach import ReachFile, reach_beside, read_reach
-from fivefold.storage.schema import DamagedSeal, decode_seal, encode_seal
+from fivefold.storage.schema import Change, DamagedSeal, Key, Rows, decode_seal, encode_seal
 from fivefold.storage.segments import segment_path
 from tests import storage_damage
 from tests.storage_damage import Forgotten, judge, read_files, small_store, try_bits, try_random, write_files
@@ -285,6 +286,35 @@ async def test_a_damaged_page_does_not_stop_folds(path: Path, caplog: pytest.Log
             else:
                 rows = (*record(number, 1).rows, *record(number, 2).rows, *record(number, 3).rows)
                 assert inspector.record(name) == ObjectRecord(b"history 3", rows)
+
+
+async def test_an_object_that_cannot_be_written_is_not_answered_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its old rows can be read, checksums and all: they are forgotten history all the same."""
+    await fill(path, 1)
+    opened, original = Open(path), checkpointer_module.write_rows
+
+    def write_rows(connection: sqlite3.Connection, rows: Rows, replaced: Sequence[Key]) -> dict[str, Change]:
+        if any(name == "A/007" for name, _ in rows):
+            error = sqlite3.DatabaseError("database disk image is malformed")
+            error.sqlite_errorname = "SQLITE_CORRUPT"  # type: ignore[attr-defined]
+            raise error
+        return original(connection, rows, replaced)
+
+    monkeypatch.setattr(checkpointer_module, "write_rows", write_rows)
+    await opened.commit(1, Write("A/007", b"again"), Write("A/008", b"again"))
+    fold = Fold(opened.storage._journal.mark(folded=0), opened.storage._writer._layers.rotate(), takes_generation=False)
+    opened.storage._checkpointer.fold(fold)
+    await opened.until(opened.storage._checkpointer.wait_idle)
+    assert isinstance(await opened.load("A/007"), Damaged)
+    assert await opened.load("A/008") == ObjectRecord(b"again", record(8).rows)
+    monkeypatch.undo()
+    opened.reopen()
+    await opened.commit(1, Write("A/007", b"once more"))
+    opened.reopen()
+    assert isinstance(await opened.load("A/007"), Damaged), "a later write does not mend it"
+    opened.storage.close()
 
 
 def names() -> list[str]:

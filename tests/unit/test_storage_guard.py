@@ -15,6 +15,7 @@ import pytest
 from fivefold.errors import DataDirectoryError
 from fivefold.protocol.actions import Write
 from fivefold.storage import Inspector, SqliteStorage, guard, open_data
+from fivefold.storage.files import open_private
 from fivefold.storage.guard import DATABASE_NAME, RECORD_NAME
 
 CLUSTER, SERVER = "c1", "s1"
@@ -308,6 +309,16 @@ def test_modes_do_not_depend_on_the_umask(server: Server, umask: int) -> None:
         os.umask(before)
     assert server.data.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in server.files()} == {0o600}
+
+
+def test_a_strict_umask_takes_no_right_away(tmp_path: Path) -> None:
+    """The owner can write what it has made, even if the umask says no."""
+    before = os.umask(0o277)
+    try:
+        os.close(open_private(tmp_path / "file", os.O_WRONLY | os.O_CREAT))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("place", range(120))

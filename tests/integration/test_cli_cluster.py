@@ -232,7 +232,7 @@ def test_a_second_up_in_the_same_place(place: Place) -> None:
     assert (code, "is in use by another process" in err) == (3, True)
     assert place.call("Hits again get")[0] == 0
     code, _, err = place.run("up", "--faults", "2")
-    assert (code, "holds a cluster for t=1, b=1" in err) == (1, True)
+    assert (code, "holds a cluster for n=6, t=1, b=1" in err) == (1, True)
 
 
 def test_lost_servers(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ import json
 import stat
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
+from fivefold.bench import bench
 from fivefold.checker import Observation, Outcome, write_history
-from fivefold.cli import main
+from fivefold.cli import init, main, up
 from fivefold.cli.exits import Exit
 from fivefold.cli.options import find_cluster_file
+from fivefold.cluster import quorums_of
 from fivefold.storage import SqliteStorage
 
 SIX = [word for port in range(7000, 7006) for word in ("--server", f"127.0.0.1:{port}")]
@@ -488,3 +491,69 @@ def test_a_server_gives_large_blocks_back():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) * 4096 < 8 * 8 * 50_000 + 6_000_000
+
+
+# --- how many servers ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("numbers", "found"),
+    [
+        ({}, (6, 1, 1)),
+        ({"faults": 2}, (11, 2, 2)),
+        ({"faults": 0}, (1, 0, 0)),
+        ({"t": 2}, (11, 2, 2)),
+        ({"b": 2}, (11, 2, 2)),
+        ({"t": 1, "b": 0}, (4, 1, 0)),
+        ({"t": 2, "b": 1, "n": 10}, (10, 2, 1)),
+        ({"faults": 1, "n": 7}, (7, 1, 1)),
+    ],
+)
+def test_what_the_numbers_mean(numbers: dict[str, int], found: tuple[int, int, int]) -> None:
+    """--faults is t and b at once; alone, t brings as many liars, and b as many faults; n is as small as it may be."""
+    quorums = quorums_of(numbers.pop("faults", None), **numbers)
+    assert (quorums.n, quorums.t, quorums.b) == found
+
+
+@pytest.mark.parametrize("words", [["up"], ["init", "prod", *SIX], ["bench", "run"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ("--faults 1 -t 1", "--faults gives t and b at once: leave it out, or leave -t and -b out"),
+        ("--faults 1 --b 0", "--faults gives t and b at once"),
+        ("-t 1 -b 2", "b must be between 0 and t"),
+        ("-t 20", "at least 101 servers"),
+    ],
+)
+def test_commands_take_the_same_numbers(run, words: list[str], numbers: str, says: str) -> None:
+    """up, init and bench run understand and refuse the same numbers, before anything is made or started."""
+    options = [*numbers.split(), *(["-n", "6"] if words[0] != "init" else [])]
+    result = run(*words, *options)
+    assert (result.code, says in result.err) == (Exit.MISTAKE, True), result.err
+    assert list(Path().iterdir()) == []
+
+
+def test_commands_name_them_alike(run) -> None:
+    """The same options with the same help, wherever there are servers to be made."""
+    names = {"faults", "t", "b", "n"}
+    found = []
+    for command in (up.up, init.init, bench.registered_commands[0].callback):
+        hints = typing.get_type_hints(command, include_extras=True)
+        options = {name: typing.get_args(hints[name])[1] for name in names & hints.keys()}
+        found.append({name: (each.param_decls, each.default, each.min, each.help) for name, each in options.items()})
+    assert found[0] == found[2]
+    assert found[1] == {name: option for name, option in found[0].items() if name != "n"}
+
+
+def test_a_result_file_that_cannot_be_drawn(run) -> None:
+    """A measurement without its percentiles, nesting without end, numbers beyond a scale: a sentence each."""
+    whole = Path(__file__).parents[2] / "benchmarks" / "results" / "floor-ratio.json"
+    for damaged in (
+        whole.read_text().replace('"50"', '"51"'),
+        "[" * 100_000,
+        whole.read_text().replace('"rate":', '"rate": 1e308, "was":'),
+        "\x00",
+        "[]",
+    ):
+        Path("result.json").write_text(damaged)
+        result = run("bench", "plot", "result.json", "--out", "pictures")
+        assert result.code in (Exit.OK, Exit.MISTAKE)
+        assert result.err.count("\n") <= 1

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from fivefold.cluster import quorums_of
 from fivefold.errors import ConfigurationError
-from fivefold.protocol.quorums import QuorumSystem
 
 if TYPE_CHECKING:
     from fivefold.bench.program import Plan
@@ -42,10 +42,10 @@ bench: Final = typer.Typer(
 def run(
     cluster: Annotated[Path | None, typer.Option(help="Use this cluster, start none; new objects stay.")] = None,
     identity: Annotated[str | None, typer.Option(help="With --cluster: the client to be.")] = None,
-    faults: Annotated[int, typer.Option(min=0, help="t = b = FAULTS, n = 5 FAULTS + 1, unless these are given.")] = 1,
-    n: Annotated[int | None, typer.Option("--n", help="Servers.")] = None,
-    t: Annotated[int | None, typer.Option("--t", help="Faulty servers tolerated.")] = None,
-    b: Annotated[int | None, typer.Option("--b", help="Malevolent servers among these.")] = None,
+    faults: Annotated[int | None, typer.Option("--faults", min=0, help="t = b = FAULTS at once.")] = None,
+    n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="Servers. Default: 3 t + 2 b + 1.")] = None,
+    t: Annotated[int | None, typer.Option("-t", "--t", min=0, help="How many may fail.  [default: 1]")] = None,
+    b: Annotated[int | None, typer.Option("-b", "--b", min=0, help="How many of those may lie. Default: all.")] = None,
     durable: Annotated[bool, typer.Option("--durable/--memory", help="Store on disk, or nothing.")] = False,
     directory: Annotated[Path | None, typer.Option("--dir", help="Where the servers' files go meanwhile.")] = None,
     tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Without: loopback only.")] = True,
@@ -76,14 +76,14 @@ def run(
 
     if cluster is None and identity is not None:
         raise ConfigurationError("--identity is of use with --cluster only: leave it out, or name a cluster")
-    if cluster is not None and (durable or any(each is not None for each in (n, t, b))):
-        raise ConfigurationError("--cluster has its own --n, --t, --b and --durable: leave these out")
+    if cluster is not None and (durable or any(each is not None for each in (faults, n, t, b))):
+        raise ConfigurationError("--cluster has its own --faults, -n, -t, -b and --durable: leave these out")
     if rate is not None and in_flight:
         raise ConfigurationError("--rate is an open loop, --in-flight are closed ones: leave one out")
     loads = loads_of(in_flight or (1, 64), rate, updates, objects, skew, payload)
     plan = Plan(
         loads=loads,
-        quorums=_quorums(faults, n, t, b),
+        quorums=quorums_of(faults, n=n, t=t, b=b),
         clients=clients,
         tls=tls,
         durable=durable,
@@ -127,9 +127,3 @@ def plot(
 def _end(number: int, _: object) -> None:
     """Leave by an exception, so that servers, client processes and files go, too."""
     sys.exit(128 + number)
-
-
-def _quorums(faults: int, n: int | None, t: int | None, b: int | None) -> QuorumSystem:
-    t = t if t is not None else b if b is not None else faults
-    b = b if b is not None else min(t, faults)
-    return QuorumSystem(3 * t + 2 * b + 1 if n is None else n, t, b)

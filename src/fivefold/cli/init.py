@@ -7,10 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from fivefold.cli.options import CLUSTER_FILE
+from fivefold.cli.options import CLUSTER_FILE, FaultsOption, FaultyOption, LyingOption
 from fivefold.cli.output import say
-from fivefold.cluster import Configuration, client_directory, create_cluster, server_directory
-from fivefold.errors import ConfigurationError
+from fivefold.cluster import Configuration, client_directory, create_cluster, quorums_of, server_directory
 
 EXAMPLES: Final = """
 **Examples**
@@ -27,14 +26,16 @@ Four servers, of which one may crash and none lies: `fivefold init prod -t 1 -b 
 def init(
     directory: Annotated[Path, typer.Argument(help="Directory for the files.", metavar="DIR")],
     server: Annotated[list[str], typer.Option(help="HOST:PORT of a server; once for each.", metavar="HOST:PORT")],
-    t: Annotated[int, typer.Option("-t", min=0, help="How many servers may fail.")] = 1,
-    b: Annotated[int | None, typer.Option("-b", min=0, help="How many of those may lie. Default: all.")] = None,
+    faults: FaultsOption = None,
+    t: FaultyOption = None,
+    b: LyingOption = None,
 ) -> None:
     """Make cluster file and identities for servers on several hosts.
 
     Needs n ≥ 3t + 2b + 1 servers. Writes nothing if anything is wrong, and never over what is there.
     """
-    configuration = create_cluster(directory, server, t=t, b=t if b is None else b)
+    quorums = quorums_of(faults, n=len(server), t=t, b=b)
+    configuration = create_cluster(directory, server, t=quorums.t, b=quorums.b)
     _say_what_goes_where(directory, configuration)
 
 
@@ -51,16 +52,3 @@ def _say_what_goes_where(directory: Path, configuration: Configuration) -> None:
         say("      fivefold serve --cluster {} --identity server-{}", CLUSTER_FILE, entry.index)
     say("  [yellow]{}[/]  stays with you: it may do everything", client_directory(directory, "admin"))
     say("Copy them over a channel that you trust, and then delete the servers' identities here.")
-
-
-def check_faults(faults: int, configuration: Configuration, where: Path) -> None:
-    """Refuse to reuse a cluster for another number of faults.
-
-    Raises:
-        ConfigurationError: the cluster was made for another number.
-    """
-    quorums = configuration.quorums
-    if (quorums.t, quorums.b) != (faults, faults):
-        raise ConfigurationError(
-            f"{where} holds a cluster for t={quorums.t}, b={quorums.b}: name another directory with --dir"
-        )

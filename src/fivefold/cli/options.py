@@ -27,6 +27,11 @@ ObjectsOption = Annotated[
     list[str] | None,
     typer.Option(help="Python module with your object types; can be given several times.", envvar="FIVEFOLD_OBJECTS"),
 ]
+# `fivefold bench run` has the same ones: it cannot import these.
+FaultsOption = Annotated[int | None, typer.Option("--faults", min=0, help="t = b = FAULTS at once.")]
+ServersOption = Annotated[int | None, typer.Option("-n", "--n", min=1, help="Servers. Default: 3 t + 2 b + 1.")]
+FaultyOption = Annotated[int | None, typer.Option("-t", "--t", min=0, help="How many may fail.  [default: 1]")]
+LyingOption = Annotated[int | None, typer.Option("-b", "--b", min=0, help="How many of those may lie. Default: all.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 

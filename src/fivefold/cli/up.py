@@ -16,9 +16,16 @@ from rich.live import Live
 
 from fivefold import Cluster, connect
 from fivefold.cli.code import load_objects
-from fivefold.cli.init import check_faults
 from fivefold.cli.loop import run
-from fivefold.cli.options import CLUSTER_FILE, LOCAL_DIRECTORY, ObjectsOption
+from fivefold.cli.options import (
+    CLUSTER_FILE,
+    LOCAL_DIRECTORY,
+    FaultsOption,
+    FaultyOption,
+    LyingOption,
+    ObjectsOption,
+    ServersOption,
+)
 from fivefold.cli.output import out, say
 from fivefold.cli.servers import servers_view
 from fivefold.cluster import (
@@ -27,10 +34,12 @@ from fivefold.cluster import (
     create_cluster,
     free_addresses,
     load_configuration,
+    quorums_of,
     serve_command,
     server_directory,
 )
 from fivefold.errors import ConfigurationError
+from fivefold.protocol.quorums import QuorumSystem
 
 EXAMPLES: Final = f"""
 **Examples**
@@ -49,7 +58,10 @@ REFRESH_S: Final = 1.0
 
 def up(
     directory: Annotated[Path, typer.Option("--dir", help="Made if missing, used again if there.")] = LOCAL_DIRECTORY,
-    faults: Annotated[int | None, typer.Option(min=1, help="t = b = FAULTS, n = 5 FAULTS + 1.  [default: 1]")] = None,
+    faults: FaultsOption = None,
+    n: ServersOption = None,
+    t: FaultyOption = None,
+    b: LyingOption = None,
     objects: ObjectsOption = None,
     memory: Annotated[bool, typer.Option("--memory", help="Store nothing: a stop forgets everything.")] = False,
     port: Annotated[int | None, typer.Option(min=1, max=65000, help="First port. Default: any that are free.")] = None,
@@ -58,7 +70,8 @@ def up(
     cluster_file = directory / CLUSTER_FILE
     modules = objects or []
     load_objects(modules)  # a mistake in a module is told once, here, and not by every server
-    configuration = _prepare(directory, faults, port)
+    wanted = None if (faults, n, t, b) == (None,) * 4 else quorums_of(faults, n=n, t=t, b=b)
+    configuration = _prepare(directory, wanted, port)
 
     def command(index: int) -> Sequence[str]:
         identity = server_directory(directory, index)
@@ -69,19 +82,22 @@ def up(
     run(_up(servers, configuration, cluster_file, modules))
 
 
-def _prepare(directory: Path, faults: int | None, port: int | None) -> Configuration:
+def _prepare(directory: Path, wanted: QuorumSystem | None, port: int | None) -> Configuration:
     file = directory / CLUSTER_FILE
     if file.exists():
         configuration = load_configuration(file)
-        if faults is not None:
-            check_faults(faults, configuration, directory)
+        found = configuration.quorums
+        if wanted is not None and (wanted.n, wanted.t, wanted.b) != (found.n, found.t, found.b):
+            raise ConfigurationError(
+                f"{directory} holds a cluster for n={found.n}, t={found.t}, b={found.b}: name another with --dir"
+            )
         if port is not None and configuration.servers[0].port != port:
             raise ConfigurationError(f"{directory} holds a cluster with other ports: name another directory with --dir")
         return configuration
-    f = faults or 1
-    n = 5 * f + 1
-    addresses = [f"127.0.0.1:{port + i}" for i in range(n)] if port is not None else free_addresses(n)
-    return create_cluster(directory, addresses, t=f, b=f)
+    wanted = quorums_of() if wanted is None else wanted
+    ports = range(wanted.n)
+    addresses = free_addresses(wanted.n) if port is None else [f"127.0.0.1:{port + each}" for each in ports]
+    return create_cluster(directory, addresses, t=wanted.t, b=wanted.b)
 
 
 async def _up(servers: LocalCluster, configuration: Configuration, cluster_file: Path, modules: Sequence[str]) -> None:

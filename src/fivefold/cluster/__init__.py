@@ -26,6 +26,7 @@ from fivefold.cluster.setup import (
     create_cluster,
     find_identity,
     limit_client,
+    quorums_of,
     remove_client,
     server_directory,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "macs_under",
     "make_configuration",
     "parse_configuration",
+    "quorums_of",
     "remove_client",
     "save_configuration",
     "serve_command",

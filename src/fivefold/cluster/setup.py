@@ -48,6 +48,30 @@ def client_directory(directory: Path, name: str) -> Path:
     return directory / f"client-{name}"
 
 
+def quorums_of(
+    faults: int | None = None, *, n: int | None = None, t: int | None = None, b: int | None = None
+) -> QuorumSystem:
+    """The servers that a user's numbers mean; the same for every command.
+
+    Args:
+        faults: t and b at once.
+        n: servers; by default as few as t and b allow.
+        t: faulty servers to tolerate; by default b, or else 1.
+        b: malevolent ones among them; by default t.
+
+    Raises:
+        ConfigurationError: faults beside t or b, or too few servers.
+    """
+    if faults is not None and (t is not None or b is not None):
+        raise ConfigurationError("--faults gives t and b at once: leave it out, or leave -t and -b out")
+    if faults is not None:
+        t = b = faults
+    if t is None:
+        t = 1 if b is None else b
+    b = t if b is None else b
+    return QuorumSystem(3 * t + 2 * b + 1 if n is None else n, t, b)
+
+
 def create_cluster(directory: Path, addresses: Sequence[str], *, t: int, b: int) -> Configuration:
     """Make cluster file and identities for servers at ``host:port`` each, and the client ``admin``.
 

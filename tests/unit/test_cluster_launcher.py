@@ -113,10 +113,10 @@ def test_a_stubborn_server_is_killed_at_the_deadline(tmp_path):
 
 
 def test_a_server_that_fails_stops_all(tmp_path):
-    """The error has the end of the server's log, and no other server is left behind."""
-    program = "import sys; sys.argv[1] == '1' and sys.exit('port in use'); " + OBEDIENT
+    """The error has the last line of the server's log, and no other server is left behind."""
+    program = "import sys; sys.argv[1] == '1' and sys.exit('Traceback\\nport in use'); " + OBEDIENT
     cluster = cluster_of(program, tmp_path)
-    with pytest.raises(Unavailable, match=r"server 1 ended while starting.*port in use"):
+    with pytest.raises(Unavailable, match=r"server 1 ended while starting, see [^:]*: port in use$"):
         cluster.start()
     assert [server.is_running for server in cluster.servers] == [False, False]
 

@@ -108,7 +108,8 @@ class ServerProcess:
         if any(line.startswith(start) and line.endswith("\n") for line in lines):
             return True
         if not is_running:
-            raise Unavailable(f"server {self.index} ended while starting, see {self.log}: {''.join(lines)[-500:]}")
+            said = lines[-1].strip()[-500:] if lines else "it said nothing"
+            raise Unavailable(f"server {self.index} ended while starting, see {self.log}: {said}")
         return False
 
     def wait_ready(self, deadline: float) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fivefold import Counter, Object, migrate, query, update
 from fivefold.errors import ConfigurationError, UnknownMethod, UnknownType
-from fivefold.objects import Registry
+from fivefold.objects import Registry, standard_registry
 from fivefold.objects.code import fingerprint
 from fivefold.protocol.operations import CODE_BYTES, STOPPED, VALUE, Call, Executor, ObjectId
 
@@ -249,6 +249,33 @@ def test_other_code_is_declined(named: bytes) -> None:
     declined = Registry(Names).shelf.running(ONE, named)
     assert isinstance(declined, str)
     assert declined.startswith("Upgrading: ")
+
+
+READY_MADE = {
+    # A change of one of these is a new version of the type: servers of two releases must not differ in silence.
+    "Account": "ca0c8a993f45314c030ea45b27b4bc44",
+    "Counter": "dc86b693f48bcc8d149c913ec32ce145",
+    "Lock": "710ac35198f9a5191c1dcc81ca23170f",
+    "Map": "1f4b092cc017b106251c3efcc6668827",
+    "Queue": "0019c3c040076edc63ece3d978c7503c",
+    "Register": "c1f93951b207c087814b77f9a351093c",
+}
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="how Python writes a syntax tree may differ")
+def test_ready_made_types_keep_their_code() -> None:
+    """Operations on them need not name their code: what it is stands here."""
+    assert {each.name: each.code.hex() for each in standard_registry().shelf.held()} == READY_MADE
+
+
+def test_calls_of_ready_made_types_may_name_no_code() -> None:
+    """A type of your own always has to be named, also in the place of a ready-made one."""
+    registry = standard_registry()
+    assert not isinstance(registry.shelf.running((ObjectId("Counter/a"),), b""), str)
+    own = type(Object)("Counter", (Object,), {"__module__": __name__})
+    with pytest.warns(UserWarning, match="replaces the ready-made one"):
+        registry.register(own)
+    assert isinstance(registry.shelf.running((ObjectId("Counter/a"),), b""), str)
 
 
 def test_code_of_another_type_is_declined() -> None:

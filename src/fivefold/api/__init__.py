@@ -4,6 +4,7 @@ from fivefold.api.blocking import BlockingCluster, BlockingMethod, BlockingRemot
 from fivefold.api.cluster import Cluster, ClusterStatus, connect
 from fivefold.api.outcomes import NOT_APPLIED, NotApplied
 from fivefold.api.proxies import Remote, RemoteMethod, TypedRemote, remote
+from fivefold.api.rescuing import Condition, Rescue, rescue
 from fivefold.api.stubs import stubs_of
 
 __all__ = [
@@ -13,12 +14,15 @@ __all__ = [
     "BlockingRemote",
     "Cluster",
     "ClusterStatus",
+    "Condition",
     "NotApplied",
     "Remote",
     "RemoteMethod",
+    "Rescue",
     "TypedRemote",
     "connect",
     "connect_blocking",
     "remote",
+    "rescue",
     "stubs_of",
 ]

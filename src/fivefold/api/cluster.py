@@ -224,6 +224,31 @@ class Cluster:
             raise CallerError(f"{method} under this id was resolved as never to be applied: make a new id to call it")
         return answer
 
+    async def run_operation(self, operation: Operation, *, is_query: bool) -> Outcome:
+        """What became of an operation of your own making; :meth:`invoke` is for calls of methods.
+
+        Raises:
+            Unavailable: too many calls of this client wait already.
+        """
+        try:
+            future = self._node.call(operation, is_query=is_query, deadline_s=self._deadline_s)
+        except QueueFull:
+            raise Unavailable("too many calls of this client wait already: await some before starting more") from None
+        return await future
+
+    def code_of(self, object_id: ObjectId) -> bytes:
+        """What names the code of an object's type in operations.
+
+        Raises:
+            UnknownType, Upgrading: see :class:`fivefold.node.CodeTable`.
+        """
+        return self._code_of((object_id,), "")
+
+    @property
+    def quorums(self) -> QuorumSystem:
+        """n, t, b and what follows from them."""
+        return self._node.session.knowledge.quorums
+
     def _check_rights(
         self, may_call: Callable[[ObjectId, str], bool], objects: tuple[ObjectId, ...], method: str
     ) -> None:

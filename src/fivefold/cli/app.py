@@ -19,6 +19,7 @@ from fivefold.cli import (
     explore,
     init,
     inspect,
+    rescue,
     serve,
     simulate,
     status,
@@ -69,6 +70,7 @@ app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(client)
 app.add_typer(upgrade)
 app.command(epilog=check.EXAMPLES)(check.check)
+app.command(name="rescue", epilog=rescue.EXAMPLES)(rescue.rescue_command)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=example.EXAMPLES)(example.example)
 app.command(epilog=simulate.EXAMPLES)(simulate.simulate)

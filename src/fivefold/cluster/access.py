@@ -22,7 +22,7 @@ from msgspec import Struct
 from fivefold.errors import ConfigurationError
 from fivefold.objects import Registry
 from fivefold.protocol.limits import METHOD_BYTES_MAX, OBJECT_ID_BYTES_MAX
-from fivefold.protocol.operations import CANCEL, ClientId, ObjectId, type_of
+from fivefold.protocol.operations import ADOPT, CANCEL, SHOW, ClientId, ObjectId, type_of
 
 if TYPE_CHECKING:
     from fivefold.cluster.configuration import Configuration
@@ -118,6 +118,8 @@ class Rule(Struct, frozen=True):
 
     def permits(self, type_name: str, method: str, is_update: IsUpdate) -> bool:
         """Whether the rule is about this method of an object it covers."""
+        if method in (SHOW, ADOPT):  # past the object's own methods: for the owner of everything alone
+            return self.text == "*"
         match self.kind:
             case Kind.ANY:
                 return True

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from fivefold.errors import ConfigurationError, FivefoldError, InvalidArguments, Rejected, UnknownMethod, UnknownType
@@ -25,11 +26,12 @@ from fivefold.protocol.limits import (
     OPERATION_OBJECTS_MAX,
     STATE_BYTES_MAX,
 )
-from fivefold.protocol.operations import VALUE, Call, Executed, ObjectId
+from fivefold.protocol.operations import ADOPT, SHOW, VALUE, Call, Executed, ObjectId
 
 NEVER_WRITTEN: Final = b""
 """State of an object before its first update: whatever code comes first reads it as the class's defaults."""
 
+_RESERVED: Final = {SHOW: False, ADOPT: True}
 _TAG: Final = b"\xc1"
 """What the state of a version other than 1 begins with; MessagePack never uses this byte."""
 _VERSION_BYTES: Final = 4
@@ -145,6 +147,8 @@ class Running:
 
     def is_update(self, objects: tuple[ObjectId, ...], method: str) -> bool | None:
         """Whether ``method`` of these objects is an update; None if there is no such method for them."""
+        if method in _RESERVED:
+            return _RESERVED[method] if len(objects) == 1 and self.initial(objects[0]) is not None else None
         try:
             return self.find(objects, method)[1].is_update
         except FivefoldError:
@@ -157,6 +161,8 @@ class Running:
 
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call on copies of ``states``; never raises, whatever the call says (see the protocol)."""
+        if call.method in _RESERVED:
+            return self._execute_reserved(objects, call, states)
         try:
             types, method = self.find(objects, call.method)
         except FivefoldError as error:
@@ -196,6 +202,22 @@ class Running:
         except BaseException as error:
             return _failed(describe_failure(error))
         return _encode_results(types, method, value, copies)
+
+    def _execute_reserved(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
+        """SHOW or ADOPT, of one object: no code of the class runs."""
+        known = self._types.get(objects[0].partition("/")[0])
+        if known is None or len(objects) != 1:
+            return _refused("UnknownType", f"there is no object type for {', '.join(objects)}")
+        if call.method == SHOW:
+            answer = VALUE + msgspec.msgpack.encode(states[0])
+            if len(answer) > ANSWER_BYTES_MAX:
+                return _refused("TooLarge", f"the state of {objects[0]} takes more than {ANSWER_BYTES_MAX} bytes")
+            return Executed(answer, None)
+        try:
+            known.decode(call.arguments)
+        except BadValue as error:
+            return _refused("InvalidArguments", f"that is no state of {objects[0]}: {error}")
+        return Executed(VALUE + msgspec.msgpack.encode(None), (call.arguments,))
 
     def find(self, objects: tuple[ObjectId, ...], name: str) -> tuple[list[ObjectType], Method]:
         """The objects' types, and the method or function.

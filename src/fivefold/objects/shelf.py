@@ -19,6 +19,9 @@ from fivefold.objects.running import ObjectType, Running
 from fivefold.objects.watchdog import TimeLimit
 from fivefold.protocol.operations import CODE_BYTES, Executor, ObjectId, type_of
 
+READY_MADE: Final = "fivefold.objects."
+"""Module prefix of the ready-made types."""
+
 RUNNINGS_MAX: Final = 1024
 """Codes of operations whose executors are kept; what is not held is never kept, since clients choose what they name."""
 
@@ -151,9 +154,9 @@ class Shelf:
         for name in names:
             if name not in self._types:
                 return f"UnknownType: the servers know no object type {name!r}; load it with --objects"
-        held = self._held(code)
+        held = self._held(code) if code else self._ready_made(names)
         types = {each.name: each for each in held if isinstance(each, ObjectType)}
-        if not held or len(code) != CODE_BYTES * len(held) or types.keys() != set(names):
+        if not held or len(code) not in (0, CODE_BYTES * len(held)) or types.keys() != set(names):
             return self._other_code(names)
         for each in types.values():
             if each.version > self.active[each.name]:
@@ -173,6 +176,17 @@ class Shelf:
             self._by_code = {each.code: each for each in self._everything()}
         starts = range(0, len(code), CODE_BYTES)
         return [each for start in starts if (each := self._by_code.get(code[start : start + CODE_BYTES])) is not None]
+
+    def _ready_made(self, names: tuple[str, ...]) -> list[ObjectType | Method]:
+        """What an operation means that names no code: methods of ready-made types in version 1, or nothing.
+
+        Fivefold itself answers for their code: it never changes without a new version (tests/unit/test_objects_code.py
+        has it written down). So they mean one thing on every server, whatever releases these are of.
+        """
+        types = [self._types[name].get(1) for name in names]
+        if any(each is None or not each.cls.__module__.startswith(READY_MADE) for each in types):
+            return []
+        return [each for each in types if each is not None]
 
     def _everything(self) -> Iterable[ObjectType | Method]:
         for versions in self._types.values():

@@ -27,6 +27,13 @@ CANCEL: Final = ""
 """The reserved method of a call that resolves another: the other's id is its argument (PROTOCOL §6, resolve)."""
 
 
+SHOW: Final = "!show"
+"""The reserved query of every object: its stored state, as bytes. For `fivefold rescue`."""
+
+ADOPT: Final = "!adopt"
+"""The reserved update of every object: its arguments become its state, whatever that was. For `fivefold rescue`."""
+
+
 def type_of(object_id: ObjectId) -> str:
     """The type's name, which is the part of the id before the first ``/``."""
     return object_id.partition("/")[0]

@@ -37,11 +37,11 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.classify import next_to_repair, plan_repair, views_of
 from fivefold.protocol.client.knowledge import Knowledge
-from fivefold.protocol.client.outcomes import Answered, Delay, Disagreed, Finished, Outcome, Refused, TimedOut
+from fivefold.protocol.client.outcomes import Answered, Delay, Finished, Outcome, Refused, TimedOut
 from fivefold.protocol.client.pauses import Pauses
 from fivefold.protocol.client.pending import Pending, expire, share
 from fivefold.protocol.client.queues import combined
-from fivefold.protocol.client.rounds import Purpose, Round, absent_until, read_vote, text_of
+from fivefold.protocol.client.rounds import Purpose, Round, absent_until, disagreement, read_vote, text_of
 from fivefold.protocol.client.verdict import Next, Verdict, judge
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.messages import BUSY, REPLY, UNCHANGED, encode_operation, split
@@ -351,7 +351,7 @@ class Invocation:
             case Next.DECLINED | Next.UNABLE | Next.UNKNOWN:
                 self._be_refused(now_ns, round_, verdict)
             case Next.DIVERGED:
-                self._end(Disagreed(self.operation.method, verdict.is_applied))
+                self._end(disagreement(round_, self.operation, verdict.is_applied))
             case Next.CONCLUDE:
                 self._conclude(now_ns, round_)
             case _:

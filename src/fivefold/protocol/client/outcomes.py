@@ -56,10 +56,12 @@ class Disagreed(Struct, frozen=True):
     Attributes:
         method: its name.
         is_applied: whether the call was applied, with one result or another; None if that is not known.
+        shown: of SHOW, what each server answered, by its index.
     """
 
     method: str
     is_applied: bool | None
+    shown: tuple[tuple[int, bytes], ...] = ()
 
 
 Outcome = Answered | Refused | TimedOut | Disagreed

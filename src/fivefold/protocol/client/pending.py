@@ -78,5 +78,5 @@ def share(
             if pending.is_open:
                 part = outcome
                 if isinstance(outcome, Disagreed):
-                    part = Disagreed(pending.operation.method, outcome.is_applied)
+                    part = Disagreed(pending.operation.method, outcome.is_applied, outcome.shown)
                 finished.append(Finished(pending.ticket, part))

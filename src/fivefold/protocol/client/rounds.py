@@ -9,6 +9,7 @@ from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.client.alike import Alike
+from fivefold.protocol.client.outcomes import Disagreed
 from fivefold.protocol.history import decode_history, make_histories, read_history, time_of
 from fivefold.protocol.limits import REASON_CHARACTERS_MAX
 from fivefold.protocol.messages import (
@@ -21,7 +22,7 @@ from fivefold.protocol.messages import (
     decode_vote,
     encode,
 )
-from fivefold.protocol.operations import NOT_RUN
+from fivefold.protocol.operations import NOT_RUN, SHOW, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, ObjectHistories, Request, Vote
 
@@ -109,6 +110,14 @@ class Round:
         """Whether it will be dead if those that refused one of their frames refuse the others, too."""
         possible = sum([server not in self.refused for server in self.sent])
         return possible + quorums.b < quorums.r
+
+
+def disagreement(round_: Round, operation: Operation, is_applied: bool | None) -> Disagreed:
+    """Servers computed different results; of SHOW, which is for just that case, with what each of them showed."""
+    shown: list[tuple[int, bytes]] = []
+    if operation.method == SHOW:
+        shown = [(server, vote.answers[0]) for server, vote in round_.votes.items() if vote.answers]
+    return Disagreed(operation.method, is_applied, tuple(sorted(shown)))
 
 
 def text_of(vote: Vote) -> str:

@@ -34,6 +34,13 @@ def test_a_server_survives_whatever_it_receives(data):
     targets.receiving(data)
 
 
+@settings(max_examples=250, deadline=None)
+@given(st.binary(max_size=400))
+def test_servers_with_a_past_take_any_sets_with_any_operation(data):
+    """No request makes a server raise, fork, show what no disk has or pass over a right; all objects stay alive."""
+    targets.TARGETS["requests"](data)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
 def test_a_session_tells_the_truth_whatever_one_server_sends(data):

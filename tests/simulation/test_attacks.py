@@ -26,7 +26,7 @@ from fivefold.simulation.alphabets import ATTACKS
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import Task
 from fivefold.simulation.cunning import CUNNING
-from fivefold.simulation.executors import STOPPED, TroubledExecutor
+from fivefold.simulation.executors import OUT_OF_TIME, TroubledExecutor
 from fivefold.simulation.faults import CAMP
 from fivefold.simulation.hostile import HOSTILITIES, right_of
 from fivefold.simulation.injection import Injected, Injector
@@ -117,7 +117,7 @@ def test_methods_are_stopped_and_results_differ() -> None:
         call = Call(b"i" * 16, 0, "increment", encode_arguments({"by": 2}))
         executor.stopped = 1.0
         assert executor.execute((A,), call, (b"\x03",)) == (done := executor.execute((A,), call, (b"\x03",)))
-        assert (done.answer, done.states) == (STOPPED, None)
+        assert (done.answer, done.states) == (OUT_OF_TIME, None)
         executor.stopped, executor.is_noisy = 0.0, True
         changed = executor.execute((A,), call, (b"\x03",)).states
         assert changed is not None

@@ -14,7 +14,6 @@ from fivefold.protocol.client import Answered, ClientActions, Disagreed, Finishe
 from fivefold.protocol.operations import (
     CANCEL,
     CANCELLED,
-    FAILED,
     FORGOTTEN,
     REJECTED,
     VALUE,
@@ -70,7 +69,7 @@ class ClientHost:
         failure: what no client may ever see, if it has happened.
         on_end: hears every task that ended, with what was observed; the invariants listen here.
         on_frame: hears every frame with its server, before the session does.
-        tolerated: what the plan lets happen to calls: *refused*, *disagreed*, *stopped*, *late*, *forgotten*.
+        tolerated: what the plan lets happen to calls: *refused*, *disagreed*, *late*, *forgotten*.
     """
 
     def __init__(
@@ -200,8 +199,9 @@ class ClientHost:
                 self.world.after(MILLISECOND, partial(self._resolve, task, self._lives))
             case Refused(reason=reason):
                 self._refused(task, reason)
-            case Disagreed() if "disagreed" in self.tolerated:
-                self._end(task, Seen.UNKNOWN)
+            case Disagreed(is_applied=is_applied) if "disagreed" in self.tolerated:
+                known = {True: Seen.OK, False: Seen.FAILED}
+                self._end(task, Seen.UNKNOWN if is_applied is None else known[is_applied])
             case Disagreed(method=method):
                 self.failure = Violation("disagreed", f"honest servers seem to disagree about {method}")
 
@@ -224,8 +224,6 @@ class ClientHost:
                 what = f"the last call of c{self.index} on {min(task.call.objects)}, {task.call.method}, is forgotten"
                 self.failure = Violation("forgotten", what)
             self._end(task, Seen.UNKNOWN)
-        elif tag == FAILED and "stopped" in self.tolerated:
-            self._end(task, Seen.FAILED)
         else:
             self.failure = Violation("answer", f"{task.call.method} answered {answer!r}")
 

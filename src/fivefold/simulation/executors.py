@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from fivefold.protocol.operations import FAILED, Call, Executed, Executor, ObjectId
+from fivefold.protocol.operations import STOPPED, Call, Executed, Executor, ObjectId
 
-STOPPED: Final = FAILED + b"the method ran for more than 1000 ms and was stopped"
+OUT_OF_TIME: Final = STOPPED + b"the method ran for more than 1000 ms and was stopped"
 """What the registry of real objects answers for a method that is out of time."""
 
 
@@ -42,7 +42,7 @@ class TroubledExecutor:
     def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
         """Run one call, or stop it."""
         if self.stopped and self._random.random() < self.stopped:
-            return Executed(STOPPED, None)
+            return Executed(OUT_OF_TIME, None)
         done = self._executor.execute(objects, call, states)
         if not self.is_noisy or done.states is None:
             return done

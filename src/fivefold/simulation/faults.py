@@ -235,5 +235,7 @@ def heal(stage: Stage, dead: tuple[int, ...]) -> None:
         if server.index in dead:
             crash(stage, server.index)
             continue
+        if server.machine.set_aside:  # an operator does what the server says: restart it
+            crash(stage, server.index)
         server.restart()
         server.resume()

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec import UNSET
+
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.errors import PeerViolation
@@ -62,7 +64,7 @@ class Judges:
         Raises:
             Violation: it was answered although more than b servers computed something else.
         """
-        if seen.outcome is not Seen.OK:
+        if seen.outcome is not Seen.OK or seen.answer is UNSET:  # without an answer if its caller heard of divergence
             return
         key = ring_key(client, call_id)
         for made in self._watch.made_by(ObjectId(seen.objects[0]), key):

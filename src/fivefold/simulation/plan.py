@@ -154,6 +154,5 @@ class Plan(Struct, frozen=True):
         """What may happen to calls of correct clients in it, as their hosts know it."""
         kinds = {fault.kind for fault in self.faults}
         found = {"disagreed"} if self.is_noisy else set()
-        found |= {"refused"} if kinds & {"other rules", "older code"} else set()
-        found |= {"stopped"} if "stopped methods" in kinds else set()
+        found |= {"refused"} if kinds & {"other rules", "older code", "stopped methods"} else set()
         return frozenset(found if self.is_judged else found | {"late", "forgotten"})

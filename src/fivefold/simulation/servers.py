@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.operations import ClientId, ObjectId
@@ -15,11 +16,18 @@ from fivefold.simulation.events import CommitFailed, Crashed, Restarted
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.injection import Injected, Injector
 from fivefold.simulation.network import Connection, Deliver, Network
+from fivefold.simulation.plan import MILLISECOND
 from fivefold.simulation.rack import server_keys
 from fivefold.simulation.rights import Rules
 from fivefold.simulation.world import Alarm, World
 
 Input = Callable[[Server], Actions]
+
+ATTEMPTS_MAX: Final = 5
+"""How often an input that raises is given again, as by a driver."""
+
+RETRY_NS: Final = 20 * MILLISECOND
+"""... and how long after."""
 
 
 class ServerHost:
@@ -62,7 +70,7 @@ class ServerHost:
         self._quorums, self._cached_objects_max = quorums, cached_objects_max
         self._connections: dict[Channel, tuple[Connection, ClientId | None]] = {}
         self._calls: dict[int, Connection] = {}
-        self._backlog: list[Input] = []
+        self._backlog: list[tuple[Input, Connection | None]] = []
         self._boots = 0
         self._alarm = Alarm(world, lambda: self._input(lambda machine: machine.wake(world.now_ns)))
         self.counters: Counter[str] = Counter()
@@ -95,14 +103,16 @@ class ServerHost:
         now, channel = self.world, connection.channel
         if client is None:
             caller = connection.caller
-            self._input(lambda machine: machine.receive_from_server(now.now_ns, caller, channel, frame))
+            self._input(lambda machine: machine.receive_from_server(now.now_ns, caller, channel, frame), connection)
         else:
-            self._input(lambda machine: machine.receive_from_client(now.now_ns, client, channel, frame))
+            self._input(lambda machine: machine.receive_from_client(now.now_ns, client, channel, frame), connection)
 
     def _receive_answer(self, connection: Connection, frame: bytes) -> None:
         """Another server's answer to an ask of ours."""
         callee = connection.callee
-        self._input(lambda machine: machine.receive_from_server(self.world.now_ns, callee, Channel(0), frame))
+        self._input(
+            lambda machine: machine.receive_from_server(self.world.now_ns, callee, Channel(0), frame), connection
+        )
 
     def _call(self, server: int, frame: bytes) -> None:
         """Ask another server, over one connection that is opened when needed."""
@@ -116,25 +126,42 @@ class ServerHost:
 
     # --- running the machine ----------------------------------------------------------------------------------
 
-    def _input(self, give: Input) -> None:
-        """Give the machine an input, now or when the pause is over."""
+    def _input(self, give: Input, connection: Connection | None = None) -> None:
+        """Give the machine an input, now or when the pause is over; frames with the connection they came over."""
         if self.is_paused:
-            self._backlog.append(give)
+            self._backlog.append((give, connection))
         elif self.is_up:
             self.machine.storage_failure = self.disk.failure
             if self.injector is None:
                 self.perform(give(self.machine))
-                return
-            try:
-                actions = self.injector.run(lambda: give(self.machine))
-            except Injected:  # as a driver does: that input is lost
-                return
-            self.perform(actions)
+            else:
+                self._input_unluckily(self.injector, give, connection, ATTEMPTS_MAX)
+
+    def _input_unluckily(self, injector: Injector, give: Input, connection: Connection | None, attempts: int) -> None:
+        """An input that may raise: a driver closes the connection, and tells again what nobody else would tell."""
+        try:
+            actions = injector.run(lambda: give(self.machine))
+        except Injected:
+            boot = self._boots
+            if connection is not None:
+                self._break(connection)
+                give, attempts = (lambda machine: machine.wake(self.world.now_ns)), ATTEMPTS_MAX + 1
+
+            def again() -> None:
+                if boot == self._boots and self.is_up:
+                    self._input_unluckily(injector, give, None, attempts - 1)
+
+            if attempts > 1:
+                self.world.after(RETRY_NS, again)
+            return
+        self.perform(actions)
+
+    def _break(self, connection: Connection) -> None:
+        self.network.on_reset(connection)
+        self.close(connection)
 
     def perform(self, actions: Actions) -> None:
-        """Carry actions out, in the order of their fields. An exception of our own fails the run."""
-        for fault in actions.faults:
-            raise fault.error
+        """Carry actions out, in the order of their fields. An exception of our own fails the run, unless injected."""
         for store in actions.store:
             self.disk.stage(store.sequence, store.writes)
         for message in actions.send:
@@ -145,6 +172,12 @@ class ServerHost:
         for name in actions.load:
             self.disk.load(name, partial(self._loaded, ObjectId(name), self._boots))
         self._alarm.set(actions.wake_at_ns)
+        for fault in actions.faults:
+            if not isinstance(fault.error, Injected):
+                raise fault.error
+            found = None if fault.channel is None else self._connections.get(fault.channel)
+            if found is not None:
+                self._break(found[0])
 
     def send(self, reply: Reply) -> None:
         """Send a reply back over the connection that the request came on."""
@@ -197,5 +230,5 @@ class ServerHost:
         """Go on, with everything that has come in since."""
         self.is_paused = False
         waiting, self._backlog = self._backlog, []
-        for give in waiting:
-            self._input(give)
+        for give, connection in waiting:
+            self._input(give, connection)

@@ -87,6 +87,17 @@ def test_a_function_goes_with_the_versions_of_its_types() -> None:
         table(*[ready] * 4, *[said(OLD)] * 2).code_of(two, "names.swap")
 
 
+def test_a_server_has_one_voice_however_often_it_says_a_thing() -> None:
+    """A liar that announces code five times is still one server: its code is never what calls name."""
+    bogus = TypeCode("Names", 9, b"b" * 16)
+    swap, forged = FunctionCode("names.swap", b"1" * 16, ()), FunctionCode("names.swap", b"2" * 16, ())
+    liar = Announcement((*[bogus] * 9, OLD), (*[forged] * 9,), {"Names": 9})
+    heard = table(liar, *[said(OLD, functions=(swap,))] * 5)
+    assert heard.code_of(ONE, "get") == OLD.code
+    two = (ObjectId("Names/a"), ObjectId("Names/b"))
+    assert heard.code_of(two, "names.swap") == swap.code + OLD.code
+
+
 def test_announcements_survive_the_wire() -> None:
     """Framed and read back."""
     announcement = said(OLD, NEW, active=2, functions=(FunctionCode("names.swap", b"1" * 16, (("Names", 1),)),))

@@ -125,7 +125,7 @@ class CodeTable:
         holders: dict[TypeCode, int] = {}
         is_known = False
         for announcement in self._heard.values():
-            for each in announcement.types:
+            for each in frozenset(announcement.types):  # one voice a server, however often it says a thing
                 is_known = is_known or each.name == name
                 if each.name == name and announcement.runs(each):
                     holders[each] = holders.get(each, 0) + 1
@@ -141,7 +141,7 @@ class CodeTable:
         holders: dict[bytes, int] = {}
         is_known = False
         for announcement in self._heard.values():
-            for each in announcement.functions:
+            for each in frozenset(announcement.functions):
                 if each.name != name:
                     continue
                 is_known = True

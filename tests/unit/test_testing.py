@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fivefold import ConfigurationError, Counter, Object, ObjectError, Unavailable, update
+from fivefold import ConfigurationError, Counter, Object, ObjectError, Unavailable, Upgrading, migrate, query, update
 from fivefold.testing import local_cluster
 from fivefold.testing.pytest_plugin import fivefold_cluster  # noqa: F401 (also where Fivefold is not installed)
 from fivefold.testing.slowness import SlowTransport
@@ -169,3 +169,72 @@ async def test_status_of_a_local_cluster() -> None:
         await cluster.crash(5)
         servers = (await cluster.status()).servers
         assert [server is None for server in servers] == [False] * 5 + [True]
+
+
+class Names(Object):
+    """As it was."""
+
+    whole: str = ""
+
+    @query
+    def get(self) -> str:
+        return self.whole
+
+    @update
+    def put(self, whole: str) -> None:
+        self.whole = whole
+
+
+def edited(version: int = 1) -> type[Object]:
+    """Names as it becomes."""
+
+    class Names(Object, version=version):
+        given: str = ""
+        family: str = ""
+
+        @query
+        def get(self) -> str:
+            return f"{self.family}, {self.given}"
+
+        @update
+        def put(self, whole: str) -> None:
+            self.given, _, self.family = whole.partition(" ")
+
+        if version > 1:
+
+            @migrate(from_version=1)
+            def split(self, old: tuple[str]) -> None:
+                self.given, _, self.family = old[0].partition(" ")
+
+    return Names
+
+
+async def test_a_rollout_can_be_tested() -> None:
+    """Both versions side by side, server by server, then the switch: no call fails, and old states migrate."""
+    async with local_cluster(Names) as cluster:
+        ada = cluster.object(Names, "ada")
+        await ada.put("Ada Lovelace")
+        for index in range(6):
+            await cluster.upgrade(index, Names, edited(2))
+            assert await ada.get() == "Ada Lovelace"
+        await cluster.activate(Names=2)
+        assert await ada.get() == "Lovelace, Ada"
+        await ada.put("Ada King")
+        assert await ada.get() == "King, Ada"
+
+
+async def test_a_rollout_with_a_gap_can_be_tested() -> None:
+    """One code in the place of the other: in between calls get Upgrading, and afterwards the new code runs."""
+    async with local_cluster(Names) as cluster:
+        names = cluster.object(Names, "a")
+        await names.put("Ada Lovelace")
+        for index in (0, 1):
+            await cluster.upgrade(index, edited())
+        with pytest.raises(Upgrading, match="servers 0, 1 run Names 1"):
+            await names.get()
+        for index in (2, 3, 4, 5):
+            await cluster.upgrade(index, edited())
+        fresh = cluster.object(Names, "fresh")
+        await fresh.put("Grace Hopper")
+        assert await fresh.get() == "Hopper, Grace"
+        assert await names.get() == ", Ada Lovelace"  # one text before and two now: the second reads as its default

@@ -100,6 +100,13 @@ class ClientNode:
             self._changed.clear()
             await self._changed.wait()
 
+    async def until_announced(self, count: int) -> None:
+        """Wait until servers have said more often than ``count`` times what they run."""
+        assert self._codes is not None, "this client listens to announcements"
+        while self._codes.count <= count:
+            self._changed.clear()
+            await self._changed.wait()
+
     def _count_up(self) -> int:
         heard = None if self._codes is None else self._codes.heard
         return sum(link.is_up and (heard is None or link.server in heard) for link in self._links)

@@ -79,6 +79,9 @@ class CodeTable:
     """What a client has heard from the servers, and what its calls mean by that.
 
     A server that is gone keeps its last word until it says something else: it is one of those that may be silent.
+
+    Attributes:
+        count: announcements heard so far.
     """
 
     def __init__(self, quorums: QuorumSystem) -> None:
@@ -86,9 +89,11 @@ class CodeTable:
         self._quorums = quorums
         self._heard: dict[int, Announcement] = {}
         self._chosen: dict[str | tuple[str, ...], bytes] = {}
+        self.count = 0
 
     def hear(self, server: int, announcement: Announcement) -> None:
         """A server has said what it runs."""
+        self.count += 1
         self._heard[server] = announcement
         self._chosen.clear()
 

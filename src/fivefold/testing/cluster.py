@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 from fivefold.api import Cluster, ClusterStatus, Remote, TypedRemote
 from fivefold.cluster import macs_under
-from fivefold.node import ClientNode
+from fivefold.node import ClientNode, CodeTable
 from fivefold.node.server import CorruptKeys, LyingCodes, ServerNode
-from fivefold.objects import KNOCK, Object, TimeLimit, let_signals_in, standard_registry
+from fivefold.objects import KNOCK, Object, Registry, TimeLimit, let_signals_in, standard_registry
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.client import Evidence, Session
@@ -24,6 +24,9 @@ from fivefold.protocol.server import Server
 from fivefold.storage import Loaded, Storage
 from fivefold.testing.slowness import SlowTransport
 from fivefold.transport import MemoryNetwork
+
+START_S: Final = 10.0
+"""How long connections may take."""
 
 TIME_LIMIT_S: Final = 0.5
 """How long a method may run."""
@@ -65,6 +68,8 @@ class LocalCluster:
         self._storages: dict[int, SurvivingStorage] = {}
         self._transports: dict[int, SlowTransport] = {}
         self._clients: dict[ClientId, ClientNode] = {}
+        self._codes: dict[ClientId, CodeTable] = {}
+        self._upgraded: dict[int, Registry] = {}
 
     async def start(self) -> None:
         """Start all servers and the first client."""
@@ -109,10 +114,17 @@ class LocalCluster:
     async def client(self, name: str) -> Cluster:
         """One more client, connected."""
         client = ClientId(digest(name.encode())[:16])
-        node = ClientNode(Session(self.quorums, Random(self._random.random())), self._network.transport(client))
-        await node.start(10.0)
-        self._clients[client] = node
-        return Cluster(node, self.registry, client=client, deadline_s=self._deadline)
+        codes = CodeTable(self.quorums)
+        session = Session(self.quorums, Random(self._random.random()))
+        node = ClientNode(session, self._network.transport(client), codes)
+        await node.start(START_S)
+        self._clients[client], self._codes[client] = node, codes
+
+        def code_of(objects: tuple[ObjectId, ...], method: str) -> bytes:
+            # As long as all run the code at hand, a test may use classes that it has not named at the start.
+            return (codes if self._upgraded else self.registry.shelf).code_of(objects, method)
+
+        return Cluster(node, self.registry, client=client, code_of=code_of, deadline_s=self._deadline)
 
     # --- faults -----------------------------------------------------------------------------------------------
 
@@ -122,7 +134,38 @@ class LocalCluster:
 
     async def restart(self, index: int) -> None:
         """Start a server (again) on what it had stored; an honest one, whatever it was before."""
-        await self._start(index, _keys(index, self.quorums.n), self.registry.shelf)
+        await self._start(index, _keys(index, self.quorums.n), self._registry_of(index).shelf)
+
+    def _registry_of(self, index: int) -> Registry:
+        return self._upgraded.get(index, self.registry)
+
+    async def upgrade(self, index: int, *things: Any) -> None:  # noqa: ANN401
+        """Restart a server with other code, on what it had stored: one step of a rollout.
+
+        Args:
+            index: which.
+            things: all classes, functions and modules that it holds from now on, beside the ready-made types. Two
+                versions of a class may stand side by side; the lower one runs until :meth:`activate`.
+        """
+        registry = standard_registry(self._limit)
+        registry.register(*things)
+        self._upgraded[index] = registry
+        if index in self.servers:
+            await self.crash(index)
+        before = [codes.count for codes in self._codes.values()]
+        await self.restart(index)
+        async with asyncio.timeout(START_S):
+            for client, count in zip(self._codes, before, strict=True):
+                await self._clients[client].until_announced(count)
+
+    async def activate(self, **versions: int) -> None:
+        """Have all servers run versions of types up to these: ``activate(Names=2)``; clients have heard of it then."""
+        before = [codes.count for codes in self._codes.values()]
+        for server in self.servers.values():
+            server.activate(versions)
+        async with asyncio.timeout(START_S):
+            for client, count in zip(self._codes, before, strict=True):
+                await self._clients[client].until_announced(count + len(self.servers) - 1)
 
     async def lie(self, index: int, how: Lie = "answers") -> None:
         """Make a server malevolent, until it is crashed and restarted.
@@ -135,7 +178,7 @@ class LocalCluster:
         if index in self.servers:
             await self.crash(index)
         keys = _keys(index, self.quorums.n, CorruptKeys if how == "macs" else AuthenticatorKeys)
-        shelf = self.registry.shelf
+        shelf = self._registry_of(index).shelf
         await self._start(index, keys, LyingCodes(shelf) if how == "answers" else shelf)
 
     def slow(self, index: int, seconds: float) -> None:
@@ -146,8 +189,10 @@ class LocalCluster:
         storage = self._storages.setdefault(index, SurvivingStorage())
         if index not in self._transports:
             self._transports[index] = SlowTransport(self._network.transport(index))
-        machine = Server(self.quorums, keys, self.registry, _Everyone(), codes=codes)
-        node = ServerNode(machine, self._transports[index], storage.open, storage_name="memory")
+        registry = self._registry_of(index)
+        machine = Server(self.quorums, keys, registry, _Everyone(), codes=codes)
+        shelf = registry.shelf
+        node = ServerNode(machine, self._transports[index], storage.open, storage_name="memory", shelf=shelf)
         await node.start()
         self.servers[index] = node
 

@@ -292,42 +292,48 @@ def only_success_waits() -> list[Patch]:
     return [(outbox.Outbox, "promise", promise)]
 
 
-def _pruned_by(rule: Callable[[Kind, Candidate], bool], *, keeps_bound: bool = True) -> list[Patch]:
-    def first_kept(object_id: Any, kind: Kind, candidate: Candidate) -> Any:
-        if not rule(kind, candidate):
-            return None
-        bound = candidate.part(object_id).conditioned_on
-        return bound if keeps_bound else bound + b"\0"
+@bug
+def conditioned_on_pruned() -> list[Patch]:
+    """§4 Pruning: the base itself goes as well: of a method what it is conditioned on."""
+    honest = replica.first_kept
+
+    def first_kept(object_id: Any, candidate: Candidate) -> Any:
+        first = honest(object_id, candidate)
+        return None if first is None else first + b"\0"
 
     return [(replica, "first_kept", first_kept)]
 
 
 @bug
-def conditioned_on_pruned() -> list[Patch]:
-    """§4 Pruning: LT_co itself goes as well."""
-    return _pruned_by(lambda kind, c: kind in (Kind.METHOD, Kind.INLINE_METHOD) and c.is_method, keeps_bound=False)
-
-
-@bug
-def inline_copies_prune() -> list[Patch]:
-    """§4 Pruning: every INLINE_METHOD prunes, of a copy as of a method."""
-    return _pruned_by(lambda kind, c: kind in (Kind.METHOD, Kind.INLINE_METHOD))
-
-
-@bug
 def copies_prune() -> list[Patch]:
-    """§4 Pruning: COPY prunes."""
-    return _pruned_by(lambda kind, c: kind in (Kind.METHOD, Kind.COPY))
+    """§4 Pruning: a copy prunes what is older than what it copies, not what is older than its base."""
+
+    def first_kept(object_id: Any, candidate: Candidate) -> Any:
+        return None if candidate.is_barrier else candidate.part(object_id).conditioned_on
+
+    return [(replica, "first_kept", first_kept)]
 
 
 @bug
-def methods_told_by_their_time() -> list[Patch]:
-    """§4 Pruning: a method candidate is taken to be one with LT.time = 1 + the greatest LT_co.time."""
+def barriers_add_up() -> list[Patch]:
+    """§4.7: barriers stay in a history until a method prunes them."""
 
-    def is_method(self: Candidate) -> bool:
-        return history.time_of(self.timestamp) == 1 + max(history.time_of(part.conditioned_on) for part in self.parts)
+    def prune(entries: Any, first: Any) -> Any:
+        return tuple(entry for entry in entries if first is None or entry.candidate.timestamp >= first)
 
-    return [(Candidate, "is_method", property(is_method))]
+    return [(module, "prune", prune) for module in (replica, acceptance)]
+
+
+@bug
+def histories_without_shares() -> list[Patch]:
+    """§4.7: a history has room for every copy."""
+    return [(acceptance.Acceptance, "has_room", lambda self, step: True)]
+
+
+@bug
+def own_disk_read_like_a_peers() -> list[Patch]:
+    """§4.7: a server refuses a history of its own that is longer than what it takes from others."""
+    return [(replica, "own_history", history.decode_history)]
 
 
 # --- §5 -----------------------------------------------------------------------------------------------------------

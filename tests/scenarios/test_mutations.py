@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from fivefold.errors import PeerViolation
 from fivefold.protocol.operations import FORGOTTEN
 from tests.planted import BUGS, planted
 from tests.properties import test_protocol_ring as ring
@@ -20,6 +21,7 @@ from tests.scenarios import test_rejections as rejections
 from tests.scenarios import test_server_rules as rules
 from tests.scenarios import test_standing as standings
 from tests.scenarios import test_verdicts as verdicts
+from tests.unit.protocol import test_acceptance as acceptance
 from tests.unit.protocol import test_faults as faults
 from tests.unit.protocol import test_quorums as quorums
 
@@ -27,7 +29,7 @@ E = MemoryError
 
 Scenario = Callable[[], None]
 
-FAILURES = (AssertionError, IndexError, pytest.fail.Exception, struct.error)
+FAILURES = (AssertionError, IndexError, PeerViolation, pytest.fail.Exception, struct.error)
 
 MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("quorums_smaller", sizes.test_what_a_quorum_accepted_survives_the_crash_of_one_of_them, ""),
@@ -50,8 +52,8 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("replies_before_durable", rules.test_a_reply_waits_for_the_disk, ""),
     ("only_success_waits", rules.test_no_reply_shows_what_the_disk_may_forget, ""),
     ("conditioned_on_pruned", pruning.test_what_a_method_is_conditioned_on_stays, "fork"),
-    ("inline_copies_prune", pruning.test_a_copy_taken_inline_does_not_prune, "fork"),
-    ("methods_told_by_their_time", pruning.test_a_copy_with_a_methods_time_does_not_prune, "fork"),
+    ("copies_prune", pruning.test_a_copy_taken_inline_does_not_prune, "fork"),
+    ("copies_prune", pruning.test_a_copy_with_a_methods_time_does_not_prune, "fork"),
     ("copies_prune", pruning.test_a_copy_does_not_prune, "fork"),
     ("first_sync_answer_taken", rules.test_one_servers_word_is_not_enough_for_a_version, ""),
     ("sync_copy_unchecked", rules.test_a_copy_must_match_its_digest, ""),
@@ -120,6 +122,9 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("cut_authenticators_passed_on", client.test_authenticators_of_the_wrong_length_are_not_passed_on, ""),
     ("doubted_only_while_told", client.test_two_servers_words_leave_nobody_out_who_is_asked, ""),
     ("partners_need_rights", partial(client.test_a_client_without_rights_on_a_partner_can_still_repair, 3), ""),
+    ("barriers_add_up", acceptance.test_barriers_do_not_add_up, ""),
+    ("histories_without_shares", acceptance.test_a_client_has_its_share_of_copies_and_no_more, ""),
+    ("own_disk_read_like_a_peers", acceptance.test_a_server_reads_its_own_disk_without_the_limits_for_peers, ""),
     ("exceptions_come_through", partial(faults.test_an_exception_anywhere_harms_nobody_else, "loaded Reg/a", E), ""),
     (
         "half_changed_objects_served",

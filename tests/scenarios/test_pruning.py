@@ -40,7 +40,7 @@ def test_a_method_leaves_two_candidates() -> None:
 
 
 def test_barriers_and_copies_keep_everything() -> None:
-    """BARRIER and COPY append; only the next METHOD makes the history short again."""
+    """BARRIER and COPY append, here where nothing is proved established; the next METHOD makes the history short."""
     rack = WatchedRack(n=4, t=1, b=0)
     send(rack, X, now(rack, []), range(3), kind=METHOD, operation=op("set", b"e"))
     send(rack, Y, now(rack, range(3)), [0], kind=METHOD, operation=op("set", b"x"))
@@ -48,10 +48,22 @@ def test_barriers_and_copies_keep_everything() -> None:
     send(rack, X, now(rack, [0, 1, 3]), everyone, kind=BARRIER)
     send(rack, X, now(rack, [0, 1, 3]), everyone, kind=COPY)
     assert [shown(rack, s) for s in everyone] == [
-        ["1", "2", "3b", "4"], ["0", "1", "3b", "4"], ["0", "1", "3b", "4"], ["0", "3b", "4"]
+        ["1", "2", "4"], ["0", "1", "4"], ["0", "1", "4"], ["0", "4"]
     ]  # fmt: skip
     send(rack, X, now(rack, everyone), everyone, kind=METHOD, operation=op("set", b"y"))
     assert shown(rack, 0) == ["4", "5"]
+
+
+def test_a_copy_of_what_is_proved_prunes_what_is_older() -> None:
+    """E is in q histories of the request that copies it: what is older goes, by the copy and by its inline repair."""
+    rack = WatchedRack(n=4, t=1, b=0)
+    for _ in range(2):
+        send(rack, X, now(rack, range(3)), range(3), kind=METHOD, operation=op("set", b"e"))
+    send(rack, Y, now(rack, [0]), range(3), kind=BARRIER)
+    send(rack, Y, now(rack, range(3)), range(2), kind=COPY)
+    assert [shown(rack, s) for s in range(3)] == [["2", "4"], ["2", "4"], ["1", "2", "3b"]]
+    send(rack, Y, now(rack, range(3)), [2], kind=INLINE)
+    assert shown(rack, 2) == ["2", "4"]
 
 
 def test_a_method_repaired_inline_prunes() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from fivefold.protocol import limits
 from fivefold.protocol.actions import Channel, Damaged, Reply
+from fivefold.protocol.client.outcomes import Answered
 from fivefold.protocol.history import empty_histories
 from fivefold.protocol.messages import (
     BUSY,
@@ -23,11 +24,11 @@ from fivefold.protocol.messages import (
     sync_frame,
     sync_reply_frame,
 )
-from fivefold.protocol.operations import CANCEL, CANCELLED, Call, Operation
-from fivefold.protocol.server import examination, machine, synchronise
+from fivefold.protocol.operations import CANCEL, CANCELLED, VALUE, Call, Operation
+from fivefold.protocol.server import acceptance, machine, synchronise
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
-from tests.protocol_rig import A, B, WatchedRack, X, Y, Z, candidate, now, op, send
+from tests.protocol_rig import A, B, Desk, WatchedRack, X, Y, Z, candidate, now, op, send
 
 
 def blank(*names: str) -> tuple:
@@ -357,37 +358,37 @@ def test_too_many_syncs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (vote.status, rack.servers[5].counters["turned-away.syncs-full"]) == (BUSY, 1)
 
 
-def test_one_clients_candidates_do_not_crowd_out_anothers() -> None:
-    """X fills its share of the history with barriers; the next one is refused, Y's is not."""
-    rack = WatchedRack(n=4, t=1, b=0)
-    send(rack, X, now(rack, []), [0], kind=Kind.METHOD, operation=op("add", b"+"))
-    for number in range(limits.CLIENT_CANDIDATES_MAX - 1):
-        view = now(rack, [0])
-        view[A][1] = now(rack, [1])[A][1]
-        view[A][2] = b""
-        shown = {A: {0: rack.history(0, A)}}
-        letter = Letter(rack, X, shown)
-        assert letter.kind() is Kind.BARRIER, number
-        assert letter.to([0])[0].status == SUCCESS, number
-    shown = {A: {0: rack.history(0, A)}}
-    assert Letter(rack, X, shown).to([0])[0].status == BUSY
-    assert rack.servers[0].counters["turned-away.history-full"] == 1
-    assert Letter(rack, Y, shown).to([0])[0].status == SUCCESS
+def test_readers_cannot_make_an_object_unusable_by_barriers() -> None:
+    """A client that may only read sends 200 barriers, some over 64 objects with long ids; a history stays small, every
+    reader takes it, and the object is updated as before.
+    """
+    rack = WatchedRack(n=4, t=1, b=0, access=Rules())
+    rack._record = lambda index, store: None  # slow, and nothing unsafe is at stake
+    send(rack, X, now(rack, []), range(3), kind=Kind.METHOD, operation=op("add", b"+"))
+    for number in range(200):
+        names = [f"Reg/{number:04d}{place:02d}".ljust(256, "x") for place in range(63)] if number % 50 == 0 else []
+        view = {A: {0: rack.history(0, A)}, **{name: {} for name in names}}
+        assert {vote.status for vote in Letter(rack, Y, view, target=A).to(range(4)).values()} == {SUCCESS}
+    assert [len(rack.entries(s, A)) for s in range(4)] == [3, 3, 3, 2]
+    assert Desk(rack, X).call("add", b"2", timeout_s=60) == Answered((VALUE + b"+",))
 
 
 @pytest.mark.patches_internals
-def test_a_history_grows_to_its_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With room for four candidates two barriers follow the first update; one more would make it unreadable for all."""
-    monkeypatch.setattr(examination, "HISTORY_CANDIDATES_MAX", 4)
+def test_a_copy_beyond_its_clients_share_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X's second copy on the same established version is answered BUSY with the reason; Y's is taken."""
+    monkeypatch.setattr(acceptance, "HISTORY_COPIES_BYTES_MAX", 1)
+    monkeypatch.setattr(acceptance, "CLIENT_COPIES_BYTES_MAX", 1)
     rack = WatchedRack(n=4, t=1, b=0)
-    send(rack, X, now(rack, []), [0], kind=Kind.METHOD, operation=op("add", b"+"))
-    statuses = []
-    for client in (X, Y, Z):
-        letter = Letter(rack, client, {A: {0: rack.history(0, A)}})
-        assert letter.kind() is Kind.BARRIER
-        statuses.append(letter.to([0])[0].status)
-    assert statuses == [SUCCESS, SUCCESS, BUSY]
-    assert len(rack.entries(0, A)) == 4
+    send(rack, X, now(rack, []), range(3), kind=Kind.METHOD, operation=op("set", b"e"))
+    send(rack, Y, now(rack, range(3)), [0, 3], kind=Kind.METHOD, operation=op("set", b"x"))
+    view = [1, 2, 3]
+    send(rack, X, now(rack, view), range(4), kind=Kind.BARRIER)
+    send(rack, X, now(rack, [0, 1, 3]), [0, 1], kind=Kind.COPY)
+    send(rack, X, now(rack, view), view, kind=Kind.BARRIER)
+    second = Letter(rack, X, now(rack, view)).to([1])[1]
+    assert (second.status, second.answers[0]) == (BUSY, b"xthe history is full of candidates that are not established")
+    assert rack.servers[1].counters["turned-away.history-full"] == 1
+    assert Letter(rack, Y, now(rack, view)).to([1])[1].status == SUCCESS
 
 
 # --- between servers --------------------------------------------------------------------------------------------------

@@ -259,14 +259,17 @@ def test_a_repeated_request_is_answered_even_after_it_was_pruned() -> None:
 
 
 def test_a_repeated_repair_succeeds_again() -> None:
-    """A barrier and a copy already accepted are answered SUCCESS, and nothing changes."""
+    """A barrier and a copy already accepted are answered SUCCESS, and nothing changes; an older barrier is stale."""
     rack = WatchedRack(n=4, t=1, b=0)
     written(rack, 0)
     view = now(rack, [0, 1, 2])
     barrier = send(rack, Y, view, range(4), kind=BARRIER)
+    shown = rack.shown()
+    deliver(barrier, range(4))
+    assert rack.shown() == shown
     copy = send(rack, Y, now(rack, [0, 1, 2]), range(4), kind=COPY)
     before = rack.shown()
-    deliver(barrier, range(4))
+    deliver(barrier, range(4), accepts=[])
     deliver(copy, range(4))
     assert rack.shown() == before
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from fivefold.protocol import limits
 from fivefold.protocol.client.outcomes import Answered
-from fivefold.protocol.history import client_of
 from fivefold.protocol.messages import FAIL
-from fivefold.protocol.operations import ClientId
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import A, Desk, Lie, WatchedRack, X, Y, Z, altered, candidate, claims, showing
 from tests.scenarios.test_client_rules import spoiled
@@ -32,13 +30,8 @@ def inventing(rack: WatchedRack, liar: int, *, culled: tuple[int, ...], count: i
     return lie
 
 
-def own_candidates(rack: WatchedRack, client: ClientId) -> int:
-    """Of how many candidates in one history a client is the owner, at most."""
-    return max(sum(client_of(e.candidate.timestamp) == client for e in rack.entries(s, A)) for s in range(6))
-
-
 def test_a_liar_that_reports_all_others_and_invents_freezes_no_object() -> None:
-    """Each client gets through, in turn, long before the history is full of its barriers."""
+    """Each client gets through, in turn, with a few dozen messages for each server."""
     rack = WatchedRack()
     liar = preferred(rack)[0]
     rack.liars = frozenset({liar})
@@ -47,7 +40,7 @@ def test_a_liar_that_reports_all_others_and_invents_freezes_no_object() -> None:
         desk.lies[liar] = inventing(rack, liar, culled=tuple(preferred(rack)[1:]))
         for number in range(3):
             assert isinstance(desk.call("add", b"+"), Answered), number
-        assert own_candidates(rack, client) < limits.CLIENT_CANDIDATES_MAX // 2
+        assert len(desk.sent) < 400
         assert desk.session.standing.is_avoided(liar)
         assert not any(desk.session.standing.is_doubted(server) for server in preferred(rack)[1:])
 

@@ -17,7 +17,6 @@ import msgspec
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import (
     HISTORY_BYTES_MAX,
-    HISTORY_CANDIDATES_MAX,
     OPERATION_OBJECTS_MAX,
     REPAIR_OBJECTS_MAX,
 )
@@ -176,7 +175,7 @@ def read_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
         history = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PeerViolation("history-malformed", str(error)) from None
-    if not 0 < len(history) <= HISTORY_CANDIDATES_MAX or _encoder.encode(history) != data:
+    if not history or _encoder.encode(history) != data:
         raise PeerViolation("history-not-canonical")
     previous: bytes = b""
     for entry in history:

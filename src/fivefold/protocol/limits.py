@@ -56,13 +56,21 @@ CALLS_MAX: Final = 16
 """Calls that one operation may carry (combining)."""
 
 # --- histories ------------------------------------------------------------------------------------------------
-HISTORY_CANDIDATES_MAX: Final = 2048
-"""Candidates of one replica history; two in the good case."""
+# A history holds one barrier at most, its newest candidate, and versions: two of these in the good case. An acceptor
+# bounds its bytes, so that every reader takes what any acceptor signs.
+HISTORY_BARRIER_BYTES_MAX: Final = 24 * 1024
+"""A barrier over REPAIR_OBJECTS_MAX objects with the longest ids: it always has room."""
 
-CLIENT_CANDIDATES_MAX: Final = 128
-"""Unpruned candidates of one client in one history: a client's repairs cannot crowd out another's (ours)."""
+HISTORY_VERSIONS_BYTES_MAX: Final = 96 * 1024
+"""Versions in one history, those repaired inline and every client's share included."""
 
-HISTORY_BYTES_MAX: Final = 4 * 1024 * 1024
+HISTORY_COPIES_BYTES_MAX: Final = 48 * 1024
+"""Up to here copies of any client have room: some 150 on one established version."""
+
+CLIENT_COPIES_BYTES_MAX: Final = 8 * 1024
+"""Beyond that a client has this for copies of its own, and one copy at least: others' do not crowd it out (ours)."""
+
+HISTORY_BYTES_MAX: Final = HISTORY_VERSIONS_BYTES_MAX + HISTORY_BARRIER_BYTES_MAX
 """Encoded replica history."""
 
 TIME_MAX: Final = 2**62
@@ -100,8 +108,14 @@ LOADS_PER_REQUEST_MAX: Final = 4 * CACHED_OBJECTS_MIN
 DAMAGED_SHOWN_MAX: Final = 100
 """Damaged objects that a server's status names; each request for one is counted as ``turned-away.damaged``."""
 
+RETRY_AFTER_FAULT_NS: Final = 20_000_000
+"""What an exception kept a server from handing over it tries again this much later."""
+
 SET_ASIDE_MAX: Final = 1024
 """Objects that a server sets aside after exceptions of its own; with more it serves none."""
+
+SET_ASIDE_TIMES_MAX: Final = 8
+"""So often an object is taken up again from the disk; then it stays out until the server is restarted."""
 
 SYNCS_MAX: Final = 1024
 """Object syncs under way at one server."""

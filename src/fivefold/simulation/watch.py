@@ -9,7 +9,7 @@ from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
 from fivefold.protocol.history import INITIAL_TIMESTAMP, client_of, decode_history, short
-from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_BYTES_MAX, HISTORY_CANDIDATES_MAX, PENDING_REQUESTS_MAX
+from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_BYTES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import REPLY, decode_vote, split
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
@@ -72,7 +72,7 @@ class Watch:
             versions = read_rows(rows.items())
             if len(data) > self.history_bytes_max:
                 raise Violation("bounds", f"server {server}'s history of {object_id} has {len(data)} bytes")
-            if len(versions) > len(history) or len(history) > HISTORY_CANDIDATES_MAX:
+            if len(versions) > len(history):
                 held = f"{len(versions)} versions and {len(history)} candidates"
                 raise Violation("bounds", f"server {server} keeps {held} of {object_id}")
             if len(rows) != len(rows_of(versions)):
@@ -196,12 +196,13 @@ def pending_of(machine: Server) -> int:
 
 
 def _appended(before: ReplicaHistory, after: ReplicaHistory, server: int) -> Sequence[Entry]:
-    """What a history has gained; everything else it had is kept in order or was pruned from its beginning."""
+    """What a history has gained; of the rest it lost its beginning, or its barrier, or nothing."""
     old = {entry.candidate: entry.is_settled for entry in before}
     kept = [entry for entry in after if entry.candidate in old]
     gained = after[len(kept) :]
+    versions = [entry for entry in before if not (gained and entry.candidate.is_barrier)]
     is_prefix_pruned = [entry.candidate for entry in kept] == [
-        entry.candidate for entry in before[len(before) - len(kept) :]
+        entry.candidate for entry in versions[len(versions) - len(kept) :]
     ]
     if not is_prefix_pruned or any(entry.candidate in old for entry in gained):
         raise Violation("history", f"server {server}'s history did not just grow or lose its beginning")

@@ -25,7 +25,7 @@ def record_of(name: str, size: int) -> ObjectRecord:
     """An object whose only version has so many bytes, which do not get fewer by packing."""
     replica = Replica(ObjectId(name), None)
     version = initial_version(Random(size).randbytes(size))
-    replica.accept(Kind.METHOD, candidate(1, (name, INITIAL_TIMESTAMP)), version, 0)
+    replica.accept(candidate(1, (name, INITIAL_TIMESTAMP)), version, 0)
     return replica.record()
 
 
@@ -149,7 +149,7 @@ def test_an_object_that_grows_is_counted_again() -> None:
     cache = Cache(100_000)
     cache.add(0, A, None)
     before = cache.size
-    cache.hot[A].accept(Kind.METHOD, ONE, initial_version(bytes(MIB)), 0)
+    cache.hot[A].accept(ONE, initial_version(bytes(MIB)), 0)
     cache.measure(cache.hot[A])
     cache.measure(cache.hot[A])
     assert before + MIB <= cache.size <= before + MIB + 4096
@@ -157,9 +157,9 @@ def test_an_object_that_grows_is_counted_again() -> None:
 
 def written(*steps: tuple[Kind, Candidate]) -> Replica:
     replica = Replica(A, None)
-    for number, (kind, each) in enumerate(steps):
+    for number, (_, each) in enumerate(steps):
         is_barrier = each.is_barrier
-        replica.accept(kind, each, None if is_barrier else initial_version(b"%d" % number), 0)
+        replica.accept(each, None if is_barrier else initial_version(b"%d" % number), 0)
     return replica
 
 

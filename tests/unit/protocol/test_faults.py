@@ -11,6 +11,7 @@ import pytest
 
 import fivefold.protocol
 from fivefold.errors import PeerViolation
+from fivefold.protocol import limits
 from fivefold.protocol.actions import Actions, Ask, Channel
 from fivefold.protocol.messages import BUSY, FAIL, REPLY, SUCCESS, decode_vote, encode, request_frame, split, sync_frame
 from fivefold.protocol.operations import ClientId, ObjectId, Operation
@@ -83,7 +84,7 @@ class Scene:
 
     def give(self, name: str, take: Callable[..., Actions], *arguments: object) -> None:
         """An input, as a driver gives it."""
-        if name == self.hit:
+        if name == self.hit and not self.where:
             actions, self.where = raising_at(self.number, self.error, lambda: take(self.rack.now_ns, *arguments))
             if actions is None:  # a driver tells again what nobody else will, and else has the machine go on
                 is_frames = take.__name__.startswith("receive")
@@ -232,14 +233,33 @@ def test_an_exception_anywhere_harms_nobody_else(hit: str, error: type[Exception
 
 
 def assert_objects_work(scene: Scene, told: str) -> None:
-    """Each object is either served or set aside, which its callers are told; and at most those hit are set aside."""
+    """At most the objects hit are set aside; when everything is durable each is served again, as the disk has it."""
     assert set(scene.machine.set_aside) <= HIT[scene.hit], told
     scene.hit = ""
+    scene.commit("committed in the end")
     for number, name in enumerate((A, B, C, E, F, G)):
         scene.ask(f"after {number}", X, [], name)
         scene.load()
         (vote,) = scene.replies[f"after {number}"]
-        assert (vote.status == BUSY) == (name in scene.machine.set_aside), told
+        assert (vote.status, vote.histories) == (FAIL, (scene.rack.history(SERVER, name),)), told
+    assert not scene.machine.set_aside, told
+
+
+def test_an_object_that_fails_again_and_again_stays_out() -> None:
+    """After eight times it is not read from the disk again; its callers are told why, and others are served."""
+    scene = Scene().run()
+    for _ in range(limits.SET_ASIDE_TIMES_MAX):
+        scene.machine._acceptance.set_aside((C,), MemoryError())
+        assert scene.machine._acceptance.why_aside(C) is None
+    scene.machine._acceptance.set_aside((C,), MemoryError())
+    scene.ask("after", X, [], C)
+    (vote,) = scene.replies["after"]
+    assert (vote.status, vote.answers) == (
+        BUSY,
+        (b"xReg/c is set aside after an error in this server: MemoryError; restart the server",),
+    )
+    scene.ask("other", X, [], A)
+    assert scene.replies["other"][0].status == FAIL
 
 
 def test_nothing_fails_without_an_exception() -> None:

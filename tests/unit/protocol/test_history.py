@@ -150,14 +150,6 @@ def test_bytes_that_are_no_text_are_refused() -> None:
         decode_history(A, good.replace(b"Reg/a", b"Reg/\xff"))
 
 
-def test_a_history_has_a_largest_number_of_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HISTORY_CANDIDATES_MAX pass, one more does not."""
-    most = [candidate(time, A) for time in range(1, limits.HISTORY_CANDIDATES_MAX + 2)]
-    assert len(decode_history(A, msgspec.msgpack.encode(entries(*most[:-1])))) == limits.HISTORY_CANDIDATES_MAX
-    with pytest.raises(PeerViolation):
-        decode_history(A, msgspec.msgpack.encode(entries(*most)))
-
-
 @pytest.mark.parametrize(
     ("excess", "reason"), [(-1, "history-malformed"), (0, "history-malformed"), (1, "history-too-large")]
 )

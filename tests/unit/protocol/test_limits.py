@@ -12,7 +12,7 @@ def test_the_largest_operation_fits_into_a_frame() -> None:
 
 def test_the_largest_version_fits_into_a_frame() -> None:
     """A sync reply carries state, answers and ring."""
-    ring = limits.RING_ENTRIES * (limits.RING_ANSWER_BYTES_MAX + 64)
+    ring = limits.RING_ENTRIES * limits.CALLS_MAX * (limits.RING_ANSWER_BYTES_MAX + 64)
     answers = limits.CALLS_MAX * limits.ANSWER_BYTES_MAX
     assert limits.STATE_BYTES_MAX + limits.ANSWER_BYTES_MAX + ring < limits.FRAME_BYTES_MAX
     assert answers >= limits.ANSWER_BYTES_MAX
@@ -30,7 +30,7 @@ def test_fewer_than_four_object_sets_fit_into_a_repair() -> None:
 
 def test_a_client_cannot_fill_a_history_alone() -> None:
     """So that contention between a few clients leaves room."""
-    assert limits.CLIENT_CANDIDATES_MAX * 8 <= limits.HISTORY_CANDIDATES_MAX
+    assert limits.CLIENT_COPIES_BYTES_MAX * 6 <= limits.HISTORY_COPIES_BYTES_MAX < limits.HISTORY_VERSIONS_BYTES_MAX
 
 
 def test_time_cannot_be_used_up_by_leaps() -> None:

@@ -7,7 +7,7 @@ import pytest
 from fivefold.protocol.actions import ObjectRecord
 from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, initial_entry, make_timestamp, short
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS, RING_RECENT
-from fivefold.protocol.records import Recorded, Version
+from fivefold.protocol.records import Entry, Recorded, Version
 from fivefold.protocol.server.replica import Replica, first_kept, needs_version, prune
 from fivefold.protocol.server.versions import (
     RING_NAME_BYTES,
@@ -18,7 +18,6 @@ from fivefold.protocol.server.versions import (
     rows_of,
     size_of,
 )
-from fivefold.protocol.steps import Kind
 from tests.protocol_rig import A, B, X, candidate
 
 ZERO = initial_entry(A)
@@ -38,7 +37,7 @@ def version(number: int) -> Version:
 
 def accepted(replica: Replica, candidates: list[Candidate], now_ns: int = 0) -> None:
     for number, each in enumerate(candidates):
-        replica.accept(Kind.METHOD, each, version(number), now_ns)
+        replica.accept(each, version(number), now_ns)
 
 
 def shown(replica: Replica) -> list[str]:
@@ -81,7 +80,7 @@ def test_pruned_versions_are_kept_by_their_bytes_too(size: int, kept: int) -> No
     """Large ones go earlier; those of the history's candidates stay, and what all take is known."""
     replica = Replica(A, None)
     for each in chain(KEPT_VERSIONS + 4):
-        replica.accept(Kind.METHOD, each, initial_version(bytes(size)), 0)
+        replica.accept(each, initial_version(bytes(size)), 0)
     assert len(replica.versions) == 2 + kept
     assert replica.size == sum(map(size_of, replica.versions.values()))
     assert list(replica.versions)[-1] == replica.latest
@@ -91,7 +90,7 @@ def test_the_store_is_to_hold_the_versions_of_the_history_only() -> None:
     """A version leaves the store with its candidate, once, while memory keeps it."""
     replica, stored = Replica(A, None), set()
     for position, each in enumerate(chain(KEPT_VERSIONS + 4)):
-        replica.accept(Kind.METHOD, each, version(position), 0)
+        replica.accept(each, version(position), 0)
         write = replica.written(position)
         assert stored >= set(write.delete)
         stored = stored.difference(write.delete) | {timestamp for timestamp, _ in write.put}
@@ -104,7 +103,7 @@ def counted(replica: Replica, candidates: list[Candidate]) -> list[Version]:
     for time, each in enumerate(candidates, 1):
         outcome = Recorded(ring_key(X, time.to_bytes(16)), b"v")
         versions.append(append_outcomes(versions[-1], time, b"state", (outcome,)))
-        replica.accept(Kind.METHOD, each, versions[-1], 0)
+        replica.accept(each, versions[-1], 0)
         replica.written(time)
     return versions[1:]
 
@@ -114,7 +113,7 @@ def test_the_store_has_each_ring_once_and_no_longer_than_it_is_needed() -> None:
     replica, stored, rings = Replica(A, None), {}, 0
     made = chain(100)
     for time, each, version in zip(range(100), made, counted(Replica(A, None), made), strict=True):
-        replica.accept(Kind.METHOD, each, version, 0)
+        replica.accept(each, version, 0)
         write = replica.written(time)
         for key in write.delete:
             del stored[key]
@@ -153,7 +152,7 @@ def test_one_that_was_packed_knows_which_rings_are_stored() -> None:
     assert before.ring != now.ring
     for version, rings in ((now, []), (before, [before.ring.name])):
         again = Replica(A, replica.record())
-        again.accept(Kind.COPY, candidate(99, (A, made[-1].timestamp)), version, 0)
+        again.accept(copy(99, made[-1], made[-2]), version, 0)
         write = again.written(99)
         assert [key for key, _ in write.put if len(key) == RING_NAME_BYTES] == rings
         assert write.delete == ()
@@ -165,7 +164,7 @@ def test_pruned_versions_grow_old(age_ns: int, is_kept: bool) -> None:
     replica = Replica(A, None)
     made = chain(4)
     accepted(replica, made[:3])
-    replica.accept(Kind.METHOD, made[3], version(3), age_ns)
+    replica.accept(made[3], version(3), age_ns)
     assert (made[0].timestamp in replica.versions) is is_kept
 
 
@@ -176,7 +175,7 @@ def test_pruned_versions_of_a_record_are_kept_as_before() -> None:
     accepted(replica, made)
     loaded = Replica(A, replica.record())
     following = candidate(99, (A, made[-1].timestamp))
-    loaded.accept(Kind.METHOD, following, version(9), 0)
+    loaded.accept(following, version(9), 0)
     assert len(loaded.versions) == KEPT_VERSIONS + 2
     assert loaded.written(1).delete == (made[-2].timestamp,)
 
@@ -188,7 +187,7 @@ def test_pruned_versions_of_a_record_grow_old_from_then_on(age_ns: int, is_kept:
     made = chain(3)
     accepted(replica, made)
     loaded = Replica(A, replica.record(), 7)
-    loaded.accept(Kind.METHOD, candidate(99, (A, made[-1].timestamp)), version(9), 7 + age_ns)
+    loaded.accept(candidate(99, (A, made[-1].timestamp)), version(9), 7 + age_ns)
     assert (made[0].timestamp in loaded.versions) is is_kept
 
 
@@ -196,7 +195,7 @@ def test_a_flag_is_set_once_and_only_on_what_is_held() -> None:
     """Setting it again, or on a candidate that is not there, changes nothing."""
     replica = Replica(A, None)
     both = candidate(1, A, B)
-    replica.accept(Kind.METHOD, both, version(0), 0)
+    replica.accept(both, version(0), 0)
     before = replica.history
     assert replica.flag_settled(both)
     assert replica.history != before
@@ -204,31 +203,32 @@ def test_a_flag_is_set_once_and_only_on_what_is_held() -> None:
     assert not replica.flag_settled(candidate(2, A, B))
 
 
-COPY = Candidate(
-    make_timestamp(4, is_barrier=False, client=b"c" * 16, operation_digest=bytes(32), history_set_digest=b"h" * 32),
-    (Part(A, candidate(2, A).timestamp, None),),
-)
+def copy(time: int, of: Candidate, base: Candidate | None) -> Candidate:
+    """A copy of ``of`` that names its base; None for one whose request proved it established."""
+    timestamp = make_timestamp(
+        time, is_barrier=False, client=b"c" * 16, operation_digest=bytes(32), history_set_digest=b"h" * 32
+    )
+    return Candidate(timestamp, (Part(A, of.timestamp, base.timestamp if base else None),))
+
+
+ONE, TWO = candidate(1, A), candidate(2, A)
 
 
 @pytest.mark.parametrize(
-    ("kind", "new", "left"),
+    ("new", "left"),
     [
-        (Kind.METHOD, candidate(4, (A, candidate(2, A).timestamp)), ["2", "3b"]),
-        (Kind.INLINE_METHOD, candidate(4, (A, candidate(2, A).timestamp)), ["2", "3b"]),
-        (Kind.INLINE_METHOD, COPY, ["0", "1", "2", "3b"]),
-        (Kind.COPY, COPY, ["0", "1", "2", "3b"]),
-        (Kind.BARRIER, candidate(4, A, is_barrier=True), ["0", "1", "2", "3b"]),
-        (Kind.INLINE_BARRIER, candidate(4, A, is_barrier=True), ["0", "1", "2", "3b"]),
+        (candidate(4, (A, TWO.timestamp)), ["2"]),
+        (copy(4, TWO, None), ["2"]),
+        (copy(4, TWO, ONE), ["1", "2"]),
+        (copy(4, TWO, ZERO.candidate), ["0", "1", "2"]),
+        (candidate(4, A, is_barrier=True), ["0", "1", "2"]),
     ],
+    ids=["method", "copy of what is proved", "copy", "copy on nothing", "barrier"],
 )
-def test_pruning_by_kind(kind: Kind, new: Candidate, left: list[str]) -> None:
-    """Only methods prune, by METHOD or INLINE_METHOD; what they are conditioned on stays."""
-    replica = Replica(A, None)
-    for each in (candidate(1, A), candidate(2, A)):
-        replica.accept(Kind.COPY, each, version(0), 0)
-    replica.accept(Kind.BARRIER, candidate(3, A, is_barrier=True), None, 0)
-    entries = (ZERO, *replica.entries[1:]) if replica.entries[0] == ZERO else replica.entries
-    assert [short(entry.candidate.timestamp) for entry in prune(entries, first_kept(A, kind, new))] == left
+def test_pruning(new: Candidate, left: list[str]) -> None:
+    """A version leaves those from its base on; whatever is accepted, the barrier that was the newest goes."""
+    entries = (ZERO, *(Entry(each, False) for each in (ONE, TWO, candidate(3, A, is_barrier=True))))
+    assert [short(entry.candidate.timestamp) for entry in prune(entries, first_kept(A, new))] == left
 
 
 def test_the_last_entry_alone_is_kept_without_decoding_the_others() -> None:
@@ -237,8 +237,8 @@ def test_the_last_entry_alone_is_kept_without_decoding_the_others() -> None:
     for position, each in enumerate(chain(5)):
         decoding.history, encoded = b"", decoding.history  # as of an initial one, which has no last entry
         assert position == 0 or decoding.entries[-1].candidate.timestamp == decoding.latest
-        decoding.accept(Kind.METHOD, each, version(position), 0)
-        chosen.accept(Kind.METHOD, each, version(position), 0)
+        decoding.accept(each, version(position), 0)
+        chosen.accept(each, version(position), 0)
         assert encoded != chosen.history == decoding.history
         assert (chosen.entries, chosen.versions) == (decoding.entries, decoding.versions)
         assert chosen.written(position) == decoding.written(position)

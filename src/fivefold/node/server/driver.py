@@ -291,7 +291,7 @@ class ServerNode:
             channel = fault.channel
             self._report(fault.what, fault.error, None if channel is None else self._connections.get(channel))
             if fault.objects:
-                log.error("set aside until this server is restarted: %s", ", ".join(map(repr, fault.objects)))
+                log.error("set aside: %s", ", ".join(map(repr, fault.objects)))
 
     def _send(self, message: Reply | Ask) -> None:
         if isinstance(message, Ask):

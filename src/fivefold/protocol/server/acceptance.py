@@ -2,20 +2,29 @@
 
 Exceptions of our own (an assertion, no memory) can come at any point. What they leave half changed is in memory only,
 because the writes of a step are handed over in one piece at its end. Such an object is *set aside*: it answers BUSY,
-and nothing of it is signed any more, until the server starts again from what is on its disk.
+and nothing of it is signed, until its last write is durable. Then it is read again from the disk, which has what was
+accepted before, and nothing else. An object to which this happens again and again stays out.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fivefold.protocol.actions import Write
-from fivefold.protocol.limits import SET_ASIDE_MAX
+from fivefold.protocol.history import client_of, encode_entry
+from fivefold.protocol.limits import (
+    CLIENT_COPIES_BYTES_MAX,
+    HISTORY_COPIES_BYTES_MAX,
+    HISTORY_VERSIONS_BYTES_MAX,
+    SET_ASIDE_MAX,
+    SET_ASIDE_TIMES_MAX,
+)
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.records import Candidate, LogicalTimestamp, Part, Version
+from fivefold.protocol.records import Candidate, Entry, LogicalTimestamp, Part, Version
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.outbox import Outbox
-from fivefold.protocol.server.replica import Replica
+from fivefold.protocol.server.replica import Replica, first_kept, prune
 from fivefold.protocol.steps import Kind, Step
 
 
@@ -24,18 +33,45 @@ class Acceptance:
 
     Attributes:
         aside: the objects that are set aside, and why.
+        fresh: those that were not, when somebody last looked.
     """
 
     def __init__(self, replicas: Cache, outbox: Outbox) -> None:
         """Nothing is set aside."""
         self._replicas, self._outbox = replicas, outbox
         self.aside: dict[ObjectId, str] = {}
+        self.fresh: list[ObjectId] = []
+        self._until: dict[ObjectId, int] = {}
+        self._times: Counter[ObjectId] = Counter()
 
     def set_aside(self, objects: Iterable[ObjectId], error: Exception) -> None:
         """Take objects out of use."""
         for name in objects:
-            self.aside[name] = f"{name} is set aside after an error in this server ({type(error).__name__}): restart it"
+            self.aside[name] = f"{name} is set aside after an error in this server: {type(error).__name__}"
+            self.fresh.append(name)
+            self._times[name] += 1
+            self._until[name] = self._last_write(name)
             self._replicas.drop(name)
+
+    def _last_write(self, name: ObjectId) -> int:
+        """The last transaction that has a write of the object; what was half changed is in none."""
+        replica = self._replicas.hot.get(name)
+        if replica is None:
+            return 0
+        is_staged = any(write.object_id == name for write in self._outbox.writes)
+        return self._outbox.next_sequence if is_staged else min(replica.sequence, self._outbox.next_sequence - 1)
+
+    def why_aside(self, name: ObjectId) -> str | None:
+        """Why an object cannot be used; None if it can, or can again."""
+        reason = self.aside.get(name)
+        if reason is None:
+            return None
+        if not self._outbox.has_store or self._times[name] > SET_ASIDE_TIMES_MAX:
+            return f"{reason}; restart the server"
+        if self._until[name] > self._outbox.durable:
+            return reason
+        del self.aside[name], self._until[name]
+        return None
 
     @property
     def failure(self) -> str | None:
@@ -44,11 +80,40 @@ class Acceptance:
             return None
         return "too many objects are set aside after errors in this server: restart it"
 
+    def has_room(self, step: Step) -> bool:
+        """Whether the histories can take what a repair appends.
+
+        A barrier always has room, and a method, which prunes. Copies share what is left; where that is used up, each
+        client still has bytes of its own. An inline repair is charged to nobody: where it is due, no other step is.
+        """
+        if step.candidate.is_barrier or step.kind is Kind.METHOD:
+            return True
+        new = len(encode_entry(Entry(step.candidate, False)))
+        client = client_of(step.candidate.timestamp)
+        for name in step.objects:
+            replica = self._replicas.hot[name]
+            if replica.holds(step.candidate):
+                continue
+            own = others = 0
+            for entry in prune(replica.entries, first_kept(name, step.candidate)):
+                size = len(encode_entry(entry))
+                if client_of(entry.candidate.timestamp) == client and not entry.candidate.is_method:
+                    own += size
+                else:
+                    others += size
+            whole = own + others + new
+            if whole > HISTORY_VERSIONS_BYTES_MAX:
+                return False
+            is_beyond = step.kind is Kind.COPY and own > 0 and own + new > CLIENT_COPIES_BYTES_MAX
+            if is_beyond and whole > HISTORY_COPIES_BYTES_MAX:
+                return False
+        return True
+
     def accept_alone(self, replica: Replica, timestamp: LogicalTimestamp, version: Version, now_ns: int) -> None:
         """METHOD by an ordinary request: on the latest version, of this object alone."""
         candidate = Candidate(timestamp, (Part(replica.object_id, replica.latest, None),))
         try:
-            replica.accept(Kind.METHOD, candidate, version, now_ns)
+            replica.accept(candidate, version, now_ns)
             self._replicas.measure(replica)
             self._outbox.writes += self._outbox.write_of(replica)
         except Exception as error:
@@ -64,7 +129,7 @@ class Acceptance:
             for position, part in enumerate(step.parts):
                 replica = touched[part.object_id] = self._replicas.hot[part.object_id]
                 if not replica.holds(step.candidate):
-                    replica.accept(step.kind, step.candidate, versions[position] if versions else None, now_ns)
+                    replica.accept(step.candidate, versions[position] if versions else None, now_ns)
                     changed[part.object_id] = replica
             for candidate in settled:
                 for name in candidate.objects:

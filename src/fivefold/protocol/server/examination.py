@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from fivefold.protocol.history import client_of, time_of
-from fivefold.protocol.limits import CLIENT_CANDIDATES_MAX, HISTORY_CANDIDATES_MAX
+from fivefold.protocol.history import time_of
 from fivefold.protocol.messages import BUSY, FAIL, SUCCESS
 from fivefold.protocol.operations import Executor, ObjectId
 from fivefold.protocol.records import Candidate, Version
@@ -129,7 +128,7 @@ class Examination:
     def _perform(self, now_ns: int, work: Work, step: Step, versions: list[Version], settled: list[Candidate]) -> None:
         """§4.6 and §4.7, without a wait in between: execute, accept, hand to the store, reply when it is durable."""
         if step.kind is not Kind.METHOD:
-            if not self._has_room(work, step):
+            if not self._acceptance.has_room(step):
                 reason = "the history is full of candidates that are not established"
                 self._replies.turn_away(work, BUSY, "history-full", reason)
                 return
@@ -150,15 +149,6 @@ class Examination:
             joint = joint_digest(result.versions)
             self._accept(now_ns, step, result.versions, settled)
         self._reply(work, result.status, answers=result.answers, candidate=timestamp, version_digest=joint)
-
-    def _has_room(self, work: Work, step: Step) -> bool:
-        """Whether the histories can take one more candidate, and one more of this client's."""
-        for name in step.objects:
-            entries = self._replicas.hot[name].entries
-            own = sum(client_of(entry.candidate.timestamp) == work.client for entry in entries)
-            if len(entries) >= HISTORY_CANDIDATES_MAX or own >= CLIENT_CANDIDATES_MAX:
-                return False
-        return True
 
     def _accept(self, now_ns: int, step: Step, versions: Sequence[Version], settled: list[Candidate]) -> None:
         """Append the candidate everywhere, flag what became settled, and stage it all as one transaction."""

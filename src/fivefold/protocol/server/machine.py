@@ -14,7 +14,7 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import OWN_LINK, Actions, Channel, Damaged, Fault, ObjectRecord, Reply
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.classify import views_of
-from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDING_REQUESTS_MAX
+from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDING_REQUESTS_MAX, RETRY_AFTER_FAULT_NS
 from fivefold.protocol.messages import (
     BUSY,
     DECLINED,
@@ -84,7 +84,6 @@ class Server:
         self._outbox = Outbox(has_store=has_store)
         self._replies = Replies(keys, self._outbox, self.counters)
         self._acceptance = Acceptance(self._replicas, self._outbox)
-        self._known_aside: set[ObjectId] = set()
         self._examination = Examination(executor, self._replicas, self._acceptance, self._replies, self.counters)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
 
@@ -134,13 +133,12 @@ class Server:
                 self._receive_request(now_ns, client, channel, frame)
             except Exception as error:
                 self._fault("working on a request", channel, error)
-        return self._flush()
+        return self._flush(now_ns)
 
     def _fault(self, what: str, channel: Channel | None, error: Exception) -> None:
         """One piece of an input has failed: let the driver log it, and go on with the next."""
         self.counters[f"fault.{type(error).__name__}"] += 1
-        new = tuple([name for name in self.set_aside if name not in self._known_aside])
-        self._known_aside.update(new)
+        new, self._acceptance.fresh = tuple(self._acceptance.fresh), []
         self._outbox.faults.append(Fault(what, error, channel, new))
         self._loads.recount()
         self._syncs.recount()
@@ -191,7 +189,7 @@ class Server:
                 self._receive_from_server(now_ns, server, channel, frame)
             except Exception as error:
                 self._fault("working on another server's message", channel, error)
-        return self._flush()
+        return self._flush(now_ns)
 
     def _receive_from_server(self, now_ns: int, server: int, channel: Channel, frame: bytes) -> None:
         try:
@@ -232,7 +230,7 @@ class Server:
                     self._outbox.send.append(sync_answer(item, None))
             except Exception as error:
                 self._fault("going on with what waited for a load", item.channel, error)
-        return self._flush()
+        return self._flush(now_ns)
 
     def _take_up(
         self,
@@ -262,7 +260,7 @@ class Server:
     def durable(self, now_ns: int, sequence: int) -> Actions:
         """The store has committed everything up to ``sequence``: replies that promised it may leave."""
         self._outbox.reached = max(self._outbox.reached, sequence)
-        return self._flush()
+        return self._flush(now_ns)
 
     def wake(self, now_ns: int) -> Actions:
         """Time has come to ask further servers for a version, or to give a sync up."""
@@ -277,7 +275,7 @@ class Server:
                 continue
             for work in waiting:
                 self._give_up(work, "sync-timeout", "the version could not be fetched in time")
-        return self._flush()
+        return self._flush(now_ns)
 
     def _give_up(self, work: Work, name: str, reason: str) -> None:
         try:
@@ -329,8 +327,8 @@ class Server:
     def _has_to_wait(self, now_ns: int, work: Work | SyncWork, objects: list[ObjectId]) -> bool:
         """Whether the work cannot go on: it is parked with the first object not in memory, or one is set aside."""
         for name in objects:
-            if self.set_aside and name in self.set_aside:
-                self._do_without(work, "set-aside", self.set_aside[name])
+            if self.set_aside and (reason := self._acceptance.why_aside(name)) is not None:
+                self._do_without(work, "set-aside", reason)
                 return True
             if not self._replicas.fetch(now_ns, name):
                 if not self._has_store:
@@ -354,14 +352,16 @@ class Server:
         else:
             self._replies.turn_away(work, BUSY, "waiting-full", "too many of your requests wait for objects")
 
-    def _flush(self) -> Actions:
+    def _flush(self, now_ns: int) -> Actions:
         """Hand over what the last input led to."""
+        wake_at_ns = self._syncs.wake_at_ns
         try:
             self._outbox.let_go()
             self._replicas.shrink(self._outbox.durable)
         except Exception as error:
-            self._fault("making room in memory", None, error)
-        return self._outbox.empty(self._syncs.wake_at_ns)
+            self._fault("handing over replies", None, error)
+            wake_at_ns = now_ns + RETRY_AFTER_FAULT_NS  # no other input need come
+        return self._outbox.empty(wake_at_ns)
 
     def _start_sync(self, now_ns: int, work: Work, key: VersionKey) -> None:
         """Wait for a version, together with everyone else who waits for it."""

@@ -13,6 +13,7 @@ class Outbox:
     All writes of an input are one transaction.
 
     Attributes:
+        has_store: whether anything is written at all.
         reached: the last transaction that the store says it has committed.
         durable: the last one whose replies have been let go.
         next_sequence: the transaction that this input's writes become.
@@ -25,10 +26,10 @@ class Outbox:
     """
 
     __slots__ = (
-        "_has_store",
         "_waiting",
         "durable",
         "faults",
+        "has_store",
         "load",
         "next_sequence",
         "reached",
@@ -40,7 +41,7 @@ class Outbox:
 
     def __init__(self, *, has_store: bool) -> None:
         """Empty; without a store nothing is written, and nothing waits."""
-        self._has_store = has_store
+        self.has_store = has_store
         self.reached = self.durable = 0
         self.next_sequence = 1
         self.waiting_count = self.waiting_bytes = 0
@@ -55,7 +56,7 @@ class Outbox:
 
         It does once it is added to ``writes``, together with the other objects of its step.
         """
-        if self._has_store:
+        if self.has_store:
             return (replica.written(self.next_sequence),)
         replica.forget_changes()
         return ()
@@ -73,9 +74,10 @@ class Outbox:
     def let_go(self) -> None:
         """The store has committed everything up to ``reached``: what waited for that may leave."""
         while self.durable < self.reached:
-            replies = self._waiting.pop(self.durable + 1, ())
-            self.durable += 1
+            replies = self._waiting.get(self.durable + 1, ())
             self.send += replies
+            self.durable += 1
+            self._waiting.pop(self.durable, None)
             self.waiting_count -= len(replies)
             self.waiting_bytes -= sum([len(reply.frame) for reply in replies])
 

@@ -10,14 +10,19 @@ from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.protocol.classify import Views
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
-    decode_history,
     encode_entry,
     encode_history,
     history_digest,
+    initial_entry,
     is_barrier,
     trusted_history,
 )
-from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS, KEPT_VERSIONS_BYTES_MAX
+from fivefold.protocol.limits import (
+    HISTORY_BYTES_MAX,
+    KEPT_VERSIONS,
+    KEPT_VERSIONS_AGE_NS,
+    KEPT_VERSIONS_BYTES_MAX,
+)
 from fivefold.protocol.operations import Executor, ObjectId
 from fivefold.protocol.records import (
     INITIAL_HISTORY,
@@ -29,7 +34,7 @@ from fivefold.protocol.records import (
     Version,
 )
 from fivefold.protocol.server.versions import initial_version, kept_ring, kept_version, read_rows, rows_of, size_of
-from fivefold.protocol.steps import Kind, Step
+from fivefold.protocol.steps import Step
 
 _TWO_ENTRIES: Final = b"\x92"
 """MessagePack's head of an array of two."""
@@ -90,7 +95,7 @@ class Replica:
         self.latest = INITIAL_TIMESTAMP
         self.is_plain = True
         self.macs: bytes | None = None
-        self._show(decode_history(object_id, record.history if record else INITIAL_HISTORY), record)
+        self._show(own_history(object_id, record.history) if record else (initial_entry(object_id),), record)
         if self.versions:
             named = {entry.candidate.timestamp for entry in self.entries}
             self._pruned = sum(timestamp not in named for timestamp in self.versions)
@@ -126,11 +131,11 @@ class Replica:
                 return entry
         return None
 
-    def accept(self, kind: Kind, candidate: Candidate, version: Version | None, now_ns: int) -> None:
+    def accept(self, candidate: Candidate, version: Version | None, now_ns: int) -> None:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""
         timestamp = candidate.timestamp
         assert timestamp > self.latest, "a candidate is newer than all accepted before"
-        first = first_kept(self.object_id, kind, candidate)
+        first = first_kept(self.object_id, candidate)
         if first == self.latest and self.history:
             # What an ordinary request leaves: the last entry and the new one. No other is looked at, none decoded.
             self._forget(len(self.versions) - (first in self.versions), now_ns)
@@ -142,10 +147,11 @@ class Replica:
             self.macs = self._entries = None
         else:
             kept = prune(self.entries, first)
-            assert first is None or self.latest < first or kept, "what a method is conditioned on stays"
+            assert first is None or self.entry_at(first) is None or kept, "the base stays"
             named = {entry.candidate.timestamp for entry in kept}
             self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
             self._show((*kept, Entry(candidate, False)), None)
+        assert len(self.history) <= HISTORY_BYTES_MAX, "every reader takes what is signed here"
         if version is not None:
             self.versions[timestamp] = version
             self.size += size_of(version)
@@ -229,25 +235,36 @@ class Replica:
         self._put, self._deleted = (), ()
 
 
-def first_kept(object_id: ObjectId, kind: Kind, candidate: Candidate) -> LogicalTimestamp | None:
+def own_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
+    """The history that this server has stored: its own disk is read without the limits for peers."""
+    return trusted_history(data) if data else (initial_entry(object_id),)
+
+
+def first_kept(object_id: ObjectId, candidate: Candidate) -> LogicalTimestamp | None:
     """The oldest timestamp that accepting ``candidate`` leaves in a history; None if it leaves all (PROTOCOL §4, S6).
 
-    A method candidate proves that LT_co was established, so what is older can go; LT_co itself stays. A copy proves
-    nothing of the kind: accepted by INLINE_METHOD with pruning, it can lose a completed update (directed schedule §4).
+    It is the candidate's base, which is established (S1): a method's LT_co had order ≥ q in the request that made it,
+    and what a copy names as its base had so in that request, or is the base of what it copies. Somebody honest has
+    checked that: a candidate is accepted by who derives it, or shown by r servers, more than can lie. The base itself
+    stays. What a copy is conditioned on need not be established: pruning below that can lose a completed update
+    (directed schedule §4). A barrier proves nothing.
     """
-    if kind is Kind.METHOD or (kind is Kind.INLINE_METHOD and candidate.is_method):
-        return candidate.part(object_id).conditioned_on
-    return None
+    return None if candidate.is_barrier else candidate.part(object_id).base_or_conditioned_on
 
 
 def prune(entries: ReplicaHistory, first: LogicalTimestamp | None) -> ReplicaHistory:
-    """What is left of a history of which ``first`` is the oldest timestamp to keep."""
-    if first is None:
-        return entries
-    for position, entry in enumerate(entries):
-        if entry.candidate.timestamp >= first:
-            return entries[position:]
-    return ()
+    """What is left of a history when a newer candidate is accepted: versions from ``first`` on.
+
+    Its barrier goes: a barrier counts only where it is the latest of all histories shown (§3), and whoever shows this
+    history from now on shows a newer candidate.
+    """
+    return tuple(
+        [
+            entry
+            for entry in entries
+            if not entry.candidate.is_barrier and (first is None or entry.candidate.timestamp >= first)
+        ]
+    )
 
 
 def newly_settled(step: Step, replicas: Sequence[Replica], views: Views) -> list[Candidate]:

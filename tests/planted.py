@@ -557,10 +557,11 @@ def fellow_travellers_forget() -> list[Patch]:
     """§6: a call that is made again by itself does not know of the operation that it travelled in."""
     honest = invocation.share
 
-    def share(calls: Any, outcome: Any, finished: Any, again: Any, **named: Any) -> None:
-        honest(calls, outcome, finished, again, **named)
+    def share(calls: Any, outcome: Any, **named: Any) -> Any:
+        finished, again = honest(calls, outcome, **named)
         for pending in again:
             pending.since = None
+        return finished, again
 
     return [(invocation, "share", share)]
 

@@ -37,30 +37,35 @@ class Alike:
     Attributes:
         is_open: whether replies may be kept: the round is one of an operation, and no reply has been looked at.
         frames: the replies kept so far, by their servers.
+        needed: how many are enough.
+        size: the length of each, while there are any; otherwise 0.
+        vote_bytes: what each has between the key and its authenticators: the vote and its length.
     """
 
-    __slots__ = ("_asked", "_bytes", "_end", "_needed", "_vote", "frames", "is_open")
+    size = 0
+    vote_bytes = b""
+    _end = 0  # where the authenticators begin
 
     def __init__(self, needed: int, asked: Collection[int], *, is_open: bool) -> None:
         """Wait for ``needed`` replies of servers that are ``asked``, which may become more."""
-        self.is_open = is_open
+        self.is_open, self.needed, self._asked = is_open, needed, asked
         self.frames: dict[int, bytes] = {}
-        self._needed, self._asked = needed, asked
-        self._bytes = self._end = 0  # the length of each, and where its authenticators begin
-        self._vote = b""  # what stands between the key and there: the vote and its length
 
     def take(self, server: int, frame: bytes) -> int:
-        """A reply to the round: KEPT, ENOUGH or OTHER."""
+        """A reply to the round: KEPT, ENOUGH or OTHER.
+
+        ``Session.receive`` makes the first comparison by itself, without a call for each of q replies.
+        """
         frames = self.frames
         if frames:
             if (
-                len(frame) == self._bytes
-                and frame.startswith(self._vote, REPLY_KEY_BYTES)
+                len(frame) == self.size
+                and frame.startswith(self.vote_bytes, REPLY_KEY_BYTES)
                 and server not in frames
                 and server in self._asked
             ):
                 frames[server] = frame
-                return KEPT if len(frames) < self._needed else ENOUGH
+                return KEPT if len(frames) < self.needed else ENOUGH
             return OTHER
         if not self.is_open or len(self._asked) == 1:  # nobody else will answer
             return OTHER
@@ -68,12 +73,12 @@ class Alike:
         if not end or server not in self._asked:
             return OTHER
         frames[server] = frame
-        self._bytes, self._end, self._vote = len(frame), end, frame[REPLY_KEY_BYTES:end]
+        self.size, self._end, self.vote_bytes = len(frame), end, frame[REPLY_KEY_BYTES:end]
         return KEPT
 
     def hand_over(self) -> dict[int, bytes]:
         """The replies that were kept: now each has to be looked at."""
-        frames, self.frames = self.frames, {}
+        frames, self.frames, self.size = self.frames, {}, 0
         return frames
 
     def vote(self) -> Vote | None:
@@ -89,7 +94,7 @@ class Alike:
         histories, size, frames, end = vote.histories, MAC_BYTES * n, self.frames, self._end
         if vote.culled or INITIAL_HISTORY in histories or len(histories) != len(objects):
             return []
-        if self._bytes - end != size * len(histories):
+        if self.size - end != size * len(histories):
             return []
         holders = bytes(map(frames.__contains__, range(n)))
         in_order = [frames[server][end:] for server in compress(range(n), holders)]

@@ -29,8 +29,9 @@ of several calls, of which this call was one, need not: see ``_answer``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
+from types import MappingProxyType
 from typing import Final, assert_never
 
 from fivefold.errors import PeerViolation
@@ -82,6 +83,11 @@ class Invocation:
     _attempts = 0
     _may_be_applied = False
     _since: int | None = None
+    asks: tuple[tuple[Round, Sequence[int]], ...] = ()
+    closed: tuple[Round, ...] = ()
+    finished: tuple[Finished, ...] = ()
+    again: tuple[Pending, ...] = ()
+    _refusals: Mapping[int, str] = MappingProxyType({})  # why servers were busy that have not answered since
 
     def __init__(self, knowledge: Knowledge, random: Random, calls: list[Pending]) -> None:
         """Prepare; ``send_operation`` sends the first request."""
@@ -95,14 +101,9 @@ class Invocation:
         if len(calls) > 1:
             self.operation = combined(calls)
             self.deadline_ns = min([pending.deadline_ns for pending in calls])
-        self.asks: list[tuple[Round, Sequence[int]]] = []
-        self.closed: list[Round] = []
-        self.finished: list[Finished] = []
-        self.again: list[Pending] = []
         self._knowledge, self._standing, self._random = knowledge, knowledge.standing, random
         self._pauses = Pauses()
         self._target = first.objects[0]
-        self._refusals: dict[int, str] = {}  # why servers were busy that have not answered since
         if first.is_fixed:  # a resolve: it goes on from where the lost call was
             self._since = self.operation.calls[0].since
         elif first.since is not None:
@@ -129,7 +130,7 @@ class Invocation:
         servers = self._standing.first_asked(now_ns, first, knowledge.preference(first))
         round_ = Round(now_ns, purpose, request, authenticators, q=knowledge.quorums.q, servers=servers)
         self._round = round_
-        self.asks.append((round_, servers))
+        self.asks += ((round_, servers),)
         self.wake_at_ns = min(now_ns + knowledge.patience_ns, self.deadline_ns)
         return round_
 
@@ -137,7 +138,7 @@ class Invocation:
         for server in servers:
             round_.sent[server] = round_.sent.get(server, 0) + 1
             round_.busy.discard(server)
-        self.asks.append((round_, servers))
+        self.asks += ((round_, servers),)
 
     def _sleep(self, until_ns: int) -> None:
         self.wake_at_ns = min(self.deadline_ns, until_ns)
@@ -176,8 +177,12 @@ class Invocation:
                 shown = alike.shown(vote, round_.objects, knowledge.quorums.n)
                 if shown:
                     knowledge.absorb_alike(shown, vote)
-                    self._note_answered(now_ns, round_, alike.frames)
-                    self._answer(vote.answers, is_unchanged=vote.status == UNCHANGED)
+                    standing.note_answered(alike.frames)
+                    knowledge.note_round_trip(now_ns - round_.started_ns)
+                    if vote.status == UNCHANGED:
+                        self._answer(vote.answers, is_unchanged=True)
+                    else:
+                        self._end(Answered(vote.answers))
                     return
         self._look_at_held(round_)
         self.evaluate(now_ns)
@@ -202,9 +207,9 @@ class Invocation:
         vote = self._read(round_, vote_bytes)
         round_.note(server, frame, vote, tail)
         if vote.status == BUSY:
-            self._refusals[server] = text_of(vote)
-        else:
-            self._refusals.pop(server, None)
+            self._refusals = {**self._refusals, server: text_of(vote)}
+        elif server in self._refusals:
+            self._refusals = {s: text for s, text in self._refusals.items() if s != server}
 
     def connected(self, now_ns: int, server: int) -> None:
         """A connection is up again: what was sent over the old one is lost."""
@@ -274,7 +279,7 @@ class Invocation:
         if not goes_on:
             self._end(outcome)
             return
-        self.finished += expire(self.calls, now_ns, outcome)
+        self.finished += tuple(expire(self.calls, now_ns, outcome))
         self.deadline_ns = min([pending.deadline_ns for pending in self.calls if pending.is_open])
         self._sleep(max(self._pauses.until_ns, now_ns + limits.PROBE_AFTER_NS))
 
@@ -302,10 +307,11 @@ class Invocation:
 
     def _end(self, outcome: Outcome, *, is_doubtful: bool = False) -> None:
         if self._round is not None:
-            self.closed.append(self._round)
+            self.closed += (self._round,)
             self._round = None
         self.is_over = True
-        share(self.calls, outcome, self.finished, self.again, is_doubtful=is_doubtful)
+        finished, self.again = share(self.calls, outcome, is_doubtful=is_doubtful)
+        self.finished += finished
 
     def _answer(self, answers: tuple[bytes, ...], *, is_unchanged: bool) -> None:
         """The operation is done.
@@ -375,9 +381,10 @@ class Invocation:
     def _close(self, now_ns: int, round_: Round) -> None:
         """Take over the round's histories, and learn from who stood alone and how long it took."""
         knowledge = self._knowledge
-        self.closed.append(round_)
+        self.closed += (round_,)
         self._round = None
-        self._note_answered(now_ns, round_, round_.votes)
+        self._standing.note_answered(round_.votes)
+        knowledge.note_round_trip(now_ns - round_.started_ns)
         knowledge.note_long({s: max(map(len, vote.histories)) for s, vote in round_.votes.items() if vote.histories})
         for vote in round_.read.values():
             if vote.histories:
@@ -385,10 +392,6 @@ class Invocation:
                 believed = knowledge.absorb(round_.objects, vote, tails)
                 if len(believed) == len(round_.votes):
                     knowledge.remember_fit(round_.objects, believed, vote)
-
-    def _note_answered(self, now_ns: int, round_: Round, servers: Iterable[int]) -> None:
-        self._standing.note_answered(servers)
-        self._knowledge.note_round_trip(now_ns - round_.started_ns)
 
     def _bury(self, round_: Round) -> None:
         """Remember an update attempt that is not certainly dead: it may still be applied."""

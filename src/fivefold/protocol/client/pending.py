@@ -46,37 +46,28 @@ def expire(calls: list[Pending], now_ns: int, outcome: TimedOut) -> list[Finishe
 
 
 def share(
-    calls: list[Pending],
-    outcome: Outcome,
-    finished: list[Finished],
-    again: list[Pending],
-    *,
-    is_doubtful: bool = False,
-) -> None:
-    """An operation has ended: each call that is still waited for gets its part of the outcome, or goes again.
+    calls: list[Pending], outcome: Outcome, *, is_doubtful: bool = False
+) -> tuple[tuple[Finished, ...], tuple[Pending, ...]]:
+    """An operation has ended: what becomes of each call that is still waited for, and which calls go again.
 
     Where servers refuse an operation of several calls, one of them may be at fault, the others are not: each tries
     again by itself. If the operation may be applied all the same (``is_doubtful``), each call remembers that: who gives
     up on it is told that its outcome is unknown.
     """
-    if isinstance(outcome, Answered):
-        if len(calls) == 1 and outcome.answers[0] != NOT_RUN:
-            if calls[0].is_open:
-                finished.append(Finished(calls[0].ticket, outcome))
-            return
-        for pending, answer in zip(calls, outcome.answers, strict=True):
-            if answer == NOT_RUN:
-                again.append(pending)
-            elif pending.is_open:
-                finished.append(Finished(pending.ticket, Answered((answer,))))
-    elif len(calls) > 1 and (isinstance(outcome, Refused) or is_doubtful):
+    if len(calls) > 1 and (isinstance(outcome, Refused) or is_doubtful):
         for pending in calls:
             pending.since = outcome.since if isinstance(outcome, TimedOut) else None
-        again += calls
-    else:
-        for pending in calls:
-            if pending.is_open:
-                part = outcome
-                if isinstance(outcome, Disagreed):
-                    part = Disagreed(pending.operation.method, outcome.is_applied, outcome.shown)
-                finished.append(Finished(pending.ticket, part))
+        return (), tuple(calls)
+    if not isinstance(outcome, Answered):
+        return tuple([_part(pending, outcome) for pending in calls if pending.is_open]), ()
+    if len(calls) == 1 and outcome.answers[0] != NOT_RUN:
+        return ((Finished(calls[0].ticket, outcome),) if calls[0].is_open else ()), ()
+    pairs = list(zip(calls, outcome.answers, strict=True))
+    done = [Finished(call.ticket, Answered((answer,))) for call, answer in pairs if answer != NOT_RUN and call.is_open]
+    return tuple(done), tuple([call for call, answer in pairs if answer == NOT_RUN])
+
+
+def _part(pending: Pending, outcome: Outcome) -> Finished:
+    if isinstance(outcome, Disagreed):
+        outcome = Disagreed(pending.operation.method, outcome.is_applied)
+    return Finished(pending.ticket, outcome)

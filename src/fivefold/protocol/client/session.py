@@ -13,7 +13,7 @@ from typing import Final
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask
 from fivefold.protocol.authenticators import columns
-from fivefold.protocol.client.alike import ENOUGH, KEPT
+from fivefold.protocol.client.alike import KEPT
 from fivefold.protocol.client.invocation import Invocation
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.outcomes import ClientActions, Delay, Finished, TimedOut
@@ -104,12 +104,18 @@ class Session:
                 self._receive_late(server, frame)
                 continue
             invocation, round_ = found
-            taken = round_.alike.take(server, frame)
-            if taken == KEPT:
-                continue
-            if taken == ENOUGH:
+            alike = round_.alike
+            if (
+                len(frame) == alike.size
+                and frame.startswith(alike.vote_bytes, REPLY_KEY_BYTES)
+                and server not in (kept := alike.frames)
+                and server in round_.sent
+            ):
+                kept[server] = frame
+                if len(kept) < alike.needed:
+                    continue
                 invocation.finish_alike(now_ns, round_)
-            elif not self._receive(now_ns, server, frame, found):
+            elif alike.take(server, frame) == KEPT or not self._receive(now_ns, server, frame, found):
                 continue
             self._after(now_ns, invocation)
             has_changed = True
@@ -192,18 +198,18 @@ class Session:
         if invocation.asks:
             for round_, servers in invocation.asks:
                 self._ask(invocation, round_, servers)
-            invocation.asks = []
+            invocation.asks = ()
         if invocation.closed:
             for round_ in invocation.closed:
                 for key in round_.keys:
                     self._rounds.pop(key, None)
-            invocation.closed = []
+            invocation.closed = ()
         if invocation.finished:
             self._finished += invocation.finished
-            invocation.finished = []
+            invocation.finished = ()
         if invocation.again:
-            self._put_back(invocation.again)
-            invocation.again = []
+            self._put_back(list(invocation.again))
+            invocation.again = ()
 
     def _ask(self, invocation: Invocation, round_: Round, servers: Sequence[int]) -> None:
         """Send the round's request to servers, under a number of its own: numbers only grow."""
@@ -225,7 +231,9 @@ class Session:
         invocation = Invocation(self.knowledge, self.random, calls)
         self._running[invocation.ticket] = invocation
         invocation.send_operation(now_ns)
-        self._take_over(invocation)
+        for round_, servers in invocation.asks:
+            self._ask(invocation, round_, servers)
+        invocation.asks = ()
         # Most calls are over long before they need an alarm: it is set for those that are still there when the first of
         # them would be woken.
         if invocation.wake_at_ns < self._look_at_ns:

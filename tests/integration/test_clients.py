@@ -1,6 +1,7 @@
 """Clients of a real cluster: several at once, across a repair, blocking ones, and how many messages an update costs."""
 
 import asyncio
+from collections import Counter as Tally
 from pathlib import Path
 
 import msgspec
@@ -116,6 +117,11 @@ def test_a_blocking_program_without_servers(tmp_path: Path) -> None:
         pass
 
 
+def carried(frames: Tally[int]) -> dict[int, int]:
+    """The protocol's frames by kind; the others greet a new connection, which servers may make at any time."""
+    return {kind: count for kind, count in frames.items() if kind in (REQUEST, REPLY, SYNC, SYNC_REPLY)}
+
+
 async def test_a_fault_free_update_is_one_round_trip_to_a_quorum(tmp_path: Path, key: str) -> None:
     """An update on a cached history: q requests, q replies, nothing between servers, by proxies' count."""
     listening = free_addresses(6)
@@ -132,10 +138,10 @@ async def test_a_fault_free_update_is_one_round_trip_to_a_quorum(tmp_path: Path,
                 before = proxies.by_kind()
                 assert await counter.increment() == 2
                 # The call ends with the fifth reply: nothing is still on its way.
-                assert proxies.by_kind() - before == {REQUEST: 5, REPLY: 5}
+                assert carried(proxies.by_kind() - before) == {REQUEST: 5, REPLY: 5}
                 for _ in range(20):
                     await counter.increment()
-                assert proxies.by_kind() - before == {REQUEST: 105, REPLY: 105}
+                assert carried(proxies.by_kind() - before) == {REQUEST: 105, REPLY: 105}
                 assert proxies.by_kind()[SYNC] == proxies.by_kind()[SYNC_REPLY] == 0
                 assert len([place for place in proxies.frames if place[1:] == ("to", REQUEST)]) == 5
         finally:

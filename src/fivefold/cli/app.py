@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a command
     try:
-        sys.exit(app(args=None if arguments is None else list(arguments), prog_name="fivefold", standalone_mode=False))
+        left = app(args=None if arguments is None else list(arguments), prog_name="fivefold", standalone_mode=False)
+        sys.exit(left or Exit.OK)
     except WrongUsage as error:
         say_wrong_usage(error)
         sys.exit(Exit.USAGE)

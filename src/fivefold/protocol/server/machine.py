@@ -356,7 +356,8 @@ class Server:
         """Hand over what the last input led to."""
         wake_at_ns = self._syncs.wake_at_ns
         try:
-            self._outbox.let_go()
+            if self._outbox.durable < self._outbox.reached:
+                self._outbox.let_go()
             self._replicas.shrink(self._outbox.durable)
         except Exception as error:
             self._fault("handing over replies", None, error)

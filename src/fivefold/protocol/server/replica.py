@@ -25,6 +25,7 @@ from fivefold.protocol.limits import (
 )
 from fivefold.protocol.operations import Executor, ObjectId
 from fivefold.protocol.records import (
+    BARRIER_AT,
     INITIAL_HISTORY,
     Candidate,
     Entry,
@@ -249,7 +250,12 @@ def first_kept(object_id: ObjectId, candidate: Candidate) -> LogicalTimestamp | 
     stays. What a copy is conditioned on need not be established: pruning below that can lose a completed update
     (directed schedule §4). A barrier proves nothing.
     """
-    return None if candidate.is_barrier else candidate.part(object_id).base_or_conditioned_on
+    if candidate.timestamp[BARRIER_AT]:
+        return None
+    parts = candidate.parts
+    if len(parts) == 1 and parts[0].base is None:  # nearly always; the rest of this says the same with more calls
+        return parts[0].conditioned_on
+    return candidate.part(object_id).base_or_conditioned_on
 
 
 def prune(entries: ReplicaHistory, first: LogicalTimestamp | None) -> ReplicaHistory:

@@ -1,4 +1,4 @@
-"""A hot object (issue 5, combining): one client with 64 calls in flight on one object, beside 64 different ones.
+"""A hot object (combining): one client with 64 calls in flight on one object, beside 64 different ones.
 
 n = 6, t = b = 1, counters, TLS, in memory and on disk. By turns in one run; medians of the rounds, and their spread.
 """

@@ -1,4 +1,4 @@
-"""The numbers that the spine must reach (issue 2): rate and latency beside the floor, and durable updates a second.
+"""The numbers that the spine must reach: rate and latency beside the floor, and durable updates a second.
 
 n = 6, t = b = 1, counters, TLS. Everything in one run, by turns; medians of the rounds, and their spread.
 """

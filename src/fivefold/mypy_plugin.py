@@ -67,7 +67,7 @@ class FivefoldPlugin(Plugin):
         proper, remote = get_proper_type(declared), self.lookup_fully_qualified(REMOTE)
         if not isinstance(proper, Instance) or not proper.type.has_base(OBJECT):
             return declared
-        assert remote is not None, "whoever calls has imported it"
+        assert remote is not None, "the caller has imported it"
         assert isinstance(remote.node, TypeInfo)
         return Instance(remote.node, [proper])
 

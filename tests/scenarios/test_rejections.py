@@ -1,4 +1,4 @@
-"""Bad input gets a named, counted rejection and changes nothing (PROTOCOL §4, §8; issue 2)."""
+"""Bad input gets a named, counted rejection and changes nothing (PROTOCOL §4, §8)."""
 
 from __future__ import annotations
 

@@ -313,7 +313,7 @@ class Cluster:
     def pending(self) -> tuple[str, ...]:
         """Ids of this connection's updates whose fate is open: of calls that were cancelled, or ended OutcomeUnknown.
 
-        The last PENDING_MAX of them; those that were resolved are not among them any more.
+        The last PENDING_MAX of them; a call that was resolved leaves the list.
         """
         return tuple(self._pending)
 

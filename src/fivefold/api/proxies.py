@@ -249,7 +249,7 @@ def class_of(cls: type[Any]) -> type[Object]:
 
 
 def no_assignment(cls: type[Object], object_id: ObjectId, name: str) -> str:
-    """What to tell whoever sets an attribute of a remote object."""
+    """What to tell a program that sets an attribute of a remote object."""
     updates = [each for each in dir(cls) if kind_of(getattr(cls, each, None)) == "update"]
     what = f"call a method that changes it: {', '.join(updates)}" if updates else "it has no method that changes it"
     return f"{name} cannot be set, the state of {object_id} is on the servers: {what}"

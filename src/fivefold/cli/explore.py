@@ -39,9 +39,9 @@ def explore(
         bool, typer.Option("--hostile", help="Clients also show fewer histories than a quorum.")
     ] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="Clients show other servers for each object.")] = False,
-    probe_every: Annotated[int, typer.Option(min=0, help="Liveness is tried on one state in so many; 0: none.")] = 50,
-    states: Annotated[int, typer.Option(min=1, help="Stop after so many states.")] = 5_000_000,
-    seconds: Annotated[float, typer.Option(min=0, help="Stop after so many seconds.")] = 60.0,
+    probe_every: Annotated[int, typer.Option(min=0, help="Try liveness on every Nth state; 0: on none.")] = 50,
+    states: Annotated[int, typer.Option(min=1, help="Stop after this number of states.")] = 5_000_000,
+    seconds: Annotated[float, typer.Option(min=0, help="Stop after this time.")] = 60.0,
     json: JsonOption = False,
 ) -> None:
     """Explore all orders in which a few requests can reach a small cluster."""

@@ -50,7 +50,7 @@ TIME_LIMIT_MS: Final = 1000
 MIB: Final = 1024 * 1024
 
 _M_MMAP_THRESHOLD: Final = -3
-"""Of glibc's malloc.h: blocks of at least so many bytes are mapped, and unmapped when they are free."""
+"""Of glibc's malloc.h: a block of this size or more is mapped, and unmapped when it is free."""
 
 COLLECT_AFTER: Final = 50_000
 """New containers after which Python's collector of cycles looks at them."""

@@ -95,7 +95,7 @@ def _types(status: ClusterStatus) -> list[Sequence[TypeDescription]]:
 
 
 def _find(types: Sequence[TypeDescription], name: str, version: int | None = None) -> TypeDescription | None:
-    """The version of a type among those that a server holds; without a version the one that runs."""
+    """This version of a type, if a server holds it; without a version, the one that runs."""
     if version is None:
         return max((each for each in types if each.name == name and each.is_active), key=_version, default=None)
     return next((each for each in types if each.name == name and each.version == version), None)

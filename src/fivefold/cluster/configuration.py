@@ -278,8 +278,8 @@ def format_configuration(configuration: Configuration) -> str:
         "format = 1",
         f'cluster = "{configuration.cluster_id.hex()}"',
         f"n = {quorums.n}  # servers",
-        f"t = {quorums.t}  # of which so many may fail",
-        f"b = {quorums.b}  # and of these so many may lie",
+        f"t = {quorums.t}  # servers that may fail at once",
+        f"b = {quorums.b}  # servers among them that may lie",
     ]
     if configuration.versions:
         lines += ["", "[versions]", *[f"{name} = {version}" for name, version in configuration.versions.items()]]

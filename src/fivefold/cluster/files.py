@@ -48,7 +48,7 @@ def replace_file(path: Path, data: bytes, *, mode: int) -> None:
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open a log to append to: mode 0640 or stricter, whatever the umask and whoever made it.
+    """Open a log to append to: mode 0640 or stricter, whatever the umask, also if it exists already.
 
     Raises:
         ConfigurationError: it cannot be written.

@@ -257,7 +257,7 @@ class LocalCluster:
         self.servers[index].resume()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """SIGTERM every server, and SIGKILL those that have not ended in time."""
+        """SIGTERM every server, and SIGKILL each one that does not end in time."""
         for server in self.servers:
             server.terminate()
         deadline = time.monotonic() + timeout_s

@@ -24,7 +24,7 @@ def macs_under(secrets: Sequence[bytes]) -> Callable[[bytes], bytes]:
         is no partial, since a partial's repr would show the secrets.
     """
     assert all(len(secret) == SECRET_BYTES for secret in secrets)
-    # The key is absorbed once, here; each MAC goes on from a copy of that state.
+    # The key is absorbed once, here; each MAC starts from a copy of that state.
     keyed = [blake2s(key=secret, digest_size=_MAC_BYTES) for secret in secrets]
     copy_of, update, result = blake2s.copy, blake2s.update, blake2s.digest
 

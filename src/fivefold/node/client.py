@@ -156,7 +156,7 @@ class ClientNode:
     ) -> asyncio.Future[Outcome]:
         """Start one operation; its outcome comes by the deadline at the latest.
 
-        Whoever does not wait for it any more, because a task was cancelled, is to say so with ``give_up``.
+        A caller that stops waiting, because its task was cancelled, says so with ``give_up``.
 
         Raises:
             QueueFull: too many calls wait already.

@@ -78,7 +78,7 @@ def decode_announcement(frame: bytes) -> Announcement:
 class CodeTable:
     """What a client has heard from the servers, and what its calls mean by that.
 
-    A server that is gone keeps its last word until it says something else: it is one of those that may be silent.
+    A server that is gone keeps its last word until it says something else: it counts among the silent ones.
 
     Attributes:
         count: announcements heard so far.

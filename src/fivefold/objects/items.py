@@ -33,7 +33,7 @@ _STEPS: Final = _steps()
 
 
 def has_more_items(data: bytes, most: int) -> bool:
-    """Whether MessagePack holds more than so many items; a map's keys count, and so does what holds others.
+    """Whether MessagePack holds more than ``most`` items; a map's keys count, and so does what holds others.
 
     Takes no more steps than that, and none for bytes that are fewer. Bytes that are no MessagePack may be miscounted.
     """

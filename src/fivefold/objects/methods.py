@@ -1,6 +1,6 @@
 """A query or update made ready to run: its parameters, their codecs, and how to call it.
 
-Arguments travel as a map from parameter names to values, with only those that were given; the server fills in defaults.
+Arguments travel as a map from parameter names to values, only what was given; the server fills in defaults.
 So a parameter with a default can be added to a method without breaking older clients.
 """
 

@@ -34,7 +34,7 @@ from fivefold.objects.watchdog import TimeLimit
 from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, STOPPED, VALUE, Call, Executed, ObjectId
 
 _READY_MADE: Final = "fivefold.objects."
-"""Module prefix of what gives way to a type or function of the same name: whoever writes a Counter means theirs."""
+"""Module prefix of the ready-made types and functions: a user's own Counter replaces ours."""
 
 FOUND_MAX: Final = 4096
 """Look-ups of a method for certain objects that are remembered."""
@@ -73,7 +73,7 @@ class Registry:
     # --- registration ------------------------------------------------------------------------------------------
 
     def register(self, *things: object) -> None:
-        """Add types, functions, Rejected classes, or all those that a module holds.
+        """Add types, functions, Rejected classes, or all that a module holds.
 
         With a type or function come the Rejected classes of the module that defines it. Adding the same thing again
         does nothing; a ready-made type or function gives way to another of the same name.

@@ -171,7 +171,7 @@ class Shelf:
         return made
 
     def _held(self, code: bytes) -> list[ObjectType | Method]:
-        """The types and the function whose codes these are; those that are not held are left out."""
+        """The types and the function whose codes these are; codes that are not held are left out."""
         if not self._by_code:
             self._by_code = {each.code: each for each in self._everything()}
         starts = range(0, len(code), CODE_BYTES)

@@ -1,4 +1,4 @@
-"""Decoders that refuse stored fields which the class does not have, and miss those that it has.
+"""Decoders that refuse a stored state with a field that the class lacks, or without a field that it has.
 
 A Struct is stored with its field names, so that a later version of its class may read it. msgspec reads a field that is
 gone as nothing and a field that is new as its default: a renamed field would read as its default, and the next update

@@ -81,7 +81,7 @@ class Fault(Struct, frozen=True):
         what: what was being done, in words.
         error: the exception, with its stack.
         channel: the connection whose input it was; None if it was nobody's.
-        objects: those that it left half changed, and that are set aside.
+        objects: what it left half changed, and is set aside.
     """
 
     what: str

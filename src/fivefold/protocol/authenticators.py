@@ -75,9 +75,9 @@ class AuthenticatorKeys:
 
 
 def expected_of(macs: bytes, holders: bytes) -> bytes:
-    """Of ``AuthenticatorKeys.macs`` those that the holders of that one history make for this server."""
+    """The part of ``AuthenticatorKeys.macs`` that the holders of that one history make for this server."""
     found, kept, start = macs[len(holders) * MAC_BYTES :], b"", 0
-    while (absent := holders.find(0, start)) >= 0:  # whoever is left out mostly stands in a row
+    while (absent := holders.find(0, start)) >= 0:  # servers that are left out mostly stand in a row
         kept += found[start * MAC_BYTES : absent * MAC_BYTES]
         start = holders.find(1, absent)
         if start < 0:

@@ -200,8 +200,8 @@ def next_to_repair(quorums: QuorumSystem, sets: Iterable[ObjectHistories]) -> Ob
 
     The first of ``sets`` is that of the object under repair. Story: b needs a copy alone, c one that is judged by b
     too. (1) A joint barrier over b and c. (2) b is copied. (3) c cannot be judged, since b shows the barrier no more:
-    (1) again, for ever. With c kept, c comes first. For the same reason those that can be copied alone come last: where
-    each of sixteen objects is judged by all, every joint barrier would undo their copies, and hundreds would be needed.
+    (1) again, for ever. With c kept, c comes first. So an object that can be copied alone comes last: where each
+    of sixteen objects is judged by all, every joint barrier would undo their copies, and hundreds would be needed.
     """
     easy: ObjectId | None = None
     for place, each in enumerate(sets):

@@ -88,7 +88,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, name: str) -> T:
 
 
 def request_head(number: int, body: bytes) -> bytes:
-    """What the frames of a request to all servers begin with; each goes on with the server's own proof."""
+    """What the frames of a request to all servers begin with; each server's own proof follows."""
     return _pack_head(REQUEST, number, len(body)) + body
 
 

@@ -1,4 +1,4 @@
-"""What is invoked: calls, operations, and the contract of whoever executes them.
+"""What is invoked: calls, operations, and the contract of what executes them.
 
 An *operation* names its objects and carries one or more *calls*; each call has a method, arguments and a random
 128-bit id (exactly-once, PROTOCOL §6). One object is the special case of several, one call that of several.

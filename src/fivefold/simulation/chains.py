@@ -80,7 +80,7 @@ class Chain:
 
 
 class Decision(Struct):
-    """What became of a multi-object candidate: the objects whose chains hold it, and those that passed it by."""
+    """What became of a multi-object candidate: the objects whose chains hold it, and the ones that passed it by."""
 
     taken: set[ObjectId]
     passed: set[ObjectId]

@@ -31,7 +31,7 @@ class _Event(Struct, frozen=True, array_like=True, tag=True):
 
     @property
     def line(self) -> str:
-        """The event in a line of the trace; empty for those that only data needs."""
+        """The event in a line of the trace; empty for an event that only data needs."""
         return ""
 
 

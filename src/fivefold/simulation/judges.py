@@ -23,7 +23,7 @@ from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.watch import Watch
 
 HISTORY_BYTES_JUDGED: Final = 128 * 1024
-"""Bytes of one history on a benign server's disk: more than a few repairs need, whoever sends them."""
+"""Bytes of one history on a benign server's disk: more than a few repairs need, from any clients."""
 
 OVERLOADED: Final = REFUSED + b"overloaded"
 

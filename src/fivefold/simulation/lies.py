@@ -1,4 +1,4 @@
-"""What a malevolent server may say: each lie alters a reply before it is signed (issue 3, item 3).
+"""What a malevolent server may say: each lie alters a reply before it is signed.
 
 A liar runs the production machine, so that it knows what an honest server would say, and has its own keys: whatever
 history it makes up is properly signed, unless the lie is the signature.
@@ -46,7 +46,7 @@ class Draft:
 
     Attributes:
         names: objects of the request.
-        caller: machine number of whoever asked.
+        caller: machine number of the asking client or server.
         status: see :class:`~fivefold.protocol.messages.Vote`, as are the four after it.
         broken: servers that get a wrong MAC in every authenticator.
         is_dropped: nothing is sent.

@@ -1,6 +1,6 @@
-"""Planted bugs against random seeds: how many seeds does it take to notice each (issue 3, item 7)?
+"""Planted bugs against random seeds: how many seeds does it take to notice each?
 
-A planted bug is a list of patches that the protocol package gets in memory. Those that no seed notices need a directed
+A planted bug is a list of patches that the protocol package gets in memory. A bug that no seed notices needs a directed
 test; ``tests/planted.py`` holds the bugs and ``tests/scenarios/test_mutations.py`` the directed tests.
 """
 

@@ -223,7 +223,7 @@ class Letter:
         return step.kind if isinstance(step, Step) else None
 
     def to(self, servers: Iterable[int]) -> dict[int, Vote]:
-        """Deliver it to servers, in order; the votes of those that answered."""
+        """Deliver it to servers, in order; the votes of the ones that answered."""
         votes = {}
         proofs = columns(b"".join(self.proofs), self.rack.quorums.n)
         for server in servers:

@@ -1,4 +1,4 @@
-"""Malevolent clients: requests made of anything that was ever signed, sent to anybody (issue 3, item 3).
+"""Malevolent clients: requests made of anything that was ever signed, sent to anybody.
 
 A villain knows every history that a benign server has made durable, since it could have asked for it then, and lets
 liars sign what it likes. So it is as strong as the adversary of the model behind PROTOCOL §7.
@@ -51,7 +51,7 @@ class Villain:
     Attributes:
         index: of the villain in the plan.
         id: its identity.
-        is_at_it: whether it goes on.
+        is_at_it: whether it still sends.
         paces_ms: milliseconds between two requests; one of them is drawn.
         share_repeated: how much of what it sends it has sent before.
     """
@@ -153,7 +153,7 @@ class Villain:
         return sorted((counters if is_operation and len(chosen) > 1 else chosen) or {target})
 
     def _quorum(self, target: ObjectId, favoured: Candidate | None) -> list[int]:
-        """Whose histories to show: so many holders of the favoured candidate as make or miss a threshold."""
+        """Whose histories to show: as many holders of the favoured candidate as just make or miss a threshold."""
         random, q, r, b, n = self._random, self.quorums.q, self.quorums.r, self.quorums.b, self.quorums.n
         everybody = random.sample(range(n), n)
         if favoured is None or random.random() < 0.3:

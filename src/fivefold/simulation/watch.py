@@ -1,4 +1,4 @@
-"""Invariants, checked after every step of a benign server and every end of a call (issue 3, item 5)."""
+"""Invariants, checked after every step of a benign server and every end of a call."""
 
 from __future__ import annotations
 

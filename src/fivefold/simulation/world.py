@@ -18,7 +18,7 @@ Action = Callable[[], None]
 
 
 class World:
-    """The clock, the events to come, and the record of those that were.
+    """The clock, the events to come, and the record of past ones.
 
     Attributes:
         now_ns: virtual time since the start of the run.

@@ -38,9 +38,9 @@ class Storage(Protocol):
         Within one write ``delete`` comes before ``put``, and a row is put only while it is not stored. Writes staged
         while a commit is under way go together into the next (group commit), in order. When a commit has reached the
         disk the store calls ``on_durable(sequence)`` with the greatest sequence it holds, from the event loop's thread.
-        It may do so before ``stage`` returns (memory), but never inside another call of ``on_durable``: whoever stages
-        from within ``on_durable`` hears of it after returning. While commits fail (full disk) the store keeps what was
-        staged, sets ``failure``, retries, and clears ``failure`` after the first commit that worked.
+        It may do so before ``stage`` returns (memory), but never inside another call of ``on_durable``: a caller that
+        stages from within ``on_durable`` hears of it after returning. While commits fail (full disk) the store keeps
+        what was staged, sets ``failure``, retries, and clears ``failure`` after the first commit that worked.
         """
         ...
 

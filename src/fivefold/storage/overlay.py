@@ -135,7 +135,7 @@ class Layers:
             return {*self._filling.object_ids(), *(self._folding.object_ids() if self._folding is not None else ())}
 
     def apply(self, writes: Iterable[Write]) -> None:
-        """Add what has become durable: all of it at once for whoever loads."""
+        """Add what has become durable: a load sees all of it or none."""
         with self._lock:
             self._filling.apply(writes)
 

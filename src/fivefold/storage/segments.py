@@ -118,7 +118,7 @@ class Journal:
         """Open the next segment, in the file of the one before this, which must have been folded.
 
         Raises:
-            OSError: the disk failed; this segment goes on.
+            OSError: the disk failed; this segment stays in use.
         """
         following = self.segment + 1
         slot = following % 2

@@ -30,7 +30,7 @@ BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """What is staged beyond that waits for the next record; a larger transaction goes alone."""
 
 OVERLAY_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Memory of the writes that are not folded, and as much again of those that are being folded."""
+"""Memory of writes that wait to be folded, and as much again of writes that are being folded."""
 
 BRAKE_FULLNESS: Final = 0.5
 BRAKE_SECONDS: Final = 0.005
@@ -85,7 +85,7 @@ class Writer:
         committed: called in the writer's thread after each of its commits with the greatest sequence and the bytes it
             held.
         first_share: how much of the first segment is used. Servers that are started together and have equal work would
-            fold together ever after, and every quorum would be slow at once; those whose first segments differ do not.
+            fold together ever after, and every quorum would be slow at once. Different first segments prevent it.
 
     Attributes:
         failure: one sentence on why commits fail at present, or None.

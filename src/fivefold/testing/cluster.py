@@ -242,7 +242,7 @@ class SurvivingStorage:
         self._staged = sequence
         if not self._is_telling:
             self._is_telling = True
-            while self._told < self._staged:  # whoever stages from within on_durable hears of it after returning
+            while self._told < self._staged:  # a stage from within on_durable is told after it returns
                 self._told = self._staged
                 self._on_durable(self._told)
             self._is_telling = False

@@ -18,14 +18,14 @@ class Budget:
         self._whole = whole
 
     def take(self, size: int) -> bool:
-        """Use so many bytes; False, and nothing is taken, if fewer are left here or in the whole."""
+        """Use ``size`` bytes; False, and nothing is taken, if fewer are left here or in the whole."""
         if size > self.left_bytes or (self._whole is not None and not self._whole.take(size)):
             return False
         self.left_bytes -= size
         return True
 
     def give_back(self, size: int) -> None:
-        """So many bytes that were taken are free again."""
+        """Return ``size`` bytes that were taken."""
         self.left_bytes += size
         if self._whole is not None:
             self._whole.give_back(size)
@@ -46,7 +46,7 @@ class Lease:
         self.size = 0
 
     def extend(self, size: int) -> bool:
-        """Hold so many bytes more; False, and nothing changes, if the budget has not so many left."""
+        """Hold ``size`` more bytes; False, and nothing changes, if the budget has fewer left."""
         if not self._budget.take(size):
             return False
         self.size += size

@@ -1,4 +1,4 @@
-"""What every transport does: links to servers, and connections of whoever calls.
+"""What every transport does: links to servers, and connections of callers.
 
 A *link* is the caller's end and names a server; a *connection* is the listener's end and names the peer that the
 transport has identified. Frames arrive whole, in order and at most once while one connection lasts. Frames may be lost

@@ -12,7 +12,7 @@ HEADER_BYTES: Final = 4
 
 _HEADER: Final = Struct(">I")
 header_of: Final = _HEADER.pack
-"""The header of a frame of so many bytes."""
+"""The header of a frame, from its size in bytes."""
 
 _size_at = _HEADER.unpack_from
 

@@ -180,7 +180,7 @@ class StreamLink:
         if not is_our_version:
             self._refusal = explain(OTHER_VERSION)
         elif certificate != self._credentials.certificate_of(self.server):
-            self._refusal = "whoever answers at its address is not this server"
+            self._refusal = "the program at its address is not this server"
         if self._refusal is not None:
             self._wire.close()  # in order, so that the listener can tell the reason too
             return

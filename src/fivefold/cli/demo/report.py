@@ -68,7 +68,7 @@ def _liar_was_caught(ending: Ending) -> Claim:
     if not found:
         return Claim("the liar was caught", False, "nobody proved anything")
     why = evidence_text(_strongest(found)).partition("; ")[2]
-    detail = f"server {LIAR}, left out by {', '.join(names)}: {why}, and at most b = {B} of those who found it lie"
+    detail = f"server {LIAR}, left out by {', '.join(names)}: {why}, and at most b = {B} of them lie"
     return Claim("the liar was caught", True, detail)
 
 

@@ -55,7 +55,7 @@ class Story:
     def __init__(
         self, cluster_file: Path, servers: LocalCluster, recorder: Recorder, display: Display, seconds: float
     ) -> None:
-        """Play with these servers for about so many seconds."""
+        """Play with these servers for about ``seconds``."""
         self._cluster_file = cluster_file
         self._servers = servers
         self._recorder = recorder

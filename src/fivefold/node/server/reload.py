@@ -17,13 +17,13 @@ class Reloader:
     """Brings a running server up to date with its cluster file.
 
     Only the list of clients may change. A file that cannot be used, or that changes anything else, is refused and
-    logged; the server goes on with what it knew.
+    logged, and the server keeps what it knew.
     """
 
     def __init__(
         self, path: Path, configuration: Configuration, identity: Identity, node: ServerNode, rules: AccessRules
     ) -> None:
-        """Watch ``path``, from which ``configuration`` was read; ``rules`` are those that the node's machine asks."""
+        """Watch ``path``, from which ``configuration`` was read; the node's machine asks ``rules``."""
         self._path = path
         self._configuration = configuration
         self._identity = identity

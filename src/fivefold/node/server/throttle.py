@@ -26,7 +26,7 @@ BURST_NS: Final = 1_000_000_000
 """Burst: up to one second of unused rate."""
 
 REQUEST_BYTES: Final = 64 * 1024
-"""A request counts once more for each so many bytes that it brings, has written or gets back."""
+"""A request counts once more for each time this number of bytes that it brings, has written or gets back."""
 
 REQUEST_NS: Final = 500_000
 """... and for each so much of the processor's time beyond the first: an ordinary one takes a quarter of it.
@@ -70,7 +70,7 @@ class Bucket:
         return max(0, self._used_until_ns + self._interval_ns - BURST_NS - now_ns)
 
     def spend(self, now_ns: int, size: int, used_ns: int = 0) -> None:
-        """A request passes that moved so many bytes and took so much of the processor's time.
+        """Pay for a request that moved ``size`` bytes and took ``used_ns`` of the processor.
 
         One that counts for more than is left runs up a debt.
         """

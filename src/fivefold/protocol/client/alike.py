@@ -28,7 +28,7 @@ KEPT: Final = 0
 ENOUGH: Final = 1
 """So is this one, and now there are as many as are needed."""
 OTHER: Final = 2
-"""The reply has to be looked at, and those that were kept before it."""
+"""The reply has to be looked at, and the kept ones before it."""
 
 
 class Alike:

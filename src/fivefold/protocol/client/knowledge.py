@@ -281,7 +281,7 @@ class Knowledge:
         self.standing.came(server, is_known=bool(self._known))
 
     def maybe_welcome(self, objects: Sequence[ObjectId], vote: Vote) -> None:
-        """A quorum cast this vote on an operation: if it accepted, those whose histories it rests on are of use again.
+        """A quorum cast this vote on an operation: if it accepted, servers whose histories it used are useful again.
 
         To be called before what the vote shows is taken over.
         """

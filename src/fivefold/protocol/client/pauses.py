@@ -53,7 +53,7 @@ class Pauses:
         """An attempt or repair has failed: whether that counts as a failure.
 
         What was known before the pause is old: under contention the first attempt after it only brings it up to date.
-        Pausing again for that would starve whoever pauses longer than others take between two updates.
+        Pausing again for that would starve a client that pauses longer than others take between two updates.
         """
         was_rested, self.pace = self.pace is Pace.RESTED, Pace.ACTIVE
         return not was_rested

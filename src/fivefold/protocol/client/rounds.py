@@ -107,7 +107,7 @@ class Round:
         return possible + quorums.b < quorums.r
 
     def may_die(self, quorums: QuorumSystem) -> bool:
-        """Whether it will be dead if those that refused one of their frames refuse the others, too."""
+        """Whether it will be dead if servers that refused one of their frames refuse the others, too."""
         possible = sum([server not in self.refused for server in self.sent])
         return possible + quorums.b < quorums.r
 
@@ -133,7 +133,7 @@ def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
     """Decode a vote and every history in it.
 
     Raises:
-        PeerViolation: it does not answer the round's request, which has so many calls.
+        PeerViolation: it does not answer the round's request, call by call.
     """
     vote = decode_vote(vote_bytes)
     is_operation = round_.purpose is Purpose.OPERATION

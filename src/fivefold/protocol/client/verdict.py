@@ -135,7 +135,7 @@ def judge(
     if is_patient and best and still and is_possible:
         # One server stood alone, by bad luck or malice: another one may complete the quorum.
         return _ASK_FURTHER if len(round_.sent) < quorums.n else _WAIT
-    # What r servers accepted a repair completes, whoever could not run it.
+    # A repair completes what r servers accepted, whichever others could not run it.
     stopped = None if len(accepted) >= quorums.r else Next.UNKNOWN
     found = _judge_refusals(round_, quorums, declined=Next.UNKNOWN, stopped=stopped)
     if found is not None and awaits_frames and not may_be_applied and round_.may_die(quorums):

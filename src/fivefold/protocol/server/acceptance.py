@@ -33,7 +33,7 @@ class Acceptance:
 
     Attributes:
         aside: the objects that are set aside, and why.
-        fresh: those that were not, when somebody last looked.
+        fresh: the ones that were set aside since somebody last looked.
     """
 
     def __init__(self, replicas: Cache, outbox: Outbox) -> None:

@@ -207,7 +207,7 @@ def can_tell(version: Version, key: bytes, since: int) -> bool:
 def _find(entries: bytes, start_of_key: bytes) -> int:
     """Where the first entry begins whose key starts so; -1 if there is none."""
     at = entries.find(start_of_key)
-    while at > 0 and at % _STRIDE:  # bytes that look like it: whoever chooses ids and times must not deceive us
+    while at > 0 and at % _STRIDE:  # bytes that look like it: a client that chooses ids and times must not deceive us
         at = entries.find(start_of_key, at + 1)
     return at
 
@@ -251,7 +251,7 @@ def _newest(entries: bytes, client: bytes) -> bytes:
 
 
 def _ring_without(leaving: list[int], entries: bytes, answers: bytes) -> Ring:
-    """The ring of all these calls but those that begin at ``leaving``, in order."""
+    """The ring of these calls in order, without the ones that begin at ``leaving``."""
     kept, kept_answers, start, answers_start = b"", b"", 0, 0
     for at in leaving:
         if start < at:

@@ -1,4 +1,4 @@
-"""Exhaustive exploration of small cases: every order in which a few requests can reach the servers (issue 4, item 6).
+"""Exhaustive exploration of small cases: every order in which a few requests can reach the servers.
 
 A state is what the servers hold and the requests on their way. Two things can happen in it: a client sends a request
 that shows what some servers hold now, and a request reaches a server. A request stays on its way for good, so late,
@@ -48,7 +48,7 @@ class Case(Struct, frozen=True):
         requests_max: depth, in requests.
         is_hostile: whether clients also show fewer than q histories.
         is_mixed: whether the histories of each object may be those of other servers.
-        probe_every: an isolated client is let loose on one state in so many; 0 for none.
+        probe_every: on every Nth state an isolated client tries a call; 0: on none.
     """
 
     n: int = 4
@@ -234,8 +234,8 @@ class Explorer:
     def settle(self, servers: tuple[int, ...], pending: tuple[int, ...], requests_left: int) -> State:
         """The state in one writing: in order, and without requests that can change nothing that matters any more.
 
-        These are those that no server will ever accept again and, once the last request is sent, barriers: they have no
-        version, and only keep other requests from being accepted.
+        No server will ever accept such a request again. Once the last request is sent, barriers count among them: they
+        have no version, and only keep other requests from being accepted.
         """
         after = self.moves.after
         distinct = set(servers)

@@ -627,7 +627,7 @@ def every_report_counts() -> list[Patch]:
 @bug
 def who_stands_alone_is_suspected() -> list[Patch]:
     """§6: a server is suspected for candidates that may be a client's doing."""
-    return [(standing.Standing, "is_suspected", lambda self, server: self._strikes[server].total() >= 3)]
+    return [(standing.Standing, "is_suspected", lambda self, server: self._strikes[server].total() >= 1)]
 
 
 @bug

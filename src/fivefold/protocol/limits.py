@@ -165,10 +165,13 @@ STRIKES_MAX: Final = 3
 """A server that did this often what no honest server does is suspected: it is tried last."""
 
 ALONE_MAX: Final = 8
-"""A server that held the newest candidate alone STRIKES_MAX times as often is avoided: it is tried last, too."""
+"""A server that held the newest candidate alone this often more than not is avoided: it is tried last, too."""
 
 LONG_HISTORY_BYTES: Final = 16 * 1024
-"""A longer history counts as if its server had stood alone ALONE_MAX times ..."""
+"""A longer history counts as if its server had stood alone several times ..."""
+
+LONG_HISTORY_TIMES: Final = 3
+"""... namely this many ..."""
 
 LONG_HISTORY_FACTOR: Final = 4
 """... if it is this many times as long as those of all but b servers."""

@@ -176,7 +176,7 @@ def test_a_server_that_keeps_standing_alone_is_asked_last_but_not_suspected(miss
     """A client with the right to repair can do that to an honest server, by sending its barriers to it alone."""
     found = Knowledge(SIX)
     found.of(A).histories[3] = history(1)
-    for _ in range(ALONE_MAX * STRIKES_MAX - missing):
+    for _ in range(ALONE_MAX - missing):
         found.note_alone(A, {3, 4})
     assert (found.standing.is_avoided(3), found.standing.is_suspected(3)) == (is_avoided, False)
     assert (found.standing.rank(3) > 0) is is_avoided
@@ -186,7 +186,7 @@ def test_a_server_that_stands_alone_no_more_is_trusted_again() -> None:
     """Each answer with which it does not stand alone makes up for one with which it did."""
     found = Knowledge(SIX)
     found.of(A).histories[3] = history(1)
-    for _ in range(ALONE_MAX * STRIKES_MAX):
+    for _ in range(ALONE_MAX):
         found.note_alone(A, {3})
     found.note_alone(A, {1, 2})
     assert found.standing.is_avoided(3), "it has not answered, so nothing is known that speaks for it"

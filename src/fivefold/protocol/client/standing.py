@@ -24,7 +24,7 @@ from typing import Final
 
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.client.returning import Returning
-from fivefold.protocol.limits import ALONE_MAX, STRIKES_MAX, TRIAL_AFTER_NS
+from fivefold.protocol.limits import ALONE_MAX, LONG_HISTORY_TIMES, STRIKES_MAX, TRIAL_AFTER_NS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 
@@ -107,7 +107,7 @@ class Standing:
 
     def note_long(self, server: int) -> None:
         """Its history is much longer than those of the others: to read such histories slows every client."""
-        self._alone[server] += ALONE_MAX
+        self._alone[server] += LONG_HISTORY_TIMES
         self.strike(server, LONG)
 
     def note_cull(self, culled: int, by: int) -> None:
@@ -129,7 +129,7 @@ class Standing:
 
     def is_avoided(self, server: int) -> bool:
         """Whether its histories kept standing alone, by its own doing or another's."""
-        return self._alone[server] >= ALONE_MAX * STRIKES_MAX
+        return self._alone[server] >= ALONE_MAX
 
     def is_doubted(self, server: int) -> bool:
         """Whether it is suspected or avoided, or a server that is not has culled it."""

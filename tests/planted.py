@@ -439,7 +439,7 @@ def half_changed_objects_served() -> list[Patch]:
 
 @bug
 def readers_may_cancel() -> list[Patch]:
-    """§4.0: whoever has any right on an object may write cancellations to its ring."""
+    """§4.0: a client with any right on an object may write cancellations to its ring."""
     honest = admission.check_operation
 
     def check(executor: Any, access: Any, client: Any, operation: Any) -> bool:
@@ -513,7 +513,7 @@ def stopped_calls_fail_alone() -> list[Patch]:
 
 @bug
 def rejections_count_as_acceptances() -> list[Patch]:
-    """§6: servers that rejected an update are added to those that accepted it."""
+    """§6: rejections of an update count as acceptances of it."""
     honest = verdict.largest_group
 
     def largest_group(round_: Any, status: int) -> list[int]:
@@ -540,7 +540,7 @@ def two_equal_results_are_enough() -> list[Patch]:
 
 @bug
 def declines_end_a_call() -> list[Patch]:
-    """§6: b + 1 servers that decline end a call, whoever has accepted it."""
+    """§6: b + 1 servers that decline end a call, accepted or not."""
     honest = verdict.judge
 
     def judge(round_: Any, quorums: Any, **named: Any) -> Any:
@@ -620,7 +620,7 @@ def inventors_forgiven() -> list[Patch]:
 
 @bug
 def every_report_counts() -> list[Patch]:
-    """§6: a report of culls counts whoever makes it, and against however many."""
+    """§6: a report of culls counts from any server, and against any number."""
     return [(standing.Standing, "_is_heard", lambda self, reporter: True)]
 
 

@@ -7,6 +7,7 @@ from random import Random
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from fivefold.checker import Observation
@@ -189,8 +190,10 @@ def hosted() -> Run:
     return Run(replace(draw(1, "hostile"), n=6, t=1, b=1, liars=(), villains=(), faults=(), is_judged=True))
 
 
-def seen(outcome: Seen) -> Observation:
-    return Observation(process="c0.1", method="increment", objects=(A,), invoke_ns=0, outcome=outcome, return_ns=1)
+def seen(outcome: Seen, answer: object = 7) -> Observation:
+    return Observation(
+        process="c0.1", method="increment", objects=(A,), invoke_ns=0, outcome=outcome, return_ns=1, answer=answer
+    )
 
 
 def vote(status: int, *, digest: bytes = b"", answer: bytes = VALUE) -> bytes:
@@ -212,6 +215,7 @@ def test_an_answer_beside_which_more_than_b_results_differ_is_divergence(others:
     else:
         run.judges.ended(client.id, b"i" * 16, seen(Seen.OK))
     run.judges.ended(client.id, b"i" * 16, seen(Seen.UNKNOWN))
+    run.judges.ended(client.id, b"i" * 16, seen(Seen.OK, UNSET))  # its caller heard of the divergence
 
 
 def test_a_client_that_is_crowded_out_is_a_violation_unless_by_a_liar() -> None:

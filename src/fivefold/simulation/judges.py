@@ -42,6 +42,7 @@ class Judges:
         self.faulty = self.liars | frozenset(faulty)
         self._watch, self._b = watch, b
         self._votes: dict[tuple[ClientId, bytes], dict[int, bytes]] = {}
+        self._heard_last: dict[ClientId, bytes] = {}
 
     def heard(self, client: ClientHost, server: int, frame: bytes) -> None:
         """A client receives a frame.
@@ -53,7 +54,9 @@ class Judges:
             vote = decode_vote(split(frame, REPLY)[1])
         except PeerViolation:
             return
+        self._heard_last[client.id] = b""
         if vote.status == SUCCESS and vote.version_digest:
+            self._heard_last[client.id] = vote.candidate
             self._votes.setdefault((client.id, vote.candidate), {})[server] = vote.version_digest
         if vote.status == BUSY and vote.answers[:1] == (OVERLOADED,) and server not in self.liars:
             raise Violation("crowded out", f"server {server} is too busy for c{client.index}")
@@ -68,6 +71,8 @@ class Judges:
             return
         key = ring_key(client, call_id)
         for made in self._watch.made_by(ObjectId(seen.objects[0]), key):
+            if made != self._heard_last.get(client):  # answered by what rings say: of that no server tells the version
+                continue
             results = Counter(self._votes.get((client, made), {}).values())
             others = results.total() - max(results.values(), default=0)
             if others > self._b:

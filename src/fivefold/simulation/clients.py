@@ -194,6 +194,9 @@ class ClientHost:
                 if task.since is None and since is None:
                     self._end(task, Seen.FAILED)
                     return
+                if task.since is not None and "disagreed" in self.tolerated:
+                    self._end(task, Seen.UNKNOWN)  # no quorum may agree on what became of it, for good
+                    return
                 self.world.counters["operation.unknown"] += 1
                 task.since = since if task.since is None else task.since
                 self.world.after(MILLISECOND, partial(self._resolve, task, self._lives))

@@ -24,6 +24,8 @@ RECORD = Path(__file__).with_name("mutations.json")
 PAGE = Path(__file__).parents[2] / "docs" / "internals" / "planted-bugs.md"
 
 SEEDS_MAX = 2000
+PROFILES = ("byzantine", "rolling", "hostile", "injected", "camps", "swarm")
+"""Drawn from in turn."""
 SEED_SECONDS_MAX = 30
 """Processor time one seed may take: some bugs make a livelock, which is a failure like any other."""
 
@@ -32,7 +34,7 @@ HEAD = """# Planted bugs
 What is a rule good for, and would a test notice if it were missing?
 For each bug of `tests/planted.py` this page names the directed test that notices it.
 `tests/scenarios/test_mutations.py` runs each of these with the bug in place, in every test run.
-The page also says how many random seeds the simulator needed to notice it, byzantine and swarm seeds in turn.
+It also says how many random seeds it took: of byzantine and swarm in turn, or of one mode that attacks.
 
 The page and its figures are generated:
 
@@ -144,10 +146,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="processor time per bug at most")
     parser.add_argument("--missing", action="store_true", help="only bugs that fewer seeds have been tried on, in vain")
     parser.add_argument("--page", action="store_true", help="write the page alone")
+    parser.add_argument("--profiles", default=",".join(PROFILES), help="modes drawn from in turn")
     parser.add_argument("names", nargs="*", help="bugs; all if none is named")
     asked = parser.parse_args()
     for name in () if asked.page else asked.names or _wanted(asked.seeds, only_missing=asked.missing):
-        caught = seek(name, BUGS[name], seeds_max=asked.seeds, budget_s=asked.seconds, run=run_limited)
+        caught = seek(
+            name,
+            BUGS[name],
+            profiles=asked.profiles.split(","),
+            seeds_max=asked.seeds,
+            budget_s=asked.seconds,
+            run=run_limited,
+        )
         record(caught)
         PAGE.write_text(page(), encoding="utf-8")
         print(f"{name:45} {caught.seeds_count:5} {caught.failure or '-'}"[:170], flush=True)  # noqa: T201

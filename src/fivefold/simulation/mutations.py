@@ -72,12 +72,13 @@ def seek(
         run: runs one seed of a profile.
     """
     end_s = time.process_time() + budget_s
-    with planted(make_patches()):
-        for count in range(seeds_max):
-            if time.process_time() > end_s:
-                return Caught(name, count)
-            seed, profile = divmod(count, len(profiles))
+    for count in range(seeds_max):
+        if time.process_time() > end_s:
+            return Caught(name, max(1, count))
+        seed, profile = divmod(count, len(profiles))
+        with planted(make_patches()):
             result = run(seed, profiles[profile])
-            if result.failure is not None:
-                return Caught(name, count + 1, result.rule, result.failure, seed, profiles[profile])
+        # A seed that fails in the same way without the bug has not noticed the bug.
+        if result.failure is not None and run(seed, profiles[profile]).rule != result.rule:
+            return Caught(name, count + 1, result.rule, result.failure, seed, profiles[profile])
     return Caught(name, seeds_max)

@@ -12,8 +12,19 @@ from msgspec.structs import replace
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
+from fivefold.protocol.actions import Write
 from fivefold.protocol.compiled import is_compiled
-from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, decode_history, make_timestamp, time_of
+from fivefold.protocol.history import (
+    INITIAL_TIMESTAMP,
+    Candidate,
+    Entry,
+    Part,
+    decode_history,
+    encode_history,
+    initial_entry,
+    make_timestamp,
+    time_of,
+)
 from fivefold.protocol.limits import CALLS_MAX, OBJECT_ID_BYTES_MAX, REPAIR_OBJECTS_MAX, TIME_LEAD_MAX
 from fivefold.protocol.messages import BUSY, SUCCESS, Vote, decode_operation, decode_request, encode, reply_frame
 from fivefold.protocol.operations import CANCEL, FORGOTTEN, REFUSED, VALUE, Call, ClientId, ObjectId, Operation
@@ -31,7 +42,7 @@ from fivefold.simulation.executors import OUT_OF_TIME, TroubledExecutor
 from fivefold.simulation.faults import CAMP
 from fivefold.simulation.hostile import HOSTILITIES, right_of
 from fivefold.simulation.injection import Injected, Injector
-from fivefold.simulation.judges import Judges
+from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
 from fivefold.simulation.plan import SECOND, Fault
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.rights import Rules
@@ -283,8 +294,14 @@ def test_a_last_call_that_is_forgotten_is_a_violation_and_an_older_one_is_not() 
 def test_a_history_that_has_grown_fat_is_a_violation() -> None:
     """A few repairs need some kilobytes; what an attacker makes of them must stay near that."""
     watch = Watch(QuorumSystem(6, 1, 1), 0, lambda event: None)
-    assert watch.history_bytes_max > 1_000_000
-    assert hosted().watch.history_bytes_max < 200_000
+    watch.history_bytes_max = 10
+    name, made = A, candidate("c0", A, is_barrier=True)
+    history = encode_history((initial_entry(name), Entry(made, False)))
+    disk = hosted().servers[0].disk
+    disk.records[name] = (history, {})
+    with pytest.raises(Violation, match="server 0's history of Counter/a has"):
+        watch.committed(0, disk, [Write(name, history)])
+    assert hosted().watch.history_bytes_max <= HISTORY_BYTES_JUDGED
 
 
 def test_hostile_clients_ask_for_all_that_a_request_may_carry() -> None:

@@ -10,11 +10,12 @@ from types import ModuleType
 
 import pytest
 
-from fivefold import Counter, Object, migrate, query, update
+from fivefold import Counter, Object, Rejected, migrate, query, update
 from fivefold.errors import ConfigurationError, UnknownMethod, UnknownType
 from fivefold.objects import Registry, standard_registry
 from fivefold.objects.code import fingerprint
-from fivefold.protocol.operations import CODE_BYTES, STOPPED, VALUE, Call, Executor, ObjectId
+from fivefold.objects.watchdog import TimeLimit
+from fivefold.protocol.operations import ADOPT, CODE_BYTES, STOPPED, VALUE, Call, Executor, ObjectId
 
 SOURCE = '''
 from enum import Enum
@@ -364,6 +365,92 @@ def test_an_old_class_may_say_what_the_old_state_was() -> None:
 
     old = run(Registry(Names), "put", whole="Ada").states
     assert Registry(Newer).types["Newer"].decode(old[0]).letters == 3
+
+
+def failing(*, by: object) -> Registry:
+    """A second version whose migration does the wrong thing."""
+
+    class Names(Object, version=2):
+        letters: int = 0
+
+        @query
+        def get(self) -> int:
+            return self.letters
+
+        @update
+        def add(self) -> int:
+            self.letters += 1
+            return self.letters
+
+        @migrate(from_version=1)
+        def split(self, old: tuple[str]) -> None:
+            if callable(by):
+                by()
+            self.letters = by
+
+    registry = Registry(Names, limit=TimeLimit(100))
+    registry.shelf.active = {"Names": 2}
+    return registry
+
+
+class Odd(BaseException):
+    pass
+
+
+def raising(error: BaseException):
+    def go() -> None:
+        raise error
+
+    return go
+
+
+def endless() -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("by", "text"),
+    [
+        (raising(ValueError("odd")), "ValueError: odd"),
+        (raising(Rejected("no")), "no"),
+        (raising(Odd()), "Odd"),
+        (raising(SystemExit(3)), "SystemExit"),
+        (endless, "ran longer than 100 ms"),
+        ("text", "int"),
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "add"])
+def test_a_migration_that_fails_ends_its_call_alone(by: object, text: str, method: str) -> None:
+    """It raises anything, does not end, or leaves what does not fit: for queries and updates; nothing is stored."""
+    registry = failing(by=by)
+    old = run(Registry(Names), "put", whole="Ada").states
+    call = Call(b"i" * 16, 0, method, b"\x80")
+    executed = running(registry, registry.shelf.code_of(ONE, method)).execute(ONE, call, old)
+    assert executed.answer[:1] == STOPPED
+    assert b"its migration split failed: " in executed.answer
+    assert text.encode() in executed.answer
+    assert executed.states is None
+    adopted = registry.execute(ONE, Call(b"i" * 16, 0, ADOPT, old[0]), (b"",))
+    assert adopted.states is None
+
+
+def test_a_query_stores_no_migrated_state() -> None:
+    """Only an update does."""
+    registry = failing(by=3)
+    old = run(Registry(Names), "put", whole="Ada").states
+    code = registry.shelf.code_of(ONE, "get")
+    found = running(registry, code).execute(ONE, Call(b"i" * 16, 0, "get", b"\x80"), old)
+    assert (found.answer, found.states) == (VALUE + b"\x03", None)
+    found = running(registry, code).execute(ONE, Call(b"i" * 16, 0, "add", b"\x80"), old)
+    assert found.states == (b"\xc1\x00\x00\x00\x02\x91\x04",)
+
+
+def test_a_state_to_adopt_is_bounded() -> None:
+    """By what an update may leave."""
+    many = b"\x91\xdd" + (2**20).to_bytes(4, "big") + b"\x01" * 2**20
+    executed = Registry(Names).execute(ONE, Call(b"i" * 16, 0, ADOPT, many), (b"",))
+    assert executed.answer.startswith(b"xTooLarge: ")
 
 
 @pytest.mark.parametrize("version", [0, -1, 2**31, True, "2"])

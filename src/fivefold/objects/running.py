@@ -77,29 +77,46 @@ class ObjectType:
             self._code = fingerprint(self.cls, self.version)
         return self._code
 
-    def decode(self, state: bytes) -> Any:  # noqa: ANN401 - an instance of the class
+    def decode(self, state: bytes, limit: TimeLimit | None = None) -> Any:  # noqa: ANN401 - an instance of the class
         """A fresh object with this state, which a version of the class has stored; migrated if need be.
 
         Raises:
-            BadValue: the state does not fit, or a newer version has stored it.
+            BadValue: the state does not fit, a newer version has stored it, or its migration fails or does not end.
         """
         if state[:1] == _TAG or self._tag or not state:
-            return self._decode_versioned(state)
+            return self._decode_versioned(state, limit)
         return self.codec.decode_trusted(state)
 
-    def _decode_versioned(self, state: bytes) -> Any:  # noqa: ANN401
+    def _decode_versioned(self, state: bytes, limit: TimeLimit | None) -> Any:  # noqa: ANN401
         if not state:
             return self.cls()
         stored, fields = 1, state
         if state[:1] == _TAG:
             stored, fields = int.from_bytes(state[1:_TAG_BYTES], "big"), state[_TAG_BYTES:]
         if (found := self._migrations.get(stored)) is not None:
-            fresh = self.cls()
-            found[0](fresh, found[1].decode_trusted(fields))
-            return fresh
+            return self._migrate(found[0], found[1].decode_trusted(fields), limit)
         if stored > self.version:
             raise BadValue(f"version {stored} of {self.name} has stored it, and this is version {self.version}")
         return self.codec.decode_trusted(fields)
+
+    def _migrate(self, migration: FunctionType, old: object, limit: TimeLimit | None) -> Any:  # noqa: ANN401
+        fresh = self.cls()
+        try:
+            if limit is None:
+                migration(fresh, old)
+            else:
+                limit.call(migration, fresh, old)
+            # A query does not store it: it is to see what an update would.
+            return self.codec.decode_trusted(self.codec.encode(fresh))
+        except Overrun:
+            text = f"ran longer than {limit.limit_ms if limit else 0} ms"
+        except BadValue as error:
+            text = str(error)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and _is_of_the_user():
+                raise
+            text = describe_failure(error)
+        raise BadValue(f"its migration {migration.__name__} failed: {text}")
 
     def encode(self, value: Any) -> bytes:  # noqa: ANN401
         """The state to store.
@@ -108,6 +125,11 @@ class ObjectType:
             BadValue: it does not fit the fields.
         """
         return self._tag + self.codec.encode(value)
+
+
+def _is_of_the_user() -> bool:
+    """Whether KeyboardInterrupt is Ctrl-C, in a program or test that runs methods itself."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _migration(function: FunctionType) -> tuple[FunctionType, Codec]:
@@ -178,7 +200,7 @@ class Running:
             return _refused("InvalidArguments", f"{method.title}: argument {error}")
         except MemoryError as error:
             return _stopped(describe_failure(error))
-        copies = _decode_states(types, method, states)
+        copies = _decode_states(types, method, states, self.limit)
         if isinstance(copies, Executed):
             return copies
         return self._run(types, method, copies, arguments)
@@ -192,8 +214,8 @@ class Running:
         except Overrun:
             return _stopped(f"TimeLimit: ran longer than {self.limit.limit_ms if self.limit else 0} ms")
         except KeyboardInterrupt as error:
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                raise  # Ctrl-C, in a program or test that runs methods itself
+            if _is_of_the_user():
+                raise
             # A server stops by a handler of its own, so here the method raised it. Going up it would end the server,
             # and then, by the client's retries, every other one.
             return _failed(describe_failure(error))
@@ -213,8 +235,10 @@ class Running:
             if len(answer) > ANSWER_BYTES_MAX:
                 return _refused("TooLarge", f"the state of {objects[0]} takes more than {ANSWER_BYTES_MAX} bytes")
             return Executed(answer, None)
+        if text := _excess(call.arguments):
+            return _refused("TooLarge", f"the state of {objects[0]} would {text}")
         try:
-            known.decode(call.arguments)
+            known.decode(call.arguments, self.limit)
         except BadValue as error:
             return _refused("InvalidArguments", f"that is no state of {objects[0]}: {error}")
         return Executed(VALUE + msgspec.msgpack.encode(None), (call.arguments,))
@@ -266,9 +290,11 @@ class Running:
         return f"{types[0].name} has no query or update {name}: it has {', '.join(sorted(types[0].methods)) or 'none'}"
 
 
-def _decode_states(types: list[ObjectType], method: Method, states: tuple[bytes, ...]) -> list[Any] | Executed:
+def _decode_states(
+    types: list[ObjectType], method: Method, states: tuple[bytes, ...], limit: TimeLimit | None
+) -> list[Any] | Executed:
     try:
-        return [known.decode(state) for known, state in zip(types, states)]  # noqa: B905
+        return [known.decode(state, limit) for known, state in zip(types, states)]  # noqa: B905
     except BadValue as error:
         return _stopped(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
     except MemoryError as error:

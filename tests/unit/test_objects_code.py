@@ -325,6 +325,18 @@ def test_a_function_names_its_types_too() -> None:
     assert isinstance(registry.shelf.running(objects, named[:16] + counters), str)
 
 
+def test_two_functions_of_one_text_are_two(tmp_path: Path) -> None:
+    """In two modules: each is found under its own name."""
+    text = "from fivefold import Counter, update\n\n@update\ndef swap(one: Counter, two: Counter) -> None:\n    pass\n"
+    modules = [load(tmp_path, text, name=name) for name in ("left_of_code", "right_of_code")]
+    registry = Registry(Counter, *[each.swap for each in modules])
+    objects = (ObjectId("Counter/a"), ObjectId("Counter/b"))
+    for name in ("left_of_code.swap", "right_of_code.swap"):
+        found = registry.shelf.running(objects, registry.shelf.code_of(objects, name))
+        assert not isinstance(found, str)
+        assert found.is_update(objects, name)
+
+
 # --- migrations -----------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from fivefold.objects.items import has_more_items
 from fivefold.objects.model import Kind, Object, hints_of, kind_of
 from fivefold.objects.values import BadType, BadValue, Codec
 from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, ITEMS_MAX, METHOD_BYTES_MAX, OPERATION_OBJECTS_MAX
+from fivefold.protocol.operations import CODE_BYTES, digest
 
 _encode_map: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _READABLE: Final = (
@@ -116,7 +117,8 @@ class Method:
     def code(self) -> bytes:
         """What names a function's code in operations; worked out when it is first asked for."""
         if not self._code:
-            self._code = fingerprint(self.function, 1)
+            # With its name: two modules may hold the same text, and a call means one of them.
+            self._code = digest(self.name.encode() + fingerprint(self.function, 1))[:CODE_BYTES]
         return self._code
 
     def _sort_out(self, parameters: list[Parameter], owner: type[Object] | None) -> None:

@@ -69,5 +69,5 @@ def share(
 
 def _part(pending: Pending, outcome: Outcome) -> Finished:
     if isinstance(outcome, Disagreed):
-        outcome = Disagreed(pending.operation.method, outcome.is_applied)
+        outcome = Disagreed(pending.operation.method, outcome.is_applied, outcome.shown)
     return Finished(pending.ticket, outcome)

@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from fivefold import Counter, Object, Rejected, migrate, query, update
 from fivefold.errors import ConfigurationError, UnknownMethod, UnknownType
-from fivefold.objects import Registry, standard_registry
+from fivefold.objects import Adoption, Registry, standard_registry
 from fivefold.objects.code import fingerprint
 from fivefold.objects.watchdog import TimeLimit
-from fivefold.protocol.operations import ADOPT, CODE_BYTES, STOPPED, VALUE, Call, Executor, ObjectId
+from fivefold.protocol.operations import ADOPT, CODE_BYTES, STOPPED, VALUE, Call, Executor, ObjectId, digest
 
 SOURCE = '''
 from enum import Enum
@@ -416,6 +417,10 @@ def raising(error: BaseException):
     return go
 
 
+def adoption(state: bytes) -> bytes:
+    return msgspec.msgpack.encode(Adoption(state, (digest(b""),)))
+
+
 def endless() -> None:
     while True:
         pass
@@ -443,7 +448,7 @@ def test_a_migration_that_fails_ends_its_call_alone(by: object, text: str, metho
     assert b"its migration split failed: " in executed.answer
     assert text.encode() in executed.answer
     assert executed.states is None
-    adopted = registry.execute(ONE, Call(b"i" * 16, 0, ADOPT, old[0]), (b"",))
+    adopted = registry.execute(ONE, Call(b"i" * 16, 0, ADOPT, adoption(old[0])), (b"",))
     assert adopted.states is None
 
 
@@ -461,7 +466,7 @@ def test_a_query_stores_no_migrated_state() -> None:
 def test_a_state_to_adopt_is_bounded() -> None:
     """By what an update may leave."""
     many = b"\x91\xdd" + (2**20).to_bytes(4, "big") + b"\x01" * 2**20
-    executed = Registry(Names).execute(ONE, Call(b"i" * 16, 0, ADOPT, many), (b"",))
+    executed = Registry(Names).execute(ONE, Call(b"i" * 16, 0, ADOPT, adoption(many)), (b"",))
     assert executed.answer.startswith(b"xTooLarge: ")
 
 

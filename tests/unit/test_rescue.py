@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
-from fivefold import Counter, NonDeterministicObject, Object, ObjectError, query, update
+from fivefold import Counter, InvalidArguments, NonDeterministicObject, Object, ObjectError, query, update
 from fivefold.api import Condition, rescue
 from fivefold.cluster.access import AccessRules
-from fivefold.objects import Registry
-from fivefold.protocol.operations import ADOPT, SHOW, Call, ObjectId
+from fivefold.objects import Adoption, Registry
+from fivefold.protocol.operations import ADOPT, SHOW, Call, ObjectId, Operation, digest
 from fivefold.testing import local_cluster
 
 results = itertools.cycle([7])
@@ -33,6 +34,10 @@ class Loose(Object):
     def add(self) -> int:
         self.value += 1
         return self.value
+
+
+def adoption(state: bytes, instead_of: bytes = b"") -> bytes:
+    return msgspec.msgpack.encode(Adoption(state, (digest(instead_of),)))
 
 
 async def diverged(cluster, stored: list[int]):
@@ -59,6 +64,26 @@ async def test_the_state_of_r_servers_becomes_that_of_all() -> None:
         assert (await rescue(cluster.cluster, "Loose/a")).condition is Condition.HEALTHY
 
 
+async def test_a_late_rescue_loses_no_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two look at one object; the other has rescued it, and an update was acknowledged: what it did stays."""
+    async with local_cluster(Loose) as cluster:
+        loose = await diverged(cluster, [7, 7, 7, 1, 2])
+        run_operation, done = cluster.cluster.run_operation, []
+
+        async def late(operation: Operation, *, is_query: bool):
+            if operation.calls[0].method == ADOPT and not done:
+                done.append(True)
+                assert (await rescue(cluster.cluster, "Loose/a")).condition is Condition.RESCUED
+                assert await loose.add() == 8
+            return await run_operation(operation, is_query=is_query)
+
+        monkeypatch.setattr(cluster.cluster, "run_operation", late)
+        with pytest.raises(InvalidArguments, match="Loose/a has changed since its states were shown"):
+            await rescue(cluster.cluster, "Loose/a")
+        assert done
+        assert await loose.get() == 8
+
+
 async def test_without_r_equal_states_nothing_is_done() -> None:
     """Two of five are not enough: they might be liars and the servers that believed them."""
     async with local_cluster(Loose) as cluster:
@@ -81,9 +106,14 @@ async def test_a_healthy_object_is_left_alone() -> None:
 def test_what_is_no_state_is_not_adopted() -> None:
     """Bytes that the class cannot read would make the object unreadable for everybody."""
     registry = Registry(Counter)
-    executed = registry.execute((ObjectId("Counter/a"),), Call(b"i" * 16, 0, ADOPT, b"\x91\xa1x"), (b"",))
-    assert executed.states is None
-    assert executed.answer.startswith(b"xInvalidArguments: that is no state of Counter/a")
+    for arguments, text in (
+        (adoption(b"\x91\xa1x"), b"xInvalidArguments: that is no state of Counter/a"),
+        (b"\x91\xa1x", b"xInvalidArguments: that names no state for Counter/a"),
+        (b"\x91" * 5000, b"xInvalidArguments: that names no state for Counter/a"),
+    ):
+        executed = registry.execute((ObjectId("Counter/a"),), Call(b"i" * 16, 0, ADOPT, arguments), (b"",))
+        assert executed.states is None
+        assert executed.answer.startswith(text)
 
 
 @pytest.mark.parametrize("rule", ["Counter", "Counter/*", "*:*", "Counter:*", "*:@update", "*:@query"])

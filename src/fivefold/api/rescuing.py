@@ -14,8 +14,19 @@ import msgspec
 from fivefold.api.cluster import Cluster
 from fivefold.api.outcomes import refusal
 from fivefold.errors import ObjectError, Unavailable
+from fivefold.objects import Adoption
 from fivefold.protocol.client import Answered, Disagreed, Outcome, Refused
-from fivefold.protocol.operations import ADOPT, CALL_ID_BYTES, REFUSED, SHOW, VALUE, Call, ObjectId, Operation
+from fivefold.protocol.operations import (
+    ADOPT,
+    CALL_ID_BYTES,
+    REFUSED,
+    SHOW,
+    VALUE,
+    Call,
+    ObjectId,
+    Operation,
+    digest,
+)
 
 
 class Condition(Enum):
@@ -50,6 +61,7 @@ async def rescue(cluster: Cluster, object_id: str) -> Rescue:
 
     Raises:
         ObjectError: no state is held by r servers.
+        InvalidArguments: the object has changed while it was looked at.
         FivefoldError: as for any call.
     """
     name = ObjectId(object_id)
@@ -68,10 +80,19 @@ async def rescue(cluster: Cluster, object_id: str) -> Rescue:
             f"the servers hold {len(by_state)} states of {object_id}, and none of them is held by {needed}: "
             f"they cannot tell which is right; the largest group is {', '.join(map(str, groups[0]))}"
         )
-    state: bytes = msgspec.msgpack.decode(answer[len(VALUE) :])
-    outcome = await cluster.run_operation(_operation(cluster, name, ADOPT, state), is_query=False)
+    state, *others = [_state_in(each) for each in (answer, *by_state) if each.startswith(VALUE)]
+    adoption = msgspec.msgpack.encode(Adoption(state, tuple(sorted({digest(each) for each in (state, *others)}))))
+    outcome = await cluster.run_operation(_operation(cluster, name, ADOPT, adoption), is_query=False)
     _check(object_id, outcome)
     return Rescue(object_id, Condition.RESCUED, groups, len(state))
+
+
+def _state_in(answer: bytes) -> bytes:
+    """What a server showed; nothing if a liar shows what is no state."""
+    try:
+        return msgspec.msgpack.decode(answer[len(VALUE) :], type=bytes)
+    except msgspec.MsgspecError:
+        return b""
 
 
 def _operation(cluster: Cluster, name: ObjectId, method: str, arguments: bytes) -> Operation:

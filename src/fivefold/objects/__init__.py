@@ -13,7 +13,7 @@ from fivefold.objects.model import Kind, Object, kind_of, migrate, query, update
 from fivefold.objects.queue import Empty, Full, Queue
 from fivefold.objects.register import Register
 from fivefold.objects.registry import Registry
-from fivefold.objects.running import ObjectType
+from fivefold.objects.running import Adoption, ObjectType
 from fivefold.objects.shelf import FunctionCode, Shelf, TypeCode
 from fivefold.objects.standard import standard_registry
 from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer
@@ -24,6 +24,7 @@ from fivefold.objects.watchdog import KNOCK, TimeLimit, let_signals_in
 __all__ = [
     "KNOCK",
     "Account",
+    "Adoption",
     "Counter",
     "Description",
     "Empty",

@@ -26,7 +26,7 @@ from fivefold.protocol.limits import (
     OPERATION_OBJECTS_MAX,
     STATE_BYTES_MAX,
 )
-from fivefold.protocol.operations import ADOPT, SHOW, VALUE, Call, Executed, ObjectId
+from fivefold.protocol.operations import ADOPT, SHOW, VALUE, Call, Executed, ObjectId, digest
 
 NEVER_WRITTEN: Final = b""
 """State of an object before its first update: whatever code comes first reads it as the class's defaults."""
@@ -42,6 +42,21 @@ OF_THIS_SERVER: Final = (MemoryError, RecursionError, OSError, ImportError, Syst
 
 FOUND_MAX: Final = 4096
 """Look-ups of a method for certain objects that are remembered."""
+
+
+class Adoption(Struct, frozen=True, array_like=True):
+    """Arguments of ADOPT.
+
+    Attributes:
+        state: that the object is to have.
+        instead_of: digests of the states that were shown; an object that has another one keeps it.
+    """
+
+    state: bytes
+    instead_of: tuple[bytes, ...]
+
+
+_decode_adoption = msgspec.msgpack.Decoder(Adoption).decode
 
 
 class ObjectType:
@@ -235,13 +250,23 @@ class Running:
             if len(answer) > ANSWER_BYTES_MAX:
                 return _refused("TooLarge", f"the state of {objects[0]} takes more than {ANSWER_BYTES_MAX} bytes")
             return Executed(answer, None)
-        if text := _excess(call.arguments):
+        try:
+            adoption = _decode_adoption(call.arguments)
+        except (msgspec.MsgspecError, RecursionError):
+            return _refused("InvalidArguments", f"that names no state for {objects[0]}")
+        if text := _excess(adoption.state):
             return _refused("TooLarge", f"the state of {objects[0]} would {text}")
         try:
-            known.decode(call.arguments, self.limit)
+            known.decode(adoption.state, self.limit)
         except BadValue as error:
             return _refused("InvalidArguments", f"that is no state of {objects[0]}: {error}")
-        return Executed(VALUE + msgspec.msgpack.encode(None), (call.arguments,))
+        if digest(states[0]) not in adoption.instead_of:
+            # (1) Two rescues look at a diverged object; (2) one is done; (3) an update is acknowledged; (4) the other
+            # brings back the state that it saw, and the update is lost.
+            return _refused(
+                "InvalidArguments", f"{objects[0]} has changed since its states were shown: look at it again"
+            )
+        return Executed(VALUE + msgspec.msgpack.encode(None), (adoption.state,))
 
     def find(self, objects: tuple[ObjectId, ...], name: str) -> tuple[list[ObjectType], Method]:
         """The objects' types, and the method or function.

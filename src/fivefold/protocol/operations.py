@@ -31,7 +31,7 @@ SHOW: Final = "!show"
 """The reserved query of every object: its stored state, as bytes. For `fivefold rescue`."""
 
 ADOPT: Final = "!adopt"
-"""The reserved update of every object: its arguments become its state, whatever that was. For `fivefold rescue`."""
+"""The reserved update of every object: a state, and digests of those that it may replace. For `fivefold rescue`."""
 
 
 def type_of(object_id: ObjectId) -> str:

@@ -64,7 +64,8 @@ def _field_differences(old: TypeDescription, new: TypeDescription) -> Iterator[t
                 became = "is gone" if now is None else f"becomes {now[0]}: {now[1]}"
                 yield (
                     "danger",
-                    f"field {name}: {kind} {became}: stored objects cannot be read; add fields at the end, or write "
+                    f"field {name}: {kind} {became}: stored objects are misread, or not "
+                    f"read at all if the types differ; add fields at the end, or write "
                     f"@migrate(from_version={old.version})",
                 )
         return

@@ -126,3 +126,29 @@ def test_announcements_are_bounded() -> None:
     """A megabyte is refused before it is read."""
     with pytest.raises(PeerViolation, match="codes-too-large"):
         decode_announcement(bytes([CODES]) + bytes(1024 * 1024))
+
+
+def test_a_gone_servers_word_counts_as_long_as_nobody_contradicts_it() -> None:
+    """Two of six are gone: with four alike a call goes out; with one that runs other code it gets an error."""
+    heard = table(*[said(OLD)] * 6)
+    for server in (0, 1):
+        heard.lose(server)
+    assert heard.code_of(ONE, "get") == OLD.code
+    heard.hear(0, said(EDITED))
+    with pytest.raises(Upgrading, match=r"server 0 runs Names 1 \(6565"):
+        heard.code_of(ONE, "get")
+    heard.hear(1, said(OLD))
+    assert heard.code_of(ONE, "get") == OLD.code
+
+
+def test_a_gone_servers_function_counts_likewise() -> None:
+    """The same for functions over several objects."""
+    one, other = (FunctionCode("names.swap", code * 16, (("Names", 1),)) for code in (b"1", b"2"))
+    heard = table(*[said(OLD, functions=(one,))] * 6)
+    heard.lose(0)
+    heard.lose(1)
+    two = (ObjectId("Names/a"), ObjectId("Names/b"))
+    assert heard.code_of(two, "names.swap") == one.code + OLD.code
+    heard.hear(0, said(OLD, functions=(other,)))
+    with pytest.raises(Upgrading):
+        heard.code_of(two, "names.swap")

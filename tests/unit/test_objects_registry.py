@@ -305,6 +305,7 @@ def test_other_things_are_refused(thing: object) -> None:
 
 def test_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module is imported by name, and gives its types, functions and Rejected classes."""
+    monkeypatch.delitem(sys.modules, "shop", raising=False)  # other tests have a shop, too
     (tmp_path / "shop.py").write_text(
         "from __future__ import annotations\n"
         "from fivefold import Object, Rejected, update\n"

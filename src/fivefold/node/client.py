@@ -126,6 +126,8 @@ class ClientNode:
             self._changed.set()
 
         def down() -> None:
+            if self._codes is not None:
+                self._codes.lose(server)
             self._perform(self.session.disconnected(self._clock(), server))
 
         return self._transport.link(server, on_frames=hear, on_up=up, on_down=down)

@@ -78,7 +78,9 @@ def decode_announcement(frame: bytes) -> Announcement:
 class CodeTable:
     """What a client has heard from the servers, and what its calls mean by that.
 
-    A server that is gone keeps its last word until it says something else: it counts among the silent ones.
+    A server that is gone keeps its last word, since it is one of those that may be silent; but not against others.
+    While a server that is there runs other code, the gone one may come back with just that. A call that counted on it
+    would be accepted by some servers, and by no quorum.
 
     Attributes:
         count: announcements heard so far.
@@ -88,6 +90,7 @@ class CodeTable:
         """Nothing is heard yet."""
         self._quorums = quorums
         self._heard: dict[int, Announcement] = {}
+        self._gone: set[int] = set()
         self._chosen: dict[str | tuple[str, ...], bytes] = {}
         self.count = 0
 
@@ -95,7 +98,14 @@ class CodeTable:
         """A server has said what it runs."""
         self.count += 1
         self._heard[server] = announcement
+        self._gone.discard(server)
         self._chosen.clear()
+
+    def lose(self, server: int) -> None:
+        """A server is gone."""
+        if server in self._heard:
+            self._gone.add(server)
+            self._chosen.clear()
 
     @property
     def heard(self) -> frozenset[int]:
@@ -127,35 +137,42 @@ class CodeTable:
 
     def _type_of(self, name: str) -> TypeCode:
         """The newest version that a quorum runs."""
-        holders: dict[TypeCode, int] = {}
-        is_known = False
-        for announcement in self._heard.values():
-            for each in frozenset(announcement.types):  # one voice a server, however often it says a thing
-                is_known = is_known or each.name == name
-                if each.name == name and announcement.runs(each):
-                    holders[each] = holders.get(each, 0) + 1
-        found = [each for each, count in holders.items() if count >= self._quorums.q]
+        holders: dict[TypeCode, set[int]] = {}
+        voices: set[int] = set()
+        for server, announcement in self._heard.items():
+            for each in announcement.types:  # one voice a server, however often it says a thing
+                if each.name == name:
+                    voices.add(server)
+                    if announcement.runs(each):
+                        holders.setdefault(each, set()).add(server)
+        is_known = bool(voices)
+        found = [each for each, those in holders.items() if self._is_enough(those, voices)]
         if found:
             return max(found, key=lambda each: each.version)
         if not is_known and len(self._heard) >= self._quorums.q:
             raise UnknownType(f"the servers know no object type {name!r}: load it with --objects")
         raise Upgrading(self._disagreement(name))
 
+    def _is_enough(self, holders: set[int], voices: set[int]) -> bool:
+        """Whether these are a quorum; counting those that are gone only where nobody that is there runs other code."""
+        if len(holders - self._gone) >= self._quorums.q:
+            return True
+        return len(holders) >= self._quorums.q and voices - self._gone <= holders
+
     def _function_of(self, name: str, versions: dict[str, int]) -> bytes:
         """The code that a quorum runs of a function, over the chosen versions of its types."""
-        holders: dict[bytes, int] = {}
-        is_known = False
-        for announcement in self._heard.values():
-            for each in frozenset(announcement.functions):
-                if each.name != name:
-                    continue
-                is_known = True
-                if all(versions.get(other, version) == version for other, version in each.types):
-                    holders[each.code] = holders.get(each.code, 0) + 1
-        best = max(holders, key=lambda code: holders[code], default=b"")
-        if best and holders[best] >= self._quorums.q:
+        holders: dict[bytes, set[int]] = {}
+        voices: set[int] = set()
+        for server, announcement in self._heard.items():
+            for each in announcement.functions:
+                if each.name == name:
+                    voices.add(server)
+                    if all(versions.get(other, version) == version for other, version in each.types):
+                        holders.setdefault(each.code, set()).add(server)
+        best = max(holders, key=lambda code: len(holders[code]), default=b"")
+        if best and self._is_enough(holders[best], voices):
             return best
-        if not is_known:
+        if not voices:
             raise UnknownMethod(f"the servers know no function {name}: load its module with --objects")
         raise Upgrading(f"fewer servers than a quorum run the same {name}: try again when the upgrade is done")
 

@@ -4,6 +4,7 @@
 """
 
 from fivefold.objects.account import Account, Overdrawn
+from fivefold.objects.adoption import Adoption
 from fivefold.objects.counter import Counter
 from fivefold.objects.describe import Description, MethodDescription, TypeDescription, describe, describe_type
 from fivefold.objects.lock import Held, Lease, Lock, NotHolder
@@ -13,7 +14,7 @@ from fivefold.objects.model import Kind, Object, kind_of, migrate, query, update
 from fivefold.objects.queue import Empty, Full, Queue
 from fivefold.objects.register import Register
 from fivefold.objects.registry import Registry
-from fivefold.objects.running import Adoption, ObjectType
+from fivefold.objects.running import ObjectType
 from fivefold.objects.shelf import FunctionCode, Shelf, TypeCode
 from fivefold.objects.standard import standard_registry
 from fivefold.objects.transfers import KeyTaken, NoSuchKey, acquire_all, move_key, release_all, total, transfer

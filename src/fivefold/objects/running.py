@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from fivefold.errors import ConfigurationError, FivefoldError, InvalidArguments, Rejected, UnknownMethod, UnknownType
+from fivefold.objects.adoption import decode_adoption
 from fivefold.objects.answers import describe_failure, encode_failure, encode_refusal, encode_rejection, encode_stopped
 from fivefold.objects.code import fingerprint
 from fivefold.objects.items import has_more_items
@@ -42,21 +43,6 @@ OF_THIS_SERVER: Final = (MemoryError, RecursionError, OSError, ImportError, Syst
 
 FOUND_MAX: Final = 4096
 """Look-ups of a method for certain objects that are remembered."""
-
-
-class Adoption(Struct, frozen=True, array_like=True):
-    """Arguments of ADOPT.
-
-    Attributes:
-        state: that the object is to have.
-        instead_of: digests of the states that were shown; an object that has another one keeps it.
-    """
-
-    state: bytes
-    instead_of: tuple[bytes, ...]
-
-
-_decode_adoption = msgspec.msgpack.Decoder(Adoption).decode
 
 
 class ObjectType:
@@ -251,7 +237,7 @@ class Running:
                 return _refused("TooLarge", f"the state of {objects[0]} takes more than {ANSWER_BYTES_MAX} bytes")
             return Executed(answer, None)
         try:
-            adoption = _decode_adoption(call.arguments)
+            adoption = decode_adoption(call.arguments)
         except (msgspec.MsgspecError, RecursionError):
             return _refused("InvalidArguments", f"that names no state for {objects[0]}")
         if text := _excess(adoption.state):

@@ -273,6 +273,8 @@ class Moves:
         queue = [server.receive_from_client(0, client, Channel(1), frame)]
         while queue:
             actions = queue.pop()
+            for fault in actions.faults:  # the machine goes on without that input: here its invariants are on trial
+                raise fault.error
             for store in actions.store:
                 for write in store.writes:
                     name = ObjectId(write.object_id)

@@ -60,8 +60,10 @@ def test_markup_is_the_templates_alone() -> None:
     assert [(span.start, span.end, span.style) for span in text.spans] == [(0, 7, "green")]
 
 
-def test_the_console_is_a_second_wall() -> None:
+def test_the_console_is_a_second_wall(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that was forgotten, in a table or in plain text, still sends no code; lines and colours stay."""
+    for variable in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(variable, raising=False)
     file = io.StringIO()
     console = CleanConsole(file=file, force_terminal=True, width=60)
     table = Table("a")

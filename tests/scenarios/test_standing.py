@@ -135,3 +135,21 @@ def test_a_liar_with_long_histories_is_soon_left_alone() -> None:
         assert isinstance(desk.call("add", b"+"), Answered)
     assert desk.session.standing.is_avoided(liar)
     assert desk.sent.count(liar) <= limits.STRIKES_MAX + 1
+
+
+def test_what_was_proven_over_an_earlier_connection_stays_on_record() -> None:
+    """A new connection starts afresh, but the operator still hears who lied, and who found it."""
+    rack = WatchedRack()
+    liar = preferred(rack)[0]
+    desk = Desk(rack)
+    desk.lies[liar] = spoiled(rack, *range(6))
+    for _ in range(3):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    (proven,) = [each for each in desk.session.standing.evidence() if each.server == liar]
+    assert proven.is_excluded
+    assert proven.proven_by == ()
+    desk._take(desk.session.disconnected(rack.now_ns, liar))
+    desk._take(desk.session.connected(rack.now_ns, liar))
+    (on_record,) = [each for each in desk.session.standing.evidence() if each.server == liar]
+    assert not on_record.is_excluded
+    assert on_record.proven_by == proven.culled_by

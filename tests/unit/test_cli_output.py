@@ -123,6 +123,8 @@ def test_no_evidence_is_no_text() -> None:
     """Against most servers nothing speaks; one finder is named in the singular."""
     assert evidence_text(None) == ""
     assert evidence_text(Evidence(1, False, False, (3,), {}, True)) == "wrong MACs, as server 3 found; was silent"
+    lied = "LIED over an earlier connection, left out then; wrong MACs, as servers 2, 3 found"
+    assert evidence_text(Evidence(1, False, False, (), {}, False, (2, 3))) == lied
 
 
 @pytest.mark.parametrize(

@@ -88,11 +88,13 @@ def evidence_text(evidence: Evidence | None) -> str:
     if evidence is None:
         return ""
     parts = []
-    if evidence.culled_by:
-        by = ", ".join(map(str, evidence.culled_by))
-        parts.append(f"wrong MACs, as server{'s' * (len(evidence.culled_by) > 1)} {by} found")
+    culled_by = evidence.culled_by or evidence.proven_by
+    if culled_by:
+        parts.append(f"wrong MACs, as server{'s' * (len(culled_by) > 1)} {', '.join(map(str, culled_by))} found")
     if evidence.is_excluded:
         parts.insert(0, "LIES, left out")
+    elif evidence.proven_by:
+        parts.insert(0, "LIED over an earlier connection, left out then")
     if evidence.is_suspected:
         parts.append("suspected")
     parts += [f"{kind} ×{count}" for kind, count in sorted(evidence.strikes.items())]

@@ -60,8 +60,8 @@ def _work_went_on(recorder: Recorder) -> Claim:
 
 def _liar_was_caught(ending: Ending) -> Claim:
     """The liar was proven to lie by some client, and nobody honest was."""
-    found = [each for evidence in ending.evidence.values() for each in evidence if each.is_excluded]
-    names = [name for name, evidence in ending.evidence.items() if any(each.is_excluded for each in evidence)]
+    found = [each for evidence in ending.evidence.values() for each in evidence if each.is_excluded or each.proven_by]
+    names = [name for name, evidence in ending.evidence.items() if any(each in found for each in evidence)]
     wrong = sorted({each.server for each in found} - {LIAR})
     if wrong:
         return Claim("the liar was caught", False, f"honest servers were accused: {wrong}")
@@ -73,7 +73,7 @@ def _liar_was_caught(ending: Ending) -> Claim:
 
 
 def _strongest(found: Sequence[Evidence]) -> Evidence:
-    return max(found, key=lambda each: (len(each.culled_by), sum(each.strikes.values())))
+    return max(found, key=lambda each: (len(each.culled_by or each.proven_by), sum(each.strikes.values())))
 
 
 def say_report(recorder: Recorder, claims: Sequence[Claim]) -> None:

@@ -89,6 +89,8 @@ class Evidence(Struct, frozen=True):
         culled_by: servers that found its MACs wrong.
         strikes: what it did that honest servers do not do, or only by bad luck, and how often.
         is_slow: it was silent when last asked.
+        proven_by: servers, more than b, that found its MACs wrong over an earlier connection. A new connection starts
+            afresh; what was proven stays proven.
     """
 
     server: int
@@ -97,6 +99,7 @@ class Evidence(Struct, frozen=True):
     culled_by: tuple[int, ...]
     strikes: dict[str, int]
     is_slow: bool
+    proven_by: tuple[int, ...] = ()
 
 
 class ClientActions(Struct, frozen=True, gc=False):

@@ -55,6 +55,7 @@ class Standing:
         self.returning = Returning()
         self.is_anybody_doubted = False
         self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
+        self._proven_by: dict[int, tuple[int, ...]] = {}  # over an earlier connection: for the operator alone
         self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
         self._alone = [0] * quorums.n  # how often it stood alone lately
 
@@ -75,6 +76,8 @@ class Standing:
         """Its connection was lost: what was said against it and what it said against others was of that connection."""
         self.down.add(server)
         self.returning.discard(server)
+        if self.is_excluded(server):
+            self._proven_by[server] = tuple(sorted(self._culled_by[server]))
         self._culled_by[server].clear()
         for reporters in self._culled_by:
             reporters.discard(server)
@@ -206,7 +209,8 @@ class Standing:
                 tuple(sorted(self._culled_by[server])),
                 dict(self._strikes[server]),
                 server in self.slow,
+                self._proven_by.get(server, ()),
             )
             for server in range(self._n)
-            if self._culled_by[server] or self._strikes[server] or server in self.slow
+            if self._culled_by[server] or self._strikes[server] or server in self.slow or server in self._proven_by
         ]

@@ -78,9 +78,9 @@ def decode_announcement(frame: bytes) -> Announcement:
 class CodeTable:
     """What a client has heard from the servers, and what its calls mean by that.
 
-    A server that is gone keeps its last word, since it is one of those that may be silent; but not against others.
-    While a server that is there runs other code, the gone one may come back with just that. A call that counted on it
-    would be accepted by some servers, and by no quorum.
+    The last word of a server that is gone still counts: a silent server is within the bounds. It does not count while a
+    connected server runs other code, since the gone one may come back with just that. A call that counted on it would
+    be accepted by some servers, and by no quorum.
 
     Attributes:
         count: announcements heard so far.
@@ -154,7 +154,7 @@ class CodeTable:
         raise Upgrading(self._disagreement(name))
 
     def _is_enough(self, holders: set[int], voices: set[int]) -> bool:
-        """Whether these are a quorum; counting those that are gone only where nobody that is there runs other code."""
+        """Whether these are a quorum. Gone servers count only while no connected server runs other code."""
         if len(holders - self._gone) >= self._quorums.q:
             return True
         return len(holders) >= self._quorums.q and voices - self._gone <= holders

@@ -226,7 +226,7 @@ class ServerNode:
     def follow(
         self, credentials: Credentials, is_member: Callable[[Peer], bool], rates: Mapping[ClientId, int]
     ) -> None:
-        """Go by a changed cluster file from now on: who callers are, their rates, and who is no member any more."""
+        """Use a changed cluster file: its members, their certificates and their rates."""
         assert isinstance(self._listener, StreamListener), "only a cluster with a file has one that changes"
         self._listener.credentials = credentials
         self._throttle.replace(rates)

@@ -104,7 +104,7 @@ class Invocation:
         self._knowledge, self._standing, self._random = knowledge, knowledge.standing, random
         self._pauses = Pauses()
         self._target = first.objects[0]
-        if first.is_fixed:  # a resolve: it goes on from where the lost call was
+        if first.is_fixed:  # a resolve starts where the lost call was
             self._since = self.operation.calls[0].since
         elif first.since is not None:
             self._since, self._may_be_applied = first.since, True

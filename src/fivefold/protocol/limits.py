@@ -217,3 +217,16 @@ REPAIR_ROUND_TRIPS_MAX: Final = 16
 
 LOOK_AFTER_ROUND_TRIPS: Final = 8
 """In a longer back-off a client looks after this time what has happened, and again after twice that, and so on."""
+
+# --- editions of the cluster file -------------------------------------------------------------------------------
+EDITION_BYTES_MAX: Final = 512 * 1024
+"""What a cluster file says of the servers, as they hand it on: some four hundred servers."""
+
+EDITION_NUMBER_MAX: Final = 2**31 - 1
+"""The greatest number of an edition."""
+
+EDITION_PATIENCE_NS: Final = 2_000_000_000
+"""A server that has announced a newer edition and does not hand it over for so long: another one is asked ..."""
+
+EDITION_AGAIN_NS: Final = 10_000_000_000
+"""... and it again after this time at the earliest: a liar that announces and never delivers costs a frame."""

@@ -133,9 +133,9 @@ def name(number: int) -> str:
 
 
 def timestamp(number: int, version: int) -> bytes:
-    """89 bytes, of which 64 stand for digests."""
+    """97 bytes, of which 64 stand for digests."""
     start = (number * 1009 + version) % (len(POOL) - 64)
-    return version.to_bytes(8, "big") + bytes(17) + POOL[start : start + 64]
+    return version.to_bytes(16, "big") + bytes(17) + POOL[start : start + 64]
 
 
 class Measured(NamedTuple):

@@ -16,6 +16,7 @@ from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.operations import NOT_RUN
+from fivefold.protocol.records import TIMESTAMP_BYTES
 from fivefold.protocol.server import (
     acceptance,
     admission,
@@ -221,7 +222,7 @@ def currency_unchecked() -> list[Patch]:
 
     def set_up(*args: Any, **named: Any) -> Any:
         step = honest(*args, **named)
-        return msgspec.structs.replace(step, bounds=(b"\xff" * 89,) * len(step.bounds))
+        return msgspec.structs.replace(step, bounds=(b"\xff" * TIMESTAMP_BYTES,) * len(step.bounds))
 
     return [(admission, "set_up", set_up)]
 
@@ -237,7 +238,7 @@ def not_checked_again_after_a_wait() -> list[Patch]:
             return
         for work in self._syncs.end(sync):
             work.fetched[sync.key] = sync.version
-            work.step = msgspec.structs.replace(work.step, bounds=(b"\xff" * 89,) * len(work.step.bounds))
+            work.step = msgspec.structs.replace(work.step, bounds=(b"\xff" * TIMESTAMP_BYTES,) * len(work.step.bounds))
             self._advance(now_ns, work)
 
     return [(machine.Server, "_receive_sync", receive)]

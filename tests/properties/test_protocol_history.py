@@ -41,7 +41,7 @@ def packed(five: tuple) -> bytes:
 
 @given(fields, fields)
 def test_timestamps_sort_as_bytes_like_the_papers_tuples(left: tuple, right: tuple) -> None:
-    """The order of the 89 bytes is the order of (time, is_barrier, client, operation, history set)."""
+    """The order of the bytes is the order of (time, is_barrier, client, operation, history set)."""
     assert (packed(left) < packed(right)) == (left < right)
     assert (packed(left) == packed(right)) == (left == right)
 

@@ -25,6 +25,7 @@ from fivefold.protocol.messages import (
     sync_reply_frame,
 )
 from fivefold.protocol.operations import CANCEL, CANCELLED, VALUE, Call, Operation
+from fivefold.protocol.records import TIMESTAMP_BYTES
 from fivefold.protocol.server import acceptance, machine, synchronise
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter
@@ -404,7 +405,7 @@ GOOD_SYNC = encode(SyncRequest(1, A, candidate(1, A).timestamp, True))
         (b"\x03" + GOOD_SYNC[:-1], "sync-malformed"),
         (b"\x03" + GOOD_SYNC + b"\xc0", "sync-malformed"),
         (b"\x03" + encode(SyncRequest(1, A, bytes(88), True)), "sync-malformed"),
-        (b"\x03" + encode(SyncRequest(1, "Reg/" + "x" * 253, bytes(89), True)), "sync-malformed"),
+        (b"\x03" + encode(SyncRequest(1, "Reg/" + "x" * 253, bytes(TIMESTAMP_BYTES), True)), "sync-malformed"),
         (b"\x04", "sync-reply-malformed"),
         (b"\x04" + b"\x91" * 100_000, "sync-reply-malformed"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fivefold.protocol import limits
 from fivefold.protocol.client.outcomes import Answered
+from fivefold.protocol.history import time_of
 from fivefold.protocol.messages import FAIL
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import A, Desk, Lie, WatchedRack, X, Y, Z, altered, candidate, claims, showing
@@ -22,7 +23,7 @@ def inventing(rack: WatchedRack, liar: int, *, culled: tuple[int, ...], count: i
     def lie(frame: bytes) -> bytes | None:
         nonlocal asked
         asked += 1
-        latest = max(int.from_bytes(rack.entries(server, A)[-1].candidate.timestamp[:8], "big") for server in range(6))
+        latest = max(time_of(rack.entries(server, A)[-1].candidate.timestamp) for server in range(6))
         inventions = [candidate(latest + 1 + each, A, is_barrier=True, salt=b"%d" % asked) for each in range(count)]
         changed = altered(status=FAIL, answers=(), candidate=b"", version_digest=b"", culled=culled)
         return changed(showing(rack, liar, {A: claims(rack, liar, A, *inventions)})(frame))

@@ -17,6 +17,7 @@ from fivefold.protocol.actions import Write
 from fivefold.storage import Inspector, SqliteStorage, guard, open_data
 from fivefold.storage.files import open_private
 from fivefold.storage.guard import DATABASE_NAME, RECORD_NAME
+from fivefold.storage.schema import FORMAT
 
 CLUSTER, SERVER = "c1", "s1"
 
@@ -209,14 +210,16 @@ def test_an_older_log_beside_the_newest_file_is_refused(used: Server, tmp_path: 
 
 def test_an_older_format_is_refused(used: Server) -> None:
     """A newer Fivefold would not help: the one that wrote it does."""
-    used.change("UPDATE meta SET value = 1 WHERE name = 'format'")
-    used.refuses("has format 1, and this Fivefold knows 4 only: start the server with the older Fivefold")
+    used.change(f"UPDATE meta SET value = {FORMAT - 1} WHERE name = 'format'")
+    used.refuses(
+        f"has format {FORMAT - 1}, and this Fivefold knows {FORMAT} only: start the server with the older Fivefold"
+    )
 
 
 def test_a_newer_format_is_refused(used: Server) -> None:
     """A database of a later version is left alone."""
-    used.change("UPDATE meta SET value = 5 WHERE name = 'format'")
-    used.refuses("has format 5: upgrade Fivefold")
+    used.change(f"UPDATE meta SET value = {FORMAT + 1} WHERE name = 'format'")
+    used.refuses(f"has format {FORMAT + 1}: upgrade Fivefold")
 
 
 def test_a_newer_record_is_refused(used: Server) -> None:
@@ -398,9 +401,9 @@ def test_a_second_open_in_one_process_is_refused(used: Server) -> None:
 
 def test_a_refused_start_gives_the_lock_back(used: Server) -> None:
     """After a refusal the right server can start."""
-    used.change("UPDATE meta SET value = 5 WHERE name = 'format'")
-    used.refuses("has format 5")
-    used.change("UPDATE meta SET value = 4 WHERE name = 'format'")
+    used.change(f"UPDATE meta SET value = {FORMAT + 1} WHERE name = 'format'")
+    used.refuses(f"has format {FORMAT + 1}")
+    used.change(f"UPDATE meta SET value = {FORMAT} WHERE name = 'format'")
     used.run()
 
 

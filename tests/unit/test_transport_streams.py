@@ -19,7 +19,7 @@ from fivefold.cluster import (
 )
 from fivefold.errors import ConfigurationError
 from fivefold.protocol.limits import FRAME_BYTES_MAX
-from fivefold.transport import StreamTransport, is_loopback, limits
+from fivefold.transport import VERSION, StreamTransport, is_loopback, limits
 from fivefold.transport.budget import Budget
 from fivefold.transport.hello import decode_admission, encode_admission, encode_hello
 from fivefold.transport.listeners import _host_of
@@ -153,7 +153,7 @@ async def test_tls_refuses_another_protocol_version(tls):
     """A peer that offers another version of the protocol is let go, and both sides can say why."""
     ear = await tls.listen(0)
     credentials = credentials_of(tls.cluster_file, "admin")
-    credentials.link_context(0).set_alpn_protocols(["fivefold/2"])
+    credentials.link_context(0).set_alpn_protocols(["fivefold/1"])
     line = tls.connect("admin", 0, StreamTransport(credentials))
     await tls.until(lambda: "another version" in (line.link.failure or ""))
     await tls.until(lambda: ear.listener.counters["other_version"] >= 1)
@@ -188,8 +188,8 @@ async def test_clear_text_refuses_another_version(clear):
     """The listener still says hello, so that the caller can tell its user which side is older."""
     ear = await clear.listen(0)
     stranger = await knock(clear)
-    stranger.frame(b"fivefold/2\0" + credentials_of(clear.cluster_file, "admin").certificate)
-    assert (await stranger.answer()).startswith(b"fivefold/1\0")
+    stranger.frame(b"fivefold/1\0" + credentials_of(clear.cluster_file, "admin").certificate)
+    assert (await stranger.answer()).startswith(VERSION.encode() + b"\0")
     assert await stranger.hears_the_end()
     assert ear.listener.counters == Counter(other_version=1)
 

@@ -16,6 +16,7 @@ from msgspec import Meta
 from fivefold.errors import InvalidArguments
 from fivefold.protocol.limits import METHOD_BYTES_MAX, OBJECT_ID_BYTES_MAX, OPERATION_OBJECTS_MAX
 from fivefold.protocol.operations import CALL_ID_BYTES, ClientId, ObjectId
+from fivefold.protocol.times import Time, is_time, pack_time
 
 PREFIX: Final = "call-"
 _CHARACTERS_MAX: Final = 2 * (OPERATION_OBJECTS_MAX * OBJECT_ID_BYTES_MAX + METHOD_BYTES_MAX + 100)
@@ -36,7 +37,7 @@ class CallId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     objects: Annotated[tuple[ObjectId, ...], Meta(min_length=1, max_length=OPERATION_OBJECTS_MAX)]
     method: str
     id: Annotated[bytes, Meta(min_length=CALL_ID_BYTES, max_length=CALL_ID_BYTES)]
-    since: Annotated[int, Meta(ge=0)]
+    since: Time
 
     def __str__(self) -> str:
         """As text."""
@@ -45,7 +46,7 @@ class CallId(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 def new_id(client: ClientId, objects: tuple[ObjectId, ...], method: str, since: int) -> CallId:
     """The id of a call that has not been made yet."""
-    return CallId(client, objects, method, os.urandom(CALL_ID_BYTES), since)
+    return CallId(client, objects, method, os.urandom(CALL_ID_BYTES), pack_time(since))
 
 
 def parse(text: object) -> CallId:
@@ -57,7 +58,9 @@ def parse(text: object) -> CallId:
     if isinstance(text, str) and text.startswith(PREFIX) and len(text) <= _CHARACTERS_MAX:
         content = text.removeprefix(PREFIX)
         try:
-            return msgspec.msgpack.decode(urlsafe_b64decode(content + "=" * (-len(content) % 4)), type=CallId)
+            found = msgspec.msgpack.decode(urlsafe_b64decode(content + "=" * (-len(content) % 4)), type=CallId)
+            if is_time(found.since):
+                return found
         except (ValueError, msgspec.MsgspecError):
             pass
     raise InvalidArguments(f"this is no call's id: pass what new_id() gave, got {str(text)[:40]!r}")

@@ -38,6 +38,7 @@ from fivefold.objects import Object, Registry, standard_registry
 from fivefold.protocol.client import Answered, Evidence, Outcome, QueueFull, Session, TimedOut
 from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, VALUE, Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.times import pack_time
 from fivefold.transport import StreamTransport
 
 DEADLINE_S: Final = 10.0
@@ -209,7 +210,7 @@ class Cluster:
             return self.registry.decode_answer(objects, method, outcome.answers[0])
 
         def unknown(text: str, since: int) -> OutcomeUnknown:
-            lost = CallId(self._client, objects, method, call.id, since)
+            lost = CallId(self._client, objects, method, call.id, pack_time(since))
             self._note(lost)
             # A deadline of one round trip is too short to find out what became of a call that had it.
             patient_s = max(patience_s, self._deadline_s)
@@ -336,7 +337,7 @@ class Cluster:
     ) -> None:
         """A call whose caller was cancelled."""
         if isinstance(outcome, TimedOut) and outcome.since is not None:
-            self._note(CallId(self._client, objects, call.method, call.id, outcome.since))
+            self._note(CallId(self._client, objects, call.method, call.id, pack_time(outcome.since)))
         elif isinstance(outcome, Answered) and is_update:  # it came just now
             self._note(CallId(self._client, objects, call.method, call.id, call.since))
 

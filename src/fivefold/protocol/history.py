@@ -1,6 +1,6 @@
 """Logical timestamps, replica histories and object history sets (Q/U §3.2, PROTOCOL §2).
 
-A logical timestamp is kept as 89 bytes whose order as bytes is the order of the paper's tuple, so that comparing,
+A logical timestamp is kept as 97 bytes whose order as bytes is the order of the paper's tuple, so that comparing,
 hashing and sending one costs what bytes cost. A replica history travels as its canonical bytes and is decoded only
 where somebody has to look inside.
 """
@@ -26,7 +26,6 @@ from fivefold.protocol.records import (
     CLIENT_AT,
     INITIAL_HISTORY,
     OPERATION_AT,
-    TIME_BYTES,
     TIMESTAMP_BYTES,
     Candidate,
     Entry,
@@ -35,6 +34,7 @@ from fivefold.protocol.records import (
     Part,
     ReplicaHistory,
 )
+from fivefold.protocol.times import TIME_BYTES
 
 # --- logical timestamps ---------------------------------------------------------------------------------------
 
@@ -45,7 +45,7 @@ INITIAL_TIMESTAMP: Final = LogicalTimestamp(bytes(TIMESTAMP_BYTES))
 def make_timestamp(
     time: int, *, is_barrier: bool, client: ClientId, operation_digest: bytes, history_set_digest: bytes
 ) -> LogicalTimestamp:
-    """Pack the five parts; ``time`` is below 2^63."""
+    """Pack the five parts; ``time`` has TIME_BYTES."""
     return LogicalTimestamp(
         time.to_bytes(TIME_BYTES, "big")
         + (b"\x01" if is_barrier else b"\x00")

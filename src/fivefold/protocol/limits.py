@@ -73,7 +73,7 @@ CLIENT_COPIES_BYTES_MAX: Final = 8 * 1024
 HISTORY_BYTES_MAX: Final = HISTORY_VERSIONS_BYTES_MAX + HISTORY_BARRIER_BYTES_MAX
 """Encoded replica history."""
 
-TIME_MAX: Final = 2**62
+TIME_MAX: Final = 2**127
 """Logical times above this are culled: one liar could otherwise use the clock up (PROTOCOL §4.1)."""
 
 TIME_LEAD_MAX: Final = 2**40

@@ -32,6 +32,7 @@ from fivefold.protocol.records import (
     SyncRequest,
     Vote,
 )
+from fivefold.protocol.times import is_time, pack_time
 
 REQUEST: Final = 1
 REPLY: Final = 2
@@ -102,7 +103,8 @@ def encode_operation(operation: Operation, since: int, attempt: int) -> bytes:
     # As arrays of their fields, which is what the structs are on the wire: nobody needs new structs.
     if not since:
         return encode((operation.objects, operation.calls, operation.code, attempt))
-    calls = [(call.id, since, call.method, call.arguments) for call in operation.calls]
+    time = pack_time(since)
+    calls = [(call.id, time, call.method, call.arguments) for call in operation.calls]
     return encode((operation.objects, calls, operation.code, attempt))
 
 
@@ -170,7 +172,7 @@ def decode_operation(request: Request) -> Operation:
         raise PeerViolation("operation-attempt")
     for call in calls:
         method, arguments = call.method, call.arguments
-        if len(call.id) != CALL_ID_BYTES or call.since < 0:
+        if len(call.id) != CALL_ID_BYTES or not is_time(call.since):
             raise PeerViolation("call-malformed")
         if method == CANCEL and len(arguments) != CALL_ID_BYTES:
             raise PeerViolation("call-malformed")

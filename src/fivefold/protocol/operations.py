@@ -11,6 +11,8 @@ from typing import Final, NewType, Protocol
 
 from msgspec import Struct
 
+from fivefold.protocol.times import Time
+
 ObjectId = NewType("ObjectId", str)
 """``Type/key``; compared and locked in code-point order."""
 
@@ -52,7 +54,7 @@ class Call(Struct, frozen=True, array_like=True, gc=False):
     """
 
     id: bytes
-    since: int
+    since: Time
     method: str
     arguments: bytes
 

@@ -11,13 +11,13 @@ from typing import Final, NewType
 from msgspec import Struct
 
 from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.times import TIME_BYTES
 
 # --- histories ------------------------------------------------------------------------------------------------
 
 LogicalTimestamp = NewType("LogicalTimestamp", bytes)
-"""time (8 bytes, big endian) ‖ is_barrier (1) ‖ client id (16) ‖ operation digest (32) ‖ history-set digest (32)."""
+"""time (16 bytes, big endian) ‖ is_barrier (1) ‖ client id (16) ‖ operation digest (32) ‖ history-set digest (32)."""
 
-TIME_BYTES: Final = 8
 BARRIER_AT: Final = TIME_BYTES
 """Where the byte is that tells barriers (1) from versions (0)."""
 CLIENT_AT: Final = BARRIER_AT + 1
@@ -145,7 +145,7 @@ class Ring(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         name: digest of the rest, under which a store keeps it; nothing if it is empty.
-        entries: the calls, oldest first: for each 32 bytes of key, 8 of logical time, 2 of the answer's length.
+        entries: the calls, oldest first: for each 32 bytes of key, 16 of logical time, 2 of the answer's length.
         answers: their answers, or digests of long ones, one after the other.
     """
 

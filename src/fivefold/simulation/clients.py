@@ -23,6 +23,7 @@ from fivefold.protocol.operations import (
     Operation,
 )
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.times import pack_time
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.events import Called, Died, Disconnected, Ended, Resolving
 from fivefold.simulation.network import Connection
@@ -162,7 +163,7 @@ class ClientHost:
             return
         assert task.since is not None, "only calls of unknown outcome are resolved"
         self.world.tell(Resolving(self.index, task.call.number))
-        cancel = Call(self._random.randbytes(16), task.since, CANCEL, task.call_id)
+        cancel = Call(self._random.randbytes(16), pack_time(task.since), CANCEL, task.call_id)
         operation = _operation(task.call.objects, cancel)
         self._begin(task, operation, is_query=False, patience_ns=RESOLVE_PATIENCE_NS, is_fixed=True)
 

@@ -21,6 +21,7 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import NO_OPERATION, ReplicaHistory, Request, Version, Vote
 from fivefold.protocol.server import Server, read_rows
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
+from fivefold.protocol.times import pack_time
 
 
 class Everyone:
@@ -237,4 +238,4 @@ class Letter:
 
 def one_call(objects: tuple[ObjectId, ...], method: str, arguments: bytes, call_id: bytes, since: int = 0) -> Operation:
     """An operation of one call."""
-    return Operation(objects, (Call(call_id, since, method, arguments),))
+    return Operation(objects, (Call(call_id, pack_time(since), method, arguments),))

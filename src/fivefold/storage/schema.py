@@ -19,7 +19,7 @@ from zlib import crc32
 
 from fivefold.errors import DataDirectoryError
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Version of this file format; any other is refused."""
 
 APPLICATION_ID: Final = 0x35464F4C

@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeAlias
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.operations import ClientId
 
-VERSION: Final = "fivefold/1"
+VERSION: Final = "fivefold/2"
 """Version of everything on the wire, agreed upon before the first frame (ALPN in TLS). Another one is refused."""
 
 Peer: TypeAlias = ClientId | int

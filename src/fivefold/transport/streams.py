@@ -1,7 +1,7 @@
 """Frames over TCP with TLS 1.3: both sides show a certificate, and each must be the one in the cluster file.
 
 Without TLS (``tls=False``, for experiments and benchmarks on one machine) both sides begin with a *hello* frame,
-``fivefold/1 NUL certificate``, which claims an identity and proves nothing: it is refused off the loopback interface.
+``fivefold/2 NUL certificate``, which claims an identity and proves nothing: it is refused off the loopback interface.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_a_history_that_leads_is_not_culled(time: int) -> None:
 
 @pytest.mark.parametrize(("time", "expected"), [(TIME_MAX - 1, ()), (TIME_MAX, ()), (TIME_MAX + 1, (0, 1))])
 def test_time_ends(time: int, expected: tuple) -> None:
-    """Above 2^62 a history is culled: no honest server gets there."""
+    """Above 2^127 a history is culled: no honest server gets there."""
     assert culled([history(time)] * 2 + [b"", history(1), b"", b""]) == expected
 
 

@@ -26,6 +26,7 @@ from fivefold.protocol.history import (
     time_of,
 )
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import CLIENT_AT, HISTORIES_AT, OPERATION_AT
 from fivefold.protocol.steps import Kind, Missing, Plan
 from tests.protocol_rig import A, B, C, X, candidate
 
@@ -102,23 +103,23 @@ def test_method_row() -> None:
     """METHOD: (latest + 1, false), on the object candidate, whose time bounds currency."""
     found = step([(5, (ZERO, E))], operation=True)
     assert row(found) == (Kind.METHOD, "2", "1", "1")
-    assert found.candidate.timestamp[9:25] == X
-    assert found.candidate.timestamp[25:57] == b"o" * 32
-    assert found.candidate.timestamp[57:] == b"h" * 32
+    assert found.candidate.timestamp[CLIENT_AT:OPERATION_AT] == X
+    assert found.candidate.timestamp[OPERATION_AT:HISTORIES_AT] == b"o" * 32
+    assert found.candidate.timestamp[HISTORIES_AT:] == b"h" * 32
 
 
 def test_barrier_row() -> None:
     """BARRIER: (latest + 1, true), on the object candidate, bounded by itself; it names no operation."""
     found = step([(4, (ZERO, E)), (1, (E, F))])
     assert row(found) == (Kind.BARRIER, "3b", "1", "3b")
-    assert found.candidate.timestamp[25:57] == bytes(32)
+    assert found.candidate.timestamp[OPERATION_AT:HISTORIES_AT] == bytes(32)
 
 
 def test_copy_row() -> None:
     """COPY: (latest + 1, false), on the object candidate, bounded by the barrier; it names no operation."""
     found = step([(5, (ZERO, E, BARRIER))])
     assert row(found) == (Kind.COPY, "4", "1", "3b")
-    assert found.candidate.timestamp[25:57] == bytes(32)
+    assert found.candidate.timestamp[OPERATION_AT:HISTORIES_AT] == bytes(32)
 
 
 def test_inline_method_row() -> None:

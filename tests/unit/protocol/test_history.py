@@ -24,6 +24,7 @@ from fivefold.protocol.history import (
     short,
     time_of,
 )
+from fivefold.protocol.records import BARRIER_AT, CLIENT_AT
 from tests.protocol_rig import A, B, C, candidate
 
 
@@ -108,7 +109,9 @@ NOT_HISTORIES = {
     "two candidates of one timestamp": entries(candidate(1, A), candidate(1, A, B)),
     "short timestamp": entries(Candidate(stamp(1)[:-1], (Part(A, INITIAL_TIMESTAMP, None),))),
     "long timestamp": entries(Candidate(stamp(1) + b"\0", (Part(A, INITIAL_TIMESTAMP, None),))),
-    "barrier mark 2": entries(Candidate(stamp(1)[:8] + b"\x02" + stamp(1)[9:], (Part(A, INITIAL_TIMESTAMP, None),))),
+    "barrier mark 2": entries(
+        Candidate(stamp(1)[:BARRIER_AT] + b"\x02" + stamp(1)[CLIENT_AT:], (Part(A, INITIAL_TIMESTAMP, None),))
+    ),
     "no parts": entries(Candidate(stamp(1), ())),
     "parts out of order": entries(Candidate(stamp(1), tuple(Part(o, INITIAL_TIMESTAMP, None) for o in (B, A)))),
     "one object twice": entries(Candidate(stamp(1), tuple(Part(A, INITIAL_TIMESTAMP, None) for _ in range(2)))),

@@ -27,6 +27,7 @@ from fivefold.protocol.messages import (
     sync_frame,
     sync_reply_frame,
 )
+from fivefold.protocol.records import TIMESTAMP_BYTES
 from tests.protocol_rig import A, B, candidate, op
 
 REQUEST_OF_TWO = Request(A, (empty_histories(A, 6), empty_histories(B, 6)), encode(op("add", b"+", B, A)))
@@ -92,7 +93,7 @@ def test_syncs_survive_their_encoding() -> None:
     assert decode_sync(sync_reply_frame(reply)) == reply
 
 
-GOOD = [encode(REQUEST_OF_TWO), encode(VOTE), sync_frame(SyncRequest(1, A, bytes(89), True))]
+GOOD = [encode(REQUEST_OF_TWO), encode(VOTE), sync_frame(SyncRequest(1, A, bytes(TIMESTAMP_BYTES), True))]
 DECODERS = [lambda data: decode_request(data, 6), decode_vote, decode_sync]
 
 

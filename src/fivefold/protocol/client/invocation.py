@@ -49,6 +49,7 @@ from fivefold.protocol.messages import BUSY, REPLY, UNCHANGED, encode_operation,
 from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, ObjectId
 from fivefold.protocol.records import INITIAL_HISTORY, Request, Vote
 from fivefold.protocol.steps import Kind, Missing
+from fivefold.protocol.times import unpack_time
 
 _FAILS_ALONE: Final = "it fails by itself, but may be applied with the calls it was sent with"
 
@@ -102,10 +103,9 @@ class Invocation:
             self.operation = combined(calls)
             self.deadline_ns = min([pending.deadline_ns for pending in calls])
         self._knowledge, self._standing, self._random = knowledge, knowledge.standing, random
-        self._pauses = Pauses()
-        self._target = first.objects[0]
+        self._pauses, self._target = Pauses(), first.objects[0]
         if first.is_fixed:  # a resolve starts where the lost call was
-            self._since = self.operation.calls[0].since
+            self._since = unpack_time(self.operation.calls[0].since)
         elif first.since is not None:
             self._since, self._may_be_applied = first.since, True
 

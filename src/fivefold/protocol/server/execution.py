@@ -20,6 +20,7 @@ from fivefold.protocol.operations import (
 )
 from fivefold.protocol.records import Recorded, Result, Version
 from fivefold.protocol.server.versions import append_outcomes, recall
+from fivefold.protocol.times import unpack_time
 
 
 def execute(
@@ -92,7 +93,7 @@ def _run(
         key, answer = b"", None
         if not is_query:
             key = _key_of(client, call)
-            answer = recall(recorded, key, call.since)
+            answer = recall(recorded, key, unpack_time(call.since))
         if answer is None and call.method == CANCEL:
             answer, has_changed = CANCELLED, True
             fresh += (Recorded(key, answer),)
@@ -118,4 +119,6 @@ def _key_of(client: ClientId, call: Call) -> bytes:
 
 def repeated_answers(client: ClientId, operation: Operation, version: Version) -> tuple[bytes, ...]:
     """What the operation that made ``version`` answered; nothing is run (§4.3)."""
-    return tuple([recall(version, _key_of(client, call), call.since) or NOT_RUN for call in operation.calls])
+    return tuple(
+        [recall(version, _key_of(client, call), unpack_time(call.since)) or NOT_RUN for call in operation.calls]
+    )

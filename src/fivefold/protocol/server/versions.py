@@ -10,7 +10,8 @@ import msgspec
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES, RING_RECENT
 from fivefold.protocol.operations import DIGEST, FORGOTTEN, ClientId, digest
-from fivefold.protocol.records import TIME_BYTES, Recorded, Ring, Version
+from fivefold.protocol.records import Recorded, Ring, Version
+from fivefold.protocol.times import TIME_BYTES, Time, is_time, pack_time, unpack_time
 
 KEY_BYTES: Final = 32
 """A ring key is a client's id and a call's: nobody can use or cancel another client's call."""
@@ -27,9 +28,9 @@ _VERSION_BYTES: Final = 1024
 _RECENT_BYTES: Final = RING_RECENT * _STRIDE
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Version)
+_decoder = msgspec.msgpack.Decoder(tuple[int, Time, bytes, tuple[Recorded, ...], Ring, bytes, bytes, Time])
 _digested = msgspec.msgpack.Encoder()
-_kept = msgspec.msgpack.Decoder(tuple[int, int, bytes, tuple[Recorded, ...], bytes, bytes, bytes, int])
+_kept = msgspec.msgpack.Decoder(tuple[int, Time, bytes, tuple[Recorded, ...], bytes, bytes, bytes, Time])
 _kept_ring = msgspec.msgpack.Decoder(tuple[bytes, bytes])
 
 
@@ -40,7 +41,22 @@ def initial_version(state: bytes) -> Version:
 
 def encode_version(version: Version) -> bytes:
     """Canonical bytes: what object syncs compare."""
-    return _encoder.encode(version)
+    return _encode_with(version, version.ring)
+
+
+def _encode_with(version: Version, ring: Ring | bytes) -> bytes:
+    return _encoder.encode(
+        (
+            version.number,
+            pack_time(version.horizon),
+            version.state,
+            version.outcomes,
+            ring,
+            version.recent,
+            version.recent_answers,
+            pack_time(version.orphaned),
+        )
+    )
 
 
 def decode_version(data: bytes) -> Version:
@@ -50,10 +66,14 @@ def decode_version(data: bytes) -> Version:
         PeerViolation: not canonical bytes of a version.
     """
     try:
-        version = _decoder.decode(data)
+        number, horizon, state, outcomes, ring, recent, answers, orphaned = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PeerViolation("version-malformed", str(error)) from None
-    if _encoder.encode(version) != data:
+    if not (is_time(horizon) and is_time(orphaned)):
+        raise PeerViolation("version-malformed")
+    times = unpack_time(horizon), unpack_time(orphaned)
+    version = Version(number, times[0], state, outcomes, ring, recent, answers, times[1])
+    if encode_version(version) != data:
         raise PeerViolation("version-not-canonical")
     return version
 
@@ -83,18 +103,7 @@ def size_of(version: Version) -> int:
 
 def kept_version(version: Version) -> bytes:
     """What a store keeps of a version: all but its ring, which it has once for all versions that share it."""
-    return _encoder.encode(
-        (
-            version.number,
-            version.horizon,
-            version.state,
-            version.outcomes,
-            version.ring.name,
-            version.recent,
-            version.recent_answers,
-            version.orphaned,
-        )
-    )
+    return _encode_with(version, version.ring.name)
 
 
 def kept_ring(ring: Ring) -> bytes:
@@ -122,7 +131,8 @@ def read_rows(rows: Iterable[tuple[bytes, bytes]]) -> dict[bytes, Version]:
             kept.append((key, _kept.decode(data)))
     for timestamp, (number, horizon, state, outcomes, name, recent, answers, orphaned) in kept:
         if name in rings:
-            versions[timestamp] = Version(number, horizon, state, outcomes, rings[name], recent, answers, orphaned)
+            times = unpack_time(horizon), unpack_time(orphaned)
+            versions[timestamp] = Version(number, times[0], state, outcomes, rings[name], recent, answers, times[1])
     return versions
 
 

@@ -55,6 +55,8 @@ COMMANDS = [
     "inspect",
     "example",
     "explore",
+    "export",
+    "import",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from fivefold.api.blocking import BlockingCluster, BlockingMethod, BlockingRemote, connect_blocking
 from fivefold.api.cluster import Cluster, ClusterStatus, connect
+from fivefold.api.exporting import Imported, export_object, import_object
 from fivefold.api.outcomes import NOT_APPLIED, NotApplied
 from fivefold.api.proxies import Remote, RemoteMethod, TypedRemote, remote
 from fivefold.api.rescuing import Condition, Rescue, rescue
@@ -15,6 +16,7 @@ __all__ = [
     "Cluster",
     "ClusterStatus",
     "Condition",
+    "Imported",
     "NotApplied",
     "Remote",
     "RemoteMethod",
@@ -22,6 +24,8 @@ __all__ = [
     "TypedRemote",
     "connect",
     "connect_blocking",
+    "export_object",
+    "import_object",
     "remote",
     "rescue",
     "stubs_of",

@@ -6,27 +6,15 @@ of Fivefold let them run different code for one call. Every call on such an obje
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 
 import msgspec
 
 from fivefold.api.cluster import Cluster
-from fivefold.api.outcomes import refusal
-from fivefold.errors import ObjectError, Unavailable
-from fivefold.objects import Adoption
-from fivefold.protocol.client import Answered, Disagreed, Outcome, Refused
-from fivefold.protocol.operations import (
-    ADOPT,
-    CALL_ID_BYTES,
-    REFUSED,
-    SHOW,
-    VALUE,
-    Call,
-    ObjectId,
-    Operation,
-    digest,
-)
+from fivefold.api.states import adopt_state, show_state, state_in
+from fivefold.errors import ObjectError
+from fivefold.protocol.client import Disagreed
+from fivefold.protocol.operations import VALUE, ObjectId
 
 
 class Condition(Enum):
@@ -65,9 +53,8 @@ async def rescue(cluster: Cluster, object_id: str) -> Rescue:
         FivefoldError: as for any call.
     """
     name = ObjectId(object_id)
-    found = await cluster.run_operation(_operation(cluster, name, SHOW, b""), is_query=True)
+    found = await show_state(cluster, name)
     if not isinstance(found, Disagreed):
-        _check(object_id, found)
         return Rescue(object_id, Condition.HEALTHY)
     by_state: dict[bytes, list[int]] = {}
     for server, answer in found.shown:
@@ -80,33 +67,6 @@ async def rescue(cluster: Cluster, object_id: str) -> Rescue:
             f"the servers hold {len(by_state)} states of {object_id}, and none of them is held by {needed}: "
             f"they cannot tell which is right; the largest group is {', '.join(map(str, groups[0]))}"
         )
-    state, *others = [_state_in(each) for each in (answer, *by_state) if each.startswith(VALUE)]
-    adoption = msgspec.msgpack.encode(Adoption(state, tuple(sorted({digest(each) for each in (state, *others)}))))
-    outcome = await cluster.run_operation(_operation(cluster, name, ADOPT, adoption), is_query=False)
-    _check(object_id, outcome)
+    state = state_in(answer)
+    await adopt_state(cluster, name, state, [state_in(each) for each in by_state if each.startswith(VALUE)])
     return Rescue(object_id, Condition.RESCUED, groups, len(state))
-
-
-def _state_in(answer: bytes) -> bytes:
-    """What a server showed; nothing if a liar shows what is no state."""
-    try:
-        return msgspec.msgpack.decode(answer[len(VALUE) :], type=bytes)
-    except msgspec.MsgspecError:
-        return b""
-
-
-def _operation(cluster: Cluster, name: ObjectId, method: str, arguments: bytes) -> Operation:
-    return Operation((name,), (Call(os.urandom(CALL_ID_BYTES), 0, method, arguments),), cluster.code_of(name))
-
-
-def _check(object_id: str, outcome: Outcome) -> None:
-    """Refuse everything but an answer."""
-    match outcome:
-        case Answered(answers=(answer, *_)) if answer.startswith(VALUE):
-            return
-        case Answered(answers=(answer, *_)) if answer.startswith(REFUSED):
-            raise refusal(answer[len(REFUSED) :].decode(errors="replace"))
-        case Refused(reason=reason):
-            raise refusal(reason)
-        case _:
-            raise Unavailable(f"{object_id} could not be looked at or rescued in time: run the rescue again")

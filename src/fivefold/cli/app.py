@@ -17,6 +17,7 @@ from fivefold.cli import (
     describe,
     example,
     explore,
+    export,
     init,
     inspect,
     rescue,
@@ -71,6 +72,8 @@ app.add_typer(client)
 app.add_typer(upgrade)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(name="rescue", epilog=rescue.EXAMPLES)(rescue.rescue_command)
+app.command(name="export", epilog=export.EXPORT_EXAMPLES)(export.export_command)
+app.command(name="import", epilog=export.IMPORT_EXAMPLES)(export.import_command)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=example.EXAMPLES)(example.example)
 app.command(epilog=simulate.EXAMPLES)(simulate.simulate)

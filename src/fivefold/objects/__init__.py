@@ -11,6 +11,7 @@ from fivefold.objects.lock import Held, Lease, Lock, NotHolder
 from fivefold.objects.map import Map
 from fivefold.objects.methods import Method, readable
 from fivefold.objects.model import Kind, Object, kind_of, migrate, query, update
+from fivefold.objects.portable import state_from_json, state_to_json
 from fivefold.objects.queue import Empty, Full, Queue
 from fivefold.objects.register import Register
 from fivefold.objects.registry import Registry
@@ -65,6 +66,8 @@ __all__ = [
     "readable",
     "release_all",
     "standard_registry",
+    "state_from_json",
+    "state_to_json",
     "total",
     "transfer",
     "update",

@@ -163,11 +163,11 @@ def test_standing_alone_is_forgiven_for_a_while(times: int, strikes: int) -> Non
     alone = history(1)
     found.of(A).histories[3] = alone
     for _ in range(times):
-        found.note_alone(A, {3, 4})
+        found.note_alone((A,), {3, 4})
     assert sum(sum(each.strikes.values()) for each in found.evidence()) == strikes
     found.of(A).histories[4] = alone
     for _ in range(ALONE_MAX):
-        found.note_alone(A, {3, 4})
+        found.note_alone((A,), {3, 4})
     assert sum(sum(each.strikes.values()) for each in found.evidence()) == strikes, "two are not alone"
 
 
@@ -177,7 +177,7 @@ def test_a_server_that_keeps_standing_alone_is_asked_last_but_not_suspected(miss
     found = Knowledge(SIX)
     found.of(A).histories[3] = history(1)
     for _ in range(ALONE_MAX - missing):
-        found.note_alone(A, {3, 4})
+        found.note_alone((A,), {3, 4})
     assert (found.standing.is_avoided(3), found.standing.is_suspected(3)) == (is_avoided, False)
     assert (found.standing.rank(3) > 0) is is_avoided
 
@@ -187,11 +187,11 @@ def test_a_server_that_stands_alone_no_more_is_trusted_again() -> None:
     found = Knowledge(SIX)
     found.of(A).histories[3] = history(1)
     for _ in range(ALONE_MAX):
-        found.note_alone(A, {3})
-    found.note_alone(A, {1, 2})
+        found.note_alone((A,), {3})
+    found.note_alone((A,), {1, 2})
     assert found.standing.is_avoided(3), "it has not answered, so nothing is known that speaks for it"
     found.of(A).histories[2] = history(1)
-    found.note_alone(A, {2, 3})
+    found.note_alone((A,), {2, 3})
     assert not found.standing.is_avoided(3)
 
 
@@ -201,8 +201,39 @@ def test_b_servers_together_stand_alone() -> None:
     for server in (3, 4):
         found.of(A).histories[server] = history(1)
     for _ in range(ALONE_MAX):
-        found.note_alone(A, range(11))
+        found.note_alone((A,), range(11))
     assert {each.server for each in found.evidence()} == {3, 4}
+
+
+def test_only_the_objects_of_a_round_tell_who_stands_alone() -> None:
+    """Of the other object the first liar's invention is the last thing known: it says nothing of the second liar."""
+    found = Knowledge(QuorumSystem(11, 2, 2))
+    found.of(B).histories[3] = history(9)
+    found.of(A).histories[4] = history(1)
+    for _ in range(ALONE_MAX):
+        found.note_alone((A,), range(11))
+    assert [found.standing.is_avoided(server) for server in (3, 4)] == [False, True]
+
+
+def test_who_stands_alone_on_one_object_of_a_round_stands_alone() -> None:
+    """Not to stand alone on the other object does not make up for it."""
+    found = Knowledge(SIX)
+    found.of(A).histories[3] = history(1)
+    for _ in range(ALONE_MAX):
+        found.note_alone((A, B), range(6))
+    assert found.standing.is_avoided(3)
+
+
+def test_an_avoided_server_does_not_hide_who_stands_alone_below_it() -> None:
+    """A liar shows something newer than the other liar does: it is avoided first, and then the other one, too."""
+    found = Knowledge(QuorumSystem(11, 2, 2))
+    found.of(A).histories[3], found.of(A).histories[4] = history(2), history(1)
+    for _ in range(ALONE_MAX):
+        found.note_alone((A,), range(11))
+    assert [found.standing.is_avoided(server) for server in (3, 4)] == [True, False]
+    for _ in range(ALONE_MAX):
+        found.note_alone((A,), range(11))
+    assert [found.standing.is_avoided(server) for server in (3, 4)] == [True, True]
 
 
 def test_histories_much_longer_than_the_others_are_avoided() -> None:

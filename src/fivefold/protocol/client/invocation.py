@@ -496,5 +496,4 @@ class Invocation:
     def _note_inventors(self, round_: Round) -> None:
         """Note who shows what nobody else does; not before several back-offs or repairs have been in vain."""
         if self._pauses.count > 1 or self.repairs > INLINE_REPAIRS_AT_ONCE:
-            for name in self.objects:
-                self._knowledge.note_alone(name, round_.votes)
+            self._knowledge.note_alone(round_.objects, round_.votes)

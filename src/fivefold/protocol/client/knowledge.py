@@ -297,13 +297,34 @@ class Knowledge:
                 known.forget(server)
         self.standing.went(server)
 
-    def note_alone(self, object_id: ObjectId, answered: Collection[int]) -> None:
-        """Note servers that have just answered and whose newest candidate of the object at most b servers show."""
+    def note_alone(self, objects: Iterable[ObjectId], answered: Collection[int]) -> None:
+        """Note who stands alone after a round over ``objects``, of the servers that have ``answered`` it.
+
+        Only the round's objects count. Story: (1) an operation moves from a to b, and two liars show an invention above
+        everything in each reply. (2) The repairs are of a; of b the last thing known is the first liar's invention, and
+        stays so. (3) After each round the second liar stands alone on a, and the first on b: the second one seems to be
+        one of many, as often as not, and nobody ever avoids it.
+        """
+        alone: set[int] = set()
+        for object_id in objects:
+            alone.update(self._standing_alone(object_id))
+        self.standing.note_alone(alone, answered)
+
+    def _standing_alone(self, object_id: ObjectId) -> set[int]:
+        """The servers, at most b, that show the newest candidate; below what avoided ones show, the next ones, too.
+
+        Otherwise one liar, avoided already, could hide all others by showing something newer than they do.
+        """
         newest = [decode_history(object_id, history)[-1].candidate for history in self.of(object_id).histories]
-        latest = max(newest, key=lambda candidate: candidate.timestamp)
-        holders = [server for server, candidate in enumerate(newest) if candidate == latest]
-        is_alone = len(holders) <= max(1, self.quorums.b)
-        self.standing.note_alone(holders if is_alone else (), answered)
+        found: set[int] = set()
+        for latest in sorted(dict.fromkeys(newest), key=lambda candidate: candidate.timestamp, reverse=True):
+            holders = {server for server, candidate in enumerate(newest) if candidate == latest}
+            if len(holders) > max(1, self.quorums.b):
+                break
+            found |= holders
+            if not all(map(self.standing.is_avoided, holders)):
+                break
+        return found
 
     def note_long(self, round_sizes: Mapping[int, int]) -> None:
         """Note servers whose histories are far longer than those of all but b others, by the sizes in one round."""

@@ -12,10 +12,11 @@ import pytest
 import fivefold.protocol
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
-from fivefold.protocol.actions import Actions, Ask, Channel
+from fivefold.protocol.actions import Actions, Ask, Channel, Reply
 from fivefold.protocol.messages import BUSY, FAIL, REPLY, SUCCESS, decode_vote, encode, request_frame, split, sync_frame
 from fivefold.protocol.operations import ClientId, ObjectId, Operation
 from fivefold.protocol.records import SyncRequest, Vote
+from fivefold.protocol.server.outbox import Outbox
 from fivefold.simulation.rack import Letter, columns
 from tests.protocol_rig import A, B, C, WatchedRack, X, Y, Z, now, op
 
@@ -270,3 +271,32 @@ def test_nothing_fails_without_an_exception() -> None:
     assert statuses == {name: [FAIL if name in FAILING else SUCCESS] for name in OBJECTS}
     assert len(scene.answers) == 1
     assert scene.machine.pending_requests == 0
+
+
+class _Breaking(dict[int, list[Reply]]):
+    """A dictionary that cannot forget, once."""
+
+    breaks = 1
+
+    def pop(self, *key: object) -> list[Reply]:  # type: ignore[override]
+        self.breaks -= 1
+        if self.breaks >= 0:
+            raise MemoryError
+        return super().pop(*key)  # type: ignore[call-overload, no-any-return]
+
+
+def test_replies_that_have_left_do_not_wait_for_ever() -> None:
+    """Injected seed 115: an exception after a reply had left and before it was forgotten; it was counted for good."""
+    outbox = Outbox(has_store=True)
+    outbox.next_sequence = 3
+    for sequence in (1, 2):
+        outbox.promise(Reply(Channel(sequence), b"reply"), sequence)
+    outbox._waiting = _Breaking(outbox._waiting)
+    outbox.reached = 1
+    with pytest.raises(MemoryError):
+        outbox.let_go()
+    outbox.recount()
+    assert (outbox.send, outbox.waiting_count, outbox.waiting_bytes) == ([Reply(Channel(1), b"reply")], 1, 5)
+    outbox.reached = 2
+    outbox.let_go()
+    assert (len(outbox.send), outbox.waiting_count, outbox.waiting_bytes) == (2, 0, 0)

@@ -82,7 +82,8 @@ class Outbox:
             self.waiting_bytes -= sum([len(reply.frame) for reply in replies])
 
     def recount(self) -> None:
-        """Count anew, after an exception in between."""
+        """Count anew, after an exception: it may have come when replies had left and were not yet forgotten."""
+        self._waiting = {sequence: each for sequence, each in self._waiting.items() if sequence > self.durable}
         self.waiting_count = sum(map(len, self._waiting.values()))
         self.waiting_bytes = sum([len(reply.frame) for replies in self._waiting.values() for reply in replies])
 

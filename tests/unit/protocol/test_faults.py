@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,15 @@ import pytest
 import fivefold.protocol
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
-from fivefold.protocol.actions import Actions, Ask, Channel, Reply
+from fivefold.protocol.actions import Actions, Ask, Channel, Reply, Store, Write
+from fivefold.protocol.compiled import is_compiled
+from fivefold.protocol.history import make_histories
 from fivefold.protocol.messages import BUSY, FAIL, REPLY, SUCCESS, decode_vote, encode, request_frame, split, sync_frame
 from fivefold.protocol.operations import ClientId, ObjectId, Operation
-from fivefold.protocol.records import SyncRequest, Vote
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import TIMESTAMP_BYTES, LogicalTimestamp, SyncRequest, Vote
 from fivefold.protocol.server.outbox import Outbox
+from fivefold.protocol.server.synchronise import SyncTable
 from fivefold.simulation.rack import Letter, columns
 from tests.protocol_rig import A, B, C, WatchedRack, X, Y, Z, now, op
 
@@ -300,3 +305,62 @@ def test_replies_that_have_left_do_not_wait_for_ever() -> None:
     outbox.reached = 2
     outbox.let_go()
     assert (len(outbox.send), outbox.waiting_count, outbox.waiting_bytes) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("at", range(1, 13))
+def test_what_an_exception_kept_from_leaving_leaves_later(at: int) -> None:
+    """Injected seed 131: writes were forgotten, and never handed over; the histories in them were shown later."""
+    outbox = Outbox(has_store=True)
+    outbox.writes, outbox.load = [Write("Reg/a", b"history")], [A]
+    outbox.promise(Reply(Channel(1), b"reply"), 0)
+    expected = Actions((Store(1, tuple(outbox.writes)),), (Reply(Channel(1), b"reply"),), (A,), 7)
+    code = Outbox.empty.__code__
+
+    def trace(frame: FrameType, event: str, argument: object) -> object:
+        if frame.f_code is not code:
+            return None
+        if event == "line" and frame.f_lineno == code.co_firstlineno + at:
+            raise MemoryError
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        left = outbox.empty(7)
+    except MemoryError:
+        left = outbox.empty(7)
+    finally:
+        sys.settrace(before)
+    assert left == expected
+    assert outbox.empty(None) == Actions()
+    assert outbox.next_sequence == 2
+
+
+@pytest.mark.skipif(is_compiled(), reason="compiled code has no instructions")
+def test_handing_over_takes_no_memory() -> None:
+    """Nothing is made between the first and the last thing that is forgotten: to clear a list takes no memory."""
+    made = {each.opname for each in dis.get_instructions(Outbox._hand_over)}
+    assert not [name for name in made if name.startswith(("BUILD", "BINARY", "MAKE"))]
+
+
+def test_a_sync_whose_end_failed_is_known_by_its_number_or_not_at_all() -> None:
+    """Injected seed 740: after an exception each request for one version raised KeyError."""
+    syncs = SyncTable(0, QuorumSystem(6, 1, 1))
+    key, nothing = (A, LogicalTimestamp(b"t" * TIMESTAMP_BYTES)), make_histories(A, [b""] * 6)
+    first, second = Waiting(), Waiting()
+    syncs.wait(0, first, key, nothing)  # type: ignore[arg-type]
+    (sync,) = syncs.due(10**10)
+    syncs._syncs.clear()
+    syncs.recount()
+    assert syncs.wait(0, second, key, nothing), "the version is asked for anew"  # type: ignore[arg-type]
+    (sync,) = syncs.due(10**10)
+    syncs._copied = ()  # type: ignore[assignment]
+    with pytest.raises(IndexError):
+        syncs.end(sync)
+    syncs.recount()
+    assert syncs.end(sync) == [second]
+    assert syncs.parked_count == 0
+
+
+class Waiting:
+    """Work that waits for a version; of no interest otherwise."""

@@ -384,8 +384,8 @@ class Server:
         assert sync.version is not None, "a sync ends here with a version"
         self.counters["sync.done"] += 1
         for work in self._syncs.end(sync):
-            work.fetched[sync.key] = sync.version
             try:
+                work.fetched[sync.key] = sync.version
                 self._shares.leave(work)
                 self._resume(now_ns, work)
             except Exception as error:

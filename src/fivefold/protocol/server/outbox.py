@@ -93,8 +93,16 @@ class Outbox:
         if self.writes:
             store = (Store(self.next_sequence, tuple(self.writes)),)
         actions = Actions(store, tuple(self.send), tuple(self.load), wake_at_ns, tuple(self.faults))
-        if store:
-            self.next_sequence += 1
-            self.writes = []
-        self.send, self.load, self.faults = [], [], []
+        return self._hand_over(actions, self.next_sequence + len(store))
+
+    def _hand_over(self, actions: Actions, next_sequence: int) -> Actions:
+        """These actions leave, and are forgotten here. Nothing takes memory, so nothing can raise in between.
+
+        Otherwise writes could be lost whose histories are shown later, and loads for which requests wait.
+        """
+        self.next_sequence = next_sequence
+        self.writes.clear()
+        self.send.clear()
+        self.load.clear()
+        self.faults.clear()
         return actions

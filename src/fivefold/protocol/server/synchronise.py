@@ -198,12 +198,13 @@ class SyncTable:
         return sync.ask_further()
 
     def end(self, sync: Sync) -> list[Work]:
-        """The sync is over: the work that waited for it."""
+        """The sync is over: the work that waited for it. It is forgotten last: until then it still waits."""
+        _, waiting = self._syncs.get(sync.number, (sync, []))
         for server in range(self._quorums.n):
             self._copied[server] -= sync.copy_size(server)
-        _, waiting = self._syncs.pop(sync.number, (sync, []))
         self._numbers.pop(sync.key, None)
         self.parked_count -= len(waiting)
+        self._syncs.pop(sync.number, None)
         return waiting
 
     @property
@@ -213,6 +214,7 @@ class SyncTable:
 
     def recount(self) -> None:
         """Count anew, after an exception in between."""
+        self._numbers = {sync.key: number for number, (sync, _) in self._syncs.items()}
         self.parked_count = sum(len(waiting) for _, waiting in self._syncs.values())
         self._copied = [sum(sync.copy_size(s) for sync, _ in self._syncs.values()) for s in range(self._quorums.n)]
 

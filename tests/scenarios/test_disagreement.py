@@ -7,7 +7,7 @@ import pytest
 from fivefold.protocol.client.outcomes import Answered, Delay, Disagreed, Refused, TimedOut
 from fivefold.protocol.messages import DECLINED, FAIL, REPLY, decode_vote, split
 from fivefold.protocol.operations import REFUSED
-from tests.protocol_rig import A, Desk, Lie, WatchedRack, Y, altered
+from tests.protocol_rig import A, Desk, Lie, WatchedRack, Y, altered, cancel, op
 
 
 def saying(rack: WatchedRack, *answers: bytes) -> Desk:
@@ -41,6 +41,18 @@ def test_when_all_have_answered_nobody_is_waited_for() -> None:
     started_ns = rack.now_ns
     assert saying(rack, b"1", b"2", b"3", b"4", b"5", b"6").call("add", b"+") == Disagreed("add", True)
     assert rack.now_ns == started_ns
+
+
+@pytest.mark.parametrize(("was_applied", "outcome"), [(True, Disagreed("", None)), (False, Disagreed("", True))])
+def test_a_resolve_of_which_servers_differ_does_not_say_that_nothing_was_changed(
+    was_applied: bool, outcome: object
+) -> None:
+    """Rolling seed 268: every ring held the call, so its resolve changed nothing. That was told of the call itself."""
+    rack, lost = WatchedRack(), b"lost call id 16b"
+    if was_applied:
+        assert Desk(rack).run(op("add", b"+", call_id=lost)) == Answered((b"v",))
+    desk = saying(rack, b"1", b"2", b"3", b"4", b"5", b"6")
+    assert desk.run(cancel(lost, 0), is_fixed=True) == outcome
 
 
 UNKNOWN = TimedOut(0, 5, Delay.REFUSAL, "no")

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from fivefold import CallerError, Cluster, NonDeterministicObject, OutcomeUnknown, Unavailable
+from fivefold import CallerError, Cluster, NonDeterministicObject, NotAllowed, OutcomeUnknown, Unavailable
 from fivefold.api.outcomes import answer_of
 from fivefold.objects import Counter, standard_registry
-from fivefold.protocol.client.outcomes import Answered, Delay, Disagreed, Outcome, TimedOut
+from fivefold.protocol.client.outcomes import Answered, Delay, Disagreed, Outcome, Refused, TimedOut
 from fivefold.protocol.client.session import QueueFull
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE
 
@@ -80,6 +80,47 @@ async def test_resolving_is_given_time() -> None:
     with pytest.raises(OutcomeUnknown):
         await lost.value.resolve()
     assert node.patience_s == [0.001, 7]
+
+
+class Parting:
+    """Lets updates be lost, and gives resolves an outcome of one's choice."""
+
+    failures = {}  # noqa: RUF012
+
+    def __init__(self, resolved: Outcome) -> None:
+        self._resolved = resolved
+
+    def call(self, operation, *, is_query: bool, deadline_s: float, is_fixed: bool = False) -> asyncio.Future:
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(self._resolved if is_fixed else TimedOut(5, 0))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("is_cancelled", "is_applied", "says"),
+    [(True, False, "and it changed nothing"), (None, None, "and it may or may not be applied")],
+)
+async def test_what_a_resolve_changed_is_not_what_the_call_changed(
+    is_cancelled: bool | None, is_applied: bool | None, says: str
+) -> None:
+    """Where servers differ and the cancellation was written, the lost call was not applied; else that is not known."""
+    cluster = Cluster(Parting(Disagreed("", is_cancelled)), standard_registry())
+    with pytest.raises(OutcomeUnknown) as lost:
+        await cluster.object(Counter, "a").increment()
+    assert cluster.pending()
+    with pytest.raises(NonDeterministicObject, match=f"for increment of Counter/a, {says}") as found:
+        await lost.value.resolve()
+    assert found.value.is_applied is is_applied
+
+
+async def test_a_call_whose_resolve_is_refused_stays_pending() -> None:
+    """Its fate is as open as before."""
+    cluster = Cluster(Parting(Refused("NotAllowed: no")), standard_registry())
+    with pytest.raises(OutcomeUnknown) as lost:
+        await cluster.object(Counter, "a").increment()
+    with pytest.raises(NotAllowed):
+        await lost.value.resolve()
+    assert cluster.pending() == (lost.value.call_id,)
 
 
 async def test_a_cancelled_call_was_not_applied() -> None:

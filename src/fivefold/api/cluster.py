@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fivefold.api.callids import CallId, new_id, parse
 from fivefold.api.outcomes import NOT_APPLIED, answer_of, still_unknown
@@ -35,7 +36,7 @@ from fivefold.errors import (
 )
 from fivefold.node import ClientNode, CodeTable, ServerStatus, failures_text
 from fivefold.objects import Object, Registry, standard_registry
-from fivefold.protocol.client import Answered, Evidence, Outcome, QueueFull, Session, TimedOut
+from fivefold.protocol.client import Answered, Disagreed, Evidence, Outcome, QueueFull, Session, TimedOut
 from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, VALUE, Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.times import pack_time
@@ -362,7 +363,10 @@ class Cluster:
         if isinstance(outcome, TimedOut):
             # Also if asking changed nothing: that says nothing about the call, and Unavailable would say "call again".
             raise unknown(still_unknown(lost.objects, lost.method))
-        self._pending.pop(str(lost), None)
+        if isinstance(outcome, Disagreed):  # what was applied, if anything, is that the lost call never will be
+            outcome = replace(outcome, is_applied=False if outcome.is_applied else None)
+        if isinstance(outcome, Answered):
+            self._pending.pop(str(lost), None)
         return answer_of(self.registry, lost.objects, lost.method, outcome, unknown)
 
     # --- for the operator -------------------------------------------------------------------------------------

@@ -204,8 +204,12 @@ class ClientHost:
             case Refused(reason=reason):
                 self._refused(task, reason)
             case Disagreed(is_applied=is_applied) if "disagreed" in self.tolerated:
-                known = {True: Seen.OK, False: Seen.FAILED}
-                self._end(task, Seen.UNKNOWN if is_applied is None else known[is_applied])
+                known = {
+                    True: Seen.OK if task.since is None else Seen.CANCELLED,
+                    False: Seen.FAILED,
+                    None: Seen.UNKNOWN,
+                }
+                self._end(task, known[is_applied])
             case Disagreed(method=method):
                 self.failure = Violation("disagreed", f"honest servers seem to disagree about {method}")
 

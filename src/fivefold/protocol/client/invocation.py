@@ -357,7 +357,8 @@ class Invocation:
             case Next.DECLINED | Next.UNABLE | Next.UNKNOWN:
                 self._be_refused(now_ns, round_, verdict)
             case Next.DIVERGED:
-                self._end(disagreement(round_, self.operation, verdict.is_applied))
+                is_fixed = self.calls[0].is_fixed
+                self._end(disagreement(round_, self.operation, verdict.is_applied, is_fixed=is_fixed))
             case Next.CONCLUDE:
                 self._conclude(now_ns, round_)
             case _:

@@ -112,8 +112,14 @@ class Round:
         return possible + quorums.b < quorums.r
 
 
-def disagreement(round_: Round, operation: Operation, is_applied: bool | None) -> Disagreed:
-    """Servers computed different results; of SHOW, which is for just that case, with what each of them showed."""
+def disagreement(round_: Round, operation: Operation, is_applied: bool | None, *, is_fixed: bool) -> Disagreed:
+    """Servers computed different results; of SHOW, which is for just that case, with what each of them showed.
+
+    Of a fixed call q servers may say that it changed nothing because their rings hold it: what an earlier program made
+    of it, or what became of the call that a resolve asks for, is not known here.
+    """
+    if is_fixed and not is_applied:
+        is_applied = None
     shown: list[tuple[int, bytes]] = []
     if operation.method == SHOW:
         shown = [(server, vote.answers[0]) for server, vote in round_.votes.items() if vote.answers]

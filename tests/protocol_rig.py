@@ -152,6 +152,8 @@ class WatchedRack(Rack):
         for name in actions.load:
             object_id = ObjectId(name)
             self._perform(index, machine.loaded(self.now_ns, object_id, self.disks[index].record(name)))
+        for listing in actions.lists:
+            self._perform(index, machine.listed(self.now_ns, listing.number, self.disks[index].page(listing)))
         for message in actions.send:
             if isinstance(message, Reply):
                 self._replies[(index, message.channel)] = message.frame

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.actions import Damaged, ObjectRecord, Page, Write
 from fivefold.storage import SqliteStorage, Storage
 from fivefold.storage.writer import Pace
 from fivefold.testing.cluster import SurvivingStorage
@@ -210,3 +210,49 @@ async def test_close_twice_is_harmless(harness: Harness) -> None:
     """Closing a closed store does nothing."""
     harness.storage.close()
     harness.storage.close()
+
+
+async def page(harness: Harness, after: str = "", objects_max: int = 100, bytes_max: int = 1_000_000) -> Page:
+    found: asyncio.Future[Page | Damaged] = asyncio.get_running_loop().create_future()
+    harness.storage.list_objects(after, objects_max, bytes_max, found.set_result)
+    async with asyncio.timeout(SECONDS_MAX):
+        result = await found
+    assert isinstance(result, Page)
+    return result
+
+
+async def test_an_empty_store_lists_nothing(harness: Harness) -> None:
+    """The first page is the last."""
+    assert await page(harness) == Page((), is_last=True)
+
+
+async def test_objects_are_listed_in_the_order_of_their_ids(harness: Harness) -> None:
+    """With their records, from the first id greater than the one given; also ids beyond ASCII."""
+    names = ["A/b", "A/a", "B/é", "A/\U0001f600", "A/￿"]
+    for sequence, name in enumerate(names, 1):
+        await harness.commit(sequence, Write(name, b"h", ((b"1", name.encode()),)))
+    ordered = sorted(names)
+    whole = await page(harness)
+    assert whole == Page(tuple((name, ObjectRecord(b"h", ((b"1", name.encode()),))) for name in ordered), is_last=True)
+    assert [name for name, _ in (await page(harness, ordered[1])).objects] == ordered[2:]
+    assert await page(harness, ordered[-1]) == Page((), is_last=True)
+
+
+async def test_a_page_has_so_many_objects_at_most(harness: Harness) -> None:
+    """It says whether others follow: with one fewer, exactly as many, and one more than there are."""
+    await harness.commit(1, *[Write(f"A/{number}", b"h") for number in range(5)])
+    assert [
+        (len(found.objects), found.is_last) for found in [await page(harness, "", count) for count in (4, 5, 6)]
+    ] == [
+        (4, False),
+        (5, True),
+        (5, True),
+    ]
+
+
+async def test_a_page_ends_with_the_object_that_reaches_its_bytes(harness: Harness) -> None:
+    """Each page has one object at least."""
+    await harness.commit(1, *[Write(f"A/{number}", b"h", ((b"1", bytes(1000)),)) for number in range(5)])
+    assert len((await page(harness, "", 100, 1)).objects) == 1
+    assert len((await page(harness, "", 100, 2500)).objects) == 3
+    assert not (await page(harness, "", 100, 2500)).is_last

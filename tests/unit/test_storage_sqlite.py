@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fivefold.protocol.actions import Damaged, ObjectRecord, Write
+from fivefold.protocol.actions import Damaged, ObjectRecord, Page, Write
 from fivefold.storage import Inspector, SqliteStorage
 from fivefold.storage import reader as reader_module
 from fivefold.storage import schema as schema_module
@@ -471,3 +471,54 @@ def test_nothing_acknowledged_is_lost_by_kill(path: Path) -> None:
 def test_nothing_acknowledged_is_lost_by_many_kills(path: Path) -> None:
     """The same, forty times in a row on one database."""
     kill_rounds(path, rounds=40)
+
+
+# --- the list of objects ---------------------------------------------------------------------------------------
+
+
+async def list_objects(opened: Open, after: str = "") -> Page | Damaged:
+    found: list[Page | Damaged] = []
+    opened.storage.list_objects(after, 100, 1_000_000, found.append)
+    await opened.until(lambda: found)
+    return found[0]
+
+
+async def test_the_list_has_what_is_in_the_journal_and_in_the_database(opened: Open) -> None:
+    """In one order, each object once, with its last history; also the ones that are written again."""
+    await opened.commit(1, *[Write(f"A/{number}", b"old") for number in (1, 3, 5)])
+    opened.reopen()
+    await opened.commit(2, *[Write(f"A/{number}", b"new") for number in (2, 3, 6)])
+    page = await list_objects(opened)
+    assert isinstance(page, Page)
+    found = [(name, record.history) for name, record in page.objects if isinstance(record, ObjectRecord)]
+    news = {"A/2", "A/3", "A/6"}
+    assert found == [(name, b"new" if name in news else b"old") for name in ("A/1", "A/2", "A/3", "A/5", "A/6")]
+
+
+async def test_the_list_is_whole_while_writes_are_folded(opened: Open, path: Path, small_overlays: int) -> None:
+    """Nothing is missing because it was just moved from the journal to the database."""
+    for sequence in range(1, 60):
+        await opened.commit(sequence, Write(f"A/{sequence:03}", bytes(small_overlays // 8)))
+        page = await list_objects(opened, "A/")
+        assert isinstance(page, Page)
+        assert len(page.objects) == sequence
+
+
+async def test_a_damaged_object_is_listed_as_such(opened: Open, path: Path) -> None:
+    """It is named, nothing is said of it, and the others are listed."""
+    await opened.commit(1, *[Write(f"A/{number}", b"h") for number in (1, 2, 3)])
+    opened.reopen()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE records SET data = x'00' WHERE object_id = 'A/2'")
+    page = await list_objects(opened)
+    assert isinstance(page, Page)
+    assert [isinstance(record, Damaged) for _, record in page.objects] == [False, True, False]
+
+
+async def test_a_list_that_hides_an_object_is_refused(opened: Open, path: Path) -> None:
+    """An id that rotted into another one: a reader of the list would take the object for never written."""
+    await opened.commit(1, *[Write(f"A/{number}", b"h") for number in (1, 2, 3)])
+    opened.reopen()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE records SET object_id = 'A/9' WHERE object_id = 'A/2'")
+    assert isinstance(await list_objects(opened), Damaged)

@@ -53,6 +53,34 @@ class Damaged(Struct, frozen=True, array_like=True, gc=False):
     reason: str
 
 
+class Listing(Struct, frozen=True, array_like=True, gc=False):
+    """A page of the store's objects that a machine asks for; answered by its ``listed`` input.
+
+    Attributes:
+        number: that the answer carries.
+        after: the page begins with the first id greater than this.
+        objects_max: so many objects at most.
+        bytes_max: the page ends with the object that reaches this many bytes.
+    """
+
+    number: int
+    after: str
+    objects_max: int
+    bytes_max: int
+
+
+class Page(Struct, frozen=True, array_like=True, gc=False):
+    """A part of a store's list of objects, in the order of their ids.
+
+    Attributes:
+        objects: ids and records, each as of one moment; Damaged for one that cannot be read.
+        is_last: whether no object comes after these.
+    """
+
+    objects: tuple[tuple[str, ObjectRecord | Damaged], ...]
+    is_last: bool
+
+
 class Store(Struct, frozen=True, array_like=True, gc=False):
     """One transaction: all of ``writes`` or none; ``sequence`` counts up by one."""
 
@@ -99,6 +127,7 @@ class Actions(Struct, frozen=True, array_like=True):
         load: objects to read; each answered by the machine's ``loaded`` input.
         wake_at_ns: when to call ``wake`` at the latest, on the clock of ``now_ns``; None for never.
         faults: exceptions of our own, to be logged with their stacks.
+        lists: pages of the list of objects to read; each answered by the machine's ``listed`` input.
     """
 
     store: tuple[Store, ...] = ()
@@ -106,3 +135,4 @@ class Actions(Struct, frozen=True, array_like=True):
     load: tuple[str, ...] = ()
     wake_at_ns: int | None = None
     faults: tuple[Fault, ...] = ()
+    lists: tuple[Listing, ...] = ()

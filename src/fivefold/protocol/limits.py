@@ -126,6 +126,33 @@ SYNC_TIMEOUT_NS: Final = 2_000_000_000
 SYNC_RETRY_NS: Final = 50_000_000
 """Silence after which an object sync asks further servers."""
 
+LIST_ENTRIES_MAX: Final = 1000
+"""Entries of one page of a list of objects."""
+
+LIST_BYTES_MAX: Final = 1024 * 1024
+"""Bytes of its entries; one entry of a history at its limit always has room."""
+
+LISTED_BYTES: Final = 16
+"""What an entry takes beside its id, its history and its digest."""
+
+FRAME_BYTES_SPARE: Final = 64 * 1024
+"""What a page may take beside its entries: a number, a reason."""
+
+LIST_READ_OBJECTS_MAX: Final = 256
+"""Objects that a server reads at once for a page; other loads wait meanwhile ..."""
+
+LIST_READ_BYTES_MAX: Final = 1024 * 1024
+"""... and about how many bytes; the object that goes beyond is read to its end."""
+
+LIST_READS_MAX: Final = 16
+"""After so many reads a page is sent as it is: a client may have no right on most objects."""
+
+LISTS_MAX: Final = 64
+"""Pages that a server is putting together at once ..."""
+
+LISTS_PER_PEER_MAX: Final = 4
+"""... and those for one client or server."""
+
 VERSION_BYTES_MAX: Final = STATE_BYTES_MAX + ANSWERS_BYTES_MAX + 1024 * 1024
 """An encoded version: its state, its answers, and room for its ring."""
 

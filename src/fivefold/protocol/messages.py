@@ -6,6 +6,8 @@
     REPLY         u8 kind | u64 number | u32 vote length | vote | authenticators
     SYNC          u8 kind | SyncRequest
     SYNC_REPLY    u8 kind | SyncReply
+    LIST          u8 kind | ListRequest
+    LIST_REPLY    u8 kind | ListReply
 
 A proof has 16 bytes for each history that is not initial, an authenticator 16·n. Bodies are canonical MessagePack:
 what the encoder would not have written is refused.
@@ -24,9 +26,12 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.history import check_histories
 from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, METHOD_BYTES_MAX, OBJECT_ID_BYTES_MAX
-from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, Operation
+from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, DIGEST_BYTES, Operation
 from fivefold.protocol.records import (
     TIMESTAMP_BYTES,
+    Listed,
+    ListReply,
+    ListRequest,
     Request,
     SyncReply,
     SyncRequest,
@@ -38,6 +43,8 @@ REQUEST: Final = 1
 REPLY: Final = 2
 SYNC: Final = 3
 SYNC_REPLY: Final = 4
+LIST: Final = 11
+LIST_REPLY: Final = 12
 
 _object_id: Final = attrgetter("object_id")
 _head: Final = Struct(">BQI")
@@ -68,6 +75,8 @@ _operation_decoder = msgspec.msgpack.Decoder(Operation)
 _vote_decoder = msgspec.msgpack.Decoder(Vote)
 _sync_decoder = msgspec.msgpack.Decoder(SyncRequest)
 _sync_reply_decoder = msgspec.msgpack.Decoder(SyncReply)
+_list_decoder = msgspec.msgpack.Decoder(ListRequest)
+_list_reply_decoder = msgspec.msgpack.Decoder(ListReply)
 
 encode = _encoder.encode
 """Canonical bytes of any message struct."""
@@ -257,3 +266,58 @@ def decode_sync(frame: bytes) -> SyncRequest | SyncReply:
     if frame[:1] == b"\x04":
         return _decode(_sync_reply_decoder, frame[1:], "sync-reply")
     raise PeerViolation("frame-malformed")
+
+
+# --- lists of objects -----------------------------------------------------------------------------------------
+
+
+def list_frame(request: ListRequest) -> bytes:
+    """Frame a request for a page of a list."""
+    return b"\x0b" + _encoder.encode(request)
+
+
+def list_reply_frame(reply: ListReply) -> bytes:
+    """Frame a page of a list."""
+    return b"\x0c" + _encoder.encode(reply)
+
+
+def listed_size(entry: Listed) -> int:
+    """What an entry counts towards the bytes of its page: at least what it takes on the wire."""
+    return len(entry.object_id.encode()) + len(entry.history) + len(entry.version_digest) + limits.LISTED_BYTES
+
+
+def decode_list(frame: bytes) -> ListRequest:
+    """A request for a page.
+
+    Raises:
+        PeerViolation: anything else, or one that asks for nothing.
+    """
+    if frame[:1] != b"\x0b":
+        raise PeerViolation("frame-malformed")
+    request = _decode(_list_decoder, frame[1:], "list")
+    if len(request.after.encode()) > OBJECT_ID_BYTES_MAX or request.entries_max < 1 or request.bytes_max < 1:
+        raise PeerViolation("list-malformed")
+    return request
+
+
+def decode_list_reply(frame: bytes) -> ListReply:
+    """A page whose shape is right: ordered ids, within the limits.
+
+    Raises:
+        PeerViolation: anything else.
+    """
+    if frame[:1] != b"\x0c":
+        raise PeerViolation("frame-malformed")
+    if len(frame) > limits.LIST_BYTES_MAX + limits.FRAME_BYTES_SPARE:
+        raise PeerViolation("list-reply-too-large")
+    reply = _decode(_list_reply_decoder, frame[1:], "list-reply")
+    if len(reply.entries) > limits.LIST_ENTRIES_MAX or len(reply.refusal) > limits.REASON_CHARACTERS_MAX:
+        raise PeerViolation("list-reply-malformed")
+    previous = ""
+    for entry in reply.entries:
+        if entry.object_id <= previous or len(entry.object_id.encode()) > OBJECT_ID_BYTES_MAX:
+            raise PeerViolation("list-reply-malformed")
+        if len(entry.version_digest) not in (0, DIGEST_BYTES) or len(entry.history) > limits.HISTORY_BYTES_MAX:
+            raise PeerViolation("list-reply-malformed")
+        previous = entry.object_id
+    return reply

@@ -83,9 +83,12 @@ class Operation(Struct, frozen=True, array_like=True, gc=False):
         return self.calls[0].method
 
 
+DIGEST_BYTES: Final = 32
+
+
 def digest(data: bytes) -> bytes:
     """32 bytes of BLAKE2b (RFC 7693): every digest of the protocol."""
-    return blake2b(data, digest_size=32).digest()
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 # --- answers --------------------------------------------------------------------------------------------------

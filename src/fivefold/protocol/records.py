@@ -246,3 +246,55 @@ class SyncReply(Struct, frozen=True, array_like=True, gc=False):
     number: int
     digest: bytes
     version: bytes
+
+
+class ListRequest(Struct, frozen=True, array_like=True, gc=False):
+    """A page of a server's list of objects is asked for, by another server or by a client.
+
+    Attributes:
+        number: that the answer carries.
+        after: the page begins with the first id greater than this; nothing for the first page.
+        entries_max: so many entries at most.
+        bytes_max: so many bytes of entries at most; one entry always has room.
+        is_whole: whether the histories are wanted, and not only their digests.
+    """
+
+    number: int
+    after: ObjectId
+    entries_max: int
+    bytes_max: int
+    is_whole: bool
+
+
+class Listed(Struct, frozen=True, array_like=True, gc=False):
+    """One object in a server's list, as it was at one moment, all of it durable.
+
+    Attributes:
+        object_id: the object.
+        history: canonical bytes of its replica history, or their digest (``history_digest``).
+        version_digest: of the version of its newest candidate that is no barrier, as in a sync reply; empty for the
+            initial one, where the server does not hold it, and for a client without the right to see whole states.
+        is_held: False if the server says nothing of this object: damaged, or not adopted yet. The rest is empty then.
+    """
+
+    object_id: ObjectId
+    history: bytes
+    version_digest: bytes
+    is_held: bool
+
+
+class ListReply(Struct, frozen=True, array_like=True, gc=False):
+    """A page of a server's list of objects.
+
+    Attributes:
+        number: of the request.
+        entries: in the order of the ids.
+        is_last: whether the list ends here. A page that does not end it may have few entries or none if a client asked,
+            who has no right on others: the same request again goes on from where this server stopped.
+        refusal: why there is no list now; empty where there is one.
+    """
+
+    number: int
+    entries: tuple[Listed, ...]
+    is_last: bool
+    refusal: str

@@ -10,7 +10,7 @@ from random import Random
 
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.simulation.world import World
-from fivefold.storage import Loaded, OnDurable, size_of
+from fivefold.storage import HeardPage, Loaded, OnDurable, page_of, size_of
 
 RETRY_NS = 20_000_000
 """Pause after a commit that failed."""
@@ -56,6 +56,17 @@ class Disk:
         def read() -> None:
             if boot == self._boots:
                 done(self._record(object_id))
+
+        self._world.after(self.load_ns * self.slowness, read)
+
+    def list_objects(self, after: str, objects_max: int, bytes_max: int, done: HeardPage) -> None:
+        """Read a page of the list of objects; the answer comes a while later."""
+        boot = self._boots
+
+        def read() -> None:
+            if boot == self._boots:
+                names = sorted(name for name in self.records if name > after)
+                done(page_of(names, objects_max, bytes_max, self._record))
 
         self._world.after(self.load_ns * self.slowness, read)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from fivefold.cluster import macs_under
-from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply, Store, Write
+from fivefold.protocol.actions import Actions, Ask, Channel, Listing, ObjectRecord, Page, Reply, Store, Write
 from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, columns
 from fivefold.protocol.classify import plan_operation, plan_repair, set_up, views_of
 from fivefold.protocol.history import decode_history, history_digest, make_histories
@@ -22,6 +22,7 @@ from fivefold.protocol.records import NO_OPERATION, ReplicaHistory, Request, Ver
 from fivefold.protocol.server import Server, read_rows
 from fivefold.protocol.steps import Kind, Missing, Plan, Step
 from fivefold.protocol.times import pack_time
+from fivefold.storage import page_of
 
 
 class Everyone:
@@ -84,6 +85,11 @@ class MemoryDisk:
             return None
         return ObjectRecord(self.histories[object_id], tuple(sorted(self.rows[object_id].items())))
 
+    def page(self, listing: Listing) -> Page:
+        """A page of the list of its objects."""
+        names = sorted(name for name in self.histories if name > listing.after)
+        return page_of(names, listing.objects_max, listing.bytes_max, self.record)
+
     def versions(self, object_id: str) -> dict[bytes, Version]:
         """The versions that it has of an object, by timestamp."""
         return read_rows(sorted(self.rows.get(object_id, {}).items()))
@@ -134,6 +140,8 @@ class Rack:
         for name in actions.load:
             object_id = ObjectId(name)
             self._perform(index, machine.loaded(self.now_ns, object_id, self.disks[index].record(name)))
+        for listing in actions.lists:
+            self._perform(index, machine.listed(self.now_ns, listing.number, self.disks[index].page(listing)))
         for message in actions.send:
             if isinstance(message, Reply):
                 self._replies[(index, message.channel)] = message.frame

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
+from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Page, Reply
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
@@ -171,6 +171,9 @@ class ServerHost:
                 self.ask(message)
         for name in actions.load:
             self.disk.load(name, partial(self._loaded, ObjectId(name), self._boots))
+        for listing in actions.lists:
+            heard = partial(self._listed, listing.number, self._boots)
+            self.disk.list_objects(listing.after, listing.objects_max, listing.bytes_max, heard)
         self._alarm.set(actions.wake_at_ns)
         for fault in actions.faults:
             if not isinstance(fault.error, Injected):
@@ -194,6 +197,10 @@ class ServerHost:
     def _loaded(self, object_id: ObjectId, boot: int, record: ObjectRecord | Damaged | None) -> None:
         if boot == self._boots:
             self._input(lambda machine: machine.loaded(self.world.now_ns, object_id, record))
+
+    def _listed(self, number: int, boot: int, page: Page | Damaged) -> None:
+        if boot == self._boots:
+            self._input(lambda machine: machine.listed(self.world.now_ns, number, page))
 
     def _durable(self, sequence: int) -> None:
         self._input(lambda machine: machine.durable(self.world.now_ns, sequence))

@@ -1,6 +1,6 @@
 """Where a server keeps its objects: the contract, a durable store, and one in memory for tests and experiments."""
 
-from fivefold.storage.contract import Loaded, OnDurable, Storage, size_of
+from fivefold.storage.contract import HeardPage, Loaded, OnDurable, Storage, page_of, size_of
 from fivefold.storage.guard import DATABASE_NAME, RECORD_NAME, open_data
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.memory import MemoryStorage
@@ -11,6 +11,7 @@ __all__ = [
     "DATABASE_NAME",
     "RECORD_NAME",
     "DamagedRecord",
+    "HeardPage",
     "Inspector",
     "Loaded",
     "MemoryStorage",
@@ -18,5 +19,6 @@ __all__ = [
     "SqliteStorage",
     "Storage",
     "open_data",
+    "page_of",
     "size_of",
 ]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from fivefold.protocol.actions import Damaged, ObjectRecord, Write
+from fivefold.protocol.actions import Damaged, ObjectRecord, Page, Write
 
 Loaded: TypeAlias = Callable[[ObjectRecord | Damaged | None], None]
 """Hears what a load found; None if the object was never written, Damaged if that cannot be told."""
+
+HeardPage: TypeAlias = Callable[[Page | Damaged], None]
+"""Hears a page of the list of objects; Damaged if the list itself cannot be read."""
 
 OnDurable: TypeAlias = Callable[[int], None]
 """Hears the greatest sequence that has reached the disk."""
@@ -29,6 +32,16 @@ class Storage(Protocol):
         come in the order of their keys. An object that cannot be read is never reported as absent: it is tried again
         while the disk may be at fault, and then, or at once if it is not as it was written, ``done`` hears that this
         object is damaged. Other objects do not wait for it.
+        """
+        ...
+
+    def list_objects(self, after: str, objects_max: int, bytes_max: int, done: HeardPage) -> None:
+        """Read the first objects with ids greater than ``after``, in code-point order, and call ``done`` as for a load.
+
+        The page ends with the last object of all, with number ``objects_max``, or with the one that reaches
+        ``bytes_max``. Each object is as of one moment since the call, as for a load; one that was first written since
+        may be missing. An object that cannot be read is in it as Damaged. Where the order of ids is not what it must
+        be, so that one may be hidden, the whole page is Damaged.
         """
         ...
 
@@ -73,3 +86,22 @@ def size_of(writes: Sequence[Write]) -> int:
         for key in write.delete:
             size += len(key)
     return size
+
+
+def page_of(
+    names: Sequence[str], objects_max: int, bytes_max: int, read: Callable[[str], ObjectRecord | Damaged | None]
+) -> Page:
+    """A page of these objects: ordered ids, one more than ``objects_max`` if there are so many."""
+    objects: list[tuple[str, ObjectRecord | Damaged]] = []
+    size = 0
+    for name in names:
+        if len(objects) == objects_max or size >= bytes_max:
+            return Page(tuple(objects), is_last=False)
+        record = read(name)
+        if record is None:
+            record = Damaged(f"{name} is in the list of objects, and was never written")
+        if isinstance(record, ObjectRecord):
+            size += len(record.history) + sum(len(key) + len(data) for key, data in record.rows)
+        size += len(name)
+        objects.append((name, record))
+    return Page(tuple(objects), is_last=True)

@@ -153,6 +153,17 @@ class Ledger:
             raise DamagedRecord(f"{object_id} is not stored as it was written: rows are missing or old")
         return ObjectRecord(history, tuple(sorted(rows)))
 
+    def is_stray(self, connection: sqlite3.Connection, object_id: str) -> bool:
+        """Whether an object of which there are rows was never written: a bit of another one's id has flipped.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        place = self.place(object_id)
+        found = connection.execute("SELECT data FROM buckets WHERE number = ?", (place.bucket,)).fetchone()
+        data = b"" if found is None else found[0]
+        return isinstance(data, bytes) and self._is_bucket(place.bucket, data) and _find(data, place.key) is None
+
     def _is_bucket(self, number: int, data: bytes) -> bool:
         group, slot = divmod(number, GROUP_BUCKETS)
         found = _bucket_digest(number, data)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from fivefold.protocol.actions import Write
-from fivefold.storage.contract import Loaded
+from fivefold.protocol.actions import Page, Write
+from fivefold.storage.contract import HeardPage, Loaded
 
 
 class MemoryStorage:
@@ -20,6 +20,10 @@ class MemoryStorage:
     def load(self, object_id: str, done: Loaded) -> None:
         """Nothing was ever written."""
         done(None)
+
+    def list_objects(self, after: str, objects_max: int, bytes_max: int, done: HeardPage) -> None:
+        """Nothing was ever written: such a server lists its cache."""
+        done(Page((), is_last=True))
 
     def stage(self, sequence: int, writes: Sequence[Write]) -> None:
         """Never called: see ``has_store`` of :class:`fivefold.protocol.server.Server`."""

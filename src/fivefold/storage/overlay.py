@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from heapq import nsmallest
 from typing import Final
 
 from fivefold.protocol.actions import ObjectRecord, Write
@@ -167,3 +168,14 @@ class Layers:
                     if self._folding is not None:
                         record = self._folding.patched(object_id, record)
                     return self._filling.patched(object_id, record)
+
+    def object_ids_after(self, after: str, limit: int, below: Callable[[str, int], list[str]]) -> list[str]:
+        """The first ``limit`` ids greater than ``after``, in order; ``below`` asks the database for its first ones."""
+        while True:
+            changes = self._changes
+            stored = below(after, limit)
+            with self._lock:
+                if self._changes == changes:
+                    folding = () if self._folding is None else self._folding.object_ids()
+                    fresh = [name for names in (self._filling.object_ids(), folding) for name in names if name > after]
+                    return sorted({*stored, *nsmallest(limit, fresh)})[:limit]

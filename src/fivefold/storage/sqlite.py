@@ -15,12 +15,12 @@ from typing import Final
 
 from fivefold.protocol.actions import Write
 from fivefold.storage.checkpointer import GENERATION_SECONDS, Checkpointer
-from fivefold.storage.contract import Loaded, OnDurable, size_of
+from fivefold.storage.contract import HeardPage, Loaded, OnDurable, size_of
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.journal import EPOCH_BYTES
 from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.reach import reach_beside, read_reach
-from fivefold.storage.reader import Answer, Reader
+from fivefold.storage.reader import Answer, PageRequest, Reader
 from fivefold.storage.recovery import Recovered, recover
 from fivefold.storage.schema import Mark, create_tables
 from fivefold.storage.segments import Journal, remove_journal
@@ -126,6 +126,11 @@ class SqliteStorage:
         assert not self._is_closed
         self._reader.load(object_id, done)
 
+    def list_objects(self, after: str, objects_max: int, bytes_max: int, done: HeardPage) -> None:
+        """Read a page of the list of objects in the reader's thread; ``done`` is called from the event loop."""
+        assert not self._is_closed
+        self._reader.list_objects(PageRequest(after, objects_max, bytes_max, done))
+
     def stage(self, sequence: int, writes: Sequence[Write]) -> None:
         """Hand over one transaction's writes; ``on_durable`` is called from the event loop when it is on the disk."""
         assert sequence > self._staged_sequence
@@ -211,9 +216,9 @@ class SqliteStorage:
             self._on_durable(sequence)
 
     def _tell_loaded(self, answers: Sequence[Answer]) -> None:
-        for record, done in answers:
+        for tell in answers:
             if not self._is_closed:
-                done(record)
+                tell()
 
 
 def _open_journal(path: Path, mark: Mark, recovered: Recovered | None, reach: Path) -> tuple[Journal, Layers]:

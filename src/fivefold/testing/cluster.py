@@ -21,7 +21,7 @@ from fivefold.protocol.client import Evidence, Session
 from fivefold.protocol.operations import ClientId, Codes, ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
-from fivefold.storage import Loaded, Storage
+from fivefold.storage import HeardPage, Loaded, Storage, page_of
 from fivefold.testing.slowness import SlowTransport
 from fivefold.transport import MemoryNetwork
 
@@ -229,6 +229,11 @@ class SurvivingStorage:
     def load(self, object_id: str, done: Loaded) -> None:
         """One object's record, at once."""
         done(self._records.get(object_id))
+
+    def list_objects(self, after: str, objects_max: int, bytes_max: int, done: HeardPage) -> None:
+        """A page of the list, at once."""
+        names = sorted(name for name in self._records if name > after)
+        done(page_of(names, objects_max, bytes_max, self._records.get))
 
     def stage(self, sequence: int, writes: Sequence[Write]) -> None:
         """Take writes over, at once."""

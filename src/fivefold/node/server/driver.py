@@ -285,6 +285,12 @@ class ServerNode:
                 self.storage.load(name, self._loaded(ObjectId(name)))
             except Exception as error:
                 self._report(f"reading {name}", error, None)
+        for listing in actions.lists:
+            try:
+                done = partial(self._tell, self.machine.listed, listing.number)
+                self.storage.list_objects(listing.after, listing.objects_max, listing.bytes_max, done)
+            except Exception as error:
+                self._report("listing objects", error, None)
         if actions.wake_at_ns is not None:
             self._wake_at(actions.wake_at_ns)
         for fault in actions.faults:

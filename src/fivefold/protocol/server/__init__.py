@@ -5,7 +5,8 @@ for), ``admission`` (rights, and the step a request derives to), ``examination``
 its reply), ``replica`` (one object's history and versions), ``versions`` (states and the ring of recent calls),
 ``execution`` (methods, exactly once), ``acceptance`` (where objects change), ``replies`` (what clients are answered),
 ``synchronise`` (versions fetched from other servers), ``loading`` (what waits for a read), ``shares`` (who may have how
-much waiting), ``outbox`` (what waits for the disk), ``cache`` (which objects are in memory).
+much waiting), ``listing`` (lists of objects), ``outbox`` (what waits for the disk), ``cache`` (which objects are in
+memory).
 """
 
 from fivefold.protocol.server.machine import Server

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
+from heapq import nsmallest
 from itertools import islice
 from typing import Final
 
 import msgspec
 
-from fivefold.protocol.actions import ObjectRecord
+from fivefold.protocol.actions import Damaged, ObjectRecord, Page
 from fivefold.protocol.limits import CACHED_BYTES_MAX, PACKED_BYTES_MAX
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import INITIAL_HISTORY
@@ -77,6 +78,20 @@ class Cache:
         self.hot[name] = replica
         self.measure(replica)
         return True
+
+    def page(self, after: ObjectId, objects_max: int, bytes_max: int) -> Page:
+        """A page of the list of what was written, for a server without a store: it looks at every id."""
+        names = nsmallest(objects_max + 1, [name for name in (*self.hot, *self._packed) if name > after])
+        objects: list[tuple[str, ObjectRecord | Damaged]] = []
+        size = 0
+        for name in names:
+            if len(objects) == objects_max or size >= bytes_max:
+                return Page(tuple(objects), is_last=False)
+            replica = self.hot.get(name)
+            if replica is None or replica.history != INITIAL_HISTORY:
+                objects.append((name, _unpack(self._packed[name]) if replica is None else replica.record()))
+                size += len(self._packed[name]) if replica is None else replica.counted
+        return Page(tuple(objects), is_last=True)
 
     def drop(self, name: ObjectId) -> None:
         """Have nothing of the object in memory any more."""

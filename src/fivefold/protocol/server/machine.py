@@ -11,14 +11,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import OWN_LINK, Actions, Channel, Damaged, Fault, ObjectRecord, Reply
+from fivefold.protocol.actions import OWN_LINK, Actions, Channel, Damaged, Fault, ObjectRecord, Page, Reply
 from fivefold.protocol.authenticators import AuthenticatorKeys, cull
 from fivefold.protocol.classify import views_of
 from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDING_REQUESTS_MAX, RETRY_AFTER_FAULT_NS
 from fivefold.protocol.messages import (
     BUSY,
     DECLINED,
+    LIST,
     REQUEST,
+    decode_list,
     decode_operation,
     decode_request,
     decode_sync,
@@ -31,6 +33,7 @@ from fivefold.protocol.server.acceptance import Acceptance
 from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit, choose_executor
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.examination import Examination
+from fivefold.protocol.server.listing import Lists
 from fivefold.protocol.server.loading import Loads
 from fivefold.protocol.server.ordinary import OrdinaryRequests, reply_to
 from fivefold.protocol.server.outbox import Outbox
@@ -83,6 +86,7 @@ class Server:
         self._syncs = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
         self._replies = Replies(keys, self._outbox, self.counters)
+        self._lists = Lists(self._replicas, self._outbox, access, self.counters)
         self._acceptance = Acceptance(self._replicas, self._outbox)
         self._examination = Examination(executor, self._replicas, self._acceptance, self._replies, self.counters)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
@@ -130,7 +134,10 @@ class Server:
         """Frames from a client, named by its connection, in the order in which they came."""
         for frame in frames:
             try:
-                self._receive_request(now_ns, client, channel, frame)
+                if frame and frame[0] == LIST:
+                    self._receive_list(client, channel, frame)
+                else:
+                    self._receive_request(now_ns, client, channel, frame)
             except Exception as error:
                 self._fault("working on a request", channel, error)
         return self._flush(now_ns)
@@ -182,6 +189,16 @@ class Server:
             return
         self._advance(now_ns, work)
 
+    def _receive_list(self, peer: ClientId | int, channel: Channel, frame: bytes) -> None:
+        try:
+            request = decode_list(frame)
+            if channel == OWN_LINK:
+                raise PeerViolation("list-over-own-link")
+        except PeerViolation as violation:
+            self.counters[f"rejected.{violation.reason}"] += 1
+            return
+        self._lists.begin(peer, channel, request)
+
     def receive_from_server(self, now_ns: int, server: int, channel: Channel, *frames: bytes) -> Actions:
         """Frames from another server, named by its connection: sync requests, and answers to ours."""
         for frame in frames:
@@ -192,6 +209,9 @@ class Server:
         return self._flush(now_ns)
 
     def _receive_from_server(self, now_ns: int, server: int, channel: Channel, frame: bytes) -> None:
+        if frame[:1] == bytes((LIST,)):
+            self._receive_list(server, channel, frame)
+            return
         try:
             message = decode_sync(frame)
             if channel == OWN_LINK and isinstance(message, SyncRequest):
@@ -207,6 +227,17 @@ class Server:
     def closed(self, channel: Channel) -> None:
         """The connection is gone; its number is not used again, and what waits for an answer over it is dropped."""
         self._numbers.pop(channel, None)
+        self._lists.closed(channel)
+
+    def listed(self, now_ns: int, number: int, page: Page | Damaged) -> Actions:
+        """The store's answer to a listing."""
+        try:
+            work = self._lists.listed(number, page)
+            if work is not None and isinstance(work.peer, bytes):
+                self._resumed.append(work.peer)
+        except Exception as error:
+            self._fault("listing objects", None, error)
+        return self._flush(now_ns)
 
     def loaded(self, now_ns: int, object_id: ObjectId, record: ObjectRecord | Damaged | None) -> Actions:
         """The store's answer to a load; a damaged object takes part in nothing, and the next request loads it again."""

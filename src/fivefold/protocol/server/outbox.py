@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fivefold.protocol.actions import Actions, Ask, Fault, Reply, Store, Write
+from fivefold.protocol.actions import Actions, Ask, Fault, Listing, Reply, Store, Write
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.server.replica import Replica
 
@@ -20,6 +20,7 @@ class Outbox:
         writes: what it consists of so far.
         send: frames that may leave.
         load: objects to read.
+        lists: pages of the list of objects to read.
         faults: exceptions to be logged.
         waiting_count: replies that wait for a transaction.
         waiting_bytes: their bytes.
@@ -30,6 +31,7 @@ class Outbox:
         "durable",
         "faults",
         "has_store",
+        "lists",
         "load",
         "next_sequence",
         "reached",
@@ -48,6 +50,7 @@ class Outbox:
         self.writes: list[Write] = []
         self.send: list[Reply | Ask] = []
         self.load: list[ObjectId] = []
+        self.lists: list[Listing] = []
         self.faults: list[Fault] = []
         self._waiting: dict[int, list[Reply]] = {}
 
@@ -92,7 +95,7 @@ class Outbox:
         store: tuple[Store, ...] = ()
         if self.writes:
             store = (Store(self.next_sequence, tuple(self.writes)),)
-        actions = Actions(store, tuple(self.send), tuple(self.load), wake_at_ns, tuple(self.faults))
+        actions = Actions(store, tuple(self.send), tuple(self.load), wake_at_ns, tuple(self.faults), tuple(self.lists))
         return self._hand_over(actions, self.next_sequence + len(store))
 
     def _hand_over(self, actions: Actions, next_sequence: int) -> Actions:
@@ -105,4 +108,5 @@ class Outbox:
         self.send.clear()
         self.load.clear()
         self.faults.clear()
+        self.lists.clear()
         return actions

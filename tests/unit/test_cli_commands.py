@@ -50,6 +50,7 @@ COMMANDS = [
     "objects",
     "stubs",
     "init",
+    "identity",
     "serve",
     "check",
     "inspect",

@@ -18,6 +18,7 @@ from fivefold.cluster.identity import Identity, client_id_of, create_identity, f
 from fivefold.cluster.keys import derive_mac_keys
 from fivefold.cluster.launcher import READY, LocalCluster, ServerProcess, free_addresses, serve_command, watch_parent
 from fivefold.cluster.macs import macs_under
+from fivefold.cluster.publishing import PublicHalf, load_public, public_half, save_public
 from fivefold.cluster.setup import (
     CLUSTER_FILE,
     activate_version,
@@ -40,6 +41,7 @@ __all__ = [
     "Credentials",
     "Identity",
     "LocalCluster",
+    "PublicHalf",
     "Rule",
     "ServerEntry",
     "ServerProcess",
@@ -59,12 +61,15 @@ __all__ = [
     "limit_client",
     "load_configuration",
     "load_identity",
+    "load_public",
     "macs_under",
     "make_configuration",
     "parse_configuration",
+    "public_half",
     "quorums_of",
     "remove_client",
     "save_configuration",
+    "save_public",
     "serve_command",
     "server_directory",
     "split_address",

@@ -193,7 +193,7 @@ def parse_configuration(text: str) -> Configuration:
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits and deep nesting are no TOML errors
         raise ConfigurationError(f"not valid TOML: {error}") from error
     return make_configuration(
-        cluster_id=_unhex(file.cluster, 16, "cluster"),
+        cluster_id=unhex(file.cluster, 16, "cluster"),
         quorums=QuorumSystem(file.n, file.t, file.b),
         servers=tuple(map(_server_entry, file.servers)),
         clients=tuple(map(_client_entry, file.clients)),
@@ -285,12 +285,12 @@ def format_configuration(configuration: Configuration) -> str:
         lines += ["", "[versions]", *[f"{name} = {version}" for name, version in configuration.versions.items()]]
     for server in configuration.servers:
         lines += ["", "[[servers]]", f"index = {server.index}", f'address = "{server.address}"']
-        lines += [f'exchange_key = "{server.exchange_public.hex()}"', *_certificate_lines(server.certificate)]
+        lines += [f'exchange_key = "{server.exchange_public.hex()}"', *certificate_lines(server.certificate)]
     for client in configuration.clients:
         lines += ["", "[[clients]]", f'name = "{client.name}"']
         lines += [f"allow = [{', '.join(map(_quote, client.rules))}]"]
         lines += [f"rate = {client.rate}"] if client.rate is not None else []
-        lines += _certificate_lines(client.certificate)
+        lines += certificate_lines(client.certificate)
     return "\n".join(lines) + "\n"
 
 
@@ -322,29 +322,40 @@ def _server_entry(table: _ServerTable) -> ServerEntry:
         index=table.index,
         host=host,
         port=port,
-        certificate=_certificate(table.certificate, table.fingerprint, where),
-        exchange_public=_unhex(table.exchange_key, 32, f"exchange_key of {where}"),
+        certificate=parse_certificate(table.certificate, table.fingerprint, where),
+        exchange_public=unhex(table.exchange_key, 32, f"exchange_key of {where}"),
     )
 
 
 def _client_entry(table: _ClientTable) -> ClientEntry:
-    certificate = _certificate(table.certificate, table.fingerprint, f"client {table.name}")
+    certificate = parse_certificate(table.certificate, table.fingerprint, f"client {table.name}")
     return ClientEntry(table.name, table.allow, certificate, table.rate)
 
 
-def _certificate(pem: str, fingerprint: str, where: str) -> bytes:
+def parse_certificate(pem: str, fingerprint: str, where: str) -> bytes:
+    """The certificate (DER) that a file gives with its fingerprint; ``where`` is whose it is, for messages.
+
+    Raises:
+        ConfigurationError: they do not fit.
+    """
     certificate = x509_der(pem.encode(), where)
     if fingerprint_of(certificate) != fingerprint.lower():
         raise ConfigurationError(f"the fingerprint of {where} is not that of its certificate: find out which is right")
     return certificate
 
 
-def _certificate_lines(certificate: bytes) -> list[str]:
+def certificate_lines(certificate: bytes) -> list[str]:
+    """Lines of TOML that give a certificate (DER) and its fingerprint."""
     pem = x509_pem(certificate).strip()
     return [f'fingerprint = "{fingerprint_of(certificate)}"', f'certificate = """\n{pem}\n"""']
 
 
-def _unhex(text: str, size: int, what: str) -> bytes:
+def unhex(text: str, size: int, what: str) -> bytes:
+    """Bytes from ``2 * size`` hexadecimal digits; ``what`` they are is for the message.
+
+    Raises:
+        ConfigurationError: they are something else.
+    """
     if not re.fullmatch(rf"[0-9A-Fa-f]{{{2 * size}}}", text):
         raise ConfigurationError(f"{what} must be {2 * size} hexadecimal digits: got {text[:80]!r}")
     return bytes.fromhex(text)

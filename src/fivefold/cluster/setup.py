@@ -12,9 +12,10 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ from fivefold.cluster.configuration import (
     split_address,
 )
 from fivefold.cluster.identity import Identity, create_identity
+from fivefold.cluster.publishing import PublicHalf, public_half
 from fivefold.errors import ConfigurationError
 from fivefold.protocol.quorums import QuorumSystem
 
@@ -72,10 +74,24 @@ def quorums_of(
     return QuorumSystem(3 * t + 2 * b + 1 if n is None else n, t, b)
 
 
-def create_cluster(directory: Path, addresses: Sequence[str], *, t: int, b: int) -> Configuration:
+def create_cluster(
+    directory: Path,
+    addresses: Sequence[str],
+    *,
+    t: int,
+    b: int,
+    publics: Mapping[int, PublicHalf] = MappingProxyType({}),
+) -> Configuration:
     """Make cluster file and identities for servers at ``host:port`` each, and the client ``admin``.
 
     Nothing is written if a check fails; nothing that exists is overwritten.
+
+    Args:
+        directory: for all of it.
+        addresses: of the servers.
+        t: how many may fail.
+        b: how many of these may lie.
+        publics: public halves of identities that exist, by the servers' indices; the other servers' are made.
 
     Raises:
         ConfigurationError: too few servers for t and b, an address is bad or given twice, files exist already.
@@ -84,14 +100,19 @@ def create_cluster(directory: Path, addresses: Sequence[str], *, t: int, b: int)
     places = [split_address(address) for address in addresses]
     if len(set(places)) != len(places):
         raise ConfigurationError("an address is given twice: each server needs its own")
-    members = [server_directory(directory, index) for index in range(quorums.n)]
-    for path in (directory / CLUSTER_FILE, *members, client_directory(directory, ADMIN)):
+    members = {index: server_directory(directory, index) for index in range(quorums.n) if index not in publics}
+    for path in (directory / CLUSTER_FILE, *members.values(), client_directory(directory, ADMIN)):
         if path.exists():
             raise ConfigurationError(f"{path} exists already: choose another directory, or move it away")
+    if len({half.certificate for half in publics.values()}) != len(publics):
+        raise ConfigurationError("two servers have one identity: each owner hands over that of its own server")
     servers = []
     for index, (host, port) in enumerate(places):
-        identity = create_identity(members[index], name=f"server-{index}")
-        servers.append(ServerEntry(index, host, port, identity.certificate, identity.exchange_public))
+        if index in members:
+            half = public_half(create_identity(members[index], name=f"server-{index}"))
+        else:
+            half = publics[index]
+        servers.append(ServerEntry(index, host, port, half.certificate, half.exchange_public))
     admin = create_identity(client_directory(directory, ADMIN), name=ADMIN)
     configuration = make_configuration(
         cluster_id=secrets.token_bytes(16),

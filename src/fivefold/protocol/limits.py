@@ -120,6 +120,9 @@ SET_ASIDE_TIMES_MAX: Final = 8
 SYNCS_MAX: Final = 1024
 """Object syncs under way at one server."""
 
+SYNCS_PER_CLIENT_MAX: Final = 64
+"""Versions that one client asks for and that wait for a load."""
+
 SYNC_TIMEOUT_NS: Final = 2_000_000_000
 """An object sync that has not ended by then fails, and the request with it."""
 

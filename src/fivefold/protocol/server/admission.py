@@ -74,13 +74,13 @@ class Work:
 
 
 class SyncWork:
-    """Another server's sync request, waiting for its object."""
+    """A sync request, waiting for its object; its peer is another server's index, or a client that may see states."""
 
-    __slots__ = ("channel", "request", "server", "share")
+    __slots__ = ("channel", "peer", "request", "share")
 
-    def __init__(self, server: int, channel: Channel, request: SyncRequest) -> None:
+    def __init__(self, peer: int | ClientId, channel: Channel, request: SyncRequest) -> None:
         """Remember where the answer goes."""
-        self.server, self.channel, self.request = server, channel, request
+        self.peer, self.channel, self.request = peer, channel, request
         self.share = 0
 
 

@@ -20,13 +20,14 @@ from fivefold.protocol.messages import (
     DECLINED,
     LIST,
     REQUEST,
+    SYNC,
     decode_list,
     decode_operation,
     decode_request,
     decode_sync,
     split,
 )
-from fivefold.protocol.operations import AccessPolicy, ClientId, Codes, Executor, ObjectId, Operation
+from fivefold.protocol.operations import SHOW, AccessPolicy, ClientId, Codes, Executor, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request, SyncReply, SyncRequest
 from fivefold.protocol.server.acceptance import Acceptance
@@ -136,6 +137,8 @@ class Server:
             try:
                 if frame and frame[0] == LIST:
                     self._receive_list(client, channel, frame)
+                elif frame and frame[0] == SYNC:
+                    self._receive_client_sync(now_ns, client, channel, frame)
                 else:
                     self._receive_request(now_ns, client, channel, frame)
             except Exception as error:
@@ -199,6 +202,21 @@ class Server:
             return
         self._lists.begin(peer, channel, request)
 
+    def _receive_client_sync(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
+        """A client that may see whole states asks for versions, as another server does: a backup."""
+        try:
+            request = decode_sync(frame)
+        except PeerViolation as violation:
+            self.counters[f"rejected.{violation.reason}"] += 1
+            return
+        assert isinstance(request, SyncRequest), "the frame's kind was looked at"
+        work = SyncWork(client, channel, request)
+        if self._is_full or not self._access.allows(client, request.object_id, SHOW):
+            self.counters["turned-away.client-sync"] += 1
+            self._outbox.send.append(sync_answer(work, None))
+        else:
+            self._serve_sync(now_ns, work)
+
     def receive_from_server(self, now_ns: int, server: int, channel: Channel, *frames: bytes) -> Actions:
         """Frames from another server, named by its connection: sync requests, and answers to ours."""
         for frame in frames:
@@ -256,6 +274,8 @@ class Server:
                 elif isinstance(item, Work):
                     self._resume(now_ns, item)
                 elif object_id in self._replicas.hot:
+                    if isinstance(item.peer, bytes):
+                        self._resumed.append(item.peer)
                     self._serve_sync(now_ns, item)
                 else:  # nobody has written it, and other servers' questions do not fill the cache
                     self._outbox.send.append(sync_answer(item, None))
@@ -423,7 +443,7 @@ class Server:
                 self._fault("going on with a request that waited for a version", work.channel, error)
 
     def _serve_sync(self, now_ns: int, work: SyncWork) -> None:
-        """Give another server a version this one holds, old ones while they are kept."""
+        """Give another server, or a client, a version this one holds, old ones while they are kept."""
         request = work.request
         if self._executor.initial(request.object_id) is None:  # nobody can have written it: not worth a load
             self._outbox.send.append(sync_answer(work, None))

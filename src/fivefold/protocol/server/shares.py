@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from fivefold.protocol.limits import (
     LOADS_PER_REQUEST_MAX,
     SYNCS_MAX,
+    SYNCS_PER_CLIENT_MAX,
     WAITING_BYTES_PER_CLIENT_MAX,
     WAITING_REQUESTS_PER_CLIENT_MAX,
 )
@@ -23,7 +24,7 @@ class Shares:
         size: bytes of all clients' requests that wait.
     """
 
-    __slots__ = ("_bytes", "_count", "_servers", "requests", "size")
+    __slots__ = ("_bytes", "_count", "_syncs", "requests", "size")
 
     def __init__(self) -> None:
         """Nobody waits."""
@@ -35,14 +36,15 @@ class Shares:
         self.size = 0
         self.requests: Counter[ClientId] = Counter()
         self._bytes: Counter[ClientId] = Counter()
-        self._servers: Counter[int] = Counter()
+        self._syncs: Counter[int | ClientId] = Counter()
 
     def enter(self, work: Work | SyncWork) -> bool:
         """Let work wait; False, and nothing changes, if its client or server has too much waiting already."""
         if isinstance(work, SyncWork):
-            if self._servers[work.server] >= SYNCS_MAX:  # no honest server has more syncs under way
+            # No honest server has more syncs under way, and no client of ours.
+            if self._syncs[work.peer] >= (SYNCS_MAX if isinstance(work.peer, int) else SYNCS_PER_CLIENT_MAX):
                 return False
-            self._servers[work.server] += 1
+            self._syncs[work.peer] += 1
             work.share = self._count
             return True
         client, size = work.client, self._bytes[work.client] + work.size
@@ -65,7 +67,7 @@ class Shares:
         for work in waiting:
             work.share = self._count
             if isinstance(work, SyncWork):
-                self._servers[work.server] += 1
+                self._syncs[work.peer] += 1
             else:
                 self.requests[work.client] += 1
                 self._bytes[work.client] += work.size
@@ -77,7 +79,9 @@ class Shares:
             return
         work.share = 0
         if isinstance(work, SyncWork):
-            self._servers[work.server] -= 1
+            self._syncs[work.peer] -= 1
+            if not self._syncs[work.peer]:
+                del self._syncs[work.peer]
             return
         client = work.client
         self.requests[client] -= 1

@@ -29,6 +29,7 @@ from fivefold.cli import (
 )
 from fivefold.cli.client import client
 from fivefold.cli.exits import Exit, WrongUsage, exit_code_of, say_error, say_wrong_usage
+from fivefold.cli.nfs import nfs
 from fivefold.cli.upgrade import upgrade
 from fivefold.errors import ConfigurationError, FivefoldError
 from fivefold.node import VERSION
@@ -79,6 +80,7 @@ app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=example.EXAMPLES)(example.example)
 app.command(epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command(epilog=explore.EXAMPLES)(explore.explore)
+app.add_typer(nfs)
 
 app.add_typer(bench)
 

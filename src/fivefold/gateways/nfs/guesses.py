@@ -1,0 +1,97 @@
+"""Which objects an operation probably needs: what the gateway saw last, and no answer to anybody."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeVar
+
+from fivefold.gateways.nfs import names
+from fivefold.gateways.nfs.limits import CHUNK_BYTES, GROUP, HINTS_MAX
+from fivefold.gateways.nfs.objects import PLACE_BITS, Entries, Moved, Name, bucket_at, bucket_of, places_of
+from fivefold.gateways.nfs.store import Ref
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_ONE_BUCKET: Final = (0, 0)
+
+
+class Handle(NamedTuple):
+    """Which file: what a file handle says."""
+
+    id: int
+    generation: int
+
+
+class Guesses:
+    """Shapes of directories, files under names, sizes of files; the oldest guesses make room for new ones."""
+
+    def __init__(self, export: str) -> None:
+        """Of one export; nothing is known."""
+        self._export = export
+        self._shapes: dict[int, tuple[int, int]] = {}
+        self._children: dict[tuple[int, bytes], int] = {}
+        self._sizes: dict[int, int] = {}
+
+    def bucket(self, directory: int, number: int) -> Ref:
+        """Where a bucket is kept."""
+        return Entries, f"{self._export}/{directory}.{number}"
+
+    def place(self, directory: Handle, name: bytes) -> tuple[Name, Ref]:
+        """The name with the bucket that it is probably in."""
+        number = bucket_of(*self.shape(directory.id), places_of(name)[1])
+        return Name(directory.generation, name, number), self.bucket(directory.id, number)
+
+    def shape(self, directory: int) -> tuple[int, int]:
+        """Level and split of a directory."""
+        return self._shapes.get(directory, _ONE_BUCKET)
+
+    def child(self, directory: int, name: bytes) -> int | None:
+        """The file that a name leads to."""
+        return self._children.get((directory, name))
+
+    def size(self, id: int) -> int:
+        """A file's size."""
+        return self._sizes.get(id, CHUNK_BYTES)
+
+    def learn_shape(self, directory: int, level: int, split: int) -> None:
+        """A directory has these buckets."""
+        _remember(self._shapes, directory, (level, split))
+
+    def learn_child(self, directory: int, name: bytes, child: int) -> None:
+        """The name leads to this file, or (0) to none."""
+        if child > 0:
+            _remember(self._children, (directory, name), child)
+        else:
+            self._children.pop((directory, name), None)
+
+    def learn_size(self, id: int, size: int) -> None:
+        """A file has this size."""
+        _remember(self._sizes, id, size)
+
+    def learn(self, directory: Handle, name: bytes, moved: Moved) -> None:
+        """What an operation that was tried on the wrong objects says."""
+        level, split, child = moved.args
+        self.learn_shape(directory.id, level, split)
+        if child != names.UNKNOWN:
+            self.learn_child(directory.id, name, child)
+
+    def forget(self, id: int) -> None:
+        """The id is another file's from now on."""
+        self._shapes.pop(id, None)
+        self._sizes.pop(id, None)
+
+
+def _remember(known: dict[K, V], key: K, value: V) -> None:
+    known.pop(key, None)
+    if len(known) >= HINTS_MAX:
+        del known[next(iter(known))]
+    known[key] = value
+
+
+def buckets_from(level: int, split: int, place: int, many: int) -> tuple[list[int], int]:
+    """Numbers of the buckets from a place on, so many at most, and the place behind them."""
+    numbers: list[int] = []
+    while place < 1 << PLACE_BITS and len(numbers) < min(many, GROUP):
+        number, place = bucket_at(level, split, place)
+        numbers.append(number)
+    return numbers, place

@@ -58,6 +58,7 @@ COMMANDS = [
     "explore",
     "export",
     "import",
+    "play",
 ]
 
 

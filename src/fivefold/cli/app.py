@@ -20,6 +20,7 @@ from fivefold.cli import (
     export,
     init,
     inspect,
+    play,
     rescue,
     serve,
     simulate,
@@ -78,6 +79,7 @@ app.command(name="export", epilog=export.EXPORT_EXAMPLES)(export.export_command)
 app.command(name="import", epilog=export.IMPORT_EXAMPLES)(export.import_command)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=example.EXAMPLES)(example.example)
+app.command(epilog=play.EXAMPLES)(play.play)
 app.command(epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command(epilog=explore.EXAMPLES)(explore.explore)
 app.add_typer(nfs)

@@ -69,7 +69,7 @@ def simulate(
     json: JsonOption = False,
 ) -> None:
     """Simulate clusters with faults and lies, and check every run."""
-    profile = _profile(
+    profile = choose_profile(
         swarm=swarm,
         calm=calm,
         contended=contended,
@@ -101,7 +101,12 @@ def simulate(
         raise typer.Exit(Exit.FAILED)
 
 
-def _profile(**chosen_by_name: bool) -> str:
+def choose_profile(**chosen_by_name: bool) -> str:
+    """The one profile that is chosen; ``swarm`` if none is.
+
+    Raises:
+        typer.BadParameter: more than one.
+    """
     chosen = [name for name, is_chosen in chosen_by_name.items() if is_chosen]
     if len(chosen) > 1:
         raise typer.BadParameter(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one")

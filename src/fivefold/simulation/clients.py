@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
-from fivefold.protocol.client import Answered, ClientActions, Disagreed, Finished, Refused, Session, TimedOut
+from fivefold.protocol.client import Answered, ClientActions, Disagreed, Evidence, Finished, Refused, Session, TimedOut
 from fivefold.protocol.operations import (
     CANCEL,
     CANCELLED,
@@ -105,6 +105,10 @@ class ClientHost:
 
     def _new_session(self) -> Session:
         return Session(self._quorums, Random(self._random.getrandbits(64)))
+
+    def evidence(self) -> Sequence[Evidence]:
+        """What speaks against servers in its eyes."""
+        return self.session.standing.evidence()
 
     # --- connections ------------------------------------------------------------------------------------------
 

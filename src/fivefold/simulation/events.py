@@ -1,7 +1,7 @@
 """What happens in a run, as data: digest, trace and shrinking are made of these, and a page can step through them.
 
 Every event is a frozen record of plain values. Those of :data:`Event` are recorded in every run, and its digest is over
-them. Those of :data:`Derived` say what the recorded ones mean (:mod:`fivefold.simulation.explain`); they are made
+them. Those of :data:`Derived` say what the recorded ones mean (:mod:`fivefold.simulation.meanings`); they are made
 only where a run keeps its events, and no digest depends on them.
 
 Machines are numbered: servers 0…n-1, then correct clients, then villains. A *frame* has a number of its own, each copy
@@ -15,30 +15,22 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from fivefold.protocol.history import short
-from fivefold.protocol.records import LogicalTimestamp
-from fivefold.protocol.steps import Kind
+from fivefold.simulation.meanings import (
+    Classified,
+    Culled,
+    Judged,
+    ObjectPart,
+    Recorded,
+    Repaired,
+    Voted,
+    short_of,
+)
 from fivefold.simulation.plan import Fault
-
-
-class _Event(Struct, frozen=True, array_like=True, tag=True):
-    """What all events have."""
-
-    @property
-    def counted_as(self) -> str:
-        """The counter that counts it; empty for most."""
-        return ""
-
-    @property
-    def line(self) -> str:
-        """The event in a line of the trace; empty for an event that only data needs."""
-        return ""
-
 
 # --- frames -------------------------------------------------------------------------------------------------------
 
 
-class Sent(_Event, frozen=True):
+class Sent(Recorded, frozen=True):
     """A machine sends a frame. ``channel`` is the connection's number; ``original`` the frame that this one repeats."""
 
     frame: int
@@ -54,7 +46,7 @@ class Sent(_Event, frozen=True):
         return "" if self.original is None else "frame.repeated"
 
 
-class Late(_Event, frozen=True):
+class Late(Recorded, frozen=True):
     """A frame may be overtaken by later ones of its connection."""
 
     frame: int
@@ -65,7 +57,7 @@ class Late(_Event, frozen=True):
         return "frame.reordered"
 
 
-class Lost(_Event, frozen=True):
+class Lost(Recorded, frozen=True):
     """A frame never arrives: ``lost`` by chance, ``partitioned``, or its connection was ``closed`` before."""
 
     frame: int
@@ -77,13 +69,13 @@ class Lost(_Event, frozen=True):
         return f"frame.{self.why}"
 
 
-class Delivered(_Event, frozen=True):
+class Delivered(Recorded, frozen=True):
     """A frame arrives."""
 
     frame: int
 
 
-class Reset(_Event, frozen=True):
+class Reset(Recorded, frozen=True):
     """A connection breaks when this frame has arrived: whether its answer does is another matter."""
 
     frame: int
@@ -94,7 +86,7 @@ class Reset(_Event, frozen=True):
         return "frame.reset"
 
 
-class Disconnected(_Event, frozen=True):
+class Disconnected(Recorded, frozen=True):
     """A client notices that its connection to a server is gone."""
 
     client: int
@@ -104,15 +96,7 @@ class Disconnected(_Event, frozen=True):
 # --- servers ------------------------------------------------------------------------------------------------------
 
 
-class ObjectPart(Struct, frozen=True, array_like=True):
-    """One object of a candidate: what it is conditioned on there, and its base if that is another version (S1)."""
-
-    object_id: str
-    conditioned_on: bytes
-    base: bytes | None
-
-
-class Accepted(_Event, frozen=True):
+class Accepted(Recorded, frozen=True):
     """A benign server has a candidate on its disk. ``by`` names the client in it, as far as the run knows it."""
 
     server: int
@@ -123,11 +107,11 @@ class Accepted(_Event, frozen=True):
     @property
     def line(self) -> str:
         """As in ``server 3 takes 8 by c3: Register/a on 7``."""
-        parts = ", ".join(f"{part.object_id} on {_short(part.conditioned_on)}" for part in self.parts)
-        return f"server {self.server} takes {_short(self.timestamp)} by {self.by}: {parts}"
+        parts = ", ".join(f"{part.object_id} on {short_of(part.conditioned_on)}" for part in self.parts)
+        return f"server {self.server} takes {short_of(self.timestamp)} by {self.by}: {parts}"
 
 
-class Kept(_Event, frozen=True):
+class Kept(Recorded, frozen=True):
     """A benign server's history of an object, as its disk has it now."""
 
     server: int
@@ -135,7 +119,7 @@ class Kept(_Event, frozen=True):
     history: bytes
 
 
-class CommitFailed(_Event, frozen=True):
+class CommitFailed(Recorded, frozen=True):
     """A disk is full: what was staged stays staged."""
 
     server: int
@@ -146,7 +130,7 @@ class CommitFailed(_Event, frozen=True):
         return "disk.commit-failed"
 
 
-class Crashed(_Event, frozen=True):
+class Crashed(Recorded, frozen=True):
     """A server stops; ``lost`` transactions were not durable."""
 
     server: int
@@ -158,7 +142,7 @@ class Crashed(_Event, frozen=True):
         return f"server {self.server} crashes"
 
 
-class Restarted(_Event, frozen=True):
+class Restarted(Recorded, frozen=True):
     """A server starts again from its disk."""
 
     server: int
@@ -169,7 +153,7 @@ class Restarted(_Event, frozen=True):
         return f"server {self.server} starts again"
 
 
-class Lied(_Event, frozen=True):
+class Lied(Recorded, frozen=True):
     """A malevolent server alters what it sends."""
 
     server: int
@@ -186,7 +170,7 @@ class Lied(_Event, frozen=True):
         return f"server {self.server} lies: {self.lie}"
 
 
-class Raised(_Event, frozen=True):
+class Raised(Recorded, frozen=True):
     """An exception is injected into a server's own code, at a line of a function."""
 
     server: int
@@ -203,7 +187,7 @@ class Raised(_Event, frozen=True):
         return f"server {self.server} raises in {self.where}"
 
 
-class Forgot(_Event, frozen=True):
+class Forgot(Recorded, frozen=True):
     """A malevolent server starts from an old disk, or from an empty one."""
 
     server: int
@@ -222,7 +206,7 @@ class Forgot(_Event, frozen=True):
 # --- clients ------------------------------------------------------------------------------------------------------
 
 
-class Called(_Event, frozen=True):
+class Called(Recorded, frozen=True):
     """A correct client makes the call with this number."""
 
     client: int
@@ -238,7 +222,7 @@ class Called(_Event, frozen=True):
         return f"c{self.client} calls {self.method}{self.objects} as {self.number}"
 
 
-class Resolving(_Event, frozen=True):
+class Resolving(Recorded, frozen=True):
     """The outcome of a call is unknown, and its client asks what became of it."""
 
     client: int
@@ -250,7 +234,7 @@ class Resolving(_Event, frozen=True):
         return "operation.resolve"
 
 
-class Ended(_Event, frozen=True):
+class Ended(Recorded, frozen=True):
     """A call has ended: what its caller was told, as data and in words."""
 
     client: int
@@ -269,7 +253,7 @@ class Ended(_Event, frozen=True):
         return self.seen
 
 
-class Died(_Event, frozen=True):
+class Died(Recorded, frozen=True):
     """A client's process ends; another one with its identity starts."""
 
     client: int
@@ -280,7 +264,7 @@ class Died(_Event, frozen=True):
         return f"c{self.client} dies"
 
 
-class Plotted(_Event, frozen=True):
+class Plotted(Recorded, frozen=True):
     """A malevolent client acts."""
 
     villain: int
@@ -295,7 +279,7 @@ class Plotted(_Event, frozen=True):
 # --- the run ------------------------------------------------------------------------------------------------------
 
 
-class Began(_Event, frozen=True):
+class Began(Recorded, frozen=True):
     """A planned fault begins: a crash, a pause, a partition of its targets, and so on."""
 
     fault: Fault
@@ -311,13 +295,13 @@ class Began(_Event, frozen=True):
         return f"FAULT {self.fault}"
 
 
-class Over(_Event, frozen=True):
+class Over(Recorded, frozen=True):
     """A planned fault is over."""
 
     fault: Fault
 
 
-class Healed(_Event, frozen=True):
+class Healed(Recorded, frozen=True):
     """Everything that can heal has healed: the phase of liveness begins."""
 
     @property
@@ -326,7 +310,7 @@ class Healed(_Event, frozen=True):
         return "HEALED"
 
 
-class Violated(_Event, frozen=True):
+class Violated(Recorded, frozen=True):
     """Something that never happens has happened. ``rule`` names what, the same for all failures of the kind."""
 
     rule: str
@@ -336,60 +320,6 @@ class Violated(_Event, frozen=True):
     def line(self) -> str:
         """The sentence."""
         return f"VIOLATION {self.text}"
-
-
-# --- what events mean ---------------------------------------------------------------------------------------------
-
-
-class Count(Struct, frozen=True, array_like=True):
-    """In how many of the histories shown for an object a candidate stands."""
-
-    object_id: str
-    timestamp: bytes
-    order: int
-
-
-class Classified(_Event, frozen=True):
-    """What a machine makes of the histories that a request carries.
-
-    Attributes:
-        machine: the client that sends the request, or the server that receives it.
-        frame: the request.
-        kind: the step it calls for; empty if there is nothing to do.
-        target: the object that a repair is about, or the least of an operation's.
-        counts: candidates by how many histories show them, the newest first; against q and r they decide the kind.
-        timestamp: of the candidate that a server derives; empty for clients, and without a step.
-        rule: why it is that kind, in one sentence.
-    """
-
-    machine: int
-    frame: int
-    kind: str
-    target: str
-    counts: tuple[Count, ...]
-    timestamp: bytes
-    rule: str
-
-
-class Culled(_Event, frozen=True):
-    """A server leaves out the histories of these servers: their MACs are wrong, or no honest server signs them."""
-
-    server: int
-    frame: int
-    culled: tuple[int, ...]
-
-    @property
-    def line(self) -> str:
-        """As in ``server 3 culls 1, 2``."""
-        return f"server {self.server} culls {', '.join(map(str, self.culled))}"
-
-
-class Repaired(_Event, frozen=True):
-    """A server has accepted a barrier, a copy, or a candidate of others inline."""
-
-    server: int
-    kind: str
-    timestamp: bytes
 
 
 Event = (
@@ -419,7 +349,7 @@ Event = (
 )
 """What a run records."""
 
-Derived = Classified | Culled | Repaired
+Derived = Classified | Culled | Repaired | Voted | Judged
 """What that means."""
 
 
@@ -447,17 +377,3 @@ def decode_events(data: bytes) -> tuple[Happened, ...]:
 def trace_of(events: Sequence[Happened]) -> tuple[str, ...]:
     """The run in lines for people."""
     return tuple(f"{each.at_ns / 1e6:11.3f} ms  {line}" for each in events if (line := each.event.line))
-
-
-def _short(timestamp: bytes) -> str:
-    return short(LogicalTimestamp(timestamp))
-
-
-REASONS = {
-    Kind.METHOD: "the newest candidate of each object is a version that at least q histories show (§3)",
-    Kind.INLINE_METHOD: "the newest candidate is a version that at least r, but fewer than q histories show (§3)",
-    Kind.COPY: "the newest candidate is a barrier that at least q histories show: a version is copied over it (§3, S5)",
-    Kind.INLINE_BARRIER: "the newest candidate is a barrier that at least r, but fewer than q histories show (§3)",
-    Kind.BARRIER: "fewer than r histories show the newest candidate, or objects must be frozen together (§3, S4)",
-}
-"""Why a request calls for each kind of step."""

@@ -124,8 +124,11 @@ class Rack:
 
     # --- delivery ---------------------------------------------------------------------------------------------
 
-    def deliver(self, server: int, client: ClientId, frame: bytes) -> bytes | None:
-        """Give a server a client's frame and run everything that follows; its reply frame, if it sends one now."""
+    def deliver(self, server: int, client: ClientId, frame: bytes, sent_ns: int = 0) -> bytes | None:
+        """Give a server a client's frame and run everything that follows; its reply frame, if it sends one now.
+
+        ``sent_ns`` is when the frame was sent, for racks that keep a record.
+        """
         self._numbers += 1
         channel = Channel(self._numbers)
         self._perform(server, self.servers[server].receive_from_client(self.now_ns, client, channel, frame))
@@ -199,7 +202,7 @@ class Letter:
         operation: Operation | None = None,
     ) -> None:
         """Put the request together; every history shown is proved with the keys of the server it is said to be from."""
-        self.rack, self.client = rack, client
+        self.rack, self.client, self.written_ns = rack, client, rack.now_ns
         names = sorted(view)
         self.sets = tuple(
             make_histories(name, [view[name].get(s, b"") for s in range(rack.quorums.n)]) for name in names
@@ -237,7 +240,7 @@ class Letter:
         proofs = columns(b"".join(self.proofs), self.rack.quorums.n)
         for server in servers:
             frame = request_frame(1, encode(self.request), proofs[server])
-            reply = self.rack.deliver(server, self.client, frame)
+            reply = self.rack.deliver(server, self.client, frame, self.written_ns)
             if reply is not None:
                 _, vote, _ = split(reply, REPLY)
                 votes[server] = decode_vote(vote)

@@ -144,7 +144,9 @@ class Run:
         if is_traced:
             everybody = [(client.machine, client.id) for client in self.clients]
             everybody += [(villain.machine, villain.id) for villain in self.villains]
-            Explainer(self.world, self.quorums, dict(everybody))
+            explainer = Explainer(self.world, self.quorums, dict(everybody))
+            explainer.liars = frozenset(lying)
+            explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
         self.stage = Stage(self.world, self.network, self.servers, self.clients, machines=machines, plan=plan)
 

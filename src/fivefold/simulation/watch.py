@@ -17,7 +17,8 @@ from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, Logical
 from fivefold.protocol.server import RING_NAME_BYTES, Server, kept_outcomes, read_rows, ring_key, rows_of
 from fivefold.simulation.chains import Chains, Violation
 from fivefold.simulation.disk import Disk
-from fivefold.simulation.events import Accepted, Event, Kept, ObjectPart
+from fivefold.simulation.events import Accepted, Event, Kept
+from fivefold.simulation.meanings import ObjectPart
 from fivefold.simulation.rights import Rights
 
 REMEMBERED = 64
@@ -63,7 +64,7 @@ class Watch:
             for key, data in write.put:
                 if len(key) != RING_NAME_BYTES:
                     self._note_version(object_id, LogicalTimestamp(key), data)
-        self._note_histories(server, writes)
+        self.note_histories(server, writes)
         # One transaction can write an object several times: what the disk keeps now is due to the last of the writes.
         for name, data in {write.object_id: write.history for write in writes}.items():
             object_id = ObjectId(name)
@@ -83,7 +84,12 @@ class Watch:
                     "no version", f"server {server} accepted {short(missing)} of {object_id} and has no version for it"
                 )
 
-    def _note_histories(self, server: int, writes: Sequence[Write]) -> None:
+    def note_histories(self, server: int, writes: Sequence[Write]) -> None:
+        """A benign server has these histories on its disk: tell what it has accepted.
+
+        Raises:
+            Violation: an established candidate is lost, or half of one.
+        """
         gained: dict[LogicalTimestamp, list[tuple[ObjectId, Candidate]]] = {}
         for write in writes:
             object_id = ObjectId(write.object_id)

@@ -44,9 +44,11 @@ async def replicated() -> AsyncIterator[tuple[LocalCluster, Gateway, int]]:
 
 
 @asynccontextmanager
-async def in_memory(*, is_squashing: bool = False) -> AsyncIterator[tuple[Gateway, bytes, Any]]:
+async def in_memory(
+    *, is_squashing: bool = False, store: MemoryStore | None = None
+) -> AsyncIterator[tuple[Gateway, bytes, Any]]:
     """A gateway over plain memory, its root's handle, and a maker of clients: ``make(uid, gids)``."""
-    async with gateway(MemoryStore(), is_squashing=is_squashing) as (made, _):
+    async with gateway(store or MemoryStore(), is_squashing=is_squashing) as (made, _):
 
         async def carry(record: bytes) -> bytes | None:
             return await made.service.answer("here", record)

@@ -127,14 +127,21 @@ class OutcomeUnknown(WorldError):
 
     Attributes:
         call_id: text for ``cluster.resolve(call_id)`` of any connection of the same identity, also in another program;
-            None if it is too late to tell.
+            None if asking again does not help.
+        is_applied: True if the call was applied, and only its answer is no longer known; None if nobody can say.
     """
 
     def __init__(
-        self, message: str, resolve: Callable[[], Awaitable[Any]] | None = None, *, call_id: str | None = None
+        self,
+        message: str,
+        resolve: Callable[[], Awaitable[Any]] | None = None,
+        *,
+        call_id: str | None = None,
+        is_applied: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.call_id = call_id
+        self.is_applied = is_applied
         self._resolve = resolve
 
     def __reduce__(self) -> tuple[Callable[..., FivefoldError], tuple[Any, ...]]:

@@ -1,13 +1,18 @@
-"""The file system against a plain one in memory: random operations agree in results and error codes."""
+"""The file system against a plain one in memory: random operations agree in results and error codes.
+
+Two gateways serve one tree here, and callers use one or the other: each gateway's guesses are out of date all the time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -252,19 +257,20 @@ def shown(status: int, attributes: dict[str, Any]) -> tuple[int, Any]:
 @asynccontextmanager
 async def both_over(store: Any) -> AsyncIterator[Both]:
     clock = [1_700_000_000_000_000_000]
-    tree = Tree(store, "model", lambda: clock[0])
-    root = await tree.start(mode=0o1777, uid=0, gid=0)
-    service = Service(tree, root, path="/model", is_squashing=False)
+    trees = [Tree(store, "model", lambda: clock[0]) for _ in range(2)]
+    roots = [await tree.start(mode=0o1777, uid=0, gid=0) for tree in trees]
+    services = [Service(tree, root, path="/model", is_squashing=False) for tree, root in zip(trees, roots, strict=True)]
 
-    async def carry(record: bytes) -> bytes | None:
-        return await service.answer("here", record)
+    def carrier(at: int) -> Callable[[bytes], Awaitable[bytes | None]]:
+        return lambda record: services[at % 2].answer("here", record)
 
-    clients = [Client(carry, uid, gids) for uid, gids in CALLERS]
+    clients = [Client(carrier(at), uid, gids) for at, (uid, gids) in enumerate(CALLERS)]
     model = Model(clock[0])
     try:
         yield Both(model, clients, [await clients[0].mount(b"/model")], [model.root], clock)
     finally:
-        await tree.close()
+        for tree in trees:
+            await tree.close()
 
 
 async def run(store: Callable[[], Any], steps: list[Any]) -> None:
@@ -277,6 +283,16 @@ async def run(store: Callable[[], Any], steps: list[Any]) -> None:
 @given(st.lists(step, max_size=60))
 def test_any_operations_agree_with_a_plain_file_system(steps: list[Any]) -> None:
     """Results, attributes, times and error codes are those of the model, whatever is done in whatever order."""
+    asyncio.run(run(MemoryStore, steps))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_long_histories_agree_with_a_plain_file_system(seed: int) -> None:
+    """The same over hundreds of operations, where ids have been used again and many handles are stale."""
+    random = Random(seed)
+    steps = [
+        (random.choice(STEPS), random.randrange(4), *(random.randrange(201) for _ in range(4))) for _ in range(300)
+    ]
     asyncio.run(run(MemoryStore, steps))
 
 

@@ -38,8 +38,10 @@ async def test_a_value_is_what_the_method_returned() -> None:
 @pytest.mark.parametrize(("tag", "text"), [(FORGOTTEN, "too many updates"), (DIGEST, "too long to be remembered")])
 async def test_an_answer_that_is_not_known_any_more_says_so(tag: bytes, text: str) -> None:
     """The caller is to read the object."""
-    with pytest.raises(OutcomeUnknown, match=text):
+    with pytest.raises(OutcomeUnknown, match=text) as lost:
         await counter(tag).increment()
+    assert lost.value.call_id is None  # asking again does not help
+    assert lost.value.is_applied == (True if tag == DIGEST else None)
 
 
 class Silence:

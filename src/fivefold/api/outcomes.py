@@ -123,7 +123,8 @@ def _decode(registry: Registry, objects: tuple[ObjectId, ...], method: str, answ
         )
     if tag == DIGEST:
         raise OutcomeUnknown(
-            f"{method} of {objects[0]} was applied, but its answer was too long to be remembered: read the object"
+            f"{method} of {objects[0]} was applied, but its answer was too long to be remembered: read the object",
+            is_applied=True,
         )
     return registry.decode_answer(objects, method, answer)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from fivefold.gateways.nfs import data, names
 from fivefold.gateways.nfs.codes import Kind
@@ -32,15 +32,9 @@ class Listed(NamedTuple):
 class Directories:
     """Those of one tree."""
 
-    def __init__(
-        self,
-        store: Store,
-        inode: Callable[[int], Ref],
-        guesses: Guesses,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-    ) -> None:
-        """Use the tree's objects and guesses; ``spawn`` runs what is done beside the calls."""
-        self._store, self._inode, self._guesses, self._spawn = store, inode, guesses, spawn
+    def __init__(self, store: Store, inode: Callable[[int], Ref], guesses: Guesses) -> None:
+        """Use the tree's objects and guesses."""
+        self._store, self._inode, self._guesses = store, inode, guesses
         self._splitting: set[int] = set()
 
     async def read(
@@ -83,25 +77,18 @@ class Directories:
                 files[id] = File(Handle(id, each.generation), each) if each.kind != Kind.FREE else None
         return [files[id] for id in ids]
 
-    def split_later(self, directory: int) -> None:
-        """Give a directory the buckets that it wants, beside the calls."""
-        if directory not in self._splitting:
-            self._splitting.add(directory)
-            self._spawn(self._split(directory))
-
-    async def _split(self, directory: int) -> None:
-        wants_more = True
+    async def maybe_split(self, directory: int) -> None:
+        """Give a directory another bucket, unless that is under way. One for each new entry that asks is enough."""
+        if directory in self._splitting:
+            return
+        self._splitting.add(directory)
         try:
-            while wants_more:
-                level, at = self._guesses.shape(directory)
-                buckets = [self._guesses.bucket(directory, at), self._guesses.bucket(directory, (1 << level) + at)]
-                try:
-                    level, at, wants_more = await self._store.call(
-                        names.split, [self._inode(directory), *buckets], level=level, at=at
-                    )
-                except Moved as moved:
-                    level, at, _ = moved.args
-                self._guesses.learn_shape(directory, level, at)
+            level, at = self._guesses.shape(directory)
+            buckets = [self._guesses.bucket(directory, number) for number in (at, (1 << level) + at)]
+            shape = await self._store.call(names.split, [self._inode(directory), *buckets], level=level, at=at)
+            self._guesses.learn_shape(directory, *shape)
+        except Moved as moved:
+            self._guesses.learn_shape(directory, *moved.args[:2])
         except Refused:
             pass  # no quorum now: the next new entry asks again
         finally:

@@ -42,6 +42,7 @@ from fivefold.gateways.nfs.rights import (
     READ,
     SETGID,
     WRITE,
+    Before,
     apply_changes,
     attributes_of,
     before,
@@ -83,10 +84,17 @@ class Gone(Struct, frozen=True, array_like=True):
 
 
 class Renamed(Struct, frozen=True, array_like=True):
-    """Both directories, whether the replaced file's id is free, and whether the target needs another bucket."""
+    """Both directories (the target only if it is another one).
+
+    Attributes:
+        source: where the old name was.
+        target: where the new one is.
+        is_freed: the replaced file's id is free.
+        wants_split: the target needs another bucket.
+    """
 
     source: Change
-    target: Change
+    target: Change | None
     is_freed: bool
     wants_split: bool
 
@@ -368,9 +376,9 @@ def rename(
     source_bucket, target_bucket = (cast(Entries, objects[at]) for at in (roles.source_bucket, roles.target_bucket))
     replaced = cast(Inode, objects[roles.replaced]) if roles.replaced >= 0 else None
     found = _look_for_rename(source, source_bucket, source_at, who, plan.source)
-    there = _look_for_rename(target, target_bucket, target_at, who, plan.target)
     if not found:
         raise refuse(Status.NOENT)
+    there = _look_for_rename(target, target_bucket, target_at, who, plan.target)
     if (found, there) != (plan.moved, plan.replaced):
         raise Moved(found, there)
     is_directory = moved.kind == Kind.DIR
@@ -378,7 +386,7 @@ def rename(
     _check_rename(source, target, moved, replaced, who)
     earlier = before(source), before(target)
     if found == there:
-        return Renamed(changed(source, earlier[0]), changed(target, earlier[1]), is_freed=False, wants_split=False)
+        return _renamed(source, target, earlier)
     if is_directory and is_elsewhere:
         if roles.moves < 0 or (counter := cast(Moves, objects[roles.moves])).count != moves:
             raise Unchecked
@@ -399,7 +407,12 @@ def rename(
         touch(target, now)
     touch(moved, now, is_modified=False)
     is_freed = replaced is not None and _unlink(replaced, now)
-    return Renamed(changed(source, earlier[0]), changed(target, earlier[1]), is_freed, wants_split(target))
+    return _renamed(source, target, earlier, is_freed=is_freed)
+
+
+def _renamed(source: Inode, target: Inode, earlier: tuple[Before, Before], *, is_freed: bool = False) -> Renamed:
+    other = None if source is target else changed(target, earlier[1])
+    return Renamed(changed(source, earlier[0]), other, is_freed, wants_split(target))
 
 
 def _look_for_rename(directory: Inode, bucket: Entries, at: Name, who: Caller, id: int) -> int:
@@ -427,11 +440,11 @@ def _check_rename(source: Inode, target: Inode, moved: Inode, replaced: Inode | 
 
 
 @update
-def split(directory: Inode, full: Entries, added: Entries, level: int, at: int) -> tuple[int, int, bool]:
+def split(directory: Inode, full: Entries, added: Entries, level: int, at: int) -> tuple[int, int]:
     """Give a directory its next bucket, into which part of bucket ``at`` goes.
 
     Returns:
-        Its new level and split, and whether it wants yet another one.
+        Its level and split from now on.
     """
     if (directory.level, directory.split) != (level, at) or directory.kind != Kind.DIR:
         raise _moved(directory)
@@ -441,4 +454,4 @@ def split(directory: Inode, full: Entries, added: Entries, level: int, at: int) 
                 added.names[name] = full.names.pop(name)
         is_last = at + 1 == 1 << level
         directory.level, directory.split = (level + 1, 0) if is_last else (level, at + 1)
-    return directory.level, directory.split, wants_split(directory)
+    return directory.level, directory.split

@@ -77,7 +77,11 @@ NOW: Final = -1
 
 
 class Attributes(Struct, frozen=True, array_like=True):
-    """``fattr3``, with the generation and without the file id, which is in the object's key."""
+    """``fattr3``, with the generation and without the file id, which is in the object's key.
+
+    Most numbers are differences, which are small: an answer of at most 128 bytes is kept whole by the servers, for a
+    call whose outcome must be asked for later.
+    """
 
     kind: int
     generation: int
@@ -86,18 +90,41 @@ class Attributes(Struct, frozen=True, array_like=True):
     uid: int
     gid: int
     size: int
-    used: int
+    unused: int
     rdev: tuple[int, int]
-    atime: int
-    mtime: int
     ctime: int
+    mtime_ago: int
+    atime_ago: int
+
+    @property
+    def used(self) -> int:
+        """Bytes that are stored."""
+        return self.size - self.unused
+
+    @property
+    def mtime(self) -> int:
+        """When the data changed."""
+        return self.ctime - self.mtime_ago
+
+    @property
+    def atime(self) -> int:
+        """When the file was made, or as it was set."""
+        return self.ctime - self.atime_ago
 
 
 class Change(Struct, frozen=True, array_like=True):
-    """Attributes before an update (size, mtime, ctime) and after it: ``wcc_data``."""
+    """``wcc_data`` of an update: the attributes after it, and by how much some were smaller before."""
 
-    before: tuple[int, int, int]
     after: Attributes
+    size_grown: int
+    ctime_ago: int
+    mtime_ago: int
+
+    @property
+    def before(self) -> tuple[int, int, int]:
+        """Size, mtime and ctime before."""
+        ctime = self.after.ctime - self.ctime_ago
+        return self.after.size - self.size_grown, ctime - self.mtime_ago, ctime
 
 
 class Inode(Object):

@@ -28,6 +28,7 @@ from fivefold.gateways.nfs.nfs3 import (
 )
 from fivefold.gateways.nfs.objects import Attributes, Caller, Change, Changes, Refused
 from fivefold.gateways.nfs.rights import EXECUTE, READ, WRITE, refuse
+from fivefold.gateways.nfs.store import Applied
 from fivefold.gateways.nfs.tree import Tree
 from fivefold.gateways.nfs.xdr import Reader, Writer, XdrError
 
@@ -55,12 +56,14 @@ class Procedure(NamedTuple):
     Attributes:
         run: reads its arguments, writes its results.
         empty: bytes of a result without attributes, which follow any status but OK.
+        bare: the same after OK, of an update whose answer is not known.
         is_repeatable: a call that is sent again may be run again.
     """
 
     run: Callable[[Reader, Caller, Writer], Awaitable[None]]
     empty: int
     is_repeatable: bool
+    bare: int = 0
 
 
 class Procedures:
@@ -73,20 +76,20 @@ class Procedures:
         self.table = (
             Procedure(self._null, 0, True),
             Procedure(self._getattr, 0, True),
-            Procedure(self._setattr, 8, False),
+            Procedure(self._setattr, 8, False, 8),
             Procedure(self._lookup, 4, True),
             Procedure(self._access, 4, True),
             Procedure(self._readlink, 4, True),
             Procedure(self._read, 4, True),
             Procedure(self._write, 8, False),
-            Procedure(self._create, 8, False),
-            Procedure(self._mkdir, 8, False),
-            Procedure(self._symlink, 8, False),
-            Procedure(self._mknod, 8, False),
-            Procedure(self._remove, 8, False),
-            Procedure(self._rmdir, 8, False),
-            Procedure(self._rename, 16, False),
-            Procedure(self._link, 12, False),
+            Procedure(self._create, 8, False, 16),
+            Procedure(self._mkdir, 8, False, 16),
+            Procedure(self._symlink, 8, False, 16),
+            Procedure(self._mknod, 8, False, 16),
+            Procedure(self._remove, 8, False, 8),
+            Procedure(self._rmdir, 8, False, 8),
+            Procedure(self._rename, 16, False, 16),
+            Procedure(self._link, 12, False, 12),
             Procedure(self._readdir, 4, True),
             Procedure(self._readdirplus, 4, True),
             Procedure(self._fsstat, 4, True),
@@ -108,6 +111,9 @@ class Procedures:
         except Refused as refused:
             del writer.data[begin:]
             writer.u32(refused.args[0]).fixed(bytes(procedure.empty))
+        except Applied:
+            del writer.data[begin:]
+            writer.u32(Status.OK).fixed(bytes(procedure.bare))
 
     # --- arguments and results ---------------------------------------------------------------------------------
 
@@ -264,7 +270,11 @@ class Procedures:
         if count > len(content):
             raise XdrError("fewer bytes than the call says")
         file = self._file(handle)
-        change = await self._tree.write(file, offset, content[:count], who)
+        change: Change | None = None
+        try:
+            change = await self._tree.write(file, offset, content[:count], who)
+        except Applied:
+            pass  # the attributes are optional; what follows them is not
         writer.u32(Status.OK)
         self._change(writer, file, change)
         writer.u32(count).u32(FILE_SYNC).fixed(self._verifier)

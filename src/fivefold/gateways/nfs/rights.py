@@ -86,11 +86,11 @@ def attributes_of(inode: Inode) -> Attributes:
         uid=inode.uid,
         gid=inode.gid,
         size=inode.size,
-        used=min(count(inode.live) * CHUNK_BYTES, inode.size) if inode.kind == Kind.REG else inode.size,
+        unused=max(0, inode.size - count(inode.live) * CHUNK_BYTES) if inode.kind == Kind.REG else 0,
         rdev=inode.rdev,
-        atime=inode.atime,
-        mtime=inode.mtime,
         ctime=inode.ctime,
+        mtime_ago=inode.ctime - inode.mtime,
+        atime_ago=inode.ctime - inode.atime,
     )
 
 
@@ -108,7 +108,8 @@ def touch(inode: Inode, now: int, *, is_modified: bool = True) -> None:
 
 def changed(inode: Inode, earlier: Before) -> Change:
     """The answer's wcc_data."""
-    return Change(earlier, attributes_of(inode))
+    size, mtime, ctime = earlier
+    return Change(attributes_of(inode), inode.size - size, inode.ctime - ctime, ctime - mtime)
 
 
 def drop_privileges(inode: Inode, who: Caller) -> None:

@@ -30,6 +30,10 @@ R = TypeVar("R")
 LATER: Final = Refused(int(Status.JUKEBOX))
 
 
+class Applied(Exception):
+    """An update was made, and its answer was too long to be remembered until a quorum was back."""
+
+
 class Store(Protocol):
     """Runs functions over objects, each call wholly or not at all."""
 
@@ -39,6 +43,7 @@ class Store(Protocol):
         Raises:
             Rejected: by the function; nothing changed.
             Refused: with JUKEBOX if too few servers answer; nothing changed.
+            Applied: it was made, and its answer is not known.
         """
         ...
 
@@ -99,6 +104,8 @@ class ClusterStore:
 
     async def _follow_up(self, unknown: OutcomeUnknown) -> Any:  # noqa: ANN401
         while True:
+            if unknown.call_id is None:  # nobody will ever say more
+                raise (Applied() if unknown.is_applied else Refused(int(Status.IO))) from None
             try:
                 answer = await unknown.resolve()
             except OutcomeUnknown as still:

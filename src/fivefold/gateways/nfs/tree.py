@@ -62,7 +62,7 @@ class Tree:
         self._inode, self._chunk = self.freed.inode, self.freed.chunk
         self._guesses = Guesses(export)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.directories = Directories(store, self._inode, self._guesses, self._spawn)
+        self.directories = Directories(store, self._inode, self._guesses)
 
     async def start(self, *, mode: int, uid: int, gid: int) -> Handle:
         """Make the root directory if there is none, begin to tidy up, and give back the root's handle."""
@@ -264,7 +264,7 @@ class Tree:
         except (Moved, Refused):
             self.freed.give(id, is_dirty=False)
             raise
-        self._after(directory, name, id, made)
+        await self._after(directory, name, id, made)
         self._guesses.forget(id)
         handle = Handle(id, made.child.generation)
         return File(handle, self._sized(handle, made.child)), made.directory
@@ -279,10 +279,10 @@ class Tree:
         handle = Handle(child, made.child.generation)
         return File(handle, self._sized(handle, made.child)), made.directory
 
-    def _after(self, directory: Handle, name: bytes, child: int, made: names.Made) -> None:
+    async def _after(self, directory: Handle, name: bytes, child: int, made: names.Made) -> None:
         self._guesses.learn_child(directory.id, name, child)
         if made.wants_split:
-            self.directories.split_later(directory.id)
+            await self.directories.maybe_split(directory.id)
 
     async def remove(self, directory: Handle, name: bytes, who: Caller, *, is_directory: bool = False) -> Change:
         """REMOVE and RMDIR."""
@@ -318,7 +318,7 @@ class Tree:
             except Moved as moved:
                 self._guesses.learn(directory, name, moved)
             else:
-                self._after(directory, name, file.id, made)
+                await self._after(directory, name, file.id, made)
                 return made.child, made.directory
         raise LATER
 
@@ -343,8 +343,8 @@ class Tree:
             except Moved as found:
                 self._learn_rename(old, new, found)
             else:
-                self._after_rename(old, new, plan, done)
-                return done.source, done.target
+                await self._after_rename(old, new, plan, done)
+                return done.source, done.target or done.source
         raise LATER
 
     async def _rename(self, old: Where, new: Where, plan: names.Plan, who: Caller, moves: int) -> names.Renamed:
@@ -388,7 +388,7 @@ class Tree:
         level, split, id = found.args
         self._guesses.learn_shape(id, level, split)
 
-    def _after_rename(self, old: Where, new: Where, plan: names.Plan, done: names.Renamed) -> None:
+    async def _after_rename(self, old: Where, new: Where, plan: names.Plan, done: names.Renamed) -> None:
         if plan.moved == plan.replaced:
             return
         self._guesses.learn_child(plan.source, old.name, 0)
@@ -397,7 +397,7 @@ class Tree:
             self._guesses.forget(plan.replaced)
             self.freed.give(plan.replaced, is_dirty=True)
         if done.wants_split:
-            self.directories.split_later(plan.target)
+            await self.directories.maybe_split(plan.target)
 
 
 def _check_size(size: int) -> None:

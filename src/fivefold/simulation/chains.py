@@ -37,14 +37,15 @@ class Chain:
         acceptors: for each candidate that a benign server accepted, which of them did, as a bit mask.
         candidates: each candidate by its timestamp.
         open: multi-object candidates above the tip, of which the chain has not decided.
+        latest: the greatest timestamp of them all.
     """
 
-    __slots__ = ("acceptors", "candidates", "members", "object_id", "open", "tip")
+    __slots__ = ("acceptors", "candidates", "latest", "members", "object_id", "open", "tip")
 
     def __init__(self, object_id: ObjectId) -> None:
         """Only the initial version."""
         self.object_id = object_id
-        self.tip: LogicalTimestamp = INITIAL_TIMESTAMP
+        self.tip = self.latest = INITIAL_TIMESTAMP
         self.members: dict[bytes, int] = {INITIAL_TIMESTAMP: 0}
         self.acceptors: dict[bytes, int] = {}
         self.candidates: dict[bytes, Candidate] = {}
@@ -116,6 +117,7 @@ class Chains:
         """
         chain, timestamp = self.of(object_id), candidate.timestamp
         known = chain.candidates.setdefault(timestamp, candidate)
+        chain.latest = max(chain.latest, timestamp)
         if known != candidate:
             raise Violation("two candidates", f"{short(timestamp)} of {object_id} names two candidates")
         is_version = not is_barrier(timestamp)

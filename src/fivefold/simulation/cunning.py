@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from fivefold.protocol.history import decode_history, initial_entry, is_barrier, make_timestamp, time_of
+from fivefold.protocol.history import decode_history, initial_entry, is_barrier, make_timestamp
 from fivefold.protocol.messages import FAIL, SUCCESS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, Part
@@ -30,8 +30,7 @@ def promise(liar: Liar, draft: Draft) -> None:
 def _above(liar: Liar, draft: Draft, *, as_barrier: bool) -> None:
     """Show a candidate above everything that anybody has, another one each time."""
     for position, name in enumerate(draft.names[: len(draft.histories)]):
-        known = liar.candidates(name)
-        latest = max((time_of(each.timestamp) for each in known), default=0)
+        latest = liar.latest_time(name)
         entries = {entry.candidate.timestamp: entry for entry in decode_history(name, draft.histories[position])}
         made = _barrier(liar, name, latest + 1) if as_barrier else _version(liar, name, latest + 1)
         entries[made.timestamp] = Entry(made, False)

@@ -27,11 +27,20 @@ from fivefold.simulation.workload import encode_arguments
 HOSTILITIES: Final = ("smuggling", "crowding", "cancelling", "leading", "batching", "framing", "mixing")
 """Strategies: what a hostile client's requests are."""
 
+CROWDS: Final = (0, 0, 1, 1, 1, 1, 9, 9, 9, 9, REPAIR_OBJECTS_MAX - 1)
+"""Objects that a crowding client's barrier reaches beside the victim: a few of the widest ones fill a history."""
+
+SIZE_AT_ONCE: Final = 4
+"""Sets and calls of a letter; after a larger one the client pauses longer, or a seed would take ten seconds."""
+
 LEADS: Final = (140, 200, 300)
 """Leads of its own clock after which a client carries it to others: more than a client has room for, one by one."""
 
 CARRIES: Final = 4
 """Joint barriers by which it does; then it leads on."""
+
+CYCLES_MAX: Final = 3
+"""So often it leads and carries."""
 
 OWN_ENTRIES_MAX: Final = 60
 """Candidates of its own object after which it lets them be pruned."""
@@ -56,6 +65,7 @@ class Hostile(Villain):
     _carries = 0
     _is_far = False
     _is_pruning = False
+    _cycles = 0
     _focus: ObjectId | None = None
 
     def _letter(self) -> Letter:
@@ -102,11 +112,14 @@ class Hostile(Villain):
 
     # --- what a letter is made of -----------------------------------------------------------------------------
 
-    def _make(self, sets: list[ObjectHistories], target: ObjectId, operation: bytes = b"") -> Letter:
+    def _make(
+        self, sets: list[ObjectHistories], target: ObjectId, operation: bytes = b"", calls_count: int = 0
+    ) -> Letter:
         proofs = [
             self._authenticator(each, server) for each in sets for server, index in enumerate(each.holders) if index
         ]
-        return Letter(encode(Request(target, tuple(sets), operation)), proofs)
+        size = max(1, (len(sets) + calls_count) // SIZE_AT_ONCE)
+        return Letter(encode(Request(target, tuple(sets), operation)), proofs, size)
 
     def _newest(self, name: ObjectId, servers: list[int] | None = None) -> ObjectHistories:
         """The latest history of each server, liars apart; or of some."""
@@ -153,7 +166,7 @@ class Hostile(Villain):
     def _crowd(self) -> Letter:
         """A barrier over as many objects as a repair may have, with the longest ids."""
         victim = self._of_others()
-        count = self._random.choice((0, 1, 9, REPAIR_OBJECTS_MAX - 1))
+        count = self._random.choice(CROWDS)
         sets = {victim: self._one(victim)} | {
             each: make_histories(each, [b""] * self.quorums.n) for each in self._names(count)
         }
@@ -167,7 +180,8 @@ class Hostile(Villain):
     def _batch(self) -> Letter:
         """An operation of as many calls as it may have."""
         name = self._of_others()
-        return self._make([self._newest(name)], name, encode(Operation((name,), self._calls("increment", CALLS_MAX))))
+        operation = encode(Operation((name,), self._calls("increment", CALLS_MAX)))
+        return self._make([self._newest(name)], name, operation, CALLS_MAX)
 
     def _frame(self) -> Letter:
         """A barrier that only the victim gets, so that it stands alone with its newest candidate."""
@@ -178,6 +192,8 @@ class Hostile(Villain):
         """Lead the clock of its own object with a liar's help, as far as barriers go; then carry it to another's."""
         own = own_name(self.index)
         if self._leads <= 0:
+            self._cycles += bool(self._carries)
+            self.is_at_it = self.is_at_it and self._cycles < CYCLES_MAX
             self._carries = CARRIES if self._is_far and not self._carries else 0
             self._leads = self._carries or self._random.choice(LEADS)
             self._is_far = True

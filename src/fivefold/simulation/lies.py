@@ -117,10 +117,13 @@ class Liar:
         """Candidates that benign servers have accepted, in the order of acceptance."""
         return list(self.watch.chains.of(name).candidates.values())
 
+    def latest_time(self, name: ObjectId) -> int:
+        """The greatest time of all that benign servers have accepted."""
+        return time_of(self.watch.chains.of(name).latest)
+
     def invented(self, name: ObjectId, others: list[ObjectId]) -> Candidate:
         """A candidate that no server has accepted: about now, or in the far future."""
-        random, known = self.random, self.candidates(name)
-        latest = max((time_of(each.timestamp) for each in known), default=0)
+        random, latest = self.random, self.latest_time(name)
         time = random.choice((latest + 1, latest + 2, max(1, latest), latest + 2**20, TIME_LEAD_MAX, TIME_MAX - 1))
         is_new_barrier = random.random() < 0.3
         objects = sorted({name, *(other for other in others if random.random() < 0.5)})

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from fivefold.cluster import macs_under
 from fivefold.protocol.actions import Actions, Ask, Channel, Listing, ObjectRecord, Page, Reply, Store, Write
-from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, columns
+from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, MacsUnder, columns
 from fivefold.protocol.classify import plan_operation, plan_repair, set_up, views_of
 from fivefold.protocol.history import decode_history, history_digest, make_histories
 from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame, split
@@ -47,20 +47,20 @@ def pair_key(sender: int, receiver: int, seed: bytes = b"") -> bytes:
     return hashlib.blake2b(b"%d>%d" % (sender, receiver) + seed, digest_size=32).digest()
 
 
-def rack_keys(index: int, n: int) -> AuthenticatorKeys:
+def rack_keys(index: int, n: int, under: MacsUnder = macs_under) -> AuthenticatorKeys:
     """One server's keys for tests and simulations."""
     return AuthenticatorKeys(
         index,
         [pair_key(index, other) for other in range(n)],
         [pair_key(other, index) for other in range(n)],
-        macs_under,
+        under,
     )
 
 
 @lru_cache(maxsize=256)
 def server_keys(index: int, n: int) -> AuthenticatorKeys:
-    """``rack_keys``, the same in all runs of a process: nobody in a simulation attacks the cipher."""
-    return rack_keys(index, n)
+    """``rack_keys``, the same in all runs of a process, which remember MACs: nobody in a simulation attacks these."""
+    return rack_keys(index, n, lambda secrets: lru_cache(maxsize=4096)(macs_under(secrets)))
 
 
 class MemoryDisk:

@@ -36,13 +36,13 @@ KEPT_LETTERS: Final = 12
 
 
 class Letter:
-    """One request, ready for any server."""
+    """One request, ready for any server; a large one (``size``) is followed by that many pauses."""
 
-    __slots__ = ("authenticators", "body")
+    __slots__ = ("authenticators", "body", "size")
 
-    def __init__(self, body: bytes, authenticators: list[bytes]) -> None:
+    def __init__(self, body: bytes, authenticators: list[bytes], size: int = 1) -> None:
         """The body, and what proves it."""
-        self.body, self.authenticators = body, authenticators
+        self.body, self.authenticators, self.size = body, authenticators, size
 
 
 class Villain:
@@ -99,7 +99,8 @@ class Villain:
         random = self._random
         self.world.tell(Plotted(self.index, self.strategy))
         if self._letters and random.random() < self.share_repeated:
-            self._send(random.choice(self._letters), random.sample(range(self.quorums.n), 1))
+            letter = random.choice(self._letters)
+            self._send(letter, random.sample(range(self.quorums.n), 1))
         else:
             letter = self._letter()
             self._letters = [*self._letters[1 - KEPT_LETTERS :], letter]
@@ -109,7 +110,7 @@ class Villain:
                     self._send(letter, random.sample(range(self.quorums.n), 1))
         if self.strategy == "babbling":
             self._babble()
-        self.world.after(random.randint(1, 2 * self._pace_ns), self._act)
+        self.world.after(letter.size * random.randint(1, 2 * self._pace_ns), self._act)
 
     def _receivers(self) -> list[int]:
         """Everybody, or as many as make or miss a threshold."""

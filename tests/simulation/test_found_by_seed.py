@@ -174,6 +174,8 @@ def history_up_to(time: int) -> bytes:
         ("byzantine", 338),  # barriers went up in single steps towards servers that led by 2^40
         ("rolling", 84),  # of two inventing liars one seemed to be one of many, on an object that nobody repaired
         ("rolling", 268),  # a resolve of a diverged object said that the call had changed nothing
+        ("camps", 41),  # a time that no barrier reaches, shown by a liar that was not asked again
+        ("camps", 33),  # culls of an earlier connection were held against the next one
         ("injected", 115),  # a reply that had left was counted as waiting, for good
         ("injected", 131),  # writes were forgotten before they were handed over
         ("injected", 740),  # a sync's number outlived it

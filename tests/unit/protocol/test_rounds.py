@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.client.rounds import Purpose, Round, absent_until, read_vote
@@ -160,3 +161,18 @@ def test_a_vote_that_turns_a_request_away_shows_no_histories(status: int) -> Non
     assert read_vote(round_of(), honest, 1).status == status
     with pytest.raises(PeerViolation, match="vote-histories"):
         read_vote(round_of(), encode(Vote(status, b"", (REFUSED + b"no",), b"", (b"\x01",), ())), 1)
+
+
+def test_what_was_culled_over_a_lost_connection_is_not_held_against_the_next() -> None:
+    """Camps seed 33: a liar was started again with the right keys; replies to older requests had it excluded again."""
+    vote = showing(candidate(1))
+    culling = replace(vote, culled=(1, 2))
+    session = Session(QuorumSystem(6, 1, 1), Random(1))
+    session.call(0, op("add", b"+"), is_query=False, deadline_ns=10**9)
+    round_ = next(iter(session._running.values()))._round
+    assert round_ is not None
+    assert round_.heard(culling) is culling
+    session.disconnected(1, 2)
+    session.connected(2, 2)
+    assert round_.heard(culling) == replace(vote, culled=(1,))
+    assert round_.heard(vote) is vote

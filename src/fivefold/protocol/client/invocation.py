@@ -228,6 +228,7 @@ class Invocation:
         if round_ is None:
             return
         self._look_at_held(round_)
+        round_.lost |= {server}
         if server in round_.sent and server not in round_.votes:
             self._ask_further(now_ns, round_)
 
@@ -357,8 +358,7 @@ class Invocation:
             case Next.DECLINED | Next.UNABLE | Next.UNKNOWN:
                 self._be_refused(now_ns, round_, verdict)
             case Next.DIVERGED:
-                is_fixed = self.calls[0].is_fixed
-                self._end(disagreement(round_, self.operation, verdict.is_applied, is_fixed=is_fixed))
+                self._end(disagreement(round_, self.operation, verdict.is_applied, is_fixed=self.calls[0].is_fixed))
             case Next.CONCLUDE:
                 self._conclude(now_ns, round_)
             case _:
@@ -390,7 +390,7 @@ class Invocation:
         for vote in round_.read.values():
             if vote.histories:
                 tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
-                believed = knowledge.absorb(round_.objects, vote, tails)
+                believed = knowledge.absorb(round_.objects, round_.heard(vote), tails)
                 if len(believed) == len(round_.votes):
                     knowledge.remember_fit(round_.objects, believed, vote)
 

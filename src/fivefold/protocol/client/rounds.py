@@ -7,6 +7,8 @@ from enum import Enum
 from operator import attrgetter
 from typing import Final
 
+from msgspec.structs import replace
+
 from fivefold.errors import PeerViolation
 from fivefold.protocol.client.alike import Alike
 from fivefold.protocol.client.outcomes import Disagreed
@@ -51,6 +53,7 @@ class Round:
         sent: how many frames of the round went to each server.
         refused: the frames, by what replies to them begin with, that each server says it did not accept.
         busy: servers that answered BUSY, which is no answer.
+        lost: servers whose connection was lost meanwhile; the round may show histories that they signed before.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
         awaited_until_ns: until when answers to frames are awaited without which the outcome is unknown; 0 for no end.
@@ -60,6 +63,7 @@ class Round:
     conditioned_time = 0
     resent_ns = 0
     awaited_until_ns = 0
+    lost: frozenset[int] = frozenset()
 
     def __init__(
         self,
@@ -94,6 +98,12 @@ class Round:
             self.busy.add(server)
         else:
             self.votes[server], self.tails[server] = vote, tail
+
+    def heard(self, vote: Vote) -> Vote:
+        """What to believe of a vote: that it culled a server says nothing of the server's next connection."""
+        if self.lost.isdisjoint(vote.culled):
+            return vote
+        return replace(vote, culled=tuple([each for each in vote.culled if each not in self.lost]))
 
     def note_refusal(self, server: int, frame: bytes, vote: Vote) -> None:
         """Note whether a server says that it did not accept the frame that it answers; also of one that has voted."""

@@ -95,22 +95,27 @@ class Standing:
         self.is_anybody_doubted = True
 
     def note_alone(self, servers: Collection[int], answered: Iterable[int]) -> None:
-        """Only ``servers``, at most b, show the newest candidate of an object, of those that ``answered`` and others.
+        """Only ``servers`` show the newest candidate of an object, of those that ``answered`` and those known before.
 
         Under contention that is bad luck, which others soon have instead: to answer and not to stand alone makes up for
-        it once.
+        it once. One that stands alone counts also if it was not asked: what a liar has once shown may be so far above
+        everything that no barrier ever reaches it.
         """
-        for server in answered:
+        for server in sorted({*servers, *answered}):
             if server in servers:
-                self._alone[server] += 1
+                self._count_alone(server, 1)
                 if self._alone[server] % ALONE_MAX == 0:
                     self.strike(server, ALONE)
             elif self._alone[server]:
                 self._alone[server] -= 1
 
+    def _count_alone(self, server: int, times: int) -> None:
+        """Not without end: however long it lied, it is to be trusted again soon when it is honest."""
+        self._alone[server] = min(self._alone[server] + times, 2 * ALONE_MAX)
+
     def note_long(self, server: int) -> None:
         """Its history is much longer than those of the others: to read such histories slows every client."""
-        self._alone[server] += LONG_HISTORY_TIMES
+        self._count_alone(server, LONG_HISTORY_TIMES)
         self.strike(server, LONG)
 
     def note_cull(self, culled: int, by: int) -> None:

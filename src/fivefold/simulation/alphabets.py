@@ -10,6 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.simulation.cunning import REPENTING
 from fivefold.simulation.faults import CAMP
 from fivefold.simulation.hostile import HOSTILITIES
 from fivefold.simulation.liars import CUNNING_STRATEGIES
@@ -42,7 +43,16 @@ def draw_attack(seed: int, profile: str) -> Plan:
         safety_ns=safety_ns,
         is_judged=True,
     )
-    return ATTACKS[profile](random, replace(plan, faults=_forgetting(random, plan)))
+    plan = ATTACKS[profile](random, replace(plan, faults=_forgetting(random, plan)))
+    return replace(plan, dead=_dead(random, plan))
+
+
+def _dead(random: Random, plan: Plan) -> tuple[int, ...]:
+    """Servers that stay down: more of them where liars repent, since only t servers are faulty at any time."""
+    lying = [index for index, strategy in plan.liars if strategy not in REPENTING]
+    benign = sorted(set(range(plan.n)) - set(dict(plan.liars)))
+    has_dead = random.random() < (0.2 if len(lying) == len(plan.liars) else 0.7)
+    return tuple(sorted(random.sample(benign, plan.t - len(lying)))) if has_dead else ()
 
 
 def _calls(random: Random, clients: int, safety_ns: int) -> tuple[PlannedCall, ...]:

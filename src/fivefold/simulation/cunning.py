@@ -10,11 +10,15 @@ from fivefold.protocol.history import decode_history, initial_entry, is_barrier,
 from fivefold.protocol.messages import FAIL, SUCCESS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, Part
-from fivefold.simulation.lies import Draft, Liar, Lie, forged
+from fivefold.simulation.lies import Draft, Liar, Lie, forged, with_entry
 from fivefold.simulation.rack import client_id
 
 FAT_ENTRIES: Final = 150
 """Candidates that a fat history has: two dozen kilobytes of them."""
+
+
+REPENTING: Final = ("spoiling",)
+"""Liars that turn honest in the second phase: whatever was held against them must not stop anybody for good."""
 
 
 def promise(liar: Liar, draft: Draft) -> None:
@@ -92,7 +96,37 @@ def fatten(liar: Liar, draft: Draft) -> None:
         draft.histories[position] = forged(tuple(entries[timestamp] for timestamp in sorted(entries)))
 
 
+def spoil(liar: Liar, draft: Draft) -> None:
+    """Sign wrongly for everybody, so that everybody culls it: a server whose keys are not those that others know."""
+    draft.broken = set(range(liar.n))
+
+
+def split(liar: Liar, draft: Draft) -> None:
+    """Have one server after the other take what others refuse; later say that one has taken it oneself."""
+    for position, name in enumerate(draft.names[: len(draft.histories)]):
+        chain = liar.watch.chains.of(name)
+        rare = [
+            each
+            for timestamp, each in chain.candidates.items()
+            if timestamp > chain.tip and each.is_method and chain.acceptors[timestamp].bit_count() > 1
+        ]
+        if rare and liar.random.random() < 0.5:
+            draft.status, draft.candidate, draft.answers, draft.version_digest = FAIL, b"", (), b""
+            draft.histories[position] = with_entry(
+                name, draft.histories[position], rare[-1], is_settled=False, keeps_later=False
+            )
+            return
+    outbid(liar, draft)
+
+
 CUNNING: Final[Mapping[str, Lie]] = MappingProxyType(
-    {"promising": promise, "denouncing": denounce, "outbidding": outbid, "fattening": fatten}
+    {
+        "promising": promise,
+        "denouncing": denounce,
+        "outbidding": outbid,
+        "fattening": fatten,
+        "spoiling": spoil,
+        "splitting": split,
+    }
 )
 """By name."""

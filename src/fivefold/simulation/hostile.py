@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fivefold.protocol.classify import plan_operation, plan_repair, views_of
 from fivefold.protocol.history import (
     decode_history,
     initial_entry,
@@ -18,17 +19,21 @@ from fivefold.protocol.limits import CALLS_MAX, OBJECT_ID_BYTES_MAX, REPAIR_OBJE
 from fivefold.protocol.messages import encode
 from fivefold.protocol.operations import CANCEL, Call, ObjectId, Operation
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, ObjectHistories, Part, Request
+from fivefold.protocol.steps import Kind, Plan
 from fivefold.simulation.lies import forged
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.rights import Right
 from fivefold.simulation.villains import Letter, Villain
 from fivefold.simulation.workload import encode_arguments
 
-HOSTILITIES: Final = ("smuggling", "crowding", "cancelling", "leading", "batching", "framing", "mixing")
+HOSTILITIES: Final = ("smuggling", "crowding", "cancelling", "leading", "batching", "framing", "copying", "mixing")
 """Strategies: what a hostile client's requests are."""
 
 CROWDS: Final = (0, 0, 1, 1, 1, 1, 9, 9, 9, 9, REPAIR_OBJECTS_MAX - 1)
 """Objects that a crowding client's barrier reaches beside the victim: a few of the widest ones fill a history."""
+
+MIXED: Final = ("smuggling", "crowding", "cancelling", "batching", "framing")
+"""What a client that mixes chooses from, letter by letter; the others have a plan of their own."""
 
 SIZE_AT_ONCE: Final = 4
 """Sets and calls of a letter; after a larger one the client pauses longer, or a seed would take ten seconds."""
@@ -65,13 +70,14 @@ class Hostile(Villain):
     _carries = 0
     _is_far = False
     _is_pruning = False
+    _is_partial = False
     _cycles = 0
     _focus: ObjectId | None = None
 
     def _letter(self) -> Letter:
         strategy = self.strategy
         if strategy == "mixing":
-            strategy = self._random.choice([each for each in HOSTILITIES if each not in ("mixing", "leading")])
+            strategy = self._random.choice(MIXED)
         match strategy:
             case "smuggling":
                 return self._smuggle()
@@ -85,18 +91,25 @@ class Hostile(Villain):
                 return self._batch()
             case "framing":
                 return self._frame()
+            case "copying":
+                return self._copy()
             case _:
                 return super()._letter()
 
     def _receivers(self) -> list[int]:
         if self.strategy == "framing":
             return [self._victim]
+        if self.strategy == "copying":
+            return self._honest[: self.quorums.r] if self._is_partial else list(range(self.quorums.n))
         if self.strategy == "leading":
-            everybody = list(range(self.quorums.n))
-            return [server for server in everybody if server not in self.liars][:2] if self._carries else everybody
+            return self._honest[:2] if self._carries else list(range(self.quorums.n))
         if self._random.random() < 0.7:
             return list(range(self.quorums.n))
         return super()._receivers()
+
+    @property
+    def _honest(self) -> list[int]:
+        return [server for server in range(self.quorums.n) if server not in self.liars]
 
     @property
     def _victim(self) -> int:
@@ -178,15 +191,36 @@ class Hostile(Villain):
         return self._make([self._newest(name)], name, encode(Operation((name,), self._calls(CANCEL))))
 
     def _batch(self) -> Letter:
-        """An operation of as many calls as it may have."""
-        name = self._of_others()
+        """An operation of as many calls as it may have, on what all that batch choose; a repair where one is due."""
+        name = min([name for name in self.names if name.startswith("Counter/")] or self.names)
+        newest = self._newest(name)
+        if plan_operation(self.quorums, views_of(self.quorums, (newest,))) is None:
+            return self._make([newest], name)
         operation = encode(Operation((name,), self._calls("increment", CALLS_MAX)))
-        return self._make([self._newest(name)], name, operation, CALLS_MAX)
+        return self._make([newest], name, operation, CALLS_MAX)
 
     def _frame(self) -> Letter:
         """A barrier that only the victim gets, so that it stands alone with its newest candidate."""
         name = self._of_others()
         return self._make([self._newest(name, [self._victim])], name)
+
+    def _copy(self) -> Letter:
+        """A joint candidate of its own objects with the longest ids, on r servers alone; then barriers and copies.
+
+        Nothing of it is ever established, so that each copy is joint, and some kilobytes, and stays beside the others.
+        """
+        names = [ObjectId(own_name(self.index) + f"{n}".rjust(OBJECT_ID_BYTES_MAX - 20, "x")) for n in range(10, 26)]
+        newest = [self._newest(name) for name in names]
+        self._is_partial = True
+        views = views_of(self.quorums, newest)
+        if all(len(each.histories) == 0 for each in newest):
+            operation = encode(Operation(tuple(names), self._calls("bump")))
+            return self._make(newest, names[0], operation)
+        plan = plan_repair(self.quorums, names[0], views)
+        if isinstance(plan, Plan) and plan.kind is Kind.COPY:
+            return self._make(newest, names[0])
+        self._is_partial = False
+        return self._make([self._newest(name, self._honest[:1]) for name in names], names[0])
 
     def _lead(self) -> Letter:
         """Lead the clock of its own object with a liar's help, as far as barriers go; then carry it to another's."""

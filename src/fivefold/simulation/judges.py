@@ -34,12 +34,14 @@ class Judges:
     Attributes:
         liars: malevolent servers.
         faulty: servers that something was done to, and the liars.
+        restarted: clients, and liars that they excluded then, which are honest since they were started again.
     """
 
     def __init__(self, watch: Watch, b: int, liars: Iterable[int], faulty: Iterable[int]) -> None:
         """Nothing has been said yet."""
         self.liars = frozenset(liars)
         self.faulty = self.liars | frozenset(faulty)
+        self.restarted: set[tuple[int, int]] = set()
         self._watch, self._b = watch, b
         self._votes: dict[tuple[ClientId, bytes], dict[int, bytes]] = {}
         self._heard_last: dict[ClientId, bytes] = {}
@@ -82,10 +84,13 @@ class Judges:
         """The run is over.
 
         Raises:
-            Violation: a client suspects a server that did nothing but its duty.
+            Violation: a client suspects a server that did nothing but its duty, or has done so since its last start.
         """
         for client in clients:
             for found in client.session.standing.evidence():
+                if found.is_excluded and (client.index, found.server) in self.restarted:
+                    what = f"c{client.index} excludes server {found.server}, honest since it was started again"
+                    raise Violation("suspected", what)
                 if found.server not in self.faulty and (found.is_excluded or found.is_suspected):
                     what = "excludes" if found.is_excluded else "suspects"
                     raise Violation("suspected", f"c{client.index} {what} server {found.server}, which did nothing")

@@ -18,7 +18,7 @@ from fivefold.protocol.messages import (
 )
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.records import TIMESTAMP_BYTES, LogicalTimestamp, SyncReply, SyncRequest
-from fivefold.simulation.cunning import CUNNING
+from fivefold.simulation.cunning import CUNNING, REPENTING
 from fivefold.simulation.events import Lied
 from fivefold.simulation.lies import LIES, Draft, Liar, lie_in_sync
 from fivefold.simulation.network import Connection, Deliver
@@ -99,6 +99,13 @@ class LyingHost(ServerHost):
             self.world.tell(Lied(self.index, strategy))
             LIES[strategy](self.liar, draft)
         return None if draft.is_dropped else draft.frame(self.keys)
+
+    def repent(self) -> bool:
+        """Turn honest, if it is one that does; whether it is one."""
+        is_repenting = self.strategy in REPENTING
+        if is_repenting:
+            self.strategy = "honest"
+        return is_repenting
 
     def flood(self) -> None:
         """Ask every other server for versions of objects that nobody has ever written."""

@@ -21,7 +21,7 @@ from fivefold.simulation.disk import Disk
 from fivefold.simulation.events import Happened, Healed, Raised, Violated, trace_of
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.explain import Explainer
-from fivefold.simulation.faults import OF_CLIENTS, Stage, heal, schedule
+from fivefold.simulation.faults import OF_CLIENTS, Stage, crash, heal, schedule
 from fivefold.simulation.hostile import HOSTILITIES, Hostile, right_of
 from fivefold.simulation.injection import Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
@@ -230,10 +230,20 @@ class Run:
         for villain in self.villains:
             villain.is_at_it = False
         self.network.weather = Weather(0, 0, 0, weather.delay_ns, weather.delay_spread_ns, weather.commit_ns)
+        self._let_liars_repent()
         heal(self.stage, self.plan.dead)
         self._wait(liveness_ns(weather, max(self.plan.far_ns, default=0)), "after everything was healed")
         if not self.plan.is_noisy:
             self._probe()
+
+    def _let_liars_repent(self) -> None:
+        """Some liars turn honest, half of them by a restart: whom clients excluded is to be asked again."""
+        for index, liar in self.liars.items():
+            host = self.servers[index]
+            if isinstance(host, LyingHost) and host.repent() and liar.random.random() < 0.5:
+                excluding = [each.index for each in self.clients if each.session.standing.is_excluded(index)]
+                self.judges.restarted |= {(client, index) for client in excluding}
+                crash(self.stage, index)
 
     def _probe(self) -> None:
         """Every object must serve a client that is alone: one update and one query of the plan for each."""

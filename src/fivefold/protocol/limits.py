@@ -156,6 +156,51 @@ LISTS_MAX: Final = 64
 LISTS_PER_PEER_MAX: Final = 4
 """... and those for one client or server."""
 
+LIST_PATIENCE_NS: Final = 5_000_000_000
+"""A page that has not come by then is given up, and its server left out ..."""
+
+LIST_AGAIN_NS: Final = 2_000_000_000
+"""... for so long."""
+
+LIST_LONGER_MAX: Final = 10_000
+"""A list is not believed that has so many entries more ..."""
+
+LIST_LONGER_FACTOR: Final = 4
+"""... than so many times the longest other list: a liar may invent ids."""
+
+ADOPTIONS_MAX: Final = 64
+"""Objects that a newcomer takes over at once ..."""
+
+ADOPTIONS_BYTES_MAX: Final = 32 * 1024 * 1024
+"""... and the bytes of their versions, beyond which it begins no other."""
+
+INQUIRIES_MAX: Final = 16
+"""Objects that a server reads or repairs at once by requests to the others."""
+
+INQUIRIES_WAITING_MAX: Final = 4096
+"""Objects that wait for that; with more, a list is not read further."""
+
+INQUIRY_ROUNDS_MAX: Final = 12
+"""Rounds of one such attempt; the object then waits for another one."""
+
+INQUIRY_PATIENCE_NS: Final = 1_000_000_000
+"""What a round waits for answers at most ..."""
+
+INQUIRY_GRACE_NS: Final = 100_000_000
+"""... and from the moment at which enough have come."""
+
+INQUIRY_BACKOFF_NS: Final = 20_000_000
+"""Shortest pause before a barrier or a copy; it doubles with each round, ..."""
+
+INQUIRY_BACKOFF_NS_MAX: Final = 1_000_000_000
+"""... up to this."""
+
+INQUIRY_AGAIN_NS: Final = 500_000_000
+"""An object whose attempt has failed waits for so long."""
+
+WANTED_MAX: Final = 256
+"""Objects that requests have named and a newcomer has not adopted: it looks at them first."""
+
 VERSION_BYTES_MAX: Final = STATE_BYTES_MAX + ANSWERS_BYTES_MAX + 1024 * 1024
 """An encoded version: its state, its answers, and room for its ring."""
 

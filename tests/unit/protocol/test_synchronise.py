@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fivefold.protocol.actions import Ask, Channel
-from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.limits import SYNC_COPIES_BYTES_MAX, SYNC_RETRY_NS, SYNC_TIMEOUT_NS, VERSION_BYTES_MAX
 from fivefold.protocol.messages import SyncReply, SyncRequest, decode_sync
@@ -133,7 +132,7 @@ def test_who_was_silent_is_asked_last_until_it_is_heard_of() -> None:
     """One server that is down must not cost every sync a wait."""
     table = SyncTable(5, QuorumSystem(6, 1, 1))
     nothing = make_histories(A, [b""] * 6)
-    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
+    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), b"", 0)
 
     def first_asked(time: int) -> list[int]:
         asks = table.wait(0, work, (A, candidate(time, A).timestamp), nothing)
@@ -152,7 +151,7 @@ def test_one_more_is_asked_after_each_silence_until_it_is_given_up() -> None:
     """Every SYNC_RETRY_NS, and not before; after SYNC_TIMEOUT_NS the work comes back."""
     table = SyncTable(5, QuorumSystem(6, 1, 1))
     nothing = make_histories(A, [b""] * 6)
-    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
+    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), b"", 0)
     assert [ask.server for ask in table.wait(0, work, KEY, nothing)] == [0, 1]
     for silence, server in enumerate((2, 3, 4), 1):
         assert table.wake_at_ns == silence * SYNC_RETRY_NS
@@ -172,7 +171,7 @@ def test_a_server_that_floods_syncs_with_copies_fills_no_memory() -> None:
     nothing = make_histories(A, [b""] * 6)
     large = bytes(SYNC_COPIES_BYTES_MAX // 4)
     for number in range(1, 11):
-        work = Work(Channel(1), ClientId(bytes(16)), number, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
+        work = Work(Channel(1), ClientId(bytes(16)), number, Request(A, (nothing,), b""), b"", 0)
         table.wait(0, work, (A, candidate(number, A).timestamp), nothing)
         assert table.receive(0, SyncReply(number, digest(large), large)) == ([], None)
     kept = [sync.copy_size(0) for sync, _ in table._syncs.values()]
@@ -191,7 +190,7 @@ def test_a_copy_that_no_version_can_be_is_not_kept() -> None:
     """Whatever room there is."""
     table = SyncTable(5, QuorumSystem(6, 1, 1))
     nothing = make_histories(A, [b""] * 6)
-    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), Culled(A, (nothing,), ()), {})
+    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), b"", 0)
     table.wait(0, work, KEY, nothing)
     huge = bytes(VERSION_BYTES_MAX + 1)
     table.receive(0, SyncReply(1, digest(huge), huge))

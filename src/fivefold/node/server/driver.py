@@ -11,6 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
+from fivefold.errors import DataDirectoryError
 from fivefold.node.codes import Announcement, announcement_frame
 from fivefold.node.server.throttle import REQUEST_BYTES, Gate, Throttle
 from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
@@ -18,7 +19,7 @@ from fivefold.objects import Shelf, TypeDescription, describe_type
 from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
-from fivefold.protocol.server import Server
+from fivefold.protocol.server import OWN_RECORD, Server
 from fivefold.storage import Storage
 from fivefold.transport import Connection, Credentials, Link, Listener, Peer, StreamListener, Transport
 
@@ -108,6 +109,7 @@ class ServerNode:
             if server != self.machine.index:
                 self._links[server] = self._link(server)
         try:
+            await self._take_up_own_record()
             self._listener = await self._transport.listen(
                 on_open=self._on_open, on_frames=self._on_frames, on_close=self._on_close
             )
@@ -116,6 +118,21 @@ class ServerNode:
             raise
         for link in self._links.values():
             link.start()
+
+    async def _take_up_own_record(self) -> None:
+        """Tell the machine what it has promised about its place among the others, before anybody can ask it anything.
+
+        Raises:
+            DataDirectoryError: that is damaged.
+        """
+        found: asyncio.Future[ObjectRecord | Damaged | None] = asyncio.get_running_loop().create_future()
+        self.storage.load(OWN_RECORD, found.set_result)
+        record = await found
+        if isinstance(record, Damaged):
+            raise DataDirectoryError(
+                f"what this server has promised to others is damaged ({record.reason}): replace it by a new identity"
+            )
+        self._perform(self.machine.start(self._clock(), record))
 
     def _link(self, server: int) -> Link:
         def heard(frames: list[bytes]) -> None:

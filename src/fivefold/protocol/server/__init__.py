@@ -7,9 +7,15 @@ its reply), ``replica`` (one object's history and versions), ``versions`` (state
 ``synchronise`` (versions fetched from other servers), ``loading`` (what waits for a read), ``shares`` (who may have how
 much waiting), ``listing`` (lists of objects), ``outbox`` (what waits for the disk), ``cache`` (which objects are in
 memory).
+
+A newcomer in the place of another server: ``membership`` (editions, and what is promised for good), ``adoption`` (what
+may be taken over), ``catchup`` (how it is), ``merging`` (the others' lists), ``inquiry`` (reads and repairs),
+``upkeep`` and ``peers`` (how this is joined with the rest).
 """
 
+from fivefold.protocol.server.catchup import Progress
 from fivefold.protocol.server.machine import Server
+from fivefold.protocol.server.membership import OWN_RECORD
 from fivefold.protocol.server.versions import (
     RING_NAME_BYTES,
     decode_version,
@@ -22,7 +28,9 @@ from fivefold.protocol.server.versions import (
 )
 
 __all__ = [
+    "OWN_RECORD",
     "RING_NAME_BYTES",
+    "Progress",
     "Server",
     "decode_version",
     "encode_version",

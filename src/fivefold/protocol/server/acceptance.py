@@ -133,7 +133,10 @@ class Acceptance:
                     changed[part.object_id] = replica
             for candidate in settled:
                 for name in candidate.objects:
-                    replica = touched[name] = self._replicas.hot[name]
+                    held = self._replicas.hot.get(name)
+                    if held is None:
+                        continue  # a newcomer has not adopted it: it holds no history to be flagged
+                    replica = touched[name] = held
                     if replica.flag_settled(candidate):
                         changed[name] = replica
             assert changed, "a candidate held everywhere is answered again, not accepted again"

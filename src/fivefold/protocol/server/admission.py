@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from fivefold.protocol.actions import Channel
-from fivefold.protocol.authenticators import Culled
-from fivefold.protocol.classify import Views, plan_operation, plan_repair, set_up
+from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, cull
+from fivefold.protocol.classify import Views, plan_operation, plan_repair, set_up, views_of
 from fivefold.protocol.operations import (
     CANCEL,
     AccessPolicy,
@@ -22,6 +23,19 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import NO_OPERATION, LogicalTimestamp, Request, SyncRequest
 from fivefold.protocol.steps import Plan, Step
 
+_SERVER: Final = b"fivefold-server"
+
+
+def server_client(index: int) -> ClientId:
+    """As which client a server's repairs are judged; no client has such an id, which is the digest of a certificate."""
+    return ClientId(_SERVER + bytes((index,)))
+
+
+def is_server(client: ClientId) -> bool:
+    """Whether the client is another server."""
+    return client.startswith(_SERVER)
+
+
 VersionKey = tuple[ObjectId, LogicalTimestamp]
 """A version's object and timestamp."""
 
@@ -32,6 +46,8 @@ class Work:
     Attributes:
         names: its objects, in the order of the ids.
         executor: what runs its calls: the code that the operation names.
+        proof: the MACs that came with it, to be judged again if the keys change.
+        absent: objects that a newcomer has not adopted; the request does not name them, but proves something of them.
         step: what it derives to; None if there is nothing to do but to show the histories.
         is_query: an operation all of whose calls are queries.
         fetched: versions that an object sync brought for it.
@@ -41,6 +57,7 @@ class Work:
     """
 
     __slots__ = (
+        "absent",
         "channel",
         "client",
         "culled",
@@ -50,6 +67,7 @@ class Work:
         "names",
         "number",
         "operation",
+        "proof",
         "request",
         "share",
         "size",
@@ -59,18 +77,28 @@ class Work:
     )
 
     def __init__(
-        self, channel: Channel, client: ClientId, number: int, request: Request, culled: Culled, views: Views
+        self, channel: Channel, client: ClientId, number: int, request: Request, proof: bytes, size: int
     ) -> None:
-        """Start with what the request itself says; :func:`admit` fills in operation and step."""
+        """Start with what the request itself says; :meth:`judge` and :func:`admit` fill in the rest."""
         self.channel, self.client, self.number = channel, client, number
-        self.request, self.culled, self.views = request, culled, views
-        self.names = list(views)
+        self.request, self.proof, self.size = request, proof, size
+        self.names = [each.object_id for each in request.sets]
         self.operation: Operation | None = None
         self.executor: Executor | None = None
         self.step: Step | None = None
         self.is_query = False
         self.fetched: dict[VersionKey, bytes] = {}
-        self.size = self.waits = self.share = 0
+        self.absent: set[ObjectId] = set()
+        self.waits = self.share = 0
+
+    def judge(self, keys: AuthenticatorKeys, quorums: QuorumSystem) -> None:
+        """Cull its histories under these keys, and count what is left.
+
+        Raises:
+            PeerViolation: the proof has not the length that the sets ask for.
+        """
+        self.culled: Culled = cull(keys, quorums, self.request.target, self.request.sets, self.proof)
+        self.views: Views = views_of(quorums, self.culled.sets)
 
 
 class SyncWork:
@@ -165,13 +193,17 @@ def _unknown(executor: Executor, objects: tuple[ObjectId, ...], method: str) -> 
 
 
 def _check_repair(executor: Executor, access: AccessPolicy, work: Work) -> None:
-    """A client may repair what it has any right on, and what a candidate it must judge names (§7, Limits)."""
+    """A client may repair what it has any right on, and what a candidate it must judge names (§7, Limits).
+
+    Another server may repair anything: it catches up, or ends what a client has left (R6, R10).
+    """
     target = work.request.target
-    if not access.knows(work.client, target):
+    may_all = is_server(work.client)
+    if not may_all and not access.knows(work.client, target):
         raise Declined(f"NotAllowed: your access rules do not cover {target!r}")
     for name in work.names:
         is_named = any(candidate.covers(name) for candidate in work.views[target].repairable)
-        if not is_named and not access.knows(work.client, name):
+        if not is_named and not may_all and not access.knows(work.client, name):
             raise Declined(f"NotAllowed: your access rules do not cover {name!r}")
         if executor.initial(name) is None:
             raise Declined(f"UnknownType: the servers know no object type {type_of(name)!r}")

@@ -93,6 +93,11 @@ class Cache:
                 size += len(self._packed[name]) if replica is None else replica.counted
         return Page(tuple(objects), is_last=True)
 
+    def forget_macs(self) -> None:
+        """The keys have changed."""
+        for replica in self.hot.values():
+            replica.macs = None
+
     def drop(self, name: ObjectId) -> None:
         """Have nothing of the object in memory any more."""
         replica = self.hot.pop(name, None)

@@ -63,7 +63,7 @@ class Examination:
         if isinstance(versions, tuple):
             return versions
         settled = [] if work.is_query else newly_settled(step, replicas, work.views)
-        flagged = [name for each in settled for name in each.objects]
+        flagged = [name for each in settled for name in each.objects if name not in work.absent]
         if any(name not in self._replicas.hot for name in flagged):
             return flagged
         self._perform(now_ns, work, step, versions, settled)

@@ -29,6 +29,7 @@ from fivefold.protocol.messages import list_reply_frame, listed_size
 from fivefold.protocol.operations import SHOW, AccessPolicy, ClientId, ObjectId, digest
 from fivefold.protocol.records import INITIAL_HISTORY, Listed, ListReply, ListRequest
 from fivefold.protocol.server.cache import Cache
+from fivefold.protocol.server.membership import OWN_RECORD, Membership
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.replica import own_history
 from fivefold.protocol.server.versions import encode_version, read_rows
@@ -59,15 +60,26 @@ class ListWork:
 class Lists:
     """The pages under way at one server."""
 
-    def __init__(self, replicas: Cache, outbox: Outbox, access: AccessPolicy, counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        replicas: Cache,
+        membership: Membership,
+        outbox: Outbox,
+        access: AccessPolicy,
+        counters: Counter[str],
+    ) -> None:
         """None under way."""
-        self._replicas, self._outbox, self._access, self._counters = replicas, outbox, access, counters
+        self._replicas, self._membership, self._outbox = replicas, membership, outbox
+        self._access, self._counters = access, counters
         self._works: dict[int, ListWork] = {}
         self._count = 0
         self._stopped: dict[Channel, tuple[ObjectId, ObjectId]] = {}
 
     def begin(self, peer: ClientId | int, channel: Channel, request: ListRequest) -> None:
         """Put a page together and answer with it, or say why not."""
+        if not self._membership.is_standing:
+            self._answer(channel, ListReply(request.number, (), False, "catching up: ask another server"))
+            return
         waiting = sum([work.peer == peer for work in self._works.values()])
         if waiting >= LISTS_PER_PEER_MAX or len(self._works) >= LISTS_MAX:
             self._counters["turned-away.lists"] += 1
@@ -132,6 +144,8 @@ class Lists:
     def _entries(self, work: ListWork, page: Page) -> Iterator[Listed]:
         for name, record in page.objects:
             object_id, sees_versions = ObjectId(name), True
+            if object_id == OWN_RECORD:
+                continue
             if isinstance(work.peer, bytes):
                 if not self._access.knows(work.peer, object_id):
                     continue
@@ -139,7 +153,7 @@ class Lists:
             yield _entry(object_id, record, is_whole=work.request.is_whole, sees_versions=sees_versions)
 
     def _answer(self, channel: Channel, reply: ListReply) -> None:
-        self._outbox.send.append(Reply(channel, list_reply_frame(reply)))
+        self._outbox.promise(Reply(channel, list_reply_frame(reply)), self._membership.sequence)
 
 
 def _entry(object_id: ObjectId, record: ObjectRecord | Damaged, *, is_whole: bool, sees_versions: bool) -> Listed:

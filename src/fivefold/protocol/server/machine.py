@@ -11,36 +11,44 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import OWN_LINK, Actions, Channel, Damaged, Fault, ObjectRecord, Page, Reply
-from fivefold.protocol.authenticators import AuthenticatorKeys, cull
-from fivefold.protocol.classify import views_of
+from fivefold.protocol.actions import Actions, Channel, Damaged, Fault, ObjectRecord, Page, Reply
+from fivefold.protocol.authenticators import AuthenticatorKeys
+from fivefold.protocol.editions import Edition, EditionName, first_edition
 from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDING_REQUESTS_MAX, RETRY_AFTER_FAULT_NS
 from fivefold.protocol.messages import (
     BUSY,
     DECLINED,
-    LIST,
     REQUEST,
-    SYNC,
-    decode_list,
     decode_operation,
     decode_request,
-    decode_sync,
     split,
 )
-from fivefold.protocol.operations import SHOW, AccessPolicy, ClientId, Codes, Executor, ObjectId, Operation
+from fivefold.protocol.operations import AccessPolicy, ClientId, Codes, Executor, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import Request, SyncReply, SyncRequest
+from fivefold.protocol.records import Request, SyncReply
 from fivefold.protocol.server.acceptance import Acceptance
-from fivefold.protocol.server.admission import Declined, SyncWork, VersionKey, Work, admit, choose_executor
+from fivefold.protocol.server.admission import (
+    Declined,
+    SyncWork,
+    VersionKey,
+    Work,
+    admit,
+    choose_executor,
+    is_server,
+)
 from fivefold.protocol.server.cache import Cache
+from fivefold.protocol.server.catchup import Progress
 from fivefold.protocol.server.examination import Examination
 from fivefold.protocol.server.listing import Lists
-from fivefold.protocol.server.loading import Loads
+from fivefold.protocol.server.loading import AdoptionWork, Loads, Waiting
+from fivefold.protocol.server.membership import Membership
 from fivefold.protocol.server.ordinary import OrdinaryRequests, reply_to
 from fivefold.protocol.server.outbox import Outbox
+from fivefold.protocol.server.peers import Peers, Receivers
 from fivefold.protocol.server.replies import Replies
 from fivefold.protocol.server.shares import Shares
 from fivefold.protocol.server.synchronise import SyncTable, sync_answer
+from fivefold.protocol.server.upkeep import Upkeep
 
 
 class Server:
@@ -65,15 +73,19 @@ class Server:
         has_store: bool = True,
         counters: Counter[str] | None = None,
         codes: Codes | None = None,
+        edition: Edition | None = None,
     ) -> None:
         """Start with an empty cache; objects are loaded when first needed.
+
+        A server whose identity is not the first in its slot of the ``edition`` is a newcomer, until its own record says
+        otherwise (:meth:`start`).
 
         With ``codes`` an operation runs by the code that it names, and is declined where this server has other code;
         without, ``executor`` runs whatever is named.
 
         Without a store nothing is loaded or written, and the cache, whatever its size was to be, keeps every object.
         """
-        self.quorums, self.keys = quorums, keys
+        self.quorums, self._keys = quorums, keys
         self.index = keys.own_index
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.storage_failure: str | None = None
@@ -84,13 +96,27 @@ class Server:
         self._numbers: dict[Channel, int] = {}
         self._shares = Shares()
         self._resumed: list[ClientId] = []
-        self._syncs = SyncTable(self.index, quorums)
+        self._syncs: SyncTable[Work] = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
-        self._replies = Replies(keys, self._outbox, self.counters)
-        self._lists = Lists(self._replicas, self._outbox, access, self.counters)
+        self._membership = Membership(quorums, self.index, edition or first_edition(quorums.n), self._outbox)
+        self._replies = Replies(keys, self._membership, self._outbox, self.counters)
+        self._lists = Lists(self._replicas, self._membership, self._outbox, access, self.counters)
+        self._upkeep = Upkeep(quorums, self._membership, self._outbox, self._replicas, self._loads, self.counters)
+        receivers = Receivers(self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full)
+        self._peers = Peers(receivers, access, self._membership, self._upkeep, self._lists, self._outbox, self.counters)
         self._acceptance = Acceptance(self._replicas, self._outbox)
         self._examination = Examination(executor, self._replicas, self._acceptance, self._replies, self.counters)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
+
+    @property
+    def cut(self) -> int:
+        """The greatest edition in which a newcomer was born that this server has answered; 0 if none (R3)."""
+        return self._membership.cut
+
+    @property
+    def progress(self) -> Progress:
+        """How far a newcomer is."""
+        return self._upkeep.progress
 
     @property
     def set_aside(self) -> Mapping[ObjectId, str]:
@@ -131,14 +157,45 @@ class Server:
     # assertion, too deep a recursion) ends its piece and no other. What else has to be done is noted before anything
     # can raise, in plain containers; counters are made anew afterwards.
 
+    def start(self, now_ns: int, record: ObjectRecord | None) -> Actions:
+        """Before anything else: the store's record of OWN_RECORD."""
+        self._upkeep.start(record)
+        return self._flush(now_ns)
+
+    def announced(self, now_ns: int, server: int, number: int, digest: bytes) -> Actions:
+        """Another server's newest connection says which edition it uses."""
+        self._membership.hear(server, EditionName(number, digest))
+        self._upkeep.announced()
+        return self._flush(now_ns)
+
+    def switch(self, now_ns: int, edition: Edition, keys: AuthenticatorKeys) -> Actions:
+        """Use a newer edition, whose name the driver has made durable (R2).
+
+        Histories under old keys of a replaced server are culled from now on, in requests that wait, too: what they
+        would accept was judged by its predecessor.
+        """
+        if self.index in edition.replaced(self._membership.edition):
+            self.counters["rejected.replaced-myself"] += 1  # this identity is over: its driver ends it
+            return self._flush(now_ns)
+        self._keys = self._replies.keys = keys
+        self._replicas.forget_macs()
+        self._upkeep.use(now_ns, edition)
+        for work in [*self._loads.take_requests(), *self._syncs.end_all()]:
+            try:
+                self._shares.leave(work)
+                if work.channel in self._numbers:
+                    self._resumed.append(work.client)
+                    self._judge(now_ns, work, work.operation)
+            except Exception as error:
+                self._fault("judging a request again", work.channel, error)
+        return self._flush(now_ns)
+
     def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, *frames: bytes) -> Actions:
         """Frames from a client, named by its connection, in the order in which they came."""
         for frame in frames:
             try:
-                if frame and frame[0] == LIST:
-                    self._receive_list(client, channel, frame)
-                elif frame and frame[0] == SYNC:
-                    self._receive_client_sync(now_ns, client, channel, frame)
+                if frame and frame[0] != REQUEST:
+                    self._peers.receive_from_client(now_ns, client, channel, frame)
                 else:
                     self._receive_request(now_ns, client, channel, frame)
             except Exception as error:
@@ -154,7 +211,8 @@ class Server:
         self._syncs.recount()
         self._outbox.recount()
         loading = [work for waiting in self._loads.waiting.values() for work in waiting]
-        self._shares.recount([*loading, *self._syncs.waiting])
+        requests = [work for work in loading if not isinstance(work, AdoptionWork)]
+        self._shares.recount([*requests, *self._syncs.waiting])
 
     def _receive_request(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
         try:
@@ -165,20 +223,24 @@ class Server:
             self._numbers[channel] = number
             request = decode_request(body, self.quorums.n)
             operation = decode_operation(request) if request.operation else None
+            if operation is not None and is_server(client):
+                raise PeerViolation("operation-of-a-server")
         except PeerViolation as violation:
             self.counters[f"rejected.{violation.reason}"] += 1
             return
         if operation and self._take_ordinary(now_ns, client, channel, number, request, operation, proof):
             return
+        self._judge(now_ns, Work(channel, client, number, request, proof, len(frame)), operation)
+
+    def _judge(self, now_ns: int, work: Work, operation: Operation | None) -> None:
+        """Cull, derive the step, and take the request as far as it goes."""
         try:
-            culled = cull(self.keys, self.quorums, request.target, request.sets, proof)
+            work.judge(self._keys, self.quorums)
         except PeerViolation as violation:
             self.counters[f"rejected.{violation.reason}"] += 1
             return
-        for server in culled.servers:  # a hint for the operator, no proof: clients carry histories, and may spoil them
+        for server in work.culled.servers:  # a hint, no proof: clients carry histories, and may spoil them
             self.counters[f"culled.{server}"] += 1
-        work = Work(channel, client, number, request, culled, views_of(self.quorums, culled.sets))
-        work.size = len(frame)
         if self._is_full:
             self._replies.turn_away(work, BUSY, "overloaded", "overloaded")
             return
@@ -192,55 +254,14 @@ class Server:
             return
         self._advance(now_ns, work)
 
-    def _receive_list(self, peer: ClientId | int, channel: Channel, frame: bytes) -> None:
-        try:
-            request = decode_list(frame)
-            if channel == OWN_LINK:
-                raise PeerViolation("list-over-own-link")
-        except PeerViolation as violation:
-            self.counters[f"rejected.{violation.reason}"] += 1
-            return
-        self._lists.begin(peer, channel, request)
-
-    def _receive_client_sync(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
-        """A client that may see whole states asks for versions, as another server does: a backup."""
-        try:
-            request = decode_sync(frame)
-        except PeerViolation as violation:
-            self.counters[f"rejected.{violation.reason}"] += 1
-            return
-        assert isinstance(request, SyncRequest), "the frame's kind was looked at"
-        work = SyncWork(client, channel, request)
-        if self._is_full or not self._access.allows(client, request.object_id, SHOW):
-            self.counters["turned-away.client-sync"] += 1
-            self._outbox.send.append(sync_answer(work, None))
-        else:
-            self._serve_sync(now_ns, work)
-
     def receive_from_server(self, now_ns: int, server: int, channel: Channel, *frames: bytes) -> Actions:
         """Frames from another server, named by its connection: sync requests, and answers to ours."""
         for frame in frames:
             try:
-                self._receive_from_server(now_ns, server, channel, frame)
+                self._peers.receive(now_ns, server, channel, frame)
             except Exception as error:
                 self._fault("working on another server's message", channel, error)
         return self._flush(now_ns)
-
-    def _receive_from_server(self, now_ns: int, server: int, channel: Channel, frame: bytes) -> None:
-        if frame[:1] == bytes((LIST,)):
-            self._receive_list(server, channel, frame)
-            return
-        try:
-            message = decode_sync(frame)
-            if channel == OWN_LINK and isinstance(message, SyncRequest):
-                raise PeerViolation("sync-over-own-link")
-        except PeerViolation as violation:
-            self.counters[f"rejected.{violation.reason}"] += 1
-            return
-        if isinstance(message, SyncRequest):
-            self._serve_sync(now_ns, SyncWork(server, channel, message))
-        else:
-            self._receive_sync(now_ns, server, message)
 
     def closed(self, channel: Channel) -> None:
         """The connection is gone; its number is not used again, and what waits for an answer over it is dropped."""
@@ -266,11 +287,18 @@ class Server:
         except Exception as error:
             self._acceptance.set_aside((object_id,), error)
             self._fault(f"reading {object_id} from the store", None, error)
+        is_unknown = record is None and self._upkeep.is_unknown(object_id)
+        self._upkeep.loaded(object_id)
         for item in waiting:
             try:
+                if isinstance(item, AdoptionWork):
+                    item.owner.loaded(now_ns, item, object_id, record)
+                    continue
                 self._shares.leave(item)
                 if isinstance(record, Damaged):
                     self._do_without(item, "damaged", f"damaged on this server: {record.reason}")
+                elif is_unknown:
+                    self._do_without_history(now_ns, item, object_id)
                 elif isinstance(item, Work):
                     self._resume(now_ns, item)
                 elif object_id in self._replicas.hot:
@@ -280,19 +308,31 @@ class Server:
                 else:  # nobody has written it, and other servers' questions do not fill the cache
                     self._outbox.send.append(sync_answer(item, None))
             except Exception as error:
-                self._fault("going on with what waited for a load", item.channel, error)
+                channel = None if isinstance(item, AdoptionWork) else item.channel
+                self._fault("going on with what waited for a load", channel, error)
         return self._flush(now_ns)
+
+    def _do_without_history(self, now_ns: int, item: Work | SyncWork, name: ObjectId) -> None:
+        """R4: an object that is not adopted has no history here, and least of all the initial one."""
+        if isinstance(item, Work) and name not in item.names:
+            item.absent.add(name)
+            self._resume(now_ns, item)
+            return
+        self._do_without(item, "catching-up", f"{name} is not adopted yet: this server is catching up")
+        if isinstance(item, Work):
+            self._upkeep.want(name)
 
     def _take_up(
         self,
         now_ns: int,
         object_id: ObjectId,
         record: ObjectRecord | Damaged | None,
-        waiting: Sequence[Work | SyncWork],
+        waiting: Sequence[Waiting],
     ) -> None:
         if isinstance(record, Damaged) or object_id in self.set_aside:
             return
-        if record is not None or any(isinstance(item, Work) for item in waiting):
+        is_initial = record is None and not self._upkeep.is_unknown(object_id)
+        if record is not None or (is_initial and any(isinstance(item, Work) for item in waiting)):
             self._replicas.add(now_ns, object_id, record)
 
     def _do_without(self, item: Work | SyncWork, name: str, reason: str) -> None:
@@ -383,6 +423,9 @@ class Server:
                 return True
             if not self._replicas.fetch(now_ns, name):
                 if not self._has_store:
+                    if not self._membership.is_standing:
+                        self._do_without_history(now_ns, work, name)
+                        return True
                     self._replicas.add(now_ns, name, None)
                     continue
                 if not self._shares.enter(work):
@@ -405,11 +448,12 @@ class Server:
 
     def _flush(self, now_ns: int) -> Actions:
         """Hand over what the last input led to."""
-        wake_at_ns = self._syncs.wake_at_ns
         try:
             if self._outbox.durable < self._outbox.reached:
                 self._outbox.let_go()
+            self._upkeep.advance(now_ns, self.storage_failure)
             self._replicas.shrink(self._outbox.durable)
+            wake_at_ns = self._upkeep.earlier(self._syncs.wake_at_ns)
         except Exception as error:
             self._fault("handing over replies", None, error)
             wake_at_ns = now_ns + RETRY_AFTER_FAULT_NS  # no other input need come
@@ -437,6 +481,7 @@ class Server:
         for work in self._syncs.end(sync):
             try:
                 work.fetched[sync.key] = sync.version
+                work.absent.clear()
                 self._shares.leave(work)
                 self._resume(now_ns, work)
             except Exception as error:

@@ -11,6 +11,7 @@ from fivefold.protocol.messages import encode, reply_frame
 from fivefold.protocol.operations import REFUSED
 from fivefold.protocol.records import Vote
 from fivefold.protocol.server.admission import Work
+from fivefold.protocol.server.membership import Membership
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.replica import Replica
 
@@ -18,20 +19,21 @@ from fivefold.protocol.server.replica import Replica
 class Replies:
     """Puts replies together and hands them to the outbox."""
 
-    def __init__(self, keys: AuthenticatorKeys, outbox: Outbox, counters: Counter[str]) -> None:
+    def __init__(self, keys: AuthenticatorKeys, membership: Membership, outbox: Outbox, counters: Counter[str]) -> None:
         """Sign with ``keys``; count refusals in ``counters``."""
-        self._keys, self._outbox, self._counters = keys, outbox, counters
+        self.keys, self._membership, self._outbox, self._counters = keys, membership, outbox, counters
         self._authenticator_bytes = keys.n * MAC_BYTES
 
     def macs(self, replica: Replica) -> bytes:
         """All MACs over a replica's history, made when somebody first needs them."""
         if replica.macs is None:
-            replica.macs = self._keys.macs(replica.digest)
+            replica.macs = self.keys.macs(replica.digest)
         return replica.macs
 
     def authenticator(self, replica: Replica) -> bytes:
-        """The authenticator over a replica's history."""
-        return self.macs(replica)[: self._authenticator_bytes]
+        """The authenticator over a replica's history; without MACs for servers that the cut leaves out (R3)."""
+        found = self.macs(replica)[: self._authenticator_bytes]
+        return self._membership.masked(found) if self._membership.untold else found
 
     def show(
         self,
@@ -46,7 +48,7 @@ class Replies:
         """Show the histories and their authenticators, but nothing that is not yet durable (§4.8)."""
         histories: tuple[bytes, ...] = ()
         authenticators = []
-        sequence = 0
+        sequence = self._membership.sequence
         for replica in replicas:
             histories += (replica.history,)
             if replica.history:

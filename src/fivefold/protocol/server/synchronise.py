@@ -6,6 +6,8 @@ that matches. On silence or mismatch further servers are asked.
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 from fivefold.protocol.actions import Ask, Reply
 from fivefold.protocol.history import decode_history
 from fivefold.protocol.limits import (
@@ -19,8 +21,11 @@ from fivefold.protocol.messages import sync_frame, sync_reply_frame
 from fivefold.protocol.operations import digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ObjectHistories, SyncReply, SyncRequest, Version
-from fivefold.protocol.server.admission import SyncWork, VersionKey, Work
+from fivefold.protocol.server.admission import SyncWork, VersionKey
 from fivefold.protocol.server.versions import encode_version
+
+T = TypeVar("T")
+"""What waits for a version."""
 
 
 class Sync:
@@ -113,20 +118,20 @@ class Sync:
         return self._asked - self._answered
 
 
-class SyncTable:
-    """The syncs under way at one server, and the requests that wait for each.
+class SyncTable(Generic[T]):
+    """The syncs under way at one server, and the work that waits for each.
 
     Attributes:
         parked_count: how many requests wait.
     """
 
-    def __init__(self, own_index: int, quorums: QuorumSystem) -> None:
-        """None under way."""
+    def __init__(self, own_index: int, quorums: QuorumSystem, first: int = 0) -> None:
+        """None under way; questions are numbered from ``first`` on."""
         self._own_index = own_index
         self._quorums = quorums
-        self._syncs: dict[int, tuple[Sync, list[Work]]] = {}
+        self._syncs: dict[int, tuple[Sync, list[T]]] = {}
         self._numbers: dict[VersionKey, int] = {}
-        self._count = 0
+        self._count = first
         self.parked_count = 0
         # Asked last, until they are heard of: with one that is down among the first, every sync would wait for it.
         self._silent: set[int] = set()
@@ -144,7 +149,7 @@ class SyncTable:
             return None
         return min(min(sync.wake_at_ns, sync.deadline_ns) for sync, _ in self._syncs.values())
 
-    def wait(self, now_ns: int, work: Work, key: VersionKey, histories: ObjectHistories) -> list[Ask]:
+    def wait(self, now_ns: int, work: T, key: VersionKey, histories: ObjectHistories) -> list[Ask]:
         """Let the work wait for a version; what to ask whom if nobody waited for it before."""
         number = self._numbers.get(key)
         if number is not None:
@@ -197,7 +202,7 @@ class SyncTable:
         self._silent |= sync.silent
         return sync.ask_further()
 
-    def end(self, sync: Sync) -> list[Work]:
+    def end(self, sync: Sync) -> list[T]:
         """The sync is over: the work that waited for it. It is forgotten last: until then it still waits."""
         _, waiting = self._syncs.get(sync.number, (sync, []))
         for server in range(self._quorums.n):
@@ -207,8 +212,12 @@ class SyncTable:
         self._syncs.pop(sync.number, None)
         return waiting
 
+    def end_all(self) -> list[T]:
+        """All are over: the work that waited for any."""
+        return [work for sync, _ in list(self._syncs.values()) for work in self.end(sync)]
+
     @property
-    def waiting(self) -> list[Work]:
+    def waiting(self) -> list[T]:
         """All requests that wait."""
         return [work for _, waiting in self._syncs.values() for work in waiting]
 

@@ -19,6 +19,7 @@ from fivefold.api import (
     remote,
 )
 from fivefold.errors import (
+    BackupError,
     CallerError,
     ConfigurationError,
     DataDirectoryError,
@@ -66,6 +67,7 @@ from fivefold.objects import (
 __all__ = [
     "NOT_APPLIED",
     "Account",
+    "BackupError",
     "BlockingCluster",
     "BlockingMethod",
     "BlockingRemote",

@@ -11,6 +11,7 @@
     │   ├── TooLarge                   arguments, state or answer over its size limit
     │   ├── ConfigurationError         a cluster file, identity or option that cannot be used
     │   ├── DataDirectoryError         missing, foreign or older data: the server refuses to start
+    │   ├── BackupError                a backup that is missing, damaged, foreign or unfinished
     │   ├── ObjectError                the method raised something else than Rejected, or looped
     │   └── Rejected                   raised by the object's own methods, on purpose; base class for users
     ├── WorldError                 time-outs, no quorum: retry later
@@ -87,6 +88,10 @@ class ConfigurationError(CallerError):
 
 class DataDirectoryError(CallerError):
     """The data directory is missing, foreign or older than the identity's record."""
+
+
+class BackupError(CallerError):
+    """A backup is missing, damaged, unfinished, of another cluster, or cannot be written."""
 
 
 class ObjectError(CallerError):

@@ -6,6 +6,7 @@ from fivefold.api.exporting import Imported, export_object, import_object
 from fivefold.api.outcomes import NOT_APPLIED, NotApplied
 from fivefold.api.proxies import Remote, RemoteMethod, TypedRemote, remote
 from fivefold.api.rescuing import Condition, Rescue, rescue
+from fivefold.api.states import adopt_state, show_state
 from fivefold.api.stubs import stubs_of
 
 __all__ = [
@@ -22,11 +23,13 @@ __all__ = [
     "RemoteMethod",
     "Rescue",
     "TypedRemote",
+    "adopt_state",
     "connect",
     "connect_blocking",
     "export_object",
     "import_object",
     "remote",
     "rescue",
+    "show_state",
     "stubs_of",
 ]

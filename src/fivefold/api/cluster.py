@@ -34,7 +34,7 @@ from fivefold.errors import (
     OutcomeUnknown,
     Unavailable,
 )
-from fivefold.node import ClientNode, CodeTable, ServerStatus, failures_text
+from fivefold.node import ClientNode, CodeTable, Inquiry, ServerStatus, failures_text
 from fivefold.objects import Object, Registry, standard_registry
 from fivefold.protocol.client import Answered, Disagreed, Evidence, Outcome, QueueFull, Session, TimedOut
 from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, VALUE, Call, ClientId, ObjectId, Operation
@@ -382,6 +382,20 @@ class Cluster:
     def evidence(self) -> tuple[Evidence, ...]:
         """What this client holds against which server."""
         return tuple(self._node.session.knowledge.evidence())
+
+    @asynccontextmanager
+    async def inquiry(self, *, connect_timeout: float = CONNECT_S, needs_quorum: bool = True) -> AsyncIterator[Inquiry]:
+        """Connections of this client's own to ask each server for itself, for the length of an ``async with`` block.
+
+        Raises:
+            Unavailable: fewer servers than a quorum could be reached, and ``needs_quorum``.
+        """
+        inquiry = Inquiry(self.quorums, self._node.transport)
+        await inquiry.start(connect_timeout, needs_quorum=needs_quorum)
+        try:
+            yield inquiry
+        finally:
+            await inquiry.close()
 
     @property
     def requests_sent(self) -> int:

@@ -11,6 +11,7 @@ import typer
 
 from fivefold.bench import bench
 from fivefold.cli import (
+    backup,
     call,
     check,
     demo,
@@ -75,6 +76,7 @@ app.add_typer(client)
 app.add_typer(upgrade)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(name="rescue", epilog=rescue.EXAMPLES)(rescue.rescue_command)
+app.command(epilog=backup.EXAMPLES)(backup.backup)
 app.command(name="export", epilog=export.EXPORT_EXAMPLES)(export.export_command)
 app.command(name="import", epilog=export.IMPORT_EXAMPLES)(export.import_command)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)

@@ -18,7 +18,9 @@ from fivefold.cli.loop import run
 from fivefold.cli.options import ClusterOption, IdentityOption, ObjectsOption, find_cluster_file
 from fivefold.cli.output import say
 from fivefold.errors import InvalidArguments
-from fivefold.objects import state_from_json
+from fivefold.objects import Registry, state_from_json, state_to_json
+from fivefold.protocol.operations import ObjectId
+from fivefold.storage import BackupFile
 
 EXPORT_EXAMPLES: Final = """
 **Examples**
@@ -27,8 +29,10 @@ EXPORT_EXAMPLES: Final = """
 
 `fivefold export --objects names Names/a Names/b > names.json`
 
+`fivefold export --backup /srv/backup Counter/hits`
+
 Prints one JSON object a line. Your access rule must be `*`, since this goes past the object's own methods. States of
-more than 1 MiB cannot be exported this way.
+more than 1 MiB are exported from a backup alone.
 """
 IMPORT_EXAMPLES: Final = """
 **Examples**
@@ -52,11 +56,25 @@ def export_command(
     cluster: ClusterOption = None,
     identity: IdentityOption = None,
     objects: ObjectsOption = None,
+    backup: Annotated[Path | None, typer.Option(help="Take them from this backup, without a cluster.")] = None,
 ) -> None:
     """Print objects as JSON, one a line."""
+    registry = load_objects(objects or [])
+    if backup is not None:
+        _export_from(backup, registry, names)
+        return
     file = find_cluster_file(cluster)
-    load_objects(objects or [])
     run(_export(file, identity, objects or [], names))
+
+
+def _export_from(directory: Path, registry: Registry, names: Sequence[str]) -> None:
+    with BackupFile(directory) as file:
+        whole = file.whole_run()
+        for name in names:
+            found = file.version(whole, name)
+            if found is None:
+                raise InvalidArguments(f"{name} is not in the backup {directory}: check its id")
+            print(state_to_json(registry, ObjectId(name), found.state), flush=True)
 
 
 async def _export(file: Path, identity: str | None, modules: Sequence[str], names: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ that only calls objects does not import it.
 
 from fivefold.node.client import CLOSED, ClientNode, failures_text
 from fivefold.node.codes import Announcement, CodeTable, announcement_frame
+from fivefold.node.inquiry import Inquiry
 from fivefold.node.status import VERSION, ServerStatus
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Announcement",
     "ClientNode",
     "CodeTable",
+    "Inquiry",
     "ServerStatus",
     "announcement_frame",
     "failures_text",

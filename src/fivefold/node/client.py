@@ -142,6 +142,11 @@ class ClientNode:
             self._perform(self.session.abandon(self._clock(), ticket))
 
     @property
+    def transport(self) -> Transport:
+        """Its way to the servers."""
+        return self._transport
+
+    @property
     def servers_up(self) -> list[bool]:
         """Which servers are connected."""
         return [link.is_up for link in self._links]

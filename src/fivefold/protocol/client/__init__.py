@@ -3,7 +3,7 @@
 Read in this order: ``session`` (everything one client does), ``queues`` (which calls travel together), ``invocation``
 (one operation from its start to its outcome), ``rounds`` (one request and its replies), ``alike`` (the ordinary round),
 ``verdict`` (what the replies of any other decide), ``pauses`` (back-off), ``knowledge`` (cached histories),
-``standing`` (what speaks against which server).
+``standing`` (what speaks against which server). ``readings`` is for readers that make no calls.
 """
 
 from fivefold.protocol.client.outcomes import (
@@ -17,6 +17,7 @@ from fivefold.protocol.client.outcomes import (
     Refused,
     TimedOut,
 )
+from fivefold.protocol.client.readings import Reading, read
 from fivefold.protocol.client.session import QueueFull, Session
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "Finished",
     "Outcome",
     "QueueFull",
+    "Reading",
     "Refused",
     "Session",
     "TimedOut",
+    "read",
 ]

@@ -1,0 +1,222 @@
+"""A backup from the running cluster: every object with the word of b + 1 servers, without stopping anybody.
+
+Objects are read one after the other while others write. So when all are copied, the list is read once more: what has
+changed meanwhile is copied again. If nothing had changed, each version was the newest one at the moment between the two
+passes, and the backup is the cluster as it was at that moment. Otherwise each object is as of a moment of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from fivefold.api import Cluster, show_state
+from fivefold.errors import NonDeterministicObject, TooLarge, Unavailable
+from fivefold.node import Inquiry
+from fivefold.protocol.client import Disagreed, Reading, read
+from fivefold.protocol.history import INITIAL_TIMESTAMP
+from fivefold.protocol.operations import ObjectId, digest
+from fivefold.protocol.records import INITIAL_HISTORY, Listed, LogicalTimestamp
+from fivefold.storage import BackupFile, Copied, Run
+from fivefold.upkeep.lists import Window, windows
+
+FETCHES_MAX: Final = 8
+"""Versions fetched at once: each has up to 7 MiB."""
+
+STAGED_BYTES_MAX: Final = 8 * 1024 * 1024
+STAGED_OBJECTS_MAX: Final = 1000
+"""Copied objects are stored when they are as large, or as many, as this."""
+
+PASSES_MAX: Final = 4
+"""How often all lists are read, unless nothing changes any more before."""
+
+ATTEMPTS_MAX: Final = 5
+"""How often an object is read whose servers do not agree on its newest version; the first time without a repair."""
+
+
+class Found(NamedTuple):
+    """The newest version of an object, which b + 1 servers vouch for.
+
+    Attributes:
+        timestamp: of it.
+        digest: of it.
+        holders: servers that say so.
+    """
+
+    timestamp: LogicalTimestamp
+    digest: bytes
+    holders: tuple[int, ...]
+
+
+T = TypeVar("T")
+
+Told = Callable[[Run, int], None]
+"""Hears how a backup gets on: the run, and how many objects this pass has looked at since the call."""
+
+
+async def back_up(
+    cluster: Cluster,
+    inquiry: Inquiry,
+    file: BackupFile,
+    *,
+    cluster_id: str,
+    cluster_file: str,
+    passes_max: int = PASSES_MAX,
+    told: Told = lambda run, count: None,
+) -> Run:
+    """Bring a backup up to date; one that was interrupted goes on where it was.
+
+    Args:
+        cluster: repairs objects that are not at rest; its client's access rule must be ``*``.
+        inquiry: the same client's, to all servers.
+        file: the backup.
+        cluster_id: of the cluster.
+        cluster_file: its text, for a restore.
+        passes_max: how often all lists are read.
+        told: hears how it gets on.
+
+    Raises:
+        BackupError: it is of another cluster, or cannot be written.
+        NonDeterministicObject: the servers hold different states of an object.
+        Unavailable: too few servers answer.
+    """
+    run = file.begin(cluster_id, cluster_file)
+    while True:
+        run = await _Pass(cluster, inquiry, file, run, told).copy()
+        if (run.turn > 1 and run.changed == 0) or run.turn >= passes_max:
+            return file.finish(run)
+        run = file.next_pass(run)
+
+
+class _Pass:
+    """One pass over all lists."""
+
+    def __init__(self, cluster: Cluster, inquiry: Inquiry, file: BackupFile, run: Run, told: Told) -> None:
+        self._cluster, self._inquiry, self._file, self._run, self._told = cluster, inquiry, file, run, told
+        self._copied: list[Copied] = []
+        self._versions: dict[bytes, bytes] = {}
+        self._size = self._changed = self._looked_at = 0
+
+    async def copy(self) -> Run:
+        async for window in windows(self._inquiry, self._run.cursor):
+            shown = [each for each in window.objects if len(each[1]) > self._inquiry.quorums.b]
+            for start in range(0, len(shown), FETCHES_MAX):
+                some = shown[start : start + FETCHES_MAX]
+                await asyncio.gather(*(self._take(name, entries, window) for name, entries in some))
+                if self._size >= STAGED_BYTES_MAX or len(self._copied) >= STAGED_OBJECTS_MAX:
+                    self._store(some[-1][0])
+                self._looked_at += len(some)
+                self._told(self._run, self._looked_at)
+            if window.last is not None:
+                self._store(window.last)
+        self._store(self._run.cursor)
+        return self._run
+
+    def _store(self, cursor: str) -> None:
+        self._run = self._file.add(self._run, self._copied, self._versions, cursor, self._changed)
+        self._copied, self._versions, self._size, self._changed = [], {}, 0, 0
+
+    async def _take(self, name: ObjectId, entries: Mapping[int, Listed], window: Window) -> None:
+        """Copy one object if it has changed since it was last looked at."""
+        found = self._agreed(name, entries, window) or await self._settled(name)
+        if found.timestamp == INITIAL_TIMESTAMP:
+            return
+        copied = Copied(name, found.timestamp, found.digest)
+        if self._file.entry(self._run, name) == copied:
+            return
+        if found.digest not in self._versions and not self._file.holds(found.digest):
+            data = await self._fetched(name, found)
+            self._versions[found.digest] = data
+            self._size += len(data)
+        self._copied.append(copied)
+        self._changed += 1
+
+    def _agreed(self, name: ObjectId, entries: Mapping[int, Listed], window: Window) -> Found | None:
+        """The newest version if the lists alone tell it: q servers hold it, and b + 1 give one digest of it."""
+        histories = {
+            server: entries[server].history if server in entries else INITIAL_HISTORY
+            for server in window.told
+            if server not in entries or entries[server].is_held
+        }
+        reading = read(self._inquiry.quorums, name, histories)
+        if reading is None or reading.candidate.is_barrier or len(reading.holders) < self._inquiry.quorums.q:
+            return None
+        if reading.candidate.timestamp == INITIAL_TIMESTAMP:
+            return Found(INITIAL_TIMESTAMP, b"", reading.holders)
+        return self._vouched(reading, {s: entries[s].version_digest for s in reading.holders if s in entries})
+
+    def _vouched(self, reading: Reading, digests: Mapping[int, bytes]) -> Found | None:
+        counts = Counter(found for found in digests.values() if found)
+        if not counts:
+            return None
+        best, count = counts.most_common(1)[0]
+        b = self._inquiry.quorums.b
+        if count <= b or counts.total() - count > b:  # more than b that differ prove that honest servers do
+            return None
+        holders = tuple(server for server, found in digests.items() if found == best)
+        return Found(reading.candidate.timestamp, best, holders)
+
+    async def _settled(self, name: ObjectId) -> Found:
+        """The newest version of an object that is being written, or was left half written: repaired like by any call.
+
+        Raises:
+            NonDeterministicObject, Unavailable: it cannot be told.
+        """
+        for attempt in range(ATTEMPTS_MAX):
+            if attempt:
+                await self._repair(name)
+            shown = await _gathered((s, self._inquiry.histories(s, [name])) for s in self._inquiry.up)
+            histories = {s: vote.histories[0] for s, (vote, _) in shown.items() if len(vote.histories) == 1}
+            reading = read(self._inquiry.quorums, name, histories)
+            if reading is None or reading.candidate.is_barrier or len(reading.holders) < self._inquiry.quorums.r:
+                continue
+            timestamp = reading.candidate.timestamp
+            if timestamp == INITIAL_TIMESTAMP:
+                return Found(INITIAL_TIMESTAMP, b"", reading.holders)
+            # An object that is written all the time may have dropped this version before it is fetched: read it again.
+            asked = ((s, self._inquiry.version(s, name, timestamp, is_whole=False)) for s in reading.holders)
+            replies = await _gathered(asked)
+            found = self._vouched(reading, {server: reply.digest for server, reply in replies.items()})
+            if found is not None:
+                return found
+        raise Unavailable(
+            f"the servers do not agree on the newest version of {name}: check them with `fivefold status`, and run the "
+            "backup again, which goes on from there"
+        )
+
+    async def _repair(self, name: ObjectId) -> None:
+        try:
+            state = await show_state(self._cluster, name)
+        except TooLarge:  # the query has come to its end all the same
+            return
+        if isinstance(state, Disagreed):
+            raise NonDeterministicObject(
+                f"the servers hold different states of {name}: run `fivefold rescue {name}`, and the backup again",
+                is_applied=False,
+            )
+
+    async def _fetched(self, name: ObjectId, found: Found) -> bytes:
+        """The version's bytes, from any server that has them."""
+        others = [server for server in self._inquiry.up if server not in found.holders]
+        for server in [*_rotated(found), *others]:
+            reply = await self._inquiry.version(server, name, found.timestamp, is_whole=True)
+            if reply is not None and reply.version and digest(reply.version) == found.digest:
+                return reply.version
+        raise Unavailable(
+            f"no server gave the version of {name} that {len(found.holders)} of them have: run the backup again"
+        )
+
+
+def _rotated(found: Found) -> Sequence[int]:
+    """The holders, beginning with another one for each object: they share the work."""
+    start = found.digest[0] % len(found.holders)
+    return found.holders[start:] + found.holders[:start]
+
+
+async def _gathered(asked: Iterable[tuple[int, Awaitable[T | None]]]) -> dict[int, T]:
+    """Answers by server, without those that did not come."""
+    pairs = list(asked)
+    answers = await asyncio.gather(*(answer for _, answer in pairs))
+    return {server: answer for (server, _), answer in zip(pairs, answers, strict=True) if answer is not None}

@@ -14,6 +14,16 @@ from fivefold.cluster.configuration import (
     split_address,
 )
 from fivefold.cluster.credentials import Credentials
+from fivefold.cluster.editions import (
+    EDITION_FILE,
+    check_follows,
+    decode_edition,
+    edition_of,
+    encode_edition,
+    follow,
+    keep_edition,
+    newest_edition,
+)
 from fivefold.cluster.identity import Identity, client_id_of, create_identity, fingerprint_of, load_identity
 from fivefold.cluster.keys import derive_mac_keys
 from fivefold.cluster.launcher import READY, LocalCluster, ServerProcess, free_addresses, serve_command, watch_parent
@@ -34,6 +44,7 @@ from fivefold.cluster.setup import (
 
 __all__ = [
     "CLUSTER_FILE",
+    "EDITION_FILE",
     "READY",
     "AccessRules",
     "ClientEntry",
@@ -48,22 +59,29 @@ __all__ = [
     "access_rules",
     "activate_version",
     "add_client",
+    "check_follows",
     "client_directory",
     "client_id_of",
     "create_cluster",
     "create_identity",
+    "decode_edition",
     "derive_mac_keys",
+    "edition_of",
+    "encode_edition",
     "find_identity",
     "fingerprint_of",
+    "follow",
     "format_configuration",
     "free_addresses",
     "join_address",
+    "keep_edition",
     "limit_client",
     "load_configuration",
     "load_identity",
     "load_public",
     "macs_under",
     "make_configuration",
+    "newest_edition",
     "parse_configuration",
     "public_half",
     "quorums_of",

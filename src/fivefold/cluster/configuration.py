@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -19,6 +19,7 @@ from fivefold.cluster.access import Rule
 from fivefold.cluster.files import replace_file, write_new_file
 from fivefold.cluster.identity import client_id_of, fingerprint_of, x509_der, x509_pem
 from fivefold.errors import ConfigurationError
+from fivefold.protocol.limits import EDITION_NUMBER_MAX
 from fivefold.protocol.operations import ClientId
 from fivefold.protocol.quorums import QuorumSystem
 
@@ -45,6 +46,7 @@ class ServerEntry(Struct, frozen=True):
         port: where it listens.
         certificate: its certificate (DER).
         exchange_public: its public X25519 key, 32 bytes.
+        since: the edition in which this identity began.
     """
 
     index: int
@@ -52,6 +54,7 @@ class ServerEntry(Struct, frozen=True):
     port: int
     certificate: bytes
     exchange_public: bytes
+    since: int = 1
 
     @property
     def address(self) -> str:
@@ -89,6 +92,7 @@ class Configuration(Struct, frozen=True):
         servers: in the order of their indices.
         clients: in the order of the file.
         versions: for a type the greatest version of its class that servers run (`fivefold upgrade`).
+        edition: number of what the file says of the servers; clients and versions change within an edition.
     """
 
     cluster_id: bytes
@@ -96,6 +100,7 @@ class Configuration(Struct, frozen=True):
     servers: tuple[ServerEntry, ...]
     clients: tuple[ClientEntry, ...]
     versions: dict[str, int] = {}
+    edition: int = 1
 
     @property
     def rates(self) -> dict[ClientId, int]:
@@ -135,6 +140,7 @@ class _ServerTable(Struct, frozen=True, forbid_unknown_fields=True):
     fingerprint: str
     exchange_key: str
     certificate: str
+    since: int = 1
 
 
 class _ClientTable(Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +160,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     servers: tuple[_ServerTable, ...]
     clients: tuple[_ClientTable, ...] = ()
     versions: dict[str, int] = {}
+    edition: int = 1
 
 
 def load_configuration(path: Path | str) -> Configuration:
@@ -198,6 +205,7 @@ def parse_configuration(text: str) -> Configuration:
         servers=tuple(map(_server_entry, file.servers)),
         clients=tuple(map(_client_entry, file.clients)),
         versions=file.versions,
+        edition=file.edition,
     )
 
 
@@ -208,6 +216,7 @@ def make_configuration(
     servers: tuple[ServerEntry, ...],
     clients: tuple[ClientEntry, ...],
     versions: Mapping[str, int] = MappingProxyType({}),
+    edition: int = 1,
 ) -> Configuration:
     """Check the parts of a configuration against each other.
 
@@ -229,7 +238,21 @@ def make_configuration(
     for name, version in versions.items():
         if not _TYPE.fullmatch(name) or not 1 <= version <= VERSION_MAX:
             raise ConfigurationError(f"versions: {name} = {version} is no version of a type: write one as Names = 2")
-    return Configuration(cluster_id, quorums, servers, clients, dict(sorted(versions.items())))
+    _check_edition(edition, [server.since for server in servers])
+    return Configuration(cluster_id, quorums, servers, clients, dict(sorted(versions.items())), edition)
+
+
+def _check_edition(edition: int, since: Sequence[int]) -> None:
+    """Each edition begins one identity at most: more at once could be more than may fail."""
+    if not 1 <= edition <= EDITION_NUMBER_MAX:
+        raise ConfigurationError(f"edition = {edition} is no number of an edition: the first is 1, the next one higher")
+    for index, each in enumerate(since):
+        if not 1 <= each <= edition:
+            raise ConfigurationError(
+                f"server {index} is said to be there since edition {each} of {edition}: change servers with "
+                "`fivefold server`, which writes these numbers"
+            )
+    _refuse_twice("beginning of an identity in edition", (str(each) for each in since if each > 1))
 
 
 def check_client(client: ClientEntry) -> None:
@@ -280,11 +303,13 @@ def format_configuration(configuration: Configuration) -> str:
         f"n = {quorums.n}  # servers",
         f"t = {quorums.t}  # servers that may fail at once",
         f"b = {quorums.b}  # servers among them that may lie",
+        f"edition = {configuration.edition}  # one higher with each change of a server",
     ]
     if configuration.versions:
         lines += ["", "[versions]", *[f"{name} = {version}" for name, version in configuration.versions.items()]]
     for server in configuration.servers:
         lines += ["", "[[servers]]", f"index = {server.index}", f'address = "{server.address}"']
+        lines += [f"since = {server.since}  # the edition in which this identity began"] if server.since > 1 else []
         lines += [f'exchange_key = "{server.exchange_public.hex()}"', *certificate_lines(server.certificate)]
     for client in configuration.clients:
         lines += ["", "[[clients]]", f'name = "{client.name}"']
@@ -324,6 +349,7 @@ def _server_entry(table: _ServerTable) -> ServerEntry:
         port=port,
         certificate=parse_certificate(table.certificate, table.fingerprint, where),
         exchange_public=unhex(table.exchange_key, 32, f"exchange_key of {where}"),
+        since=table.since,
     )
 
 

@@ -29,6 +29,8 @@ CERTIFICATE_FILE: Final = "certificate.pem"
 SIGNING_KEY_FILE: Final = "signing-key.pem"
 EXCHANGE_KEY_FILE: Final = "exchange-key.pem"
 
+EXCHANGE_KEY_BYTES: Final = 32
+
 _VALID_FROM: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _VALID_UNTIL: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """No end (RFC 5280 §4.1.2.5): a pinned certificate is withdrawn by taking it out of the cluster file."""
@@ -158,6 +160,15 @@ def x509_pem(certificate: bytes) -> str:
     """The PEM text of a certificate (DER)."""
     loaded = x509.load_der_x509_certificate(certificate)
     return loaded.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def is_certificate(certificate: bytes) -> bool:
+    """Whether these bytes (DER) are a certificate."""
+    try:
+        x509.load_der_x509_certificate(certificate)
+    except Exception:  # the library has a dozen kinds for damaged bytes
+        return False
+    return True
 
 
 def _self_signed(key: Ed25519PrivateKey, name: str) -> x509.Certificate:

@@ -192,6 +192,7 @@ def activate_version(cluster_file: Path, name: str, version: int) -> None:
             servers=old.servers,
             clients=old.clients,
             versions={**old.versions, name: version},
+            edition=old.edition,
         )
         save_configuration(cluster_file, new, is_new=False)
 

@@ -294,8 +294,8 @@ LOOK_AFTER_ROUND_TRIPS: Final = 8
 """In a longer back-off a client looks after this time what has happened, and again after twice that, and so on."""
 
 # --- editions of the cluster file -------------------------------------------------------------------------------
-EDITION_BYTES_MAX: Final = 512 * 1024
-"""What a cluster file says of the servers, as they hand it on: some four hundred servers."""
+EDITION_BYTES_MAX: Final = 256 * 1024
+"""What a cluster file says of the servers, as they hand it on: 4 KiB for each of 64, which is several times enough."""
 
 EDITION_NUMBER_MAX: Final = 2**31 - 1
 """The greatest number of an edition."""

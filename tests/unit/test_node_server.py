@@ -117,7 +117,7 @@ async def test_what_another_server_sends_over_our_link_has_a_share_too(site: Sit
     heard: list[bytes] = []
     site.machine.receive_from_server = lambda now, server, channel, *frames: heard.extend(frames) or Actions()
     site.machine.take_resumed = list
-    gate, held = site.node._link_gates[0], []
+    gate, held = site.node._links._gates[1], []
     gate._connection = SimpleNamespace(hold=lambda: held.append(True), release=lambda: held.append(False))
     gate.arrive([b"one", b"two"])
     assert (heard, held) == ([b"one"], [True])

@@ -435,7 +435,8 @@ async def connect(
     check_seconds(connect_timeout, "connect_timeout")
     configuration = cluster if isinstance(cluster, Configuration) else load_configuration(Path(cluster))
     directory = _identity_directory(cluster, identity)
-    credentials = Credentials(configuration, load_identity(directory))
+    own = load_identity(directory)
+    credentials = Credentials(configuration, own)
     if credentials.own_index is not None:  # the others would take us for that server, and never answer a call
         raise ConfigurationError(
             f"{directory} is the identity of server {credentials.own_index}: a client needs one of its own, "
@@ -446,7 +447,7 @@ async def connect(
         registry.load(module)
     session = Session(configuration.quorums, random.SystemRandom())
     codes = CodeTable(configuration.quorums)
-    node = ClientNode(session, StreamTransport(credentials, tls=tls), codes)
+    node = ClientNode(session, StreamTransport(credentials, tls=tls), codes, member=(configuration, own))
     await node.start(connect_timeout, needs_quorum=needs_quorum)
     try:
         may_call = _rights(configuration, credentials, registry)

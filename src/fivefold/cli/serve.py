@@ -25,6 +25,7 @@ from fivefold.cluster import (
     join_address,
     load_configuration,
     load_identity,
+    newest_edition,
     split_address,
     watch_parent,
 )
@@ -137,10 +138,13 @@ def _require_hash_seed() -> None:
 async def _serve(
     cluster: Path, identity_directory: Path, registry: Registry, options: ServerOptions, metrics: tuple[str, int] | None
 ) -> None:
-    configuration, identity = load_configuration(cluster), load_identity(identity_directory)
+    identity = load_identity(identity_directory)
+    configuration = newest_edition(load_configuration(cluster), identity_directory)
     rules = access_rules(configuration, registry)
     node = assemble_server(configuration, identity, registry, options, rules)
-    stop = _stop_on_signals()
+    assert node.membership is not None, "a server with a cluster file has one"
+    stop, membership = _stop_on_signals(), node.membership
+    membership.on_retired = stop.set
     pages = MetricsServer(node)
     await node.start()
     try:
@@ -156,7 +160,12 @@ async def _serve(
         # Servers make few cycles, and small ones; decoding a state of many lists is eight times as fast if it does not
         # start the collector for every 700 of them.
         gc.set_threshold(COLLECT_AFTER)
-        await _until(stop, Reloader(cluster, configuration, identity, node, rules))
+        await _until(stop, Reloader(cluster, node, rules))
+        if membership.is_retired:
+            raise ConfigurationError(
+                f"another identity has the place of server {node.machine.index} now: start that one, with its own "
+                "directory and an empty one for its data; this one never comes back"
+            )
     finally:
         await pages.close()
         await node.close()

@@ -197,6 +197,48 @@ def activate_version(cluster_file: Path, name: str, version: int) -> None:
         save_configuration(cluster_file, new, is_new=False)
 
 
+def move_server(cluster_file: Path, index: int, address: str) -> Configuration:
+    """Make the next edition of a cluster file, in which one server has another address; every server must get it.
+
+    Raises:
+        ConfigurationError: there is no such server, or the address is bad, its own, or another's.
+    """
+    with _locked(cluster_file):
+        old = load_configuration(cluster_file)
+        host, port = split_address(address)
+        server = server_at(old, index)
+        if (server.host, server.port) == (host, port):
+            raise ConfigurationError(f"server {index} is at {address} already: name its new address")
+        return _save_server(cluster_file, old, msgspec.structs.replace(server, host=host, port=port))
+
+
+def server_at(configuration: Configuration, index: int) -> ServerEntry:
+    """The server of that index.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if not 0 <= index < configuration.quorums.n:
+        raise ConfigurationError(
+            f"no server {index} is in the cluster file: name one of 0 to {configuration.quorums.n - 1}"
+        )
+    return configuration.servers[index]
+
+
+def _save_server(cluster_file: Path, old: Configuration, server: ServerEntry) -> Configuration:
+    """The next edition, in which one server is another one."""
+    new = make_configuration(
+        cluster_id=old.cluster_id,
+        quorums=old.quorums,
+        servers=tuple(server if each.index == server.index else each for each in old.servers),
+        clients=old.clients,
+        versions=old.versions,
+        edition=old.edition + 1,
+    )
+    save_configuration(cluster_file, new, is_new=False)
+    return new
+
+
 def find_identity(cluster_file: Path, name: str | None = None) -> Path:
     """The directory of a client's identity beside the cluster file.
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+from fivefold.cluster import Configuration, Credentials, Identity
 from fivefold.errors import CallerError, PeerViolation, Unavailable
 from fivefold.node.codes import CODES, CodeTable, decode_announcement
+from fivefold.node.editions import Editions
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
 from fivefold.protocol.client import ClientActions, Outcome, Session
+from fivefold.protocol.editions import is_about_editions
 from fivefold.protocol.operations import Operation
-from fivefold.transport import Link, Transport
+from fivefold.transport import Link, StreamTransport, Transport
 
 LAST_SERVERS_S: Final = 0.05
 """How long to wait for the rest when a quorum is connected. A client that does not would ask a server beyond an
@@ -32,6 +35,7 @@ class ClientNode:
 
     Attributes:
         session: the protocol.
+        editions: the cluster file in use; None for a cluster without one.
     """
 
     def __init__(
@@ -40,10 +44,30 @@ class ClientNode:
         transport: Transport,
         codes: CodeTable | None = None,
         *,
+        member: tuple[Configuration, Identity] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Nothing is opened yet; ``codes`` hears what the servers run, and a server that has not said so is not up."""
+        """Nothing is opened yet.
+
+        Args:
+            session: the protocol.
+            transport: the way to the servers.
+            codes: hears what the servers run; a server that has not said so is not up.
+            member: the cluster file, from which the transport knows the servers, and the own identity. With it the
+                client follows the servers to later editions of the file.
+            clock: in ns.
+        """
         self.session = session
+        self.editions: Editions | None = None
+        if member is not None:
+            configuration, self._identity = member
+            self.editions = Editions(
+                configuration,
+                adopt=self._switch,
+                send=lambda server, frame: self._links[server].send(frame),
+                reachable=lambda: [link.server for link in self._links if link.is_up],
+                clock=clock,
+            )
         self._codes = codes
         self._transport = transport
         self._clock = clock
@@ -56,6 +80,7 @@ class ClientNode:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         self._changed = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self, timeout_s: float, *, needs_quorum: bool = True) -> None:
         """Connect to all servers; return once a quorum is connected, and the others are or had a moment to be.
@@ -68,7 +93,7 @@ class ClientNode:
         self._loop = asyncio.get_running_loop()
         n = self.session.knowledge.quorums.n
         self.session.standing.down = set(range(n))
-        self._links = [self._link(server) for server in range(n)]
+        self._links[:] = [self._link(server) for server in range(n)]
         for link in self._links:
             link.start()
         try:
@@ -115,6 +140,8 @@ class ClientNode:
         session, clock = self.session, self._clock
 
         def hear(frames: list[bytes]) -> None:
+            if links[server] is not link:
+                return  # another server is in its place, or at another address
             for frame in frames:
                 if frame[0] >= STATUS_REPLY:
                     frames = self._only_replies(server, frames)
@@ -126,18 +153,48 @@ class ClientNode:
             self._changed.set()
 
         def down() -> None:
-            if self._codes is not None:
-                self._codes.lose(server)
-            self._perform(self.session.disconnected(self._clock(), server))
+            if links[server] is link:
+                self._lose(server)
 
-        return self._transport.link(server, on_frames=hear, on_up=up, on_down=down)
+        links = self._links
+        link = self._transport.link(server, on_frames=hear, on_up=up, on_down=down)
+        return link
+
+    def _lose(self, server: int) -> None:
+        if self._codes is not None:
+            self._codes.lose(server)
+        self._perform(self.session.disconnected(self._clock(), server))
+
+    def _switch(self, new: Configuration) -> None:
+        """Use a later edition of the cluster file, which servers have handed over."""
+        assert self.editions is not None, "only a client with a file follows another"
+        assert isinstance(self._transport, StreamTransport), "and knows the servers from it"
+        old = self.editions.configuration
+        self._transport.use(Credentials(new, self._identity))
+        self.editions.use(new)
+        for before, after in zip(old.servers, new.servers, strict=True):
+            if before != after:
+                self._replace_link(after.index)
+        self._changed.set()
+
+    def _replace_link(self, server: int) -> None:
+        old = self._links[server]
+        self._links[server] = self._link(server)
+        if old.is_up:
+            self._lose(server)
+        closing = asyncio.get_running_loop().create_task(old.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._links[server].start()
 
     async def close(self) -> None:
         """Give up what is under way and disconnect; calls are refused from now on."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        await asyncio.gather(*(link.close() for link in self._links))
+        if self.editions is not None:
+            self.editions.close()
+        await asyncio.gather(*(link.close() for link in self._links), *self._closing)
         for ticket in list(self._futures):
             self._perform(self.session.abandon(self._clock(), ticket))
 
@@ -224,7 +281,17 @@ class ClientNode:
                 self._on_status(server, frame)
             elif frame[0] == CODES:
                 self._on_codes(server, frame)
-        return [frame for frame in frames if frame[0] not in (STATUS_REPLY, CODES)]
+            elif is_about_editions(frame):
+                self._on_edition(server, frame)
+        return [f for f in frames if f[0] not in (STATUS_REPLY, CODES) and not is_about_editions(f)]
+
+    def _on_edition(self, server: int, frame: bytes) -> None:
+        if self.editions is None:
+            return
+        try:
+            self.editions.hear(server, frame)
+        except PeerViolation:
+            self.session.standing.strike(server, "malformed")
 
     def _on_codes(self, server: int, frame: bytes) -> None:
         if self._codes is None:

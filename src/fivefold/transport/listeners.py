@@ -197,6 +197,15 @@ class StreamListener:
         self._acceptor = self._loop.create_task(self._accept_all())
         self._sweeper = self._loop.create_task(self._sweep())
 
+    async def move(self, listening: socket.socket) -> None:
+        """Accept on another socket from now on; connections that there are go on."""
+        assert self._acceptor is not None, "only what listens can move"
+        self._acceptor.cancel()
+        await asyncio.gather(self._acceptor, return_exceptions=True)
+        self._socket.close()
+        self._socket = listening
+        self._acceptor = self._loop.create_task(self._accept_all())
+
     async def close(self) -> None:
         """Accept no more and drop every connection."""
         assert self._acceptor is not None

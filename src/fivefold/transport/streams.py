@@ -21,7 +21,7 @@ class StreamTransport:
     """One member's way to the others, over TCP.
 
     Attributes:
-        credentials: what the transport knows of its own member and the others.
+        credentials: what the transport knows of its own member and the others; see ``use``.
         uses_tls: whether connections are encrypted and their peers proven.
     """
 
@@ -48,6 +48,13 @@ class StreamTransport:
         self._listen_address = listen_address
         self._connections_per_peer_max = connections_per_peer_max
         self._random = random or Random()
+        self._listener: StreamListener | None = None
+
+    def use(self, credentials: Credentials) -> None:
+        """Know other members from now on: for new connections, and for links that are made from now on."""
+        self.credentials = credentials
+        if self._listener is not None:
+            self._listener.credentials = credentials
 
     async def listen(
         self,
@@ -57,14 +64,8 @@ class StreamTransport:
         on_close: Callable[[Connection], None],
     ) -> StreamListener:
         """Accept connections on the own address; see :class:`fivefold.transport.Transport`."""
-        address = self._listen_address
-        if address is None:
-            if self.credentials.own_index is None:
-                raise ConfigurationError("only a server can listen: use the identity of one of the cluster's servers")
-            address = self.credentials.address_of(self.credentials.own_index)
-        self._check_clear_text(address)
-        listener = StreamListener(
-            await listening_socket(address),
+        listener = self._listener = StreamListener(
+            await listening_socket(self._own_address()),
             self.credentials,
             uses_tls=self.uses_tls,
             connections_per_peer_max=self._connections_per_peer_max,
@@ -74,6 +75,24 @@ class StreamTransport:
         )
         listener.start()
         return listener
+
+    async def move(self) -> None:
+        """Listen on the own address, which has changed; connections that there are go on.
+
+        Raises:
+            ConfigurationError: it cannot be used; then the old one is listened on as before.
+        """
+        if self._listener is not None:
+            await self._listener.move(await listening_socket(self._own_address()))
+
+    def _own_address(self) -> tuple[str, int]:
+        address = self._listen_address
+        if address is None:
+            if self.credentials.own_index is None:
+                raise ConfigurationError("only a server can listen: use the identity of one of the cluster's servers")
+            address = self.credentials.address_of(self.credentials.own_index)
+        self._check_clear_text(address)
+        return address
 
     def link(
         self,

@@ -15,11 +15,14 @@ from fivefold.cluster import (
     Identity,
     access_rules,
     derive_mac_keys,
+    edition_of,
+    keep_edition,
     macs_under,
 )
 from fivefold.errors import ConfigurationError, DataDirectoryError
 from fivefold.node.server.driver import ServerNode
 from fivefold.node.server.liar import CorruptKeys, LyingCodes, check_lie
+from fivefold.node.server.membership import Membership
 from fivefold.objects import Registry
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.limits import CACHED_BYTES_MAX, CACHED_OBJECTS_MIN
@@ -65,30 +68,26 @@ def assemble_server(
     Raises:
         ConfigurationError: the identity is not that of a server of the cluster, or an option cannot be used.
     """
-    if options.cached_objects_max < CACHED_OBJECTS_MIN:
-        raise ConfigurationError(
-            f"a server must keep at least {CACHED_OBJECTS_MIN} objects in memory: got {options.cached_objects_max}"
-        )
-    entry = configuration.server_of(identity.certificate)
-    if entry is None:
-        raise ConfigurationError(
-            f"the identity in {identity.directory} is not that of a server of this cluster file: use its own directory"
-        )
+    index = _own_index(configuration, identity, options)
     make_keys: type[AuthenticatorKeys] = AuthenticatorKeys
     registry.shelf.active = configuration.versions
     codes: Codes = registry.shelf
     if options.lie is not None:
         make_keys, codes = _lying(options.lie, codes)
-    keys = make_keys(entry.index, *derive_mac_keys(identity, configuration, entry.index), macs_under)
+
+    def keys_of(each: Configuration) -> AuthenticatorKeys:
+        return make_keys(index, *derive_mac_keys(identity, each, index), macs_under)
+
     machine = Server(
         configuration.quorums,
-        keys,
+        keys_of(configuration),
         registry,
         rules or access_rules(configuration, registry),
         cached_objects_max=options.cached_objects_max,
         cached_bytes_max=options.cached_bytes_max,
         has_store=options.data is not None,
         codes=codes,
+        edition=edition_of(configuration),
     )
     transport = StreamTransport(
         Credentials(configuration, identity),
@@ -105,9 +104,36 @@ def assemble_server(
         cluster, own = configuration.cluster_id.hex(), identity.fingerprint
         return open_data(options.data, identity.directory, cluster, own, loop, on_durable, fresh_allowed=True)
 
-    storage_name = "sqlite" if options.data else "memory"
-    rates, shelf = configuration.rates, registry.shelf
-    return ServerNode(machine, transport, open_storage, storage_name=storage_name, rates=rates, shelf=shelf)
+    return ServerNode(
+        machine,
+        transport,
+        open_storage,
+        storage_name="sqlite" if options.data else "memory",
+        rates=configuration.rates,
+        shelf=registry.shelf,
+        membership=Membership(configuration, identity, keys_of, identity.directory if options.data else None),
+    )
+
+
+def _own_index(configuration: Configuration, identity: Identity, options: ServerOptions) -> int:
+    """The server's index, by an edition that is durable now.
+
+    Raises:
+        ConfigurationError: the identity is not that of a server of the cluster, or an option cannot be used.
+    """
+    if options.cached_objects_max < CACHED_OBJECTS_MIN:
+        raise ConfigurationError(
+            f"a server must keep at least {CACHED_OBJECTS_MIN} objects in memory: got {options.cached_objects_max}"
+        )
+    entry = configuration.server_of(identity.certificate)
+    if entry is None:
+        raise ConfigurationError(
+            f"the identity in {identity.directory} is not that of a server in edition {configuration.edition} of the "
+            "cluster file: use the server's own directory, and if it was replaced, that of its new identity"
+        )
+    if options.data is not None:
+        keep_edition(configuration, identity.directory)
+    return entry.index
 
 
 def _lying(lie: str, codes: Codes) -> tuple[type[AuthenticatorKeys], Codes]:

@@ -11,17 +11,21 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
+from fivefold.cluster import Configuration
 from fivefold.errors import DataDirectoryError
 from fivefold.node.codes import Announcement, announcement_frame
-from fivefold.node.server.throttle import REQUEST_BYTES, Gate, Throttle
+from fivefold.node.server.links import ServerLinks
+from fivefold.node.server.membership import Membership
+from fivefold.node.server.throttle import REQUEST_BYTES, Throttle
 from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
 from fivefold.objects import Shelf, TypeDescription, describe_type
-from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Reply
+from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply
+from fivefold.protocol.editions import FILE, is_about_editions
 from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import OWN_RECORD, Server
 from fivefold.storage import Storage
-from fivefold.transport import Connection, Credentials, Link, Listener, Peer, StreamListener, Transport
+from fivefold.transport import Connection, Listener, Transport
 
 STAGED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Staged and not yet durable: above this the server answers BUSY to what would write more."""
@@ -35,6 +39,9 @@ they led to, nothing is sent, and no limit on answers or on what is staged is lo
 
 STATUS_BURST_MAX: Final = 16
 """Status requests of one read that are answered: each costs as much as a request, in nine bytes."""
+
+ASIDE: Final = frozenset((STATUS, FILE))
+"""First bytes of what clients ask that is none of the machine's business."""
 
 SHOWN_ASIDE_MAX: Final = 16
 """Objects set aside that a status names."""
@@ -54,6 +61,7 @@ class ServerNode:
         machine: the protocol.
         storage: where it stores; set by ``start``.
         faults: exceptions of our own so far, each of which ended one input.
+        membership: the cluster file in use, and what follows from it; None for a cluster without one.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class ServerNode:
         storage_name: str,
         rates: Mapping[ClientId, int] | None = None,
         shelf: Shelf | None = None,
+        membership: Membership | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Nothing is opened yet.
@@ -76,6 +85,7 @@ class ServerNode:
             storage_name: what the status calls the store.
             rates: requests a second that clients may send; who is not in it is not limited.
             shelf: the codes that it tells clients of; None to say nothing.
+            membership: the cluster file and what follows from it; None if there is no file, and nothing to announce.
             clock: in ns.
         """
         self.machine = machine
@@ -88,8 +98,10 @@ class ServerNode:
         self._started_ns = clock()
         self._throttle = Throttle(clock, rates or {}, waiting_of=machine.waiting_of)
         self._connections: dict[Channel, Connection] = {}
-        self._links: dict[int, Link] = {}
-        self._link_gates: list[Gate] = []
+        self._links = ServerLinks(transport, self._throttle, hear=self._hear_server, on_up=self._on_up)
+        self.membership = membership
+        if membership is not None:
+            membership.join(transport, self._links, self._connections, machine, self._tell, clock)
         self._listener: Listener | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -105,19 +117,20 @@ class ServerNode:
             DataDirectoryError: the store refuses.
         """
         self.storage = self._open_storage(self._on_durable)
-        for server in range(self.machine.quorums.n):
-            if server != self.machine.index:
-                self._links[server] = self._link(server)
         try:
             await self._take_up_own_record()
+            for server in range(self.machine.quorums.n):
+                if server != self.machine.index:
+                    self._links.start(server)
+            if self.membership is not None:
+                await self.membership.look_for_newer()
             self._listener = await self._transport.listen(
                 on_open=self._on_open, on_frames=self._on_frames, on_close=self._on_close
             )
         except BaseException:
+            await self._links.close()
             self.storage.close()
             raise
-        for link in self._links.values():
-            link.start()
 
     async def _take_up_own_record(self) -> None:
         """Tell the machine what it has promised about its place among the others, before anybody can ask it anything.
@@ -134,32 +147,14 @@ class ServerNode:
             )
         self._perform(self.machine.start(self._clock(), record))
 
-    def _link(self, server: int) -> Link:
-        def heard(frames: list[bytes]) -> None:
-            gate.arrive(frames)
-
-        def lost() -> None:
-            gate.close()
-            log.info("lost server %d", server)
-
-        link = self._transport.link(
-            server,
-            on_frames=heard,
-            on_up=lambda: log.info("connected to server %d", server),
-            on_down=lost,
-        )
-        gate = Gate(link, server, self._throttle, partial(self._hear_server, server, Channel(0)))
-        self._link_gates.append(gate)
-        return link
-
     async def close(self) -> None:
         """Stop listening, make what is staged durable, and release everything."""
         if self._listener is not None:
             await self._listener.close()
         self._throttle.close()
-        for gate in self._link_gates:
-            gate.close()
-        await asyncio.gather(*(link.close() for link in self._links.values()))
+        if self.membership is not None:
+            self.membership.close()
+        await self._links.close()
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.to_thread(self.storage.close)
@@ -168,12 +163,19 @@ class ServerNode:
 
     def _on_open(self, connection: Connection) -> None:
         self._connections[connection.number] = connection
+        if self.membership is not None:
+            connection.send(self.membership.announcement)
         if isinstance(connection.peer, int):
             self._throttle.opened(connection, partial(self._hear_server, connection.peer, connection.number))
         else:
             if self._shelf is not None:
                 connection.send(announcement_frame(self._announcement(self._shelf)))
             self._throttle.opened(connection, partial(self._hear, connection, connection.peer))
+
+    def _on_up(self, server: int) -> None:
+        """A link is up: its first frame says which edition is used here."""
+        if self.membership is not None:
+            self._links.send(server, self.membership.announcement)
 
     def activate(self, versions: Mapping[str, int]) -> None:
         """Run versions of types up to these from now on, and tell the clients."""
@@ -207,16 +209,25 @@ class ServerNode:
 
     def _hear_server(self, server: int, channel: Channel, frames: list[bytes]) -> int:
         """Frames of another server that is within its share."""
+        connection = self._connections.get(channel)
+        if channel != OWN_LINK and (connection is None or not connection.is_open):
+            return 0  # it was closed, perhaps because another server is in this one's place now
         began_ns = self._throttle.processor_clock()
-        self._give(self._connections.get(channel), self.machine.receive_from_server, server, channel, *frames)
+        if self.membership is not None and any(map(is_about_editions, frames)):
+            self.membership.hear(server, connection, [frame for frame in frames if is_about_editions(frame)])
+            frames = [frame for frame in frames if not is_about_editions(frame)]
+        if frames:
+            self._give(connection, self.machine.receive_from_server, server, channel, *frames)
         self._charge_for_waiting(began_ns)
         return 0
 
     def _hear(self, connection: Connection, client: ClientId, frames: list[bytes]) -> int:
         """Frames of a client that is within its rate; how many bytes it has written, if it has a rate."""
-        requests = [frame for frame in frames if frame[0] != STATUS]
+        requests = [frame for frame in frames if frame[0] not in ASIDE]
         if len(requests) < len(frames):
             self._answer_status(connection, [frame for frame in frames if frame[0] == STATUS])
+            if self.membership is not None:
+                self.membership.answer(connection, [frame for frame in frames if frame[0] == FILE])
         written = 0
         for start in range(0, len(requests), SLICE_FRAMES_MAX):
             if not connection.is_open:
@@ -240,16 +251,11 @@ class ServerNode:
             for frame in answered:
                 connection.send(status_reply_frame(frame, status))
 
-    def follow(
-        self, credentials: Credentials, is_member: Callable[[Peer], bool], rates: Mapping[ClientId, int]
-    ) -> None:
-        """Use a changed cluster file: its members, their certificates and their rates."""
-        assert isinstance(self._listener, StreamListener), "only a cluster with a file has one that changes"
-        self._listener.credentials = credentials
-        self._throttle.replace(rates)
-        for connection in list(self._connections.values()):
-            if not is_member(connection.peer):
-                connection.close()
+    def follow(self, configuration: Configuration) -> None:
+        """Use another cluster file: a later edition, or other clients and rates."""
+        assert self.membership is not None, "only a cluster with a file has one that changes"
+        self.membership.follow(configuration)
+        self._throttle.replace(configuration.rates)
 
     # --- what the machine asks for ----------------------------------------------------------------------------
 
@@ -318,7 +324,7 @@ class ServerNode:
 
     def _send(self, message: Reply | Ask) -> None:
         if isinstance(message, Ask):
-            self._links[message.server].send(message.frame)
+            self._links.send(message.server, message.frame)
             return
         connection = self._connections.get(message.channel)
         if connection is not None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from fivefold.cluster import AccessRules, Configuration, Credentials, Identity, load_configuration
+from fivefold.cluster import AccessRules, Configuration, follow, load_configuration
 from fivefold.errors import ConfigurationError
 from fivefold.node.server.driver import ServerNode
-from fivefold.transport import Peer
 
 log = logging.getLogger("fivefold.server")
 
@@ -16,20 +15,17 @@ log = logging.getLogger("fivefold.server")
 class Reloader:
     """Brings a running server up to date with its cluster file.
 
-    Only the list of clients may change. A file that cannot be used, or that changes anything else, is refused and
-    logged, and the server keeps what it knew.
+    Clients and versions may change, and the servers with a later edition. A file that cannot be used is refused and
+    logged, and the server keeps what it knew. Of a file whose edition is older than the one in use, which other servers
+    may have handed on, clients and versions are used all the same.
     """
 
-    def __init__(
-        self, path: Path, configuration: Configuration, identity: Identity, node: ServerNode, rules: AccessRules
-    ) -> None:
-        """Watch ``path``, from which ``configuration`` was read; the node's machine asks ``rules``."""
+    def __init__(self, path: Path, node: ServerNode, rules: AccessRules) -> None:
+        """Watch ``path``, from which the node's configuration was read; the node's machine asks ``rules``."""
         self._path = path
-        self._configuration = configuration
-        self._identity = identity
         self._node = node
         self._rules = rules
-        # Nothing yet: a client may have been added after `configuration` was read, while the server was starting.
+        # Nothing yet: a client may have been added after the file was read, while the server was starting.
         self._seen = (0, 0)
 
     def maybe_reload(self) -> bool:
@@ -41,32 +37,31 @@ class Reloader:
     def reload(self) -> bool:
         """Read the file again; whether the clients have changed."""
         self._seen = self._mark()
+        assert self._node.membership is not None, "a server that was started from a file follows it"
+        old = self._node.membership.configuration
         try:
-            new = load_configuration(self._path)
-            self._refuse_other_servers(new)
+            file = load_configuration(self._path)
+            new = follow(old, file)
+            self._node.follow(new)
         except ConfigurationError as error:
-            log.error("the changed cluster file is not used: %s", error)
+            log.error("the changed cluster file %s is not used: %s", self._path, error)
             return False
-        if new.versions != self._configuration.versions:
+        if file.edition < new.edition:
+            log.warning(
+                "%s is of edition %d and edition %d is in use: bring the newest file; its clients are used",
+                *(self._path, file.edition, new.edition),
+            )
+        return self._take_clients(old, new)
+
+    def _take_clients(self, old: Configuration, new: Configuration) -> bool:
+        if new.versions != old.versions:
             self._node.activate(new.versions)
             log.info("active versions reloaded", extra={"versions": new.versions})
-        if new.clients == self._configuration.clients:
-            self._configuration = new
-            return False
-        self._configuration = new
         self._rules.replace(new.rules)
-        self._node.follow(Credentials(new, self._identity), self._is_member, new.rates)
+        if new.clients == old.clients:
+            return False
         log.info("clients reloaded", extra={"clients": len(new.clients)})
         return True
-
-    def _is_member(self, peer: Peer) -> bool:
-        return isinstance(peer, int) or any(client.id == peer for client in self._configuration.clients)
-
-    def _refuse_other_servers(self, new: Configuration) -> None:
-        if _fixed(new) != _fixed(self._configuration):
-            raise ConfigurationError(
-                f"{self._path} has other servers than at the start: only clients may change while a cluster exists"
-            )
 
     def _mark(self) -> tuple[int, int]:
         try:
@@ -74,9 +69,3 @@ class Reloader:
         except OSError:
             return (0, 0)
         return (status.st_mtime_ns, status.st_ino)
-
-
-def _fixed(configuration: Configuration) -> tuple[object, ...]:
-    """What must stay the same while a cluster exists."""
-    quorums = configuration.quorums
-    return configuration.cluster_id, quorums.n, quorums.t, quorums.b, configuration.servers

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fivefold.gateways.nfs
 from fivefold.gateways.nfs import ClusterStore, Gateway, MemoryStore
+from fivefold.gateways.nfs.rpc import framed
 from fivefold.testing import LocalCluster, local_cluster
 from tests.nfs_client import Client
 
@@ -73,3 +76,51 @@ async def run(*words: str) -> bytes:
 def url(port: int, path: str = "") -> str:
     """What Debian's clients call a file."""
     return f"nfs://127.0.0.1/{EXPORT}{path}?nfsport={port}&mountport={port}"
+
+
+class Wire:
+    """Carries records over one TCP connection; calls may be in flight side by side."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._waiting: dict[bytes, asyncio.Future[bytes]] = {}
+
+    async def __aenter__(self) -> Wire:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._task = asyncio.create_task(self._receive())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        self._writer.close()
+
+    async def _receive(self) -> None:
+        while True:
+            size = int.from_bytes(await self._reader.readexactly(4)) & 0x7FFF_FFFF
+            reply = await self._reader.readexactly(size)
+            self._waiting.pop(reply[:4]).set_result(reply)
+
+    async def carry(self, record: bytes) -> bytes:
+        future = self._waiting[record[:4]] = asyncio.get_running_loop().create_future()
+        self._writer.write(framed(record))
+        async with asyncio.timeout(PATIENCE_S):
+            return await future
+
+
+@asynccontextmanager
+async def gateway_process(file: Path, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """``fivefold nfs`` as a user starts it, and its port."""
+    words = ["-m", "fivefold", "nfs", "--cluster", str(file), "--identity", "admin", "--export", EXPORT, "--port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            line = (await process.stdout.readline()).decode()
+        assert "serving" in line, line
+        yield process, int(line.partition("127.0.0.1:")[2].partition(".")[0])
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()

@@ -14,6 +14,9 @@ import typer
 
 from fivefold import ConfigurationError, connect
 from fivefold.cli.loop import run
+from fivefold.cli.nfs_copy import EXPORT, EXPORT_EXAMPLES, IMPORT_EXAMPLES, ExportOption, export_tree, import_tree
+from fivefold.cli.nfs_demo import EXAMPLES as DEMO_EXAMPLES
+from fivefold.cli.nfs_demo import demo
 from fivefold.cli.options import ClusterOption, IdentityOption, find_cluster_file
 from fivefold.cli.output import say
 from fivefold.gateways.nfs import MODULE, ClusterStore, Gateway
@@ -30,7 +33,6 @@ EXAMPLES: Final = f"""
 `nfs-ls 'nfs://127.0.0.1/files?nfsport=20490&mountport=20490'`
 """
 
-EXPORT: Final = "files"
 PORT: Final = 20490
 DEADLINE_S: Final = 5.0
 """Of one call on the cluster; after that the client is told to come back."""
@@ -44,7 +46,9 @@ nfs: Final = typer.Typer(
     invoke_without_command=True,
 )
 
-ExportOption = Annotated[str, typer.Option("--export", help="Which tree: clients mount /EXPORT.")]
+nfs.command("import", epilog=IMPORT_EXAMPLES)(import_tree)
+nfs.command("demo", epilog=DEMO_EXAMPLES)(demo)
+nfs.command("export", epilog=EXPORT_EXAMPLES)(export_tree)
 
 
 @nfs.callback()

@@ -41,7 +41,7 @@ def demo(
     json: JsonOption = False,
 ) -> None:
     """Watch six servers lose one to kill -9 and another one to lies, without the clients noticing."""
-    os.environ[ALLOW] = "1"  # for the servers that the launcher starts
+    let_servers_lie()
     directory = Path(tempfile.mkdtemp(prefix="fivefold-demo-"))
     held = False
     try:
@@ -53,6 +53,11 @@ def demo(
             shutil.rmtree(directory, ignore_errors=True)
     if not held:
         raise typer.Exit(Exit.FAILED)
+
+
+def let_servers_lie() -> None:
+    """Allow the servers that the launcher starts to be told to lie."""
+    os.environ[ALLOW] = "1"
 
 
 def _play(directory: Path, seconds: float, *, quiet: bool) -> bool:

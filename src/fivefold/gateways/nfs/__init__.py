@@ -3,6 +3,8 @@
 Servers of the cluster load this package (``--objects fivefold.gateways.nfs``); ``fivefold nfs`` is the gateway.
 """
 
+from fivefold.gateways.nfs.codes import Status
+from fivefold.gateways.nfs.copying import Copied, copy_in, copy_out, scan, walk
 from fivefold.gateways.nfs.data import (
     access,
     empty,
@@ -17,7 +19,7 @@ from fivefold.gateways.nfs.data import (
     to_empty,
     write,
 )
-from fivefold.gateways.nfs.gateway import MODULE, Gateway
+from fivefold.gateways.nfs.gateway import MODULE, ROOT_MODE, Gateway, check_export, servers_know
 from fivefold.gateways.nfs.names import (
     climb,
     find,
@@ -45,12 +47,15 @@ from fivefold.gateways.nfs.objects import (
     Taken,
     Unchecked,
 )
-from fivefold.gateways.nfs.store import ClusterStore, MemoryStore
+from fivefold.gateways.nfs.store import ClusterStore, MemoryStore, PatientStore
+from fivefold.gateways.nfs.tree import Tree
 
 __all__ = [
     "MODULE",
+    "ROOT_MODE",
     "Chunk",
     "ClusterStore",
+    "Copied",
     "Crowded",
     "Entries",
     "Gateway",
@@ -59,11 +64,17 @@ __all__ = [
     "MemoryStore",
     "Moved",
     "Moves",
+    "PatientStore",
     "Refused",
+    "Status",
     "Taken",
+    "Tree",
     "Unchecked",
     "access",
+    "check_export",
     "climb",
+    "copy_in",
+    "copy_out",
     "empty",
     "find",
     "found_root",
@@ -83,8 +94,11 @@ __all__ = [
     "reopen",
     "reserve",
     "reserved",
+    "scan",
+    "servers_know",
     "setattr",
     "split",
     "to_empty",
+    "walk",
     "write",
 ]

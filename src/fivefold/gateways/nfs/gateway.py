@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from fivefold import ConfigurationError, UnknownMethod, UnknownType
@@ -16,6 +18,30 @@ ROOT_MODE: Final = 0o1777
 """Of a new tree's root: anybody may make files there, and nobody may remove another one's (like /tmp)."""
 
 
+def check_export(export: str) -> None:
+    """Refuse what cannot be an export's name.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not export.isidentifier() or not export.isascii() or len(export) > 64:
+        raise ConfigurationError(f"an export is named by up to 64 letters, digits and _: got {export!r}")
+
+
+@contextmanager
+def servers_know() -> Iterator[None]:
+    """Say what to do if the servers have not loaded this package.
+
+    Raises:
+        ConfigurationError: they have not.
+    """
+    try:
+        yield
+    except (UnknownType, UnknownMethod):
+        why = f"the servers do not know a file system: start them with --objects {MODULE}"
+        raise ConfigurationError(why) from None
+
+
 class Gateway:
     """Serves one export."""
 
@@ -25,8 +51,7 @@ class Gateway:
         Raises:
             ConfigurationError: that is no name for one.
         """
-        if not export.isidentifier() or len(export) > 64:
-            raise ConfigurationError(f"an export is named by up to 64 letters, digits and _: got {export!r}")
+        check_export(export)
         self.path = f"/{export}"
         self.tree = Tree(store, export)
         self._is_squashing = is_squashing
@@ -38,12 +63,8 @@ class Gateway:
         Raises:
             ConfigurationError: the servers have not loaded this package, or the port cannot be had.
         """
-        try:
+        with servers_know():
             root = await self.tree.start(mode=ROOT_MODE, uid=uid, gid=gid)
-        except (UnknownType, UnknownMethod):
-            raise ConfigurationError(
-                f"the servers do not know a file system: start them with --objects {MODULE}"
-            ) from None
         service = Service(self.tree, root, path=self.path, is_squashing=self._is_squashing)
         self._server = Server(service)
         try:

@@ -90,3 +90,9 @@ FREE_IDS_MAX: Final = 65_536
 
 DEPTH_MAX: Final = 4096
 """Directories above one another that a rename climbs to see that there is no cycle."""
+
+COPIES_AT_ONCE: Final = 8
+"""Files that a copy of a whole tree works on side by side."""
+
+LIST_AT_ONCE: Final = 256
+"""Entries of a directory that such a copy reads at a time."""

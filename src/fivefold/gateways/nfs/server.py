@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from fivefold.gateways.nfs import mount, nfs3, rpc
 from fivefold.gateways.nfs.codes import Status
@@ -106,13 +106,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is here; one too many is turned away."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=OUTPUT_BYTES_HIGH)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self._transport.set_write_buffer_limits(high=OUTPUT_BYTES_HIGH)
         peer = transport.get_extra_info("peername")
         self._host = str(peer[0]) if peer else ""
         if len(self._server.connections) >= CONNECTIONS_MAX:
-            transport.abort()
+            self._transport.abort()
             return
         self._server.connections.add(self)
 

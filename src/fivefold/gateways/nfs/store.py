@@ -117,3 +117,22 @@ class ClusterStore:
                     raise LATER
                 return answer
             await asyncio.sleep(RESOLVE_PAUSE_S)
+
+
+class PatientStore:
+    """A store whose calls wait for a quorum, for programs that nobody would tell to come back."""
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        """Wait for up to so many seconds at each call."""
+        self._store, self._seconds = store, seconds
+
+    async def call(self, function: Callable[..., R], objects: Sequence[Ref], **arguments: Any) -> R:  # noqa: ANN401
+        """See :class:`Store`."""
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        while True:
+            try:
+                return await self._store.call(function, objects, **arguments)
+            except Refused as refused:
+                if refused.args[0] != Status.JUKEBOX or asyncio.get_running_loop().time() >= deadline:
+                    raise
+            await asyncio.sleep(RESOLVE_PAUSE_S)

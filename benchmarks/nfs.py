@@ -1,0 +1,386 @@
+"""The NFS gateway over a cluster beside the same gateway over plain memory, in turns, in one run.
+
+python benchmarks/nfs.py [--rounds 5] [--faults 1,2,3] [--out benchmarks/results/nfs.json]
+
+PostMark's work (files of 500 to 10,000 bytes are created, read, appended to and removed), the latency of metadata
+operations, creates in a small and in a large directory, and a tree of 20 MB copied in. Load comes from one process over
+loopback TCP, as from one mount. Every server is a process of its own in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve_command, server_directory
+from fivefold.gateways.nfs import MODULE
+from fivefold.gateways.nfs.xdr import Reader, Writer
+
+NO_CHANGES = bytes(24)
+FILE_MODE = struct.pack(">II", 1, 0o644) + bytes(20)
+DIRECTORY_MODE = struct.pack(">II", 1, 0o755) + bytes(20)
+SECONDS = 2.0
+MEMORY = "memory"
+
+
+class Mount:
+    """A client that keeps many calls in flight on one connection."""
+
+    def __init__(self) -> None:
+        self._xid = 0
+        self._waiting: dict[int, asyncio.Future[Reader]] = {}
+        self._credentials = bytes(Writer().u32(1).opaque(bytes(Writer().u32(0).opaque(b"b").u32(0).u32(0).u32(0).data))
+                                  .u32(0).u32(0).data)  # fmt: skip
+
+    async def open(self, port: int, path: bytes) -> bytes:
+        """Connect; gives back the root's handle."""
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
+        self._task = asyncio.create_task(self._receive())
+        reader = await self.call(1, bytes(Writer().opaque(path).data), program=100005)
+        assert reader.u32() == 0
+        return reader.opaque(64)
+
+    async def close(self) -> None:
+        """End the connection."""
+        self._task.cancel()
+        self._writer.close()
+
+    async def _receive(self) -> None:
+        while True:
+            head = await self._reader.readexactly(8)
+            size, xid = struct.unpack(">II", head)
+            body = await self._reader.readexactly((size & 0x7FFF_FFFF) - 4)
+            self._waiting.pop(xid).set_result(Reader(body, 20))
+
+    async def call(self, procedure: int, arguments: bytes, *, program: int = 100003) -> Reader:
+        """A procedure's results, after the RPC head."""
+        self._xid += 1
+        future = self._waiting[self._xid] = asyncio.get_running_loop().create_future()
+        head = struct.pack(">IIIIII", self._xid, 0, 2, program, 3, procedure)
+        record = head + self._credentials + arguments
+        self._writer.write(struct.pack(">I", 0x8000_0000 | len(record)) + record)
+        return await future
+
+    async def ok(self, procedure: int, arguments: Writer) -> Reader:
+        """A call that must succeed."""
+        reader = await self.call(procedure, bytes(arguments.data))
+        status = reader.u32()
+        assert status == 0, f"procedure {procedure} failed with {status}"
+        return reader
+
+    async def create(self, directory: bytes, name: bytes) -> bytes:
+        """CREATE; the file's handle."""
+        return made(await self.ok(8, Writer().opaque(directory).opaque(name).u32(0).fixed(FILE_MODE)))
+
+    async def mkdir(self, directory: bytes, name: bytes) -> bytes:
+        """MKDIR; the directory's handle."""
+        return made(await self.ok(9, Writer().opaque(directory).opaque(name).fixed(DIRECTORY_MODE)))
+
+    async def lookup(self, directory: bytes, name: bytes) -> bytes:
+        """LOOKUP; the file's handle."""
+        return (await self.ok(3, Writer().opaque(directory).opaque(name))).opaque(64)
+
+    async def getattr(self, file: bytes) -> None:
+        """GETATTR."""
+        await self.ok(1, Writer().opaque(file))
+
+    async def write(self, file: bytes, offset: int, data: bytes) -> None:
+        """WRITE."""
+        await self.ok(7, Writer().opaque(file).u64(offset).u32(len(data)).u32(0).opaque(data))
+
+    async def read(self, file: bytes, offset: int, count: int) -> None:
+        """READ."""
+        await self.ok(6, Writer().opaque(file).u64(offset).u32(count))
+
+    async def remove(self, directory: bytes, name: bytes) -> None:
+        """REMOVE."""
+        await self.ok(12, Writer().opaque(directory).opaque(name))
+
+    async def rename(self, directory: bytes, name: bytes, new_name: bytes) -> None:
+        """RENAME in one directory."""
+        await self.ok(14, Writer().opaque(directory).opaque(name).opaque(directory).opaque(new_name))
+
+
+def made(reader: Reader) -> bytes:
+    """The handle in the results of CREATE and MKDIR."""
+    assert reader.boolean()
+    return reader.opaque(64)
+
+
+# --- systems -----------------------------------------------------------------------------------------------------
+@asynccontextmanager
+async def gateway(arguments: list[str]) -> AsyncIterator[int]:
+    """A gateway process; its port."""
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        assert "serving" in line, line
+        yield int(line.partition("127.0.0.1:")[2].partition(".")[0])
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@asynccontextmanager
+async def system(faults: int | None) -> AsyncIterator[int]:
+    """A gateway over plain memory (None), or over servers of which ``faults`` may lie."""
+    if faults is None:
+        async with gateway([__file__, "--serve-memory"]) as port:
+            yield port
+        return
+    with tempfile.TemporaryDirectory(prefix="fivefold-nfs-") as name:
+        directory, n = Path(name), 5 * faults + 1
+        create_cluster(directory, free_addresses(n), t=faults, b=faults)
+        file = directory / "cluster.toml"
+
+        def command(index: int) -> list[str]:
+            identity = server_directory(directory, index)
+            return serve_command(file, identity=identity, data=directory / f"{index}", memory=True, objects=[MODULE])
+
+        servers = LocalCluster(n, command, directory / "logs")
+        try:
+            await asyncio.to_thread(servers.start)
+            words = ["-m", "fivefold", "nfs", "--cluster", str(file), "--identity", "admin", "--port", "0"]
+            async with gateway([*words, "--no-root-squash"]) as port:
+                yield port
+        finally:
+            await asyncio.to_thread(servers.stop)
+
+
+async def serve_memory() -> None:
+    """The baseline: the same gateway, whose objects are plain ones in its own memory."""
+    from fivefold.gateways.nfs import Gateway, MemoryStore
+
+    made = Gateway(MemoryStore(), export="files", is_squashing=False)
+    port = await made.start("127.0.0.1", 0, uid=0, gid=0)
+    print(f"serving memory on 127.0.0.1:{port}.", flush=True)
+    await asyncio.Event().wait()
+
+
+# --- work ----------------------------------------------------------------------------------------------------------
+async def postmark(mount: Mount, root: bytes, name: bytes, workers: int, seconds: float) -> float:
+    """PostMark transactions a second: half are a read or an append, half a create or a removal (Katcher 1997)."""
+    done, ready, began = 0, 0, 0.0
+    go = asyncio.Event()
+
+    async def work(number: int) -> None:
+        nonlocal done, ready, began
+        random = Random(number)
+        directory = await mount.mkdir(root, b"%b-%d" % (name, number))
+        files: dict[bytes, list[Any]] = {}
+        counter = 0
+
+        async def add() -> None:
+            nonlocal counter
+            counter += 1
+            data = random.randbytes(random.randrange(500, 10_000))
+            file = await mount.create(directory, b"%d" % counter)
+            await mount.write(file, 0, data)
+            files[b"%d" % counter] = [file, len(data)]
+
+        for _ in range(20):
+            await add()
+        ready += 1
+        if ready == workers:
+            began = time.perf_counter()
+            go.set()
+        await go.wait()
+        while time.perf_counter() < began + seconds:
+            key = random.choice(list(files))
+            file = await mount.lookup(directory, key)
+            if random.random() < 0.5:
+                await mount.read(file, 0, 65536)
+            else:
+                data = random.randbytes(random.randrange(1, 2000))
+                await mount.write(file, files[key][1], data)
+                files[key][1] += len(data)
+            if random.random() < 0.5:
+                await add()
+            elif len(files) > 5:
+                key = random.choice(list(files))
+                await mount.remove(directory, key)
+                del files[key]
+            done += 1
+
+    await asyncio.gather(*map(work, range(workers)))
+    return done / (time.perf_counter() - began)
+
+
+async def latencies(mount: Mount, root: bytes, name: bytes, count: int) -> dict[str, float]:
+    """Median milliseconds of each metadata operation, one at a time."""
+    directory = await mount.mkdir(root, name)
+    taken: dict[str, list[float]] = {}
+
+    async def timed(what: str, work: Awaitable[Any]) -> Any:
+        began = time.perf_counter()
+        answer = await work
+        taken.setdefault(what, []).append((time.perf_counter() - began) * 1000)
+        return answer
+
+    for at in range(count):
+        file = await timed("create", mount.create(directory, b"%d" % at))
+        await timed("getattr", mount.getattr(file))
+        await timed("lookup", mount.lookup(directory, b"%d" % at))
+        await timed("rename", mount.rename(directory, b"%d" % at, b"r%d" % at))
+        await timed("remove", mount.remove(directory, b"r%d" % at))
+    return {what: statistics.median(each) for what, each in taken.items()}
+
+
+async def metadata(mount: Mount, root: bytes, name: bytes, workers: int, seconds: float) -> float:
+    """Metadata operations a second: create, getattr, lookup, rename, remove in turns, in a directory a worker."""
+    done, deadline = 0, time.perf_counter() + seconds
+
+    async def work(number: int) -> None:
+        nonlocal done
+        directory = await mount.mkdir(root, b"%b-%d" % (name, number))
+        while time.perf_counter() < deadline:
+            file = await mount.create(directory, b"a")
+            await mount.getattr(file)
+            await mount.lookup(directory, b"a")
+            await mount.rename(directory, b"a", b"b")
+            await mount.remove(directory, b"b")
+            done += 5
+
+    began = time.perf_counter()
+    await asyncio.gather(*map(work, range(workers)))
+    return done / (time.perf_counter() - began)
+
+
+async def fill(mount: Mount, directory: bytes, count: int) -> None:
+    """So many names in a directory: links to one file, which cost an inode less each."""
+    file = await mount.create(directory, b"file")
+    numbers = iter(range(count))
+
+    async def work() -> None:
+        nonlocal file
+        for number in numbers:
+            if number % 60_000 == 59_999:
+                file = await mount.create(directory, b"file-%d" % number)
+            writer = Writer().opaque(file).opaque(directory).opaque(b"name-%d" % number)
+            await mount.ok(15, writer)
+
+    await asyncio.gather(*(work() for _ in range(16)))
+
+
+async def creates(mount: Mount, directories: list[bytes], count: int) -> list[float]:
+    """Median milliseconds of a create in each directory, in turns."""
+    taken: list[list[float]] = [[] for _ in directories]
+    for at in range(count):
+        for index, directory in enumerate(directories):
+            began = time.perf_counter()
+            await mount.create(directory, b"new-%d-%f" % (at, began))
+            taken[index].append((time.perf_counter() - began) * 1000)
+    return [statistics.median(each) for each in taken]
+
+
+async def copy_in(mount: Mount, root: bytes, name: bytes, size: int) -> float:
+    """MB/s of a tree with files of 1 kB to 400 kB, eight files at a time."""
+    random, left, sizes = Random(1), size, []
+    while left > 0:
+        sizes.append(min(left, random.choice((1000, 5000, 20_000, 100_000, 400_000))))
+        left -= sizes[-1]
+    directory = await mount.mkdir(root, name)
+    waiting = iter(enumerate(sizes))
+
+    async def work() -> None:
+        for number, each in waiting:
+            file = await mount.create(directory, b"%d" % number)
+            for offset in range(0, each, 262_144):
+                await mount.write(file, offset, bytes(min(262_144, each - offset)))
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(8)))
+    return size / 1e6 / (time.perf_counter() - began)
+
+
+async def measure(faults: list[int], rounds: int, large: int, megabytes: int) -> dict[str, Any]:
+    """All figures: of each system a list with one value a round."""
+    results: dict[str, dict[str, list[float]]] = {}
+
+    def note(label: str, what: str, value: float) -> None:
+        results.setdefault(label, {}).setdefault(what, []).append(value)
+        print(f"{label:8} {what:28} {value:10.3f}", flush=True)
+
+    for label, which in [(MEMORY, None), *((f"f={each}", each) for each in faults)]:
+        async with system(which) as port:
+            mount = Mount()
+            root = await mount.open(port, b"/files")
+            if which in (None, 1):
+                small, big = await mount.mkdir(root, b"small"), await mount.mkdir(root, b"big")
+                await fill(mount, small, 100)
+                await fill(mount, big, large)
+            for at in range(rounds):
+                tag = b"round%d" % at
+                for workers in (1, 16):
+                    rate = await postmark(mount, root, tag + b"p%d" % workers, workers, SECONDS)
+                    note(label, f"PostMark/s, {workers} at once", rate)
+                note(label, "metadata/s, 16 at once", await metadata(mount, root, tag + b"m", 16, SECONDS))
+                for what, value in (await latencies(mount, root, tag + b"l", 100)).items():
+                    note(label, f"{what} p50 ms", value)
+                if which in (None, 1):
+                    few, many = await creates(mount, [small, big], 100)
+                    note(label, "create p50 ms, 100 names", few)
+                    note(label, f"create p50 ms, {large} names", many)
+                    note(label, "copy in MB/s", await copy_in(mount, root, tag + b"c", megabytes * 10**6))
+            await mount.close()
+    return {"rounds": rounds, "results": results}
+
+
+def say(found: dict[str, Any]) -> None:
+    """Medians and ratios, as Markdown."""
+    results = found["results"]
+    labels = list(results)
+    print("\n| | " + " | ".join(labels) + " |\n|---|" + "---|" * len(labels))
+    for what in results[MEMORY]:
+        cells = []
+        for label in labels:
+            values = results[label].get(what)
+            if values is None:
+                cells.append("")
+                continue
+            value, base = statistics.median(values), statistics.median(results[MEMORY][what])
+            cells.append(f"{value:.2f}" if label == MEMORY else f"{value:.2f} ({value / base:.2f} ×)")
+        print(f"| {what} | " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--faults", default="1,2,3")
+    parser.add_argument("--large", type=int, default=100_000, help="names in the large directory")
+    parser.add_argument("--megabytes", type=int, default=20)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--serve-memory", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve_memory:
+        run(serve_memory())
+        return
+    faults = [int(each) for each in arguments.faults.split(",") if each]
+    found = run(measure(faults, arguments.rounds, arguments.large, arguments.megabytes))
+    say(found)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def run(work: Any) -> Any:
+    """On uvloop, as the gateway does."""
+    import uvloop
+
+    return uvloop.run(work)
+
+
+if __name__ == "__main__":
+    main()

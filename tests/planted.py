@@ -173,6 +173,64 @@ def leaders_culled() -> list[Patch]:
 
 
 @bug
+def clocks_carried_by_barriers() -> list[Patch]:
+    """§4.1: a joint barrier takes its time from the object that is furthest on, however far behind another one is."""
+
+    def plan(quorums: Any, views: Any) -> Plan:
+        parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
+        return Plan(Kind.BARRIER, parts, tuple(view.leap(quorums) for view in views.values()))
+
+    return [(classify, "_plan_barrier", plan)]
+
+
+@bug
+def clocks_carried_by_updates() -> list[Patch]:
+    """§4.1: an update of several objects takes its time from the one that is furthest on."""
+    honest = classify.plan_operation
+
+    def plan(quorums: Any, views: Any, *, is_query: bool = False) -> Any:
+        return honest(quorums, views, is_query=True)
+
+    return [(module, "plan_operation", plan) for module in (admission, rack_module, moves)]
+
+
+@bug
+def partners_not_carried() -> list[Patch]:
+    """§4.1: a client does not show the servers which object is ahead of the one that it repairs."""
+    return [(knowledge.Knowledge, "carried_with", lambda self, target, objects: ())]
+
+
+@bug
+def only_what_a_quorum_reaches_is_followed() -> list[Patch]:
+    """§4.1: a barrier goes one lead above what q histories reach, however far r are ahead."""
+
+    def until(self: Any, quorums: Any) -> int:
+        return int(self.reached_by(quorums.q) + TIME_LEAD_MAX)
+
+    def leap(self: Any, quorums: Any) -> Any:
+        bound, newest = until(self, quorums), self._counted.newest
+        followed = [each for each, _ in newest if history.time_of(each) <= bound]
+        return max(self.repairable[0].timestamp, history.at_start_of(bound), *followed)
+
+    return [(classify.View, "followed_until", until), (classify.View, "leap", leap)]
+
+
+@bug
+def late_times_always_culled() -> list[Patch]:
+    """§4.1: a history is culled for its time although r histories show one as late."""
+    honest = authenticators._absurd
+
+    def absurd(quorums: Any, histories: Any) -> Any:
+        if len(histories.histories) == 1:
+            late = history.decode_history(histories.object_id, histories.histories[0])[-1].candidate.timestamp
+            if history.time_of(late) > limits.TIME_MAX:
+                return {server for server, index in enumerate(histories.holders) if index}
+        return honest(quorums, histories)
+
+    return [(authenticators, "_absurd", absurd)]
+
+
+@bug
 def digest_without_culling() -> list[Patch]:
     """§4.1: the history-set digest is over the histories sent, culled ones included."""
     honest = authenticators.cull

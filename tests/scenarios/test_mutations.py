@@ -12,8 +12,9 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol.operations import FORGOTTEN
 from tests.planted import BUGS, planted
 from tests.properties import test_protocol_ring as ring
-from tests.protocol_rig import Violation
+from tests.protocol_rig import A, Violation
 from tests.scenarios import test_client_rules as client
+from tests.scenarios import test_clock as clock
 from tests.scenarios import test_multi_object as multi
 from tests.scenarios import test_pruning as pruning
 from tests.scenarios import test_quorum_rules as sizes
@@ -42,6 +43,19 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("one_key_for_both_directions", rules.test_a_mac_cannot_be_reflected, ""),
     ("times_unbounded", rules.test_one_liar_cannot_use_up_the_clock, ""),
     ("leaders_culled", rules.test_a_liars_leaps_do_not_freeze_an_object, ""),
+    (
+        "clocks_carried_by_barriers",
+        partial(clock.test_a_joint_barrier_does_not_carry_a_clock, ()),
+        "",
+    ),
+    ("clocks_carried_by_updates", clock.test_a_joint_update_does_not_carry_a_clock, ""),
+    (
+        "partners_not_carried",
+        partial(clock.test_an_object_many_leads_behind_catches_up, A),
+        "",
+    ),
+    ("only_what_a_quorum_reaches_is_followed", partial(clock.test_two_barriers_catch_up, [0]), ""),
+    ("late_times_always_culled", clock.test_a_time_that_r_histories_reach_is_believed, ""),
     ("digest_without_culling", rules.test_the_digest_is_over_what_culling_left, "one timestamp"),
     ("repairing_clients_operation_run", rules.test_an_operation_on_histories_to_repair_does_nothing, ""),
     ("repeated_requests_executed", rules.test_a_repeated_request_is_executed_once, ""),

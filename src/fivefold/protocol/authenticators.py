@@ -170,17 +170,20 @@ def _mismatches(sets: tuple[ObjectHistories, ...], proof: bytes, expected: bytes
 def _absurd(quorums: QuorumSystem, histories: ObjectHistories) -> Set[int]:
     """Servers that signed what no honest one does: bytes that do not decode, or times at the end of the clock.
 
-    That a history leads the others is no proof: a liar can lead honest servers far ahead (classify.py, ``leap``).
+    That a history leads the others is no proof: a liar can lead honest servers ahead (classify.py, ``leap``). Nor is a
+    time that r histories reach, of whom one at least is honest.
     """
     if len(histories.histories) == 1 and histories.holders.count(1) >= quorums.r:
         # The good case: one history, which more servers signed than can lie.
         decode_history(histories.object_id, histories.histories[0])
         return frozenset()
-    absurd = set()
+    absurd, late = set(), set()
     for index, data in enumerate(histories.histories, 1):
         try:
             if time_of(decode_history(histories.object_id, data)[-1].candidate.timestamp) > TIME_MAX:
-                absurd.add(index)
+                late.add(index)
         except PeerViolation:
             absurd.add(index)
+    if late and sum([index in late for index in histories.holders]) < quorums.r:
+        absurd |= late
     return {server for server, index in enumerate(histories.holders) if index in absurd}

@@ -7,7 +7,7 @@ special case of several: every rule below is one of S1-S6, with the paper's rule
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -94,22 +94,33 @@ class View:
             self._counts = _Counts(self._histories)
         return self._counts
 
-    def leap(self, quorums: QuorumSystem) -> LogicalTimestamp:
-        """What a barrier has to exceed: the greatest timestamp that does not lead what q histories reach by too much.
-
-        One liar could otherwise use the clock up. Those too far ahead are not disbelieved, only not followed: an honest
-        server may be among them, led there by a liar. The barrier brings the others on, and the next one reaches it.
-        """
-        newest = self._counted.newest
+    def reached_by(self, count: int) -> int:
+        """The time that so many histories of the set reach."""
         times: list[int] = []
-        for timestamp, count in newest:
-            times += [time_of(timestamp)] * count
-        bound = sorted(times, reverse=True)[quorums.q - 1] + TIME_LEAD_MAX
+        for timestamp, holders in self._counted.newest:
+            times += [time_of(timestamp)] * holders
+        return sorted(times, reverse=True)[count - 1]
+
+    def followed_until(self, quorums: QuorumSystem) -> int:
+        """The latest time that a barrier of this object may follow (PROTOCOL §4.1, Leads).
+
+        One lead above what q histories reach; one liar could otherwise use the clock up. And what r reach, of whom one
+        at least is honest. Story: (1) a liar and a client lead q - b honest servers on, lead by lead. (2) The liar is
+        silent; q histories reach only what a slow server has. (3) Without the r, a barrier gains one lead each time,
+        and is refused by all who are ahead: the object is frozen for as many barriers as they have made.
+        """
+        return max(self.reached_by(quorums.q) + TIME_LEAD_MAX, self.reached_by(quorums.r))
+
+    def leap(self, quorums: QuorumSystem) -> LogicalTimestamp:
+        """What a barrier has to exceed: the greatest timestamp that it may follow.
+
+        Those too far ahead are not disbelieved, only not followed: an honest server may be among them, led there by a
+        liar. The barrier brings the others on, and the next one reaches it.
+        """
+        bound, newest = self.followed_until(quorums), self._counted.newest
         followed = [timestamp for timestamp, _ in newest if time_of(timestamp) <= bound]
         if len(followed) < len(newest):
-            # As far as is allowed: a joint barrier takes its time from the object that is furthest on, and can lead
-            # the others' histories by any number of leaps. Single steps would never catch up with it.
-            followed.append(at_start_of(bound))
+            followed.append(at_start_of(bound))  # as far as is allowed: single steps would never catch up
         return max(self.repairable[0].timestamp, *followed)
 
     def order(self, candidate: Candidate) -> int:
@@ -164,8 +175,11 @@ Views = Mapping[ObjectId, View]
 """The views of a request's objects, in the order of the ids."""
 
 
-def plan_operation(quorums: QuorumSystem, views: Views) -> Plan | None:
-    """METHOD if every object classifies as METHOD (S3), otherwise None: the client must repair first."""
+def plan_operation(quorums: QuorumSystem, views: Views, *, is_query: bool = False) -> Plan | None:
+    """METHOD if every object classifies as METHOD (S3), otherwise None: the client must repair first.
+
+    So it must where an update would carry the time of one object to another that is more than a lead behind.
+    """
     parts: tuple[Part, ...] = ()
     latests: tuple[LogicalTimestamp, ...] = ()
     for name, view in views.items():
@@ -173,6 +187,8 @@ def plan_operation(quorums: QuorumSystem, views: Views) -> Plan | None:
             return None
         parts += (Part(name, view.repairable[0].timestamp, None),)
         latests += (view.latest,)
+    if len(latests) > 1 and not is_query and time_of(max(latests)) > time_of(min(latests)) + TIME_LEAD_MAX:
+        return None
     return Plan(Kind.METHOD, parts, latests)
 
 
@@ -182,6 +198,8 @@ def plan_repair(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan |
         return None
     view = views[target]
     kind = classify(quorums, view)
+    if (kind is Kind.METHOD or kind is Kind.COPY) and _ahead_of(quorums, view, views.values()):
+        return _plan_catching_up(quorums, view)
     if kind is Kind.INLINE_METHOD:
         return _plan_inline_method(quorums, target, views)
     if kind is Kind.COPY:
@@ -195,8 +213,10 @@ def plan_repair(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan |
     return _plan_barrier(quorums, views) if kind is Kind.BARRIER else None
 
 
-def next_to_repair(quorums: QuorumSystem, sets: Iterable[ObjectHistories]) -> ObjectId | None:
-    """Which of an operation's objects to repair next; None if all classify as METHOD.
+def next_to_repair(
+    quorums: QuorumSystem, sets: Iterable[ObjectHistories], *, is_query: bool = False
+) -> ObjectId | None:
+    """Which of an operation's objects to repair next; None if all classify as METHOD, and none is far behind another.
 
     The first of ``sets`` is that of the object under repair. Story: b needs a copy alone, c one that is judged by b
     too. (1) A joint barrier over b and c. (2) b is copied. (3) c cannot be judged, since b shows the barrier no more:
@@ -204,20 +224,64 @@ def next_to_repair(quorums: QuorumSystem, sets: Iterable[ObjectHistories]) -> Ob
     of sixteen objects is judged by all, every joint barrier would undo their copies, and hundreds would be needed.
     """
     easy: ObjectId | None = None
+    counted: list[View] = []
     for place, each in enumerate(sets):
         name, views = each.object_id, views_of(quorums, (each,))
         kind = classify(quorums, views[name])
+        counted.append(views[name])
         if kind is not Kind.METHOD:
             if place == 0 or kind is not Kind.COPY or not isinstance(plan_repair(quorums, name, views), Plan):
                 return name
             easy = easy or name
+    if easy is None and not is_query and len(counted) > 1:
+        last = min(counted, key=lambda view: view.latest)
+        return last.object_id if _ahead_of(quorums, last, counted) else None
     return easy
 
 
+def carried_with(quorums: QuorumSystem, target: ObjectId, sets: Iterable[ObjectHistories]) -> tuple[ObjectId, ...]:
+    """Which of an operation's objects shows, beside the target, how far the target's barriers have to go.
+
+    A repair that carries its set is a barrier of the target alone (``plan_repair``), one after the other.
+    """
+    views = views_of(quorums, tuple(sets))
+    view = views[target]
+    if classify(quorums, view) not in (Kind.METHOD, Kind.COPY):
+        return ()
+    return tuple([ahead.object_id for ahead in _ahead_of(quorums, view, views.values())])
+
+
+def _ahead_of(quorums: QuorumSystem, view: View, others: Collection[View]) -> list[View]:
+    """The object that is furthest on, if q histories of it lead what q of this one reach by more than one lead."""
+    if len(others) < 2:
+        return []
+    furthest = max(others, key=lambda other: other.reached_by(quorums.q))
+    is_ahead = furthest.reached_by(quorums.q) > view.reached_by(quorums.q) + TIME_LEAD_MAX
+    return [furthest] if is_ahead else []
+
+
 def _plan_barrier(quorums: QuorumSystem, views: Views) -> Plan:
-    """S4: one barrier over exactly the objects of the request."""
-    parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
-    return Plan(Kind.BARRIER, parts, tuple(view.leap(quorums) for view in views.values()))
+    """S4: one barrier over exactly the objects of the request.
+
+    Unless it would lead what q histories of one of them reach by more than one lead: then that object gets a barrier of
+    its own. Story: (1) a client and a liar lead the clock of the client's own object far ahead. (2) A joint barrier
+    over it and another one reaches two honest servers. (3) The liar is silent: the two are needed, and nobody else can
+    show why they are where they are. One lead above what q histories reach, two barriers always catch up.
+    """
+    leaps = tuple([view.leap(quorums) for view in views.values()])
+    if len(leaps) > 1:
+        last = min(views.values(), key=lambda view: view.reached_by(quorums.q))
+        if time_of(max(leaps)) > last.reached_by(quorums.q) + TIME_LEAD_MAX:
+            return _plan_catching_up(quorums, last)
+    parts = tuple([Part(name, view.repairable[0].timestamp, None) for name, view in views.items()])
+    return Plan(Kind.BARRIER, parts, leaps)
+
+
+def _plan_catching_up(quorums: QuorumSystem, view: View) -> Plan:
+    """A barrier of one object alone, which goes as far as it may."""
+    latest = max(view.leap(quorums), at_start_of(view.followed_until(quorums)))
+    part = Part(view.object_id, view.repairable[0].timestamp, None)
+    return Plan(Kind.BARRIER, (part,), (latest,))
 
 
 def _plan_inline_method(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | Missing:

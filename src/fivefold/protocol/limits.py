@@ -74,10 +74,12 @@ HISTORY_BYTES_MAX: Final = HISTORY_VERSIONS_BYTES_MAX + HISTORY_BARRIER_BYTES_MA
 """Encoded replica history."""
 
 TIME_MAX: Final = 2**127
-"""Logical times above this are culled: one liar could otherwise use the clock up (PROTOCOL §4.1)."""
+"""Histories that reach later than this are culled if they are fewer than r (PROTOCOL §4.1)."""
 
 TIME_LEAD_MAX: Final = 2**40
-"""A barrier's time leads the time that q histories reach by at most this much, and one."""
+"""A barrier or joint update leads the time that q histories of each of its objects reach by at most this, and one.
+
+Less would not do: an object that is new is led by all the updates of one that it is joined with."""
 
 # --- exactly once ---------------------------------------------------------------------------------------------
 RING_ENTRIES: Final = 64

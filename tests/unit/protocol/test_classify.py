@@ -6,6 +6,7 @@ import pytest
 
 from fivefold.protocol.classify import (
     View,
+    carried_with,
     classify,
     is_settled,
     next_to_repair,
@@ -164,11 +165,13 @@ def test_a_copys_base_is_what_is_known_to_be_established(order: int, base: str) 
         ([1, 1, 1, 2**40, 2**62], 2**40 + 2),
         ([1, 1, 1, 2**62, 2**62], 2**40 + 2),
         ([1, 5, 5, 5, 2**62], 2**40 + 2),
+        ([1, 1, 2**60, 2**61, 2**62], 2**60 + 1),
+        ([1, 2**60, 2**60, 2**61, 2**62], 2**60 + 1),
         ([1, 1, 1, 1, 1, 9, 2**50], 2**40 + 2),
     ],
 )
 def test_a_barrier_leaps_so_far_and_no_further(times: list[int], barrier: int) -> None:
-    """It exceeds every time that leads what q histories reach by at most 2^40; towards others it goes just as far."""
+    """It exceeds what leads q histories by at most 2^40 and what r reach; towards later times it goes just as far."""
     system = SIX if len(times) < 7 else QuorumSystem(7, 1, 1, q=6)
     rows = [
         (1, (E, candidate(time, A, salt=b"%d" % number)) if time > 1 else (E,)) for number, time in enumerate(times)
@@ -207,6 +210,45 @@ def test_an_operation_needs_every_object_complete() -> None:
     assert [short(part.conditioned_on) for part in found.candidate.parts] == ["1", "0"]
     assert [short(bound) for bound in found.bounds] == ["1", "0"]
     assert plan_operation(SIX, pair([(5, (ZERO, E))], [(3, (candidate(1, B),)), (2, (ZERO_B,))])) is None
+
+
+def apart(lead: int, rows: list | None = None) -> tuple:
+    """A at time 1 and B so much later, both complete."""
+    far = candidate(1 + lead, B)
+    return shown(*(rows or [(5, (ZERO, E))])), shown((5, (ZERO_B, far)), name=B)
+
+
+@pytest.mark.parametrize(("lead", "behind"), [(2**40, None), (2**40 + 1, A)])
+def test_an_object_more_than_a_lead_behind_another_is_repaired_first(lead: int, behind: str | None) -> None:
+    """An update of both is planned only when it has caught up; a query of both carries no time anywhere."""
+    sets = apart(lead)
+    assert next_to_repair(SIX, sets) == behind
+    assert (plan_operation(SIX, views_of(SIX, sets)) is None) == (behind is not None)
+    assert carried_with(SIX, A, sets) == ((B,) if behind else ())
+    assert carried_with(SIX, B, sets) == ()
+    assert next_to_repair(SIX, sets, is_query=True) is None
+    assert plan_operation(SIX, views_of(SIX, sets), is_query=True) is not None
+
+
+@pytest.mark.parametrize("rows", [None, [(5, (ZERO, E, candidate(2, A, is_barrier=True)))]])
+def test_the_object_behind_gets_a_barrier_of_its_own_from_both_sets(rows: list | None) -> None:
+    """Whether it is complete or has a complete barrier: by itself that calls for nothing, or for a copy."""
+    sets = apart(2**50, rows)
+    plan = plan_repair(SIX, A, views_of(SIX, sets))
+    assert isinstance(plan, Plan)
+    assert (plan.kind, [part.object_id for part in plan.parts]) == (Kind.BARRIER, [A])
+    assert [time_of(latest) for latest in plan.latests] == [(2 if rows else 1) + 2**40]
+    alone = plan_repair(SIX, A, views_of(SIX, sets[:1]))
+    assert alone is None if rows is None else isinstance(alone, Plan) and alone.kind is Kind.COPY
+
+
+def test_a_joint_barrier_is_one_of_the_last_object_alone_where_it_would_lead_by_more() -> None:
+    """Whichever of the objects is the target."""
+    sets = apart(2**50, [(1, (ZERO, E)), (4, (ZERO,))])
+    plan = plan_repair(SIX, A, views_of(SIX, sets))
+    assert isinstance(plan, Plan)
+    assert (plan.kind, [part.object_id for part in plan.parts]) == (Kind.BARRIER, [A])
+    assert [time_of(latest) for latest in plan.latests] == [2**40]
 
 
 def test_an_unsettled_candidate_is_repaired_jointly_or_not_at_all() -> None:

@@ -36,7 +36,7 @@ from typing import Final, assert_never
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
-from fivefold.protocol.classify import next_to_repair, plan_repair, views_of
+from fivefold.protocol.classify import plan_repair, views_of
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.outcomes import Answered, Delay, Finished, Outcome, Refused, TimedOut
 from fivefold.protocol.client.pauses import Pauses
@@ -369,7 +369,8 @@ class Invocation:
             # §7, Limits: a client without rights on an object sees its histories only through a repair of another one
             # whose candidate names it. Without them that repair is at most a barrier.
             self._close(now_ns, round_)
-            self._repair(now_ns)
+            self.repairs += 1
+            self._repair(now_ns, self._evidence)
         elif verdict.next is Next.DECLINED:
             self._end(Refused(verdict.reason))
         elif verdict.next is Next.UNABLE:
@@ -423,7 +424,7 @@ class Invocation:
         """Classify what is known and send the next request, after a back-off where others may be at work."""
         knowledge, quorums, pauses = self._knowledge, self._knowledge.quorums, self._pauses
         has_failed = has_failed and pauses.has_failed()
-        target = self._to_repair()
+        target = knowledge.next_to_repair(self._target, self.objects, is_query=self.is_query)
         if target is None:
             self._evidence = ()
             # The first new attempt goes out at once; from then on somebody else keeps getting in between.
@@ -435,9 +436,9 @@ class Invocation:
             return
         if target != self._target:
             self._target, self._evidence = target, ()
-        sets = tuple([knowledge.trusted(name) for name in sorted({target, *self._evidence})])
-        views = views_of(quorums, sets)
-        plan = plan_repair(quorums, target, views)
+        carried = () if self.is_query else knowledge.carried_with(target, self.objects)
+        evidence = (*self._evidence, *carried)
+        plan = plan_repair(quorums, target, views_of(quorums, knowledge.repair_sets(target, evidence)))
         if isinstance(plan, Missing):
             self._extend(now_ns, plan)
             return
@@ -450,12 +451,8 @@ class Invocation:
         elif plan is None:
             self._refresh(now_ns, target)
         else:
-            self._repair(now_ns)
-
-    def _to_repair(self) -> ObjectId | None:
-        """An object of the operation that calls for a repair: the one that is being repaired first."""
-        knowledge = self._knowledge
-        return next_to_repair(knowledge.quorums, map(knowledge.trusted, (self._target, *self.objects)))
+            self.repairs += not carried  # many leads behind, as many barriers: that is nobody else's doing
+            self._repair(now_ns, evidence)
 
     def _extend(self, now_ns: int, plan: Missing) -> None:
         """A candidate to be judged names objects the request lacks: add them, and learn their histories first (S5)."""
@@ -477,11 +474,10 @@ class Invocation:
         sets = tuple([make_histories(name, nothing) for name in sorted({self._target, *objects})])
         self._open(now_ns, Purpose.REFRESH, Request(self._target, sets, b""), knowledge.authenticators(sets))
 
-    def _repair(self, now_ns: int) -> None:
+    def _repair(self, now_ns: int, evidence: Sequence[ObjectId]) -> None:
         """Send the repair that the known histories of the target and of the evidence call for."""
         knowledge = self._knowledge
-        sets = tuple([knowledge.trusted(name) for name in sorted({self._target, *self._evidence})])
-        self.repairs += 1
+        sets = knowledge.repair_sets(self._target, evidence)
         self._open(now_ns, Purpose.REPAIR, Request(self._target, sets, b""), knowledge.authenticators(sets))
 
     def _back_off(self, round_trips_max: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress
 
 from fivefold.protocol.authenticators import MAC_BYTES
-from fivefold.protocol.classify import View
+from fivefold.protocol.classify import View, carried_with, next_to_repair
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.client.standing import Standing
 from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
@@ -234,6 +234,20 @@ class Knowledge:
             chosen = set(sorted(holders, key=self.standing.rank)[:q])
             return make_histories(object_id, [best if s in chosen else INITIAL_HISTORY for s in range(len(histories))])
         return make_histories(object_id, [history if history == best else INITIAL_HISTORY for history in histories])
+
+    def next_to_repair(self, first: ObjectId, objects: Sequence[ObjectId], *, is_query: bool) -> ObjectId | None:
+        """An object of the operation that calls for a repair: the one that is being repaired first."""
+        return next_to_repair(self.quorums, map(self.trusted, (first, *objects)), is_query=is_query)
+
+    def carried_with(self, target: ObjectId, objects: Sequence[ObjectId]) -> tuple[ObjectId, ...]:
+        """Of an update's objects the one whose set a repair of the target carries: its clock is far ahead."""
+        if len(objects) == 1:
+            return ()
+        return carried_with(self.quorums, target, map(self.trusted, {target: None} | dict.fromkeys(objects)))
+
+    def repair_sets(self, target: ObjectId, evidence: Sequence[ObjectId]) -> tuple[ObjectHistories, ...]:
+        """The sets of a repair, in the order of the ids."""
+        return tuple([self.trusted(name) for name in sorted({target, *evidence})])
 
     def conditioned_time(self, histories: ObjectHistories) -> int:
         """Logical time of the version that an operation conditioned on the set builds upon; 0 if there is none."""

@@ -192,7 +192,8 @@ def _judge_latest(round_: Round, quorums: QuorumSystem, *, is_query: bool) -> Ve
     Servers that call a query stale answer it all the same; of an update they tell what the ring of their latest
     version says: if it was applied, these are its answers.
     """
-    plan = plan_operation(quorums, views_of(quorums, histories_of(round_, quorums.n)))
+    # Nothing is accepted here: how far one object's clock leads another's does not matter.
+    plan = plan_operation(quorums, views_of(quorums, histories_of(round_, quorums.n)), is_query=True)
     if plan is None:
         return None
     latests = [part.conditioned_on for part in plan.parts]

@@ -136,7 +136,7 @@ def admit(
         work.operation = operation
         work.executor = executor = executor_for(operation)
         work.is_query = check_operation(executor, access, work.client, operation)
-        plan = plan_operation(quorums, work.views)
+        plan = plan_operation(quorums, work.views, is_query=work.is_query)
     if isinstance(plan, Plan):
         operation_digest = digest(work.request.operation) if operation else NO_OPERATION
         work.step = set_up(

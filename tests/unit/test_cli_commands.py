@@ -45,6 +45,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 COMMANDS = [
     "demo",
     "backup",
+    "restore",
     "up",
     "call",
     "status",

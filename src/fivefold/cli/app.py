@@ -23,6 +23,7 @@ from fivefold.cli import (
     inspect,
     play,
     rescue,
+    restore,
     serve,
     simulate,
     status,
@@ -77,6 +78,7 @@ app.add_typer(upgrade)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(name="rescue", epilog=rescue.EXAMPLES)(rescue.rescue_command)
 app.command(epilog=backup.EXAMPLES)(backup.backup)
+app.command(epilog=restore.EXAMPLES)(restore.restore)
 app.command(name="export", epilog=export.EXPORT_EXAMPLES)(export.export_command)
 app.command(name="import", epilog=export.IMPORT_EXAMPLES)(export.import_command)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)

@@ -81,6 +81,7 @@ def create_cluster(
     t: int,
     b: int,
     publics: Mapping[int, PublicHalf] = MappingProxyType({}),
+    successor_of: Configuration | None = None,
 ) -> Configuration:
     """Make cluster file and identities for servers at ``host:port`` each, and the client ``admin``.
 
@@ -92,20 +93,25 @@ def create_cluster(
         t: how many may fail.
         b: how many of these may lie.
         publics: public halves of identities that exist, by the servers' indices; the other servers' are made.
+        successor_of: a cluster whose clients and active versions this one has, in place of a new admin.
 
     Raises:
-        ConfigurationError: too few servers for t and b, an address is bad or given twice, files exist already.
+        ConfigurationError: too few servers for t and b, an address is bad or given twice, files exist already, or an
+            identity is that of a server of the other cluster.
     """
     quorums = QuorumSystem(len(addresses), t, b)
     places = [split_address(address) for address in addresses]
     if len(set(places)) != len(places):
         raise ConfigurationError("an address is given twice: each server needs its own")
     members = {index: server_directory(directory, index) for index in range(quorums.n) if index not in publics}
-    for path in (directory / CLUSTER_FILE, *members.values(), client_directory(directory, ADMIN)):
+    admins = [client_directory(directory, ADMIN)] if successor_of is None else []
+    for path in (directory / CLUSTER_FILE, *members.values(), *admins):
         if path.exists():
             raise ConfigurationError(f"{path} exists already: choose another directory, or move it away")
     if len({half.certificate for half in publics.values()}) != len(publics):
         raise ConfigurationError("two servers have one identity: each owner hands over that of its own server")
+    if successor_of is not None and any(successor_of.server_of(half.certificate) for half in publics.values()):
+        raise ConfigurationError("a server of the old cluster cannot serve the new one: make it a new identity")
     servers = []
     for index, (host, port) in enumerate(places):
         if index in members:
@@ -113,12 +119,15 @@ def create_cluster(
         else:
             half = publics[index]
         servers.append(ServerEntry(index, host, port, half.certificate, half.exchange_public))
-    admin = create_identity(client_directory(directory, ADMIN), name=ADMIN)
+    clients: tuple[ClientEntry, ...] = () if successor_of is None else successor_of.clients
+    for path in admins:
+        clients = (ClientEntry(ADMIN, ("*",), create_identity(path, name=ADMIN).certificate),)
     configuration = make_configuration(
         cluster_id=secrets.token_bytes(16),
         quorums=quorums,
         servers=tuple(servers),
-        clients=(ClientEntry(ADMIN, ("*",), admin.certificate),),
+        clients=clients,
+        versions={} if successor_of is None else successor_of.versions,
     )
     save_configuration(directory / CLUSTER_FILE, configuration, is_new=True)
     return configuration

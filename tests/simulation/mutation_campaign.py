@@ -45,6 +45,16 @@ python -m tests.simulation.mutation_campaign --seeds 2000 --seconds 600
 """
 
 
+LIMITS_HEAD = """
+## Bounds on what one peer may use
+
+`tests/planted_limits.py` holds bugs that leave out a bound on memory, on waiting requests or on time.
+No seed can see them: the simulator has no sockets and no buffers, and in it computing takes no time.
+`tests/unit/test_limits_are_needed.py` runs the test of each with the bug in place.
+
+"""
+
+
 class TooSlow(Exception):
     """A seed that does not end."""
 
@@ -99,7 +109,7 @@ def record(caught: Caught) -> None:
 
 def page() -> str:
     """The page, from the record, the bugs and their directed tests."""
-    return HEAD + "\n".join([*_totals(), "", *_rows()]) + "\n"
+    return HEAD + "\n".join([*_totals(), "", *_rows()]) + "\n" + LIMITS_HEAD + "\n".join(_limit_rows()) + "\n"
 
 
 def _totals() -> Iterator[str]:
@@ -120,6 +130,17 @@ def _rows() -> Iterator[str]:
         tests = ", ".join(f"`{test}`" for test in directed[name])
         rule = found[name].rule if name in found else ""
         yield f"| `{name}` | {what} | {_seeds(found.get(name))} | {rule} | {tests} |"
+
+
+def _limit_rows() -> Iterator[str]:
+    from tests.planted_limits import LIMIT_BUGS
+    from tests.unit.test_limits_are_needed import PURE, WITH_SOCKETS
+
+    tests = {name: test.__name__ for name, test in (*PURE, *WITH_SOCKETS)}
+    yield "| bug | what it leaves out | directed test |"
+    yield "|---|---|---|"
+    for name, make in LIMIT_BUGS.items():
+        yield f"| `{name}` | {(make.__doc__ or '').strip().rstrip('.')} | `{tests[name]}` |"
 
 
 def _seeds(caught: Caught | None) -> str:

@@ -176,3 +176,5 @@ def test_what_was_culled_over_a_lost_connection_is_not_held_against_the_next() -
     session.connected(2, 2)
     assert round_.heard(culling) == replace(vote, culled=(1,))
     assert round_.heard(vote) is vote
+    round_.votes, round_.tails = {1: vote, 2: vote, 3: culling}, {1: b"one", 2: b"two", 3: b"three"}
+    assert round_.tails_of(vote) == {1: b"one"}

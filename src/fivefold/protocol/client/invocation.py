@@ -390,8 +390,7 @@ class Invocation:
         knowledge.note_long({s: max(map(len, vote.histories)) for s, vote in round_.votes.items() if vote.histories})
         for vote in round_.read.values():
             if vote.histories:
-                tails = {server: round_.tails[server] for server, each in round_.votes.items() if each is vote}
-                believed = knowledge.absorb(round_.objects, round_.heard(vote), tails)
+                believed = knowledge.absorb(round_.objects, round_.heard(vote), round_.tails_of(vote))
                 if len(believed) == len(round_.votes):
                     knowledge.remember_fit(round_.objects, believed, vote)
 

@@ -105,6 +105,15 @@ class Round:
             return vote
         return replace(vote, culled=tuple([each for each in vote.culled if each not in self.lost]))
 
+    def tails_of(self, vote: Vote) -> dict[int, bytes]:
+        """What the servers signed that cast this vote; not over a connection that is lost.
+
+        Story: (1) a client excludes a server whose MACs are wrong, and forgets them with its connection. (2) A reply
+        that came before is taken over afterwards. (3) The server is started again with the right keys, and excluded.
+        """
+        votes, lost = self.votes, self.lost
+        return {s: self.tails[s] for s, each in votes.items() if each is vote and s not in lost}
+
     def note_refusal(self, server: int, frame: bytes, vote: Vote) -> None:
         """Note whether a server says that it did not accept the frame that it answers; also of one that has voted."""
         if vote.status != SUCCESS:

@@ -102,8 +102,8 @@ def _some(random: Random, plan: Plan, kinds: tuple[str, ...], most: int) -> tupl
     return tuple(sorted(faults, key=lambda fault: fault.at_ns))
 
 
-def _camps(random: Random, plan: Plan) -> Plan:
-    """Clients see different servers, some from far away; connections break on what arrives."""
+def _hiding(random: Random, plan: Plan) -> list[Fault]:
+    """Camps that change: each client sees some servers, or all, for a while."""
     q = QuorumSystem(plan.n, plan.t, plan.b).q
     faults: list[Fault] = []
     at_ns = 0
@@ -115,6 +115,12 @@ def _camps(random: Random, plan: Plan) -> Plan:
             if hidden:
                 faults.append(Fault(CAMP, at_ns, lasts_ns, (client, *sorted(hidden))))
         at_ns += lasts_ns
+    return faults
+
+
+def _camps(random: Random, plan: Plan) -> Plan:
+    """Clients see different servers, some from far away; connections break on what arrives."""
+    faults = _hiding(random, plan)
     some = _some(random, plan, ("crash", "pause", "reset connections", "death of client"), 6)
     far = tuple(random.choice((0, 0, 10, 50, 100)) * MILLISECOND for _ in range(plan.clients))
     return replace(
@@ -128,9 +134,10 @@ def _camps(random: Random, plan: Plan) -> Plan:
 def _hostile(random: Random, plan: Plan) -> Plan:
     """Malevolent clients that use whatever requests may carry, and servers that flood others."""
     villains = tuple(random.choice(HOSTILITIES) for _ in range(random.choice((1, 1, 2, 3))))
-    if random.random() < 0.15:  # as many as fill a ring with their last operations
-        villains = ("batching",) * 5
     faults = _some(random, plan, ("crash", "pause", "slow disk", "death of client"), 4)
+    if random.random() < 0.15:  # as many as fill a ring with their last operations, while clients are away
+        villains = ("batching",) * 5
+        faults += tuple(_hiding(random, plan))
     if plan.liars and random.random() < 0.3:
         at_ns = random.randrange(plan.safety_ns)
         faults += (Fault("slow disk", at_ns, 300 * MILLISECOND, tuple(range(plan.n))),)

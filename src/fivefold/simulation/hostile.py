@@ -195,7 +195,7 @@ class Hostile(Villain):
         name = min([name for name in self.names if name.startswith("Counter/")] or self.names)
         newest = self._newest(name)
         if plan_operation(self.quorums, views_of(self.quorums, (newest,))) is None:
-            return self._make([newest], name)
+            return self._make([newest], name, calls_count=CALLS_MAX)
         operation = encode(Operation((name,), self._calls("increment", CALLS_MAX)))
         return self._make([newest], name, operation, CALLS_MAX)
 

@@ -14,6 +14,8 @@ from msgspec import UNSET
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.errors import PeerViolation
+from fivefold.protocol.client import Session
+from fivefold.protocol.limits import LONG_HISTORY_BYTES
 from fivefold.protocol.messages import BUSY, REPLY, SUCCESS, decode_vote, split
 from fivefold.protocol.operations import REFUSED, ClientId, ObjectId
 from fivefold.protocol.server import ring_key
@@ -24,6 +26,12 @@ from fivefold.simulation.watch import Watch
 
 HISTORY_BYTES_JUDGED: Final = 128 * 1024
 """Bytes of one history on a benign server's disk: more than a few repairs need, from any clients."""
+
+LONG_READ_MAX: Final = 8
+"""Long histories of one liar that a client may read before it is looked at how often it asks it ..."""
+
+LONG_SHARE_MAX: Final = 0.4
+"""... and then the share of its rounds in which it may; measured: at most 0.24, and most of 1 where nobody minds."""
 
 OVERLOADED: Final = REFUSED + b"overloaded"
 
@@ -45,6 +53,8 @@ class Judges:
         self._watch, self._b = watch, b
         self._votes: dict[tuple[ClientId, bytes], dict[int, bytes]] = {}
         self._heard_last: dict[ClientId, bytes] = {}
+        self._rounds: dict[Session, set[int]] = {}
+        self._long: Counter[tuple[Session, int]] = Counter()
 
     def heard(self, client: ClientHost, server: int, frame: bytes) -> None:
         """A client receives a frame.
@@ -53,9 +63,13 @@ class Judges:
             Violation: an honest server turns it away because of others.
         """
         try:
-            vote = decode_vote(split(frame, REPLY)[1])
+            number, body, _ = split(frame, REPLY)
+            vote = decode_vote(body)
         except PeerViolation:
             return
+        self._rounds.setdefault(client.session, set()).add(number)
+        if server in self.liars and any(len(history) > LONG_HISTORY_BYTES for history in vote.histories):
+            self._long[client.session, server] += 1
         self._heard_last[client.id] = b""
         if vote.status == SUCCESS and vote.version_digest:
             self._heard_last[client.id] = vote.candidate
@@ -84,8 +98,14 @@ class Judges:
         """The run is over.
 
         Raises:
-            Violation: a client suspects a server that did nothing but its duty, or has done so since its last start.
+            Violation: a client suspects a server that did nothing but its duty, or has done so since its last start; or
+                it goes on reading the long histories of a liar.
         """
+        for (session, liar), count in self._long.items():
+            rounds = len(self._rounds[session])
+            if count > LONG_READ_MAX and count > LONG_SHARE_MAX * rounds:
+                what = f"a client read {count} long histories of the liar {liar} in {rounds} rounds"
+                raise Violation("long histories", what)
         for client in clients:
             for found in client.session.standing.evidence():
                 if found.is_excluded and (client.index, found.server) in self.restarted:

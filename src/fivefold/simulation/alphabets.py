@@ -48,11 +48,12 @@ def draw_attack(seed: int, profile: str) -> Plan:
 
 
 def _dead(random: Random, plan: Plan) -> tuple[int, ...]:
-    """Servers that stay down: more of them where liars repent, since only t servers are faulty at any time."""
+    """Servers that stay down, so that t are faulty in all; where all liars repent, t beside them."""
     lying = [index for index, strategy in plan.liars if strategy not in REPENTING]
+    is_repentant = bool(plan.liars) and not lying
     benign = sorted(set(range(plan.n)) - set(dict(plan.liars)))
-    has_dead = random.random() < (0.2 if len(lying) == len(plan.liars) else 0.7)
-    return tuple(sorted(random.sample(benign, plan.t - len(lying)))) if has_dead else ()
+    has_dead = random.random() < (0.7 if is_repentant else 0.2)
+    return tuple(sorted(random.sample(benign, plan.t - (0 if is_repentant else len(plan.liars))))) if has_dead else ()
 
 
 def _calls(random: Random, clients: int, safety_ns: int) -> tuple[PlannedCall, ...]:

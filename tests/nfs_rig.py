@@ -81,12 +81,12 @@ def url(port: int, path: str = "") -> str:
 class Wire:
     """Carries records over one TCP connection; calls may be in flight side by side."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._host, self._port = host, port
         self._waiting: dict[bytes, asyncio.Future[bytes]] = {}
 
     async def __aenter__(self) -> Wire:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         self._task = asyncio.create_task(self._receive())
         return self
 
@@ -119,7 +119,7 @@ async def gateway_process(file: Path, *arguments: str) -> AsyncIterator[tuple[as
         async with asyncio.timeout(PATIENCE_S):
             line = (await process.stdout.readline()).decode()
         assert "serving" in line, line
-        yield process, int(line.partition("127.0.0.1:")[2].partition(".")[0])
+        yield process, int(line.rpartition(":")[2].partition(".")[0])
     finally:
         if process.returncode is None:
             process.terminate()

@@ -12,13 +12,14 @@ from typing import Annotated, Final
 
 import typer
 
-from fivefold import ConfigurationError, connect
+from fivefold import Cluster, ConfigurationError, connect
 from fivefold.cli.loop import run
 from fivefold.cli.nfs_copy import EXPORT, EXPORT_EXAMPLES, IMPORT_EXAMPLES, ExportOption, export_tree, import_tree
 from fivefold.cli.nfs_demo import EXAMPLES as DEMO_EXAMPLES
 from fivefold.cli.nfs_demo import demo
 from fivefold.cli.options import ClusterOption, IdentityOption, find_cluster_file
 from fivefold.cli.output import say
+from fivefold.cli.servers import evidence_text
 from fivefold.gateways.nfs import MODULE, ClusterStore, Gateway
 
 EXAMPLES: Final = f"""
@@ -36,6 +37,7 @@ EXAMPLES: Final = f"""
 PORT: Final = 20490
 DEADLINE_S: Final = 5.0
 """Of one call on the cluster; after that the client is told to come back."""
+EVIDENCE_S: Final = 2.0
 COMMAND_S: Final = 20.0
 """Patience for mount and umount."""
 
@@ -91,11 +93,25 @@ async def _serve(
             is_mounted = mount is not None and await _mount(mount, host, port, gateway.path)
             if not is_mounted:
                 say("To mount it, as root:\n    {}", mount_line(host, port, gateway.path, mount or Path("DIR")))
+            telling = asyncio.create_task(_tell_evidence(cluster))
             await stop.wait()
+            telling.cancel()
             if is_mounted:
                 await _run_quietly(["umount", str(mount)])
         finally:
             await gateway.close()
+
+
+async def _tell_evidence(cluster: Cluster) -> None:
+    """Say which server lies or is suspected, and by what, whenever that changes."""
+    told: dict[int, tuple[bool, bool]] = {}
+    while True:
+        for each in cluster.evidence():
+            verdict = (each.is_excluded or bool(each.proven_by), each.is_suspected)
+            if any(verdict) and told.get(each.server) != verdict:
+                say("server {}: {}", each.server, evidence_text(each), style="yellow")
+            told[each.server] = verdict
+        await asyncio.sleep(EVIDENCE_S)
 
 
 def mount_line(host: str, port: int, path: str, directory: Path) -> str:

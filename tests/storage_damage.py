@@ -1,9 +1,11 @@
 """Damages the files of a small store in every way a disk can, and judges what a server would answer from them.
 
-    python -m tests.storage_damage bits                 every single bit of every file
-    python -m tests.storage_damage bits 1 closed        of the files of the store after a clean end
-    python -m tests.storage_damage random 100000        that many random damages, with a seed each
-    python -m tests.storage_damage random 2000 whole    each in a store that is then opened, used and closed
+    python -m tests.storage_damage bits                          every single bit of every file, small pages
+    python -m tests.storage_damage bits --image closed           of the files of the store after a clean end
+    python -m tests.storage_damage bits --page 4096 --stride 7   every 7th bit, pages as in production
+    python -m tests.storage_damage random 100000                 that many random damages, with a seed each
+    python -m tests.storage_damage random 10000 --first 90000    the last tenth of them
+    python -m tests.storage_damage random 2000 --whole           each in a store that is then opened, used and closed
 
 Each damage must be *refused* (the server does not start, or names the object as damaged), *healed* or *harmless* (the
 object is as it was). An object that is missing or older than what was promised is forgotten history; an exception that
@@ -12,19 +14,22 @@ is no sentence for the operator is a traceback. Either is a failure.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import os
 import sqlite3
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from fivefold.errors import DataDirectoryError
 from fivefold.protocol.actions import Damaged, ObjectRecord, Write
-from fivefold.storage import DATABASE_NAME, DamagedRecord, Inspector, SqliteStorage, guard, recovery, segments
+from fivefold.storage import DATABASE_NAME, DamagedRecord, Inspector, SqliteStorage, guard, recovery, schema, segments
 from fivefold.storage import writer as writer_module
 from fivefold.storage.guard import REACH_NAME, RECORD_NAME, DataRecord
 from fivefold.storage.journal import PAGE_BYTES
@@ -35,6 +40,10 @@ CLUSTER, SERVER = "c1", "s1"
 OBJECTS = 6
 GROWTH_BYTES = 4 * PAGE_BYTES
 NEVER = "A/never"
+ROUNDS = 8
+SMALL_PAGE_BYTES = 1024
+SMALL_ROUNDS = 5
+"""All bits of a store with fewer writes and smaller pages in its database: a quarter as many, of every kind."""
 MEMORY = Path("/dev/shm")
 Files = dict[str, bytes]
 """The contents of ``data/…`` and ``identity/…``."""
@@ -54,8 +63,9 @@ class Forgotten(AssertionError):
 # --- a small store at several moments ---------------------------------------------------------------------------
 
 
-def small_store(set_: Callable[[object, str, object], None] = setattr) -> None:
+def small_store(set_: Callable[[object, str, object], None] = setattr, *, page_bytes: int = schema.PAGE_BYTES) -> None:
     """Make files small, so that all of their bits can be tried."""
+    set_(schema, "PAGE_BYTES", page_bytes)
     for module in (segments, recovery):
         set_(module, "GROWTH_BYTES", GROWTH_BYTES)
     set_(writer_module, "OVERLAY_BYTES_MAX", 5000)
@@ -63,14 +73,14 @@ def small_store(set_: Callable[[object, str, object], None] = setattr) -> None:
     set_(guard, "QUICK_CHECK_BYTES_MAX", guard.QUICK_CHECK_BYTES_MAX)
 
 
-def images(root: Path) -> list[Image]:
+def images(root: Path, rounds: int = ROUNDS) -> list[Image]:
     """A store after a clean end, and after crashes with more and more in its journal, one later than the other."""
     maker = _Maker(root)
     found = [maker.image("made")]
     for number in range(OBJECTS):
         maker.write(number, 1)
     found.append(maker.image("all in the journal"))
-    for round_ in range(2, 8):
+    for round_ in range(2, rounds):
         for number in range(OBJECTS - 1):
             maker.write(number, round_)
     maker.until_folded()
@@ -81,7 +91,7 @@ def images(root: Path) -> list[Image]:
     maker.storage.close()
     found.append(maker.image("closed"))
     maker.open()
-    maker.write(0, 8)
+    maker.write(0, rounds)
     found.append(maker.image("opened again"))
     maker.storage.close()
     maker.loop.close()
@@ -157,13 +167,6 @@ def write_files(root: Path, files: Files) -> None:
 
 
 # --- damages ----------------------------------------------------------------------------------------------------
-
-
-def every_bit(image: Image, stride: int) -> Iterator[tuple[str, str, bytes]]:
-    """What was done, to which file, and its contents then: one flipped bit each, every ``stride``-th of them."""
-    for name, data in image.files.items():
-        for bit in range(len(data) % stride, 8 * len(data), stride):
-            yield f"bit {bit}", name, _flipped(data, bit)
 
 
 def random_damage(random: Random, image: Image, older: Image) -> tuple[str, str, bytes | None]:
@@ -256,36 +259,70 @@ def judge(root: Path, image: Image, what: str, name: str, data: bytes | None, *,
     """
     files = {**image.files, name: data}
     write_files(root, {each: content for each, content in files.items() if content is not None})
+    return _judged(f"{image.name}: {what} in {name}", lambda: (_use if is_whole else _look)(root, image))
+
+
+def _judged(what: str, look: Callable[[], str]) -> str:
     try:
-        return _use(root, image) if is_whole else _look(root, image)
+        return look()
     except DataDirectoryError as error:
         if "\n" in str(error):
-            raise Forgotten(f"{image.name}: {what} in {name}: several lines: {error!r}") from error
+            raise Forgotten(f"{what}: several lines: {error!r}") from error
         return "refused"
     except Exception as error:
-        raise Forgotten(f"{image.name}: {what} in {name}: {type(error).__name__}: {error}") from error
+        raise Forgotten(f"{what}: {type(error).__name__}: {error}") from error
+
+
+class _InDatabase(NamedTuple):
+    """What a start reads without the journal: where that must go on, and every object (or that it is damaged)."""
+
+    mark: schema.Mark
+    found: dict[str, ObjectRecord | DamagedRecord | None]
 
 
 def _look(root: Path, image: Image) -> str:
     """What ``open_data`` and the reader read, without writing."""
-    path, identity = root / "data" / DATABASE_NAME, root / "identity"
-    own = DataRecord(format=guard.RECORD_FORMAT, cluster=CLUSTER, server=SERVER, generation=1)
     try:
-        record = guard._read_record(identity / RECORD_NAME, own)
-        guard._maybe_create(path, identity, own, record=record, fresh_allowed=False)
-        guard._verify(path, own, record=record, fresh_allowed=False)
-        with Inspector(path) as inspector:
-            ledger = inspector.ledger()
-            recovered = recovery.recover(path, inspector.seal().mark, read_reach(identity / REACH_NAME))
-            layers = recovered.layers if recovered is not None else Layers(Overlay())
-            found: dict[str, object] = {}
-            for object_id in (*image.promised, NEVER):
-                try:
-                    found[object_id] = layers.load(object_id, lambda each: ledger.read(inspector._connection, each))
-                except (DamagedRecord, sqlite3.Error):
-                    found[object_id] = DamagedRecord
+        return _look_beyond(root, image, _look_into_database(root, image))
     except (OSError, sqlite3.Error) as error:
         raise DataDirectoryError(" ".join(str(error).split())) from error
+
+
+def _look_into_database(root: Path, image: Image) -> _InDatabase:
+    path, identity = root / "data" / DATABASE_NAME, root / "identity"
+    own = DataRecord(format=guard.RECORD_FORMAT, cluster=CLUSTER, server=SERVER, generation=1)
+    record = guard._read_record(identity / RECORD_NAME, own)
+    guard._maybe_create(path, identity, own, record=record, fresh_allowed=False)
+    guard._verify(path, own, record=record, fresh_allowed=False)
+    found: dict[str, ObjectRecord | DamagedRecord | None] = {}
+    with Inspector(path) as inspector:
+        ledger = inspector.ledger()
+        for object_id in (*image.promised, NEVER):
+            try:
+                found[object_id] = ledger.read(inspector._connection, object_id)
+            except (DamagedRecord, sqlite3.Error) as error:
+                found[object_id] = DamagedRecord(str(error))
+        return _InDatabase(inspector.seal().mark, found)
+
+
+def _look_beyond(root: Path, image: Image, database: _InDatabase) -> str:
+    recovered = recovery.recover(
+        root / "data" / DATABASE_NAME, database.mark, read_reach(root / "identity" / REACH_NAME)
+    )
+    layers = recovered.layers if recovered is not None else Layers(Overlay())
+
+    def load(object_id: str) -> ObjectRecord | None:
+        record = database.found[object_id]
+        if isinstance(record, DamagedRecord):
+            raise record
+        return record
+
+    found: dict[str, object] = {}
+    for object_id in database.found:
+        try:
+            found[object_id] = layers.load(object_id, load)
+        except DamagedRecord:
+            found[object_id] = DamagedRecord
     return _verdict(image, found)
 
 
@@ -355,27 +392,67 @@ def try_random(root: Path, count: int, *, first_seed: int = 0, is_whole: bool = 
     return seen
 
 
-def try_bits(root: Path, *, stride: int = 1, name: str = "") -> Counter[str]:
-    """Every bit of every file of every image, or of the one of that name; or every ``stride``-th."""
+def try_bits(root: Path, *, stride: int = 1, name: str = "", rounds: int = ROUNDS) -> Counter[str]:
+    """Every bit of every file of every image, or of the one of that name; or every ``stride``-th.
+
+    Raises:
+        Forgotten: the message says which bit.
+    """
     seen: Counter[str] = Counter()
     guard.QUICK_CHECK_BYTES_MAX = 0  # SQLite's own check would see most of it, but is for small databases only
-    for image in images(root / "made")[1:]:
+    for image in images(root / "made", rounds)[1:]:
         if name in ("", image.name):
-            for what, file, data in every_bit(image, stride):
-                seen[judge(root / "judged", image, what, file, data, is_whole=False)] += 1
+            write_files(root / "judged", image.files)
+            for file in image.files:
+                seen += _try_bits_of(root / "judged", image, file, stride)
+            assert read_files(root / "judged") == image.files, "looking changes nothing"
+    return seen
+
+
+def _try_bits_of(root: Path, image: Image, file: str, stride: int) -> Counter[str]:
+    """Every ``stride``-th bit of one file, flipped where it lies and put back."""
+    seen: Counter[str] = Counter()
+    data = image.files[file]
+    log_index = root / "data" / f"{DATABASE_NAME}-shm"
+    # What lies in the database is not read again for each bit of a file that has no say in that.
+    is_beyond = ".journal-" in file or file.endswith(REACH_NAME)
+    database = _look_into_database(root, image) if is_beyond else None
+    look = (lambda: _look(root, image)) if database is None else (lambda: _look_beyond(root, image, database))
+    descriptor = os.open(root / file, os.O_WRONLY)
+    try:
+        for bit in range(len(data) % stride, 8 * len(data), stride):
+            place = bit // 8
+            os.pwrite(descriptor, bytes([data[place] ^ 1 << bit % 8]), place)
+            log_index.unlink(missing_ok=True)
+            seen[_judged(f"{image.name}: bit {bit} in {file}", look)] += 1
+            os.pwrite(descriptor, data[place : place + 1], place)
+    finally:
+        os.close(descriptor)
+        log_index.unlink(missing_ok=True)
     return seen
 
 
 def main() -> None:
     """Run what the command line asks for."""
-    small_store()
+    parser = argparse.ArgumentParser(prog="python -m tests.storage_damage")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    bits = kinds.add_parser("bits")
+    bits.add_argument("--image", default="")
+    bits.add_argument("--page", type=int, default=SMALL_PAGE_BYTES)
+    bits.add_argument("--stride", type=int, default=1)
+    random = kinds.add_parser("random")
+    random.add_argument("count", type=int)
+    random.add_argument("--first", type=int, default=0)
+    random.add_argument("--whole", action="store_true")
+    asked = parser.parse_args()
+    small_store(page_bytes=asked.page if asked.kind == "bits" else schema.PAGE_BYTES)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
-        began = time.monotonic()
-        if sys.argv[1] == "bits":
-            stride, name = int(sys.argv[2]) if len(sys.argv) > 2 else 1, "".join(sys.argv[3:4])
-            seen = try_bits(Path(directory), stride=stride, name=name)
+        began, root = time.monotonic(), Path(directory)
+        if asked.kind == "bits":
+            rounds = SMALL_ROUNDS if asked.page == SMALL_PAGE_BYTES else ROUNDS
+            seen = try_bits(root, stride=asked.stride, name=asked.image, rounds=rounds)
         else:
-            seen = try_random(Path(directory), int(sys.argv[2]), is_whole=len(sys.argv) > 3)
+            seen = try_random(root, asked.count, first_seed=asked.first, is_whole=asked.whole)
         sys.stdout.write(f"{seen.total():,} damages in {time.monotonic() - began:.0f} s: {dict(seen)}\n")
 
 

@@ -450,10 +450,10 @@ def test_a_hundred_thousand_random_damages(root: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(36000)
-@pytest.mark.usefixtures("small")
-def test_every_single_bit(root: Path) -> None:
+def test_every_single_bit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every file of a small store, at several moments of its life."""
-    try_bits(root)
+    small_store(monkeypatch.setattr, page_bytes=storage_damage.SMALL_PAGE_BYTES)
+    try_bits(root, rounds=storage_damage.SMALL_ROUNDS)
 
 
 @pytest.mark.slow

@@ -377,8 +377,9 @@ def copies_prune() -> list[Patch]:
 def barriers_add_up() -> list[Patch]:
     """§4.7: barriers stay in a history until a method prunes them."""
 
-    def prune(entries: Any, first: Any) -> Any:
-        return tuple(entry for entry in entries if first is None or entry.candidate.timestamp >= first)
+    def prune(entries: Any, first: Any, new: Candidate) -> Any:
+        kept = (entry for entry in entries if first is None or entry.candidate.timestamp >= first)
+        return tuple(entry for entry in kept if not new.supersedes(entry.candidate))
 
     return [(module, "prune", prune) for module in (replica, acceptance)]
 
@@ -387,6 +388,38 @@ def barriers_add_up() -> list[Patch]:
 def histories_without_shares() -> list[Patch]:
     """§4.7: a history has room for every copy."""
     return [(acceptance.Acceptance, "has_room", lambda self, step: True)]
+
+
+@bug
+def copies_of_a_version_add_up() -> list[Patch]:
+    """§4 Copies of one version: each stays in a history until a method prunes it."""
+    return [(Candidate, "supersedes", lambda self, older: False)]
+
+
+@bug
+def superseded_copies_not_counted() -> list[Patch]:
+    """§4 Copies of one version: a history that has dropped a copy for a newer one is not counted as having it."""
+    return [(classify._Counts, "newest_copies", lambda self, r: [])]
+
+
+@bug
+def copies_of_copies_are_others() -> list[Patch]:
+    """§4 Copies of one version: a copy of a copy is conditioned on the copy."""
+
+    def plan(quorums: Any, target: Any, candidate: Candidate, views: Any) -> Any:
+        view, part = views[target], candidate.part(target)
+        is_proven = candidate.is_multi or view.order(candidate) >= quorums.q
+        base = candidate.timestamp if is_proven else part.base_or_conditioned_on
+        part = classify._copy_part(part, candidate, base)
+        return Plan(Kind.COPY, (part,), (view.latest,))
+
+    return [(classify, "_plan_copy_alone", plan)]
+
+
+@bug
+def copies_hold_no_version() -> list[Patch]:
+    """§4 Copies of one version: a server that has a copy of a version says that it does not have the version."""
+    return [(replica.Replica, "version_at", lambda self, timestamp: self.versions.get(timestamp))]
 
 
 @bug

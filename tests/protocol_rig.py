@@ -221,6 +221,13 @@ class WatchedRack(Rack):
             links.append(by_timestamp[links[-1]].part(name).conditioned_on)
         return links
 
+    def _origin(self, name: ObjectId, timestamp: LogicalTimestamp) -> LogicalTimestamp:
+        """The version that a copy of this object alone is: a copy of the same version takes its place."""
+        by_timestamp = {c.timestamp: c for of, c in self.accepted if of == name and c.is_copy and not c.is_multi}
+        while timestamp in by_timestamp:
+            timestamp = by_timestamp[timestamp].part(name).conditioned_on
+        return timestamp
+
     def check(self) -> None:
         """Raise if an established version is lost, or a multi-object one is in the past of only some of its objects."""
         named: dict[LogicalTimestamp, Candidate] = {}
@@ -231,8 +238,9 @@ class WatchedRack(Rack):
         names = sorted({name for name, _ in self.accepted})
         chains = {name: self.chain(name) for name in names}
         for name in names:
+            origins = {self._origin(name, each) for each in chains[name]}
             for candidate in self.established(name):
-                if candidate.timestamp not in chains[name]:
+                if self._origin(name, candidate.timestamp) not in origins:
                     newest = short(chains[name][0])
                     raise Violation(f"fork: {short(candidate.timestamp)} of {name} is not below {newest}")
         for candidate in {each for _, each in self.accepted if each.is_multi and not each.is_barrier}:

@@ -60,10 +60,26 @@ def latest(shown: list[Shown]) -> LogicalTimestamp:
     return max(candidate.timestamp for history in shown for candidate, _ in history)
 
 
+def is_copy(candidate: Candidate) -> bool:
+    """A version of one object that no operation made, other than the initial one."""
+    is_made = not candidate.is_barrier and not candidate.is_method and candidate.timestamp != INITIAL_TIMESTAMP
+    return is_made and len(candidate.parts) == 1
+
+
+def support(candidate: Candidate, shown: list[Shown]) -> int:
+    """How many histories show the candidate, or if it is a copy a newer one that says the same."""
+    count = 0
+    for history in shown:
+        newer = [c for c, _ in history if c.timestamp > candidate.timestamp and c.parts == candidate.parts]
+        if candidate in [c for c, _ in history] or (is_copy(candidate) and any(map(is_copy, newer))):
+            count += 1
+    return count
+
+
 def at_least(shown: list[Shown], r: int, *, barriers: bool) -> list[Candidate]:
-    """Candidates of order ≥ r, newest first."""
+    """Candidates with the support of r histories, newest first."""
     known = {candidate for history in shown for candidate, _ in history}
-    found = [c for c in known if c.is_barrier is barriers and order(c, shown) >= r]
+    found = [c for c in known if c.is_barrier is barriers and support(c, shown) >= r]
     return sorted(found, key=lambda candidate: candidate.timestamp, reverse=True)
 
 
@@ -146,8 +162,10 @@ def derive(sets: Sets, target: ObjectId, *, q: int, r: int, b: int) -> Derived |
         for m in at_least(sets[target], r, barriers=False):
             objects = tuple(part.object_id for part in m.parts)
             if settled(m, target):
-                proven = len(m.parts) > 1 or order(m, sets[target]) >= q
-                return "COPY", ((target, m.timestamp, m.timestamp if proven else base(m, target)),), False
+                if len(m.parts) > 1 or order(m, sets[target]) >= q:
+                    return "COPY", ((target, m.timestamp, m.timestamp),), False
+                copied = m.parts[0].conditioned_on if is_copy(m) else m.timestamp
+                return "COPY", ((target, copied, base(m, target)),), False
             if any(name not in sets for name in objects):
                 return objects
             frozen = [latest(sets[o]) == b_latest.timestamp and order(b_latest, sets[o]) >= q for o in objects]

@@ -37,9 +37,9 @@ def test_d1_a_skip_two_steps_back_is_seen() -> None:
     send(rack, X, now(rack, everyone, A, B), everyone, kind=BARRIER, target=B)
     last = send(rack, X, now(rack, everyone, A, B), [0, 1, 2], kind=COPY, target=B)
     says(copies(last), {B: "0"})
-    # A goes the way it went: its newest candidate is the copy of x, in whose past there is no M.
+    # A goes the way it went: its newest candidate is the copy of x, in whose past there is no M; x is copied again.
     sole = send(rack, X, now(rack, everyone), everyone, kind=COPY)
-    says(copies(sole), {A: "3"})
+    says(copies(sole), {A: "1"})
 
 
 def d2(moves: int) -> None:
@@ -67,7 +67,7 @@ def test_d2_the_flag_outlives_everything_that_rests_on_the_candidate() -> None:
 
 
 def test_d4_copies_of_copies_still_name_what_they_rest_on() -> None:
-    """D4: M is proven by the base of a copy of a copy on B, where no history of the request flags it on A."""
+    """D4: M is proven by the base of a second copy of K1 on B, where no history of the request flags it on A."""
     rack = four()
     send(rack, X, now(rack, range(4), A, B), [0, 1, 2], kind=METHOD, operation=op("set", b"M", A, B))
     quorum = [0, 1, 2]
@@ -77,7 +77,7 @@ def test_d4_copies_of_copies_still_name_what_they_rest_on() -> None:
     says(copies(k2), {B: "2"})
     send(rack, X, now(rack, quorum, B), [0, 1, 3], kind=BARRIER)
     k3 = send(rack, X, now(rack, [0, 1, 3], B), [1, 3], kind=COPY)
-    says(copies(k3), {B: "4"})
+    says(copies(k3), {B: "2"})
     view = [0, 1, 3]
     send(rack, X, now(rack, view, A, B), view, kind=INLINE)
     send(rack, X, now(rack, view, A, B), view, kind=None, accepts=[])

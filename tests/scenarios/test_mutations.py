@@ -15,6 +15,7 @@ from tests.properties import test_protocol_ring as ring
 from tests.protocol_rig import A, Violation
 from tests.scenarios import test_client_rules as client
 from tests.scenarios import test_clock as clock
+from tests.scenarios import test_full_histories as full
 from tests.scenarios import test_multi_object as multi
 from tests.scenarios import test_pruning as pruning
 from tests.scenarios import test_quorum_rules as sizes
@@ -69,6 +70,10 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("copies_prune", pruning.test_a_copy_taken_inline_does_not_prune, "fork"),
     ("copies_prune", pruning.test_a_copy_with_a_methods_time_does_not_prune, "fork"),
     ("copies_prune", pruning.test_a_copy_does_not_prune, "fork"),
+    ("copies_of_a_version_add_up", full.test_no_number_of_readers_keeps_a_repair_from_finishing, ""),
+    ("copies_of_copies_are_others", full.test_no_number_of_readers_keeps_a_repair_from_finishing, ""),
+    ("superseded_copies_not_counted", full.test_a_newer_copy_stands_for_those_whose_place_it_took, "fork"),
+    ("copies_hold_no_version", full.test_who_has_a_copy_has_the_version, ""),
     ("first_sync_answer_taken", rules.test_one_servers_word_is_not_enough_for_a_version, ""),
     ("sync_copy_unchecked", rules.test_a_copy_must_match_its_digest, ""),
     ("ring_forgotten", client.test_an_update_is_applied_once_though_a_repair_finishes_it, ""),
@@ -137,7 +142,7 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("doubted_only_while_told", client.test_two_servers_words_leave_nobody_out_who_is_asked, ""),
     ("partners_need_rights", partial(client.test_a_client_without_rights_on_a_partner_can_still_repair, 3), ""),
     ("barriers_add_up", acceptance.test_barriers_do_not_add_up, ""),
-    ("histories_without_shares", acceptance.test_a_client_has_its_share_of_copies_and_no_more, ""),
+    ("histories_without_shares", acceptance.test_a_client_has_its_share_of_joint_copies_and_no_more, ""),
     ("own_disk_read_like_a_peers", acceptance.test_a_server_reads_its_own_disk_without_the_limits_for_peers, ""),
     ("exceptions_come_through", partial(faults.test_an_exception_anywhere_harms_nobody_else, "loaded Reg/a", E), ""),
     (

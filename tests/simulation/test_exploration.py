@@ -86,6 +86,7 @@ NEAR = [
     ("kept_by_default", "agreement", "split"),
     ("b_flags_enough", "flags", "split"),
     ("copies_prune", "copies", "fork"),
+    ("superseded_copies_not_counted", "superseded", "fork"),
 ]
 """A bug, the schedule near which it is found, and as what."""
 
@@ -134,6 +135,7 @@ NOT_REACHED = {
     "culls_not_remembered",
     "inventors_forgiven",
     "cut_authenticators_passed_on",
+    "copies_hold_no_version",
     "doubted_only_while_told",
     "rings_kept_silent",
     "any_ring_believed",
@@ -151,6 +153,9 @@ NOT_REACHED = {
     "every_report_counts",
     "exceptions_come_through",
     "excluded_for_good",
+    # What only many more requests show: histories that grow.
+    "copies_of_a_version_add_up",
+    "copies_of_copies_are_others",
     "excluded_over_every_connection",
     "fellow_travellers_forget",
     "half_changed_objects_served",

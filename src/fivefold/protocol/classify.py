@@ -26,6 +26,7 @@ from fivefold.protocol.records import (
     BARRIER_AT,
     NO_OPERATION,
     Candidate,
+    Entry,
     LogicalTimestamp,
     ObjectHistories,
     Part,
@@ -43,7 +44,8 @@ class View:
     Attributes:
         object_id: the object.
         latest: the greatest timestamp in any history of the set, seen even once.
-        repairable: non-barrier candidates of order ≥ r, newest first; the first is the *object candidate*.
+        repairable: non-barrier candidates of order ≥ r, newest first; the first is the *object candidate*. Of copies
+            of one version, in different histories, it is the newest that r of them show or have superseded.
         support: the object candidate's order: how many histories contain it.
         barrier: the greatest barrier candidate of order ≥ r, if any.
     """
@@ -67,6 +69,7 @@ class View:
             counts = self._counts = _Counts(histories)
             self.latest = max([timestamp for timestamp, _ in counts.newest])
             found = [candidate for candidate, order in counts.orders.items() if order >= quorums.r]
+            found += [copy for copy in counts.newest_copies(quorums.r) if copy not in found]
             found.sort(key=_timestamp, reverse=True)
             support = next((counts.orders[candidate] for candidate in found if not candidate.timestamp[BARRIER_AT]), 0)
         self.support = support
@@ -137,7 +140,7 @@ class _Counts:
         newest: the greatest timestamp of each distinct history, and how many servers show that history.
     """
 
-    __slots__ = ("flags", "newest", "orders")
+    __slots__ = ("_copies", "flags", "newest", "orders")
 
     def __init__(self, histories: ObjectHistories) -> None:
         object_id, holders = histories.object_id, histories.holders
@@ -145,6 +148,7 @@ class _Counts:
         orders: dict[Candidate, int] = {}
         flags: dict[Candidate, int] = {}
         newest = [(INITIAL_TIMESTAMP, initial)]
+        copies: dict[tuple[Part, ...], list[tuple[Candidate, int]]] = {}
         if initial:
             orders[initial_entry(object_id).candidate] = initial
         for index, data in enumerate(histories.histories, 1):
@@ -156,7 +160,30 @@ class _Counts:
                 if entry.is_settled:
                     flags[candidate] = flags.get(candidate, 0) + count
             newest.append((history[-1].candidate.timestamp, count))
-        self.orders, self.flags, self.newest = orders, flags, newest
+            for copy in {each.candidate.parts: each.candidate for each in history if _is_single_copy(each)}.values():
+                copies.setdefault(copy.parts, []).append((copy, count))
+        self.orders, self.flags, self.newest, self._copies = orders, flags, newest, copies
+
+    def newest_copies(self, r: int) -> list[Candidate]:
+        """Of each version that was copied, the newest copy that r histories show or have superseded.
+
+        Story without this: (1) copies y1 and y2 of one version are in two histories each, and y1 is established.
+        (2) A history takes y2 and drops y1. (3) Neither has order r, and an older version is copied: y1 is lost.
+        """
+        found = []
+        for copies in self._copies.values():
+            copies.sort(key=lambda each: each[0].timestamp, reverse=True)
+            support = 0
+            for copy, count in copies:
+                support += count
+                if support >= r:
+                    found.append(copy)
+                    break
+        return found
+
+
+def _is_single_copy(entry: Entry) -> bool:
+    return len(entry.candidate.parts) == 1 and entry.candidate.is_copy
 
 
 def classify(quorums: QuorumSystem, view: View) -> Kind | None:
@@ -321,10 +348,13 @@ def _plan_copy(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | 
 
 
 def _plan_copy_alone(quorums: QuorumSystem, target: ObjectId, candidate: Candidate, views: Views) -> Plan:
-    view = views[target]
-    is_proven = candidate.is_multi or view.order(candidate) >= quorums.q
-    base = candidate.timestamp if is_proven else candidate.part(target).base_or_conditioned_on
-    return Plan(Kind.COPY, (_copy_part(candidate.part(target), candidate, base),), (view.latest,))
+    view, part = views[target], candidate.part(target)
+    if candidate.is_multi or view.order(candidate) >= quorums.q:
+        part = _copy_part(part, candidate, candidate.timestamp)
+    elif not candidate.is_copy:
+        part = _copy_part(part, candidate, part.base_or_conditioned_on)
+    # Otherwise a copy of a copy is a copy of the same version, on the same base: one takes the other's place.
+    return Plan(Kind.COPY, (part,), (view.latest,))
 
 
 def _copy_part(part: Part, copied: Candidate, base: LogicalTimestamp) -> Part:

@@ -95,6 +95,26 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
         """
         return self.timestamp[OPERATION_AT:HISTORIES_AT] != NO_OPERATION
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether it was made by COPY: its version is the one that it is conditioned on, byte for byte."""
+        timestamp = self.timestamp
+        is_version = not timestamp[BARRIER_AT] and any(timestamp)  # the initial version is nobody's copy
+        return is_version and timestamp[OPERATION_AT:HISTORIES_AT] == NO_OPERATION
+
+    def supersedes(self, older: Candidate) -> bool:
+        """Whether both are copies of one version on one base, and ``older`` is what it is called.
+
+        A history that shows this one need not show the other (§4, Copies of one version). Only of one object: what
+        proves a candidate over several established is its own (S2).
+        """
+        return (
+            older.timestamp < self.timestamp
+            and len(self.parts) == 1
+            and older.parts == self.parts
+            and (self.is_copy and older.is_copy)
+        )
+
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
     """A candidate as one server's history shows it, with that server's *settled* flag (S2)."""

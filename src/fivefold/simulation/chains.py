@@ -46,10 +46,25 @@ class Chain:
         """Only the initial version."""
         self.object_id = object_id
         self.tip = self.latest = INITIAL_TIMESTAMP
-        self.members: dict[bytes, int] = {INITIAL_TIMESTAMP: 0}
-        self.acceptors: dict[bytes, int] = {}
-        self.candidates: dict[bytes, Candidate] = {}
+        self.members: dict[LogicalTimestamp, int] = {INITIAL_TIMESTAMP: 0}
+        self.acceptors: dict[LogicalTimestamp, int] = {}
+        self.candidates: dict[LogicalTimestamp, Candidate] = {}
         self.open: dict[bytes, Candidate] = {}
+
+    def origin(self, timestamp: LogicalTimestamp) -> LogicalTimestamp:
+        """The version that a copy of this object alone is, itself for any other: copies of one version are one."""
+        while (found := self.candidates.get(timestamp)) is not None and found.is_copy and not found.is_multi:
+            timestamp = found.part(self.object_id).conditioned_on
+        return timestamp
+
+    def holders(self, timestamp: LogicalTimestamp) -> int:
+        """Which servers accepted a candidate, or a newer copy of the same version, as a bit mask."""
+        found = self.acceptors.get(timestamp, 0)
+        older = self.candidates[timestamp]
+        for each, candidate in self.candidates.items():
+            if candidate.supersedes(older):
+                found |= self.acceptors.get(each, 0)
+        return found
 
     def extend(self, established: Candidate) -> list[LogicalTimestamp]:
         """Take an established version in; the chain's new members, oldest first.
@@ -66,7 +81,8 @@ class Chain:
                     "fork", f"{short(timestamp)} of {self.object_id} is built upon, and no benign server accepted it"
                 )
             timestamp = self.candidates[timestamp].part(self.object_id).conditioned_on
-        if timestamp not in self.members or (path and timestamp != self.tip):
+        is_known = timestamp in self.members or self.origin(timestamp) in map(self.origin, self.members)
+        if not is_known or (path and self.origin(timestamp) != self.origin(self.tip)):
             raise Violation(
                 "fork",
                 f"fork of {self.object_id}: {short(established.timestamp)} is established, but does not descend from "

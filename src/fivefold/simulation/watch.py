@@ -202,11 +202,16 @@ def pending_of(machine: Server) -> int:
 
 
 def _appended(before: ReplicaHistory, after: ReplicaHistory, server: int) -> Sequence[Entry]:
-    """What a history has gained; of the rest it lost its beginning, or its barrier, or nothing."""
+    """What a history has gained; of the rest it lost its beginning, its barrier, or what the new one supersedes."""
     old = {entry.candidate: entry.is_settled for entry in before}
     kept = [entry for entry in after if entry.candidate in old]
     gained = after[len(kept) :]
-    versions = [entry for entry in before if not (gained and entry.candidate.is_barrier)]
+    versions = [
+        entry
+        for entry in before
+        if not (gained and entry.candidate.is_barrier)
+        and not any(new.candidate.supersedes(entry.candidate) for new in gained)
+    ]
     is_prefix_pruned = [entry.candidate for entry in kept] == [
         entry.candidate for entry in versions[len(versions) - len(kept) :]
     ]

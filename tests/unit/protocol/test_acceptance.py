@@ -11,6 +11,7 @@ from fivefold.protocol.history import (
     encode_history,
     initial_entry,
     make_timestamp,
+    short,
 )
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.records import Candidate, Entry, Part
@@ -19,7 +20,7 @@ from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.versions import initial_version
 from fivefold.protocol.steps import Kind, Step
-from tests.protocol_rig import A, X, Y, candidate
+from tests.protocol_rig import A, B, X, Y, candidate
 
 LONG = [ObjectId("Reg/" + f"{number:02d}".rjust(252, "x")) for number in range(64)]
 
@@ -84,32 +85,40 @@ def test_barriers_do_not_add_up() -> None:
     assert len(full.replica.entries) == 3
 
 
-def test_a_client_has_its_share_of_copies_and_no_more() -> None:
+def test_copies_of_one_version_take_each_others_place() -> None:
+    """A thousand copies of one object, by many clients, leave the newest."""
+    full = Full()
+    for number in range(1000):
+        assert full.copied(ClientId(b"villain %08d" % (number % 50)))
+    assert [short(entry.candidate.timestamp) for entry in full.replica.entries] == ["0", "1", str(full.time)]
+    assert sorted(full.replica.versions) == [entry.candidate.timestamp for entry in full.replica.entries][1:]
+
+
+def test_a_client_has_its_share_of_joint_copies_and_no_more() -> None:
     """One that has used up what all share adds no more; another one still has its own bytes, and no more."""
     full = Full()
-    while full.copied(X):
+    while full.copied(X, objects=[A, B]):
         assert len(full.replica.history) < limits.HISTORY_COPIES_BYTES_MAX
-    assert len(full.replica.history) > limits.HISTORY_COPIES_BYTES_MAX - 2 * size(copy(1, X))
+    assert len(full.replica.history) > limits.HISTORY_COPIES_BYTES_MAX - 2 * size(copy(1, X, [A, B]))
     count = 0
-    while full.copied(Y):
+    while full.copied(Y, objects=[A, B]):
         count += 1
-    assert count == limits.CLIENT_COPIES_BYTES_MAX // size(copy(1, Y))
-    assert not full.copied(X)
+    assert count == limits.CLIENT_COPIES_BYTES_MAX // size(copy(1, Y, [A, B]))
+    assert not full.copied(X, objects=[A, B])
 
 
-def test_when_all_have_filled_a_history_there_is_room_for_a_barrier_an_inline_repair_and_a_method() -> None:
-    """Clients fill a history with copies: one that has none there still gets through, and a method empties it."""
+def test_where_joint_copies_fill_a_history_there_is_room_for_everything_else() -> None:
+    """Clients fill a history with joint copies: a barrier, an inline repair, a copy and a method still get through."""
     full = Full()
-    villains = 0
-    while len(full.replica.history) < limits.HISTORY_VERSIONS_BYTES_MAX - 2 * limits.CLIENT_COPIES_BYTES_MAX:
-        while full.copied(ClientId(b"villain %08d" % villains)):
+    for number in range(20):
+        while full.copied(ClientId(b"villain %08d" % number), objects=[A, B]):
             pass
-        villains += 1
-    assert villains == 6  # the first of them has filled what all share
+    copies_max = limits.HISTORY_VERSIONS_BYTES_MAX - 2 * limits.HISTORY_RESERVE_BYTES
+    assert copies_max - 2 * size(copy(1, X, [A, B])) < len(full.replica.history) <= copies_max + 5
     assert full.take(candidate(full.time + 1, A, is_barrier=True), Kind.BARRIER)
     full.time += 1
-    assert full.copied(X), "a copy of a client that has none"
-    assert full.copied(Y, Kind.INLINE_METHOD), "and an inline repair"
+    assert full.copied(Y, Kind.INLINE_METHOD, [*LONG[:15], A]), "an inline repair over many objects"
+    assert full.copied(X), "a copy of the object alone"
     on = full.replica.entries[-1].candidate.timestamp
     assert full.take(candidate(full.time + 1, (A, on)), Kind.METHOD)
     assert len(full.replica.entries) == 2

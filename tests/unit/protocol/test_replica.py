@@ -228,7 +228,7 @@ ONE, TWO = candidate(1, A), candidate(2, A)
 def test_pruning(new: Candidate, left: list[str]) -> None:
     """A version leaves those from its base on; whatever is accepted, the barrier that was the newest goes."""
     entries = (ZERO, *(Entry(each, False) for each in (ONE, TWO, candidate(3, A, is_barrier=True))))
-    assert [short(entry.candidate.timestamp) for entry in prune(entries, first_kept(A, new))] == left
+    assert [short(entry.candidate.timestamp) for entry in prune(entries, first_kept(A, new), new)] == left
 
 
 def test_the_last_entry_alone_is_kept_without_decoding_the_others() -> None:

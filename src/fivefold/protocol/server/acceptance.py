@@ -16,6 +16,7 @@ from fivefold.protocol.history import client_of, encode_entry
 from fivefold.protocol.limits import (
     CLIENT_COPIES_BYTES_MAX,
     HISTORY_COPIES_BYTES_MAX,
+    HISTORY_RESERVE_BYTES,
     HISTORY_VERSIONS_BYTES_MAX,
     SET_ASIDE_MAX,
     SET_ASIDE_TIMES_MAX,
@@ -83,29 +84,30 @@ class Acceptance:
     def has_room(self, step: Step) -> bool:
         """Whether the histories can take what a repair appends.
 
-        A barrier always has room, and a method, which prunes. Copies share what is left; where that is used up, each
-        client still has bytes of its own. An inline repair is charged to nobody: where it is due, no other step is.
+        A barrier always has room, and a method, which prunes, and a copy of one object, which takes another's place.
+        Copies over several objects share what is left; where that is used up, each client still has bytes of its own.
+        An inline repair is charged to nobody: where it is due, no other step is.
         """
-        if step.candidate.is_barrier or step.kind is Kind.METHOD:
+        candidate, is_copy = step.candidate, step.kind is Kind.COPY
+        if candidate.is_barrier or step.kind is Kind.METHOD:
             return True
-        new = len(encode_entry(Entry(step.candidate, False)))
-        client = client_of(step.candidate.timestamp)
+        room = HISTORY_VERSIONS_BYTES_MAX - HISTORY_RESERVE_BYTES * (
+            candidate.is_multi + (candidate.is_multi and is_copy)
+        )
+        new = len(encode_entry(Entry(candidate, False)))
+        client = client_of(candidate.timestamp)
         for name in step.objects:
             replica = self._replicas.hot[name]
-            if replica.holds(step.candidate):
+            if replica.holds(candidate):
                 continue
-            own = others = 0
-            for entry in prune(replica.entries, first_kept(name, step.candidate)):
+            own = whole = 0
+            for entry in prune(replica.entries, first_kept(name, candidate), candidate):
                 size = len(encode_entry(entry))
+                whole += size
                 if client_of(entry.candidate.timestamp) == client and not entry.candidate.is_method:
                     own += size
-                else:
-                    others += size
-            whole = own + others + new
-            if whole > HISTORY_VERSIONS_BYTES_MAX:
-                return False
-            is_beyond = step.kind is Kind.COPY and own > 0 and own + new > CLIENT_COPIES_BYTES_MAX
-            if is_beyond and whole > HISTORY_COPIES_BYTES_MAX:
+            is_beyond = is_copy and candidate.is_multi and own > 0 and own + new > CLIENT_COPIES_BYTES_MAX
+            if whole + new > (min(room, HISTORY_COPIES_BYTES_MAX) if is_beyond else room):
                 return False
         return True
 

@@ -494,4 +494,4 @@ class Server:
             self._outbox.send.append(sync_answer(work, None))
         elif not self._has_to_wait(now_ns, work, [request.object_id]):
             replica = self._replicas.hot[request.object_id]
-            self._outbox.promise(sync_answer(work, replica.versions.get(request.timestamp)), replica.sequence)
+            self._outbox.promise(sync_answer(work, replica.version_at(request.timestamp)), replica.sequence)

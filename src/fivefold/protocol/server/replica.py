@@ -147,7 +147,8 @@ class Replica:
             self.is_plain = len(candidate.parts) == 1
             self.macs = self._entries = None
         else:
-            kept = prune(self.entries, first)
+            kept = prune(self.entries, first, candidate)
+            self._drop_superseded(candidate)
             assert first is None or self.entry_at(first) is None or kept, "the base stays"
             named = {entry.candidate.timestamp for entry in kept}
             self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
@@ -157,6 +158,25 @@ class Replica:
             self.versions[timestamp] = version
             self.size += size_of(version)
             self._put += ((timestamp, version),)
+
+    def _drop_superseded(self, copy: Candidate) -> None:
+        """Of older copies of the same version nothing stays: it is in the new one's row as well."""
+        for entry in self.entries:
+            timestamp = entry.candidate.timestamp
+            if timestamp in self.versions and copy.supersedes(entry.candidate):
+                self.size -= size_of(self.versions.pop(timestamp))
+                self._deleted += (timestamp,)
+
+    def version_at(self, timestamp: LogicalTimestamp) -> Version | None:
+        """The version at a timestamp, or that of a copy of it, which is the same; None if neither is held."""
+        version = self.versions.get(timestamp)
+        if version is not None:
+            return version
+        for entry in self.entries:
+            candidate = entry.candidate
+            if candidate.is_copy and candidate.part(self.object_id).conditioned_on == timestamp:
+                return self.versions.get(candidate.timestamp)
+        return None
 
     def flag_settled(self, candidate: Candidate) -> bool:
         """Set the candidate's settled flag if the history holds it without (S2); whether that changed anything."""
@@ -258,17 +278,19 @@ def first_kept(object_id: ObjectId, candidate: Candidate) -> LogicalTimestamp | 
     return candidate.part(object_id).base_or_conditioned_on
 
 
-def prune(entries: ReplicaHistory, first: LogicalTimestamp | None) -> ReplicaHistory:
+def prune(entries: ReplicaHistory, first: LogicalTimestamp | None, new: Candidate) -> ReplicaHistory:
     """What is left of a history when a newer candidate is accepted: versions from ``first`` on.
 
-    Its barrier goes: a barrier counts only where it is the latest of all histories shown (§3), and whoever shows this
-    history from now on shows a newer candidate.
+    What the new one supersedes goes: an older copy of the same version (§4, Copies of one version). Its barrier goes: a
+    barrier counts only where it is the latest of all histories shown (§3), and this history shows a newer candidate.
     """
     return tuple(
         [
             entry
             for entry in entries
-            if not entry.candidate.is_barrier and (first is None or entry.candidate.timestamp >= first)
+            if not entry.candidate.is_barrier
+            and (first is None or entry.candidate.timestamp >= first)
+            and not new.supersedes(entry.candidate)
         ]
     )
 
@@ -292,7 +314,7 @@ def newly_settled(step: Step, replicas: Sequence[Replica], views: Views) -> list
 
 def held_version(executor: Executor, replica: Replica, timestamp: LogicalTimestamp) -> Version | None:
     """The version this server has at a timestamp; None for barriers and versions it does not hold."""
-    version = replica.versions.get(timestamp)
+    version = replica.version_at(timestamp)
     if version is not None:
         return version
     state = executor.initial(replica.object_id) if timestamp == INITIAL_TIMESTAMP else None

@@ -18,9 +18,16 @@ from fivefold.protocol.limits import (
     VERSION_BYTES_MAX,
 )
 from fivefold.protocol.messages import sync_frame, sync_reply_frame
-from fivefold.protocol.operations import digest
+from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import ObjectHistories, SyncReply, SyncRequest, Version
+from fivefold.protocol.records import (
+    Candidate,
+    LogicalTimestamp,
+    ObjectHistories,
+    SyncReply,
+    SyncRequest,
+    Version,
+)
 from fivefold.protocol.server.admission import SyncWork, VersionKey
 from fivefold.protocol.server.versions import encode_version
 
@@ -165,7 +172,7 @@ class SyncTable(Generic[T]):
         return asks
 
     def _likely_holders(self, key: VersionKey, histories: ObjectHistories) -> tuple[int, ...]:
-        """Servers whose history in the request shows the timestamp, from the next one on; then all others (§5).
+        """Servers whose history in the request shows the timestamp or a copy of it, from the next one on; then others.
 
         Of all these the silent ones come last.
         """
@@ -174,7 +181,7 @@ class SyncTable(Generic[T]):
         showing = set()
         for server in others:
             entries = decode_history(object_id, histories.of(server))
-            if any(entry.candidate.timestamp == timestamp for entry in entries):
+            if any(_has_version(entry.candidate, object_id, timestamp) for entry in entries):
                 showing.add(server)
         return tuple(sorted(others, key=lambda server: (server in self._silent, server not in showing)))
 
@@ -226,6 +233,13 @@ class SyncTable(Generic[T]):
         self._numbers = {sync.key: number for number, (sync, _) in self._syncs.items()}
         self.parked_count = sum(len(waiting) for _, waiting in self._syncs.values())
         self._copied = [sum(sync.copy_size(s) for sync, _ in self._syncs.values()) for s in range(self._quorums.n)]
+
+
+def _has_version(candidate: Candidate, object_id: ObjectId, timestamp: LogicalTimestamp) -> bool:
+    """Whether who shows this candidate has the version at the timestamp: it is that, or a copy of it."""
+    if candidate.timestamp == timestamp:
+        return True
+    return candidate.is_copy and candidate.part(object_id).conditioned_on == timestamp
 
 
 def sync_answer(work: SyncWork, version: Version | None) -> Reply:

@@ -123,8 +123,18 @@ SCHEDULES: Final[dict[str, str]] = {
         X a? a:123  > 123
         X a? a:123  > 123
     """,
+    "superseded": """
+        X a! a:     > 01
+        Y a? a:0    > 0123
+        Y a? a:0123 > 123
+        X a? a:01   > 0123
+        X a? a:012  > 12
+        X a? a:023  > 023
+        X a? a:023  > 023
+    """,
 }
-"""As in tests/scenarios, with objects a and b: the first seven and the last are those of test_multi_object.py.
+"""As in tests/scenarios, with objects a and b: D1 to D8, agreement and flags are those of test_multi_object.py,
+superseded is that of test_full_histories.py.
 
 Four servers and no liar, but for those of :func:`is_with_liar`.
 """

@@ -350,11 +350,11 @@ class Explorer:
         chain = chains.of(name)
         for newest in sorted(chain.candidates):
             timestamp = LogicalTimestamp(newest)
-            if chain.acceptors[newest].bit_count() < self.quorums.r - self.case.b:
+            if chain.holders(newest).bit_count() < self.quorums.r - self.case.b:
                 continue
             while timestamp > chain.tip and timestamp in candidates:
                 timestamp = candidates[timestamp].part(name).conditioned_on
-            if newest > chain.tip != timestamp:
+            if newest > chain.tip and chain.origin(timestamp) != chain.origin(chain.tip):
                 raise Violation(
                     "rival",
                     f"rival on {name}: {short(LogicalTimestamp(newest))} can be repaired, but does not descend from "

@@ -19,6 +19,7 @@ class SlowLink:
     """Is up so many seconds after its start; never, if None."""
 
     failure = None
+    is_refused = False
 
     def __init__(self, server: int, delay_s: float | None, on_up) -> None:
         self.server, self.is_up = server, False
@@ -73,6 +74,20 @@ async def test_too_few_servers_are_told_by_their_reasons() -> None:
     """Servers with the same reason are named together."""
     with pytest.raises(Unavailable, match=r"only 4 of the 5 servers needed .* \(servers 1, 4: silent\)"):
         await client(0, None, 0, 0, None, 0).start(0.1)
+
+
+async def test_refusals_by_too_many_servers_are_told_at_once() -> None:
+    """Two of six leave no quorum of five: nobody waits for the end of the time. One of six does."""
+    node = client(None, None, 0, 0, 0, 0)
+    start = asyncio.get_running_loop().create_task(node.start(60))
+    await asyncio.sleep(0)
+    node._links[0].is_refused = True
+    node._links[0].failure = node._links[1].failure = "this identity has 32 connections to it already: close some"
+    await asyncio.sleep(0.05)
+    assert not start.done()
+    node._links[1].is_refused = True
+    with pytest.raises(Unavailable, match=r"^2 of the 6 servers refuse .* 5 are needed \(servers 0, 1: this identity"):
+        await asyncio.wait_for(start, 5)
 
 
 async def test_a_call_after_the_end_is_refused_at_once() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fivefold.errors import PeerViolation, UnknownMethod, UnknownType, Upgrading
+from fivefold.node import codes
 from fivefold.node.codes import CODES, Announcement, CodeTable, announcement_frame, decode_announcement
 from fivefold.objects import FunctionCode, TypeCode
 from fivefold.protocol.operations import ObjectId
@@ -61,6 +62,33 @@ def test_what_a_server_says_anew_counts_at_once() -> None:
     for server in range(5):
         heard.hear(server, said(EDITED))
     assert heard.code_of(ONE, "get") == EDITED.code
+
+
+def test_an_announcement_that_says_what_was_said_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is heard all the same: the server may have been gone in between."""
+    heard = table(*[said(OLD)] * 4)
+    frame = announcement_frame(said(OLD))
+    assert heard.take(0, 4, frame) is None
+    heard.lose(4)
+    monkeypatch.setattr(codes, "decode_announcement", lambda frame: pytest.fail("it was read again"))
+    assert [heard.take(0, 4, frame) for _ in range(100)] == [None] * 100
+    assert (heard.count, heard.code_of(ONE, "get")) == (105, OLD.code)
+
+
+def test_a_server_that_changes_its_announcement_all_the_time_is_read_once_a_second() -> None:
+    """The newest one, so that an honest server's last word counts; one that is gone is not heard later."""
+    heard = table(*[said(OLD)] * 4)
+    frames = [announcement_frame(said(OLD, TypeCode("Other", number, b"x" * 16))) for number in range(1, 101)]
+    waits = [heard.take(0, 4, frame) for frame in frames]
+    assert waits == [None] * codes.ANNOUNCEMENTS_AT_ONCE + [codes.ANNOUNCEMENT_EVERY_NS] + [None] * 83
+    assert heard.count == 4 + codes.ANNOUNCEMENTS_AT_ONCE
+    assert heard._heard[4].types[1].version == codes.ANNOUNCEMENTS_AT_ONCE
+    assert heard.take_late(codes.ANNOUNCEMENT_EVERY_NS, 4) is None
+    assert heard._heard[4].types[1].version == 100
+    assert heard.take(codes.ANNOUNCEMENT_EVERY_NS, 4, frames[0]) == codes.ANNOUNCEMENT_EVERY_NS
+    heard.lose(4)
+    assert heard.take_late(3 * codes.ANNOUNCEMENT_EVERY_NS, 4) is None
+    assert heard._heard[4].types[1].version == 100
 
 
 def test_a_type_that_nobody_holds_is_unknown() -> None:

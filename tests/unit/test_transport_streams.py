@@ -21,8 +21,9 @@ from fivefold.errors import ConfigurationError
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.transport import VERSION, StreamTransport, is_loopback, limits
 from fivefold.transport.budget import Budget
-from fivefold.transport.hello import decode_admission, encode_admission, encode_hello
+from fivefold.transport.hello import decode_admission, encode_admission, encode_hello, will_pass
 from fivefold.transport.listeners import _host_of
+from fivefold.transport.pace import Pace
 from fivefold.transport.wire import Wire
 from tests.transport_rig import Rig, allow_bytes, credentials_of, echo, identity_directory, small_cluster
 
@@ -282,6 +283,35 @@ async def test_the_host_with_the_most_strangers_loses_one(clear, monkeypatch):
         stranger.writer.close()
 
 
+async def test_handshakes_of_a_host_are_paced(monkeypatch):
+    """So many at once, then one after the other, in their order; another host does not wait for them."""
+    monkeypatch.setattr(limits, "HANDSHAKES_AT_ONCE", 3)
+    pace = Pace(asyncio.get_running_loop())
+    done = []
+
+    async def shake(host, number):
+        await pace.turn(host)
+        done.append((host, number))
+
+    tasks = [asyncio.create_task(shake("a", number)) for number in range(8)]
+    await asyncio.sleep(0)
+    assert done == [("a", number) for number in range(4)]
+    tasks[4].cancel()
+    await shake("b", 0)
+    assert pace.waited == 4
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert done[5:] == [("a", number) for number in (5, 6, 7)]
+
+
+async def test_a_listener_paces_handshakes(tls, monkeypatch):
+    """With none at once and one a second, the second connection of a host comes up a second later."""
+    monkeypatch.setattr(limits, "HANDSHAKES_AT_ONCE", 0)
+    monkeypatch.setattr(limits, "HANDSHAKES_PER_S", 4)
+    ear = await tls.listen(0)
+    await asyncio.gather(*(tls.join("admin", 0) for _ in range(3)))
+    assert ear.listener._pace.waited >= 2
+
+
 @pytest.mark.parametrize(
     ("one", "other", "is_same"),
     [
@@ -325,9 +355,26 @@ async def test_a_link_that_is_one_too_many_is_never_up_and_knows_why(shared_clus
     third = rig.connect("admin", 0)
     await rig.until(lambda: third.link.failure is not None)
     assert third.link.failure.startswith("this identity has 2 connections to it already: close some")
+    assert third.link.is_refused
     assert third.events == []
     await lines[0].link.close()
     await rig.until(lambda: third.events == ["up"] and third.link.failure is None)
+    assert not lines[1].link.is_refused
+    await rig.close()
+
+
+async def test_a_server_that_does_not_know_the_identity_yet_may_do_so_soon(shared_cluster, tmp_path):
+    """It reads the newest cluster file within a second: that is no refusal for good."""
+    rig = Rig(shared_cluster, "clear")
+    await rig.listen(0)
+    assert not rig.connect("admin", 0).link.is_refused
+    assert [
+        will_pass(encode_admission(word)) for word in ("unknown_peer", "too_many_connections", "other_version")
+    ] == [
+        True,
+        False,
+        False,
+    ]
     await rig.close()
 
 

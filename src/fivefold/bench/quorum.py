@@ -146,6 +146,10 @@ class _CountingLink:
         return self._inner.failure
 
     @property
+    def is_refused(self) -> bool:
+        return self._inner.is_refused
+
+    @property
     def dropped(self) -> int:
         return self._inner.dropped
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from fivefold.cluster import Configuration, Credentials, Identity
 from fivefold.errors import CallerError, PeerViolation, Unavailable
-from fivefold.node.codes import CODES, CodeTable, decode_announcement
+from fivefold.node.codes import CODES, CodeTable
 from fivefold.node.editions import Editions
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
 from fivefold.protocol.client import ClientActions, Outcome, Session
@@ -88,7 +88,7 @@ class ClientNode:
         With ``needs_quorum=False`` (diagnosis), return when all are connected or time is up.
 
         Raises:
-            Unavailable: fewer servers than a quorum could be reached in time; says why for each of the others.
+            Unavailable: fewer servers than a quorum could be reached in time, or let us in; says why.
         """
         self._loop = asyncio.get_running_loop()
         n = self.session.knowledge.quorums.n
@@ -106,7 +106,12 @@ class ClientNode:
         quorums = self.session.knowledge.quorums
         try:
             async with asyncio.timeout(timeout_s):
-                await self._until_up(quorums.q if needs_quorum else quorums.n)
+                while needs_quorum and self._count_up() < quorums.q:
+                    self._give_up_if_refused()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_S):
+                            await self._until_up(quorums.q)
+                await self._until_up(0 if needs_quorum else quorums.n)
         except TimeoutError:
             up = self._count_up()
             if up >= quorums.q or not needs_quorum:  # the last one may come up in the turn in which time is up
@@ -119,6 +124,16 @@ class ClientNode:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SERVERS_S):
                 await self._until_up(quorums.n)
+
+    def _give_up_if_refused(self) -> None:
+        """Too few servers are left if these refuse us: waiting would only hide the reason."""
+        quorums = self.session.knowledge.quorums
+        refused = {link.server: link.failure or "" for link in self._links if link.is_refused and not link.is_up}
+        if len(refused) > quorums.n - quorums.q:
+            raise Unavailable(
+                f"{len(refused)} of the {quorums.n} servers refuse this connection, and {quorums.q} are needed "
+                f"({failures_text(refused)})"
+            )
 
     async def _until_up(self, count: int) -> None:
         while self._count_up() < count:
@@ -293,13 +308,20 @@ class ClientNode:
         except PeerViolation:
             self.session.standing.strike(server, "malformed")
 
-    def _on_codes(self, server: int, frame: bytes) -> None:
-        if self._codes is None:
+    def _on_codes(self, server: int, frame: bytes | None = None) -> None:
+        """An announcement has come, or the time to read one that came too early."""
+        if self._codes is None or self._loop is None:
             return
         try:
-            self._codes.hear(server, decode_announcement(frame))
+            if frame is None:
+                wait_ns = self._codes.take_late(self._clock(), server)
+            else:
+                wait_ns = self._codes.take(self._clock(), server, frame)
         except PeerViolation:
             self.session.standing.strike(server, "malformed")
+        else:
+            if wait_ns is not None:
+                self._loop.call_later(wait_ns / 1e9, self._on_codes, server)
         self._changed.set()
 
     def _on_status(self, server: int, frame: bytes) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from fivefold.errors import PeerViolation, UnknownMethod, UnknownType, Upgrading
 from fivefold.objects import FunctionCode, TypeCode
-from fivefold.protocol.operations import CODE_BYTES, ObjectId, type_of
+from fivefold.protocol.operations import CODE_BYTES, ObjectId, digest, type_of
 from fivefold.protocol.quorums import QuorumSystem
 
 CODES: Final = 8
@@ -25,6 +25,11 @@ CODES: Final = 8
 
 ANNOUNCEMENT_BYTES_MAX: Final = 1024 * 1024
 """Some ten thousand types and functions."""
+
+ANNOUNCEMENTS_AT_ONCE: Final = 16
+ANNOUNCEMENT_EVERY_NS: Final = 1_000_000_000
+"""A client reads so many different announcements of a server at once, and then one a second, the newest: one of the
+largest takes 20 ms, and a liar could send hundreds a second."""
 
 CHOSEN_MAX: Final = 4096
 """Choices that are remembered until a server announces something else."""
@@ -92,7 +97,39 @@ class CodeTable:
         self._heard: dict[int, Announcement] = {}
         self._gone: set[int] = set()
         self._chosen: dict[str | tuple[str, ...], bytes] = {}
+        self._read: dict[int, bytes] = {}  # a digest of the announcement that was read last
+        self._used_up_ns: dict[int, int] = {}  # until when a server's announcements count as one a second
+        self._late: dict[int, bytes] = {}
         self.count = 0
+
+    def take(self, now_ns: int, server: int, frame: bytes) -> int | None:
+        """A server's announcement has come: read it, unless it says what was said before.
+
+        Returns:
+            After how many nanoseconds to call :meth:`take_late`, if it was too early to read it; None otherwise.
+
+        Raises:
+            PeerViolation: it is none.
+        """
+        name = digest(frame)
+        if self._read.get(server) == name:
+            self.hear(server, self._heard[server])
+            return None
+        begins_ns = max(now_ns, self._used_up_ns.get(server, 0))
+        if begins_ns - now_ns >= ANNOUNCEMENTS_AT_ONCE * ANNOUNCEMENT_EVERY_NS:
+            is_first = server not in self._late
+            self._late[server] = frame
+            return ANNOUNCEMENT_EVERY_NS if is_first else None
+        self._used_up_ns[server] = begins_ns + ANNOUNCEMENT_EVERY_NS
+        self.hear(server, decode_announcement(frame))
+        self._read[server] = name
+        self._late.pop(server, None)
+        return None
+
+    def take_late(self, now_ns: int, server: int) -> int | None:
+        """Read the announcement that had to wait, if there still is one; see :meth:`take`."""
+        frame = self._late.pop(server, None)
+        return None if frame is None else self.take(now_ns, server, frame)
 
     def hear(self, server: int, announcement: Announcement) -> None:
         """A server has said what it runs."""
@@ -103,6 +140,7 @@ class CodeTable:
 
     def lose(self, server: int) -> None:
         """A server is gone."""
+        self._late.pop(server, None)
         if server in self._heard:
             self._gone.add(server)
             self._chosen.clear()

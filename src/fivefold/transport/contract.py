@@ -96,6 +96,11 @@ class Link(Protocol):
         """Why the last attempt or connection ended, in words for people; None while all is well."""
         ...
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server answered the last time, and refused for a reason that will hardly be gone soon."""
+        ...
+
     def start(self) -> None:
         """Begin to connect; to be called once, on a running event loop."""
         ...

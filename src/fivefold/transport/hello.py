@@ -64,6 +64,11 @@ def decode_admission(frame: bytes) -> str | None:
     return explain(word.decode(), number.decode() or "too many")
 
 
+def will_pass(frame: bytes) -> bool:
+    """Whether the reason may soon be gone by itself: a server reads a new cluster file within a second."""
+    return not frame[1:].startswith((TOO_MANY_CONNECTIONS.encode(), OTHER_VERSION.encode()))
+
+
 def explain(refusal: str, limit: str = "") -> str:
     """A reason to refuse a peer as a sentence for people."""
     return _SENTENCES.get(refusal, "it refuses this identity, for a reason this version does not know").format(limit)

@@ -55,6 +55,12 @@ The oldest goes, not the newest: an honest peer needs two round trips, so a floo
 within that time costs the flooder what it costs us. To refuse the newest let 128 idle ones lock a whole network out.
 """
 
+HANDSHAKES_AT_ONCE: Final = HANDSHAKES_PER_HOST_MAX
+"""Handshakes that a host may begin at once ..."""
+
+HANDSHAKES_PER_S: Final = 100
+"""... and then in each second: a tenth of a processor's time. The others wait in a line of that host's."""
+
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 """A connection whose peer is not identified by then is closed, on both sides."""
 

@@ -11,7 +11,7 @@ from random import Random
 from fivefold.transport import limits
 from fivefold.transport.budget import Budget
 from fivefold.transport.contract import Credentials
-from fivefold.transport.hello import OTHER_VERSION, decode_admission, decode_hello, encode_hello, explain
+from fivefold.transport.hello import OTHER_VERSION, decode_admission, decode_hello, encode_hello, explain, will_pass
 from fivefold.transport.wire import Wire
 
 
@@ -22,6 +22,7 @@ class StreamLink:
         server: index of the server.
         dropped: frames that could not be queued.
         failure: why the last attempt or connection ended; None while the link is up or was never tried.
+        is_refused: whether the server answered and refused, for a reason that will hardly be gone soon.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class StreamLink:
         self.server = server
         self.dropped = 0
         self.failure: str | None = None
+        self.is_refused = False
         self._credentials = credentials
         self._uses_tls = uses_tls
         self._random = random
@@ -47,6 +49,7 @@ class StreamLink:
         self._wire: Wire | None = None
         self._up: Wire | None = None  # the wire while frames are accepted
         self._refusal: str | None = None  # why we gave up on the peer, or it on us
+        self._will_pass = True  # whether that may be gone soon
         self._settled: asyncio.Future[None] | None = None  # done once it has let us in, or the connection has ended
         self._ended: asyncio.Future[str] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -107,7 +110,7 @@ class StreamLink:
     async def _connect_once(self) -> bool:
         """One connection from its first packet to its end; whether the server ever sent a frame over it."""
         loop = asyncio.get_running_loop()
-        self._refusal, self._is_known = None, False
+        self._refusal, self._will_pass, self._is_known = None, True, False
         self._settled, self._ended = loop.create_future(), loop.create_future()
         wire = self._wire = Wire(
             loop,
@@ -130,13 +133,13 @@ class StreamLink:
                 )
                 await self._settled
         except TimeoutError:
-            self.failure = f"no answer from {host}:{port}"
+            self.failure, self.is_refused = f"no answer from {host}:{port}", False
             wire.abort()
         except OSError as error:
-            self.failure = self._describe(error)
+            self.failure, self.is_refused = self._describe(error), False
         else:
             await asyncio.wait([self._ended])  # not awaited itself: cancelling us must not cancel it
-            self.failure = self._ended.result()
+            self.failure, self.is_refused = self._ended.result(), not self._will_pass
         self._wire = None
         return wire.has_received
 
@@ -162,6 +165,7 @@ class StreamLink:
         wire = self._wire
         self._refusal = decode_admission(frames[0])
         if self._refusal is not None:
+            self._will_pass = will_pass(frames[0])
             wire.close()
             return
         wire.trust(self._on_frames)

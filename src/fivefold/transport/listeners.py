@@ -24,6 +24,7 @@ from fivefold.transport.hello import (
     encode_admission,
     encode_hello,
 )
+from fivefold.transport.pace import Pace
 from fivefold.transport.wire import Wire
 
 
@@ -178,6 +179,7 @@ class StreamListener:
         self._accounts: dict[Peer, _Account] = {}
         self._handshakes: dict[asyncio.Task[None], str] = {}
         self._handshakes_by_host: dict[str, dict[asyncio.Task[None], None]] = {}  # the oldest first
+        self._pace = Pace(self._loop)
         self._acceptor: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -274,7 +276,7 @@ class StreamListener:
             self._drop_oldest(host)
         elif len(self._handshakes) >= limits.HANDSHAKES_MAX:
             self._drop_oldest(max(self._handshakes_by_host, key=lambda each: len(self._handshakes_by_host[each])))
-        task = self._loop.create_task(self._shake_hands(accepted))
+        task = self._loop.create_task(self._shake_hands(accepted, host))
         self._handshakes[task] = host
         self._handshakes_by_host.setdefault(host, {})[task] = None
         task.add_done_callback(self._end_handshake)
@@ -294,10 +296,12 @@ class StreamListener:
         if not tasks:
             del self._handshakes_by_host[host]
 
-    async def _shake_hands(self, accepted: socket.socket) -> None:
+    async def _shake_hands(self, accepted: socket.socket, host: str) -> None:
         connection = StreamConnection(self, self._loop, Channel(next(self._numbers)))
         try:
             async with asyncio.timeout(limits.HANDSHAKE_TIMEOUT_S):
+                if self.uses_tls:
+                    await self._pace.turn(host)
                 await self._loop.connect_accepted_socket(
                     lambda: connection.wire,
                     accepted,

@@ -158,6 +158,7 @@ class MemoryLink:
         self.server = server
         self.dropped = 0
         self.failure: str | None = None
+        self.is_refused = False
         self._network = network
         self._on_frames = on_frames
         self._on_up = on_up

@@ -22,6 +22,7 @@ from fivefold.cluster import (
     Credentials,
     access_rules,
     client_id_of,
+    edition_of,
     find_identity,
     load_configuration,
     load_identity,
@@ -445,7 +446,7 @@ async def connect(
     registry = standard_registry()
     for module in (objects,) if isinstance(objects, str) else objects:
         registry.load(module)
-    session = Session(configuration.quorums, random.SystemRandom())
+    session = Session(configuration.quorums, random.SystemRandom(), edition=edition_of(configuration))
     codes = CodeTable(configuration.quorums)
     node = ClientNode(session, StreamTransport(credentials, tls=tls), codes, member=(configuration, own))
     await node.start(connect_timeout, needs_quorum=needs_quorum)

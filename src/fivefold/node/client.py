@@ -190,6 +190,7 @@ class ClientNode:
         for before, after in zip(old.servers, new.servers, strict=True):
             if before != after:
                 self._replace_link(after.index)
+        self._perform(self.session.switch(self._clock(), self.editions.edition))
         self._changed.set()
 
     def _replace_link(self, server: int) -> None:
@@ -304,7 +305,9 @@ class ClientNode:
         if self.editions is None:
             return
         try:
-            self.editions.hear(server, frame)
+            name = self.editions.hear(server, frame)
+            if name is not None:
+                self._perform(self.session.announced(self._clock(), server, *name))
         except PeerViolation:
             self.session.standing.strike(server, "malformed")
 

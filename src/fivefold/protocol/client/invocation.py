@@ -4,20 +4,7 @@ A call goes through *rounds*. A round is one request, sent first to the preferre
 servers; only its own replies can finish it. A round of an operation ends the call; a round of a repair, or one that
 only asks for histories, is followed by the next.
 
-When is an attempt certainly dead?
-
-1. Each attempt carries its number in its operation, so its candidates are its own: what a server says of one attempt
-   holds of no other. (Of attempts with equal bytes, or with sets that differ only in what is culled, one server could
-   hold the candidate by one and another by the next, and each attempt by itself would look dead.)
-2. A server works on a frame once: it refuses repeated numbers. To every frame that it does not accept it says FAIL,
-   UNCHANGED, UNABLE, DECLINED or BUSY, and that stays true: it accepts the candidate later only if r servers show it.
-3. So an honest server can hold the candidate only if it was sent the attempt and has not answered each of those frames
-   so. A reply that was lost, or is late, counts as if the frame had been accepted; a connection that was lost and is
-   back makes one more frame.
-4. B liars can claim it besides, whatever they have answered. If that makes fewer than r servers, no request will ever
-   show it r times, so nobody repairs or copies it: it is dead for good. Nothing that happens later can change that, as
-   no frame of a closed round is sent any more.
-
+When an attempt is certainly dead is said in :mod:`rounds`.
 A call is told that nothing was changed only if each of its attempts is certainly dead, those of operations that it
 travelled in before too. Otherwise the outcome is unknown.
 
@@ -129,6 +116,7 @@ class Invocation:
         knowledge, first = self._knowledge, self.objects[0]
         servers = self._standing.first_asked(now_ns, first, knowledge.preference(first))
         round_ = Round(now_ns, purpose, request, authenticators, q=knowledge.quorums.q, servers=servers)
+        round_.era = knowledge.following.era
         self._round = round_
         self.asks += ((round_, servers),)
         self.wake_at_ns = min(now_ns + knowledge.patience_ns, self.deadline_ns)
@@ -173,10 +161,12 @@ class Invocation:
             if standing.returning:
                 knowledge.maybe_welcome(round_.objects, vote)
             is_plain = not (standing.is_anybody_doubted and any(map(standing.is_doubted, alike.frames)))
+            is_plain = is_plain and not knowledge.following.newer
             if is_plain and len(vote.answers) == len(self.calls):  # otherwise more than b lie
                 shown = alike.shown(vote, round_.objects, knowledge.quorums.n)
                 if shown:
-                    knowledge.absorb_alike(shown, vote)
+                    if round_.era == knowledge.following.era:
+                        knowledge.absorb_alike(shown, vote)
                     standing.note_answered(alike.frames)
                     knowledge.note_round_trip(now_ns - round_.started_ns)
                     if vote.status == UNCHANGED:
@@ -231,6 +221,15 @@ class Invocation:
         round_.lost |= {server}
         if server in round_.sent and server not in round_.votes:
             self._ask_further(now_ns, round_)
+
+    def start_again(self, now_ns: int) -> None:
+        """Another edition is in use, and nothing is known any more: what the open round has brought does not count."""
+        if self._round is not None:
+            self._look_at_held(self._round)
+            self._bury(self._round)
+            self.closed += (self._round,)
+            self._round, self._evidence = None, ()
+            self._act(now_ns)
 
     def wake(self, now_ns: int) -> None:
         """Time has come: the deadline, the end of a back-off, or silence."""
@@ -339,6 +338,7 @@ class Invocation:
             is_patient=is_patient,
             awaits_frames=not 0 < round_.awaited_until_ns <= now_ns,
             may_be_applied=self._may_be_applied,
+            newer=self._knowledge.following.newer,
         )
         match verdict.next:
             case Next.WAIT:
@@ -389,7 +389,7 @@ class Invocation:
         knowledge.note_round_trip(now_ns - round_.started_ns)
         knowledge.note_long({s: max(map(len, vote.histories)) for s, vote in round_.votes.items() if vote.histories})
         for vote in round_.read.values():
-            if vote.histories:
+            if vote.histories and round_.era == knowledge.following.era:
                 believed = knowledge.absorb(round_.objects, round_.heard(vote), round_.tails_of(vote))
                 if len(believed) == len(round_.votes):
                     knowledge.remember_fit(round_.objects, believed, vote)

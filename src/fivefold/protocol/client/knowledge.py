@@ -10,8 +10,10 @@ from itertools import compress
 
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View, carried_with, next_to_repair
+from fivefold.protocol.client.following import Following
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.client.standing import Standing
+from fivefold.protocol.editions import Edition, EditionName, first_edition
 from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
 from fivefold.protocol.limits import (
     KNOWN_OBJECTS_MAX,
@@ -105,12 +107,14 @@ class Knowledge:
 
     Attributes:
         standing: what speaks against which server.
+        following: which edition each server uses.
         round_trip_ns: smoothed time from a request to its quorum of replies.
     """
 
-    def __init__(self, quorums: QuorumSystem) -> None:
+    def __init__(self, quorums: QuorumSystem, edition: Edition | None = None) -> None:
         """Know nothing, suspect nobody."""
         self.quorums = quorums
+        self.following = Following(quorums, edition or first_edition(quorums.n))
         self.standing = Standing(quorums)
         self.round_trip_ns = 0
         self._known: dict[ObjectId, Known] = {}
@@ -179,7 +183,8 @@ class Knowledge:
             start = end
         for culled in vote.culled:
             for server in tails:
-                self.standing.note_cull(culled, server)
+                if self.following.may_testify(culled, server):
+                    self.standing.note_cull(culled, server)
         return list(tails)
 
     def absorb_alike(self, shown: list[tuple[ObjectHistories, bytes]], vote: Vote) -> None:
@@ -278,6 +283,21 @@ class Knowledge:
     def _without(self, object_id: ObjectId, servers: set[int]) -> ObjectHistories:
         histories = self.of(object_id).histories
         return make_histories(object_id, [b"" if s in servers else history for s, history in enumerate(histories)])
+
+    # --- editions ---------------------------------------------------------------------------------------------
+
+    def hear(self, server: int, name: EditionName) -> None:
+        """A server announces which edition it uses."""
+        if self.following.hear(server, name):
+            self._known.clear()
+        self.standing.outdated = self.following.outdated
+
+    def use(self, edition: Edition) -> None:
+        """Another edition is in use: forget every history, and what was held against servers that it replaces (R7)."""
+        for server in self.following.use(edition):
+            self.standing.forget(server)
+        self._known.clear()
+        self.standing.outdated = self.following.outdated
 
     # --- servers ----------------------------------------------------------------------------------------------
 

@@ -1,4 +1,19 @@
-"""Rounds: one request to several servers, and its replies (PROTOCOL §6); what they decide is :mod:`verdict`'s."""
+"""Rounds: one request to several servers, and its replies (PROTOCOL §6); what they decide is :mod:`verdict`'s.
+
+When is an attempt certainly dead?
+
+1. Each attempt carries its number in its operation, so its candidates are its own: what a server says of one attempt
+   holds of no other. (Of attempts with equal bytes, or with sets that differ only in what is culled, one server could
+   hold the candidate by one and another by the next, and each attempt by itself would look dead.)
+2. A server works on a frame once: it refuses repeated numbers. To every frame that it does not accept it says FAIL,
+   UNCHANGED, UNABLE, DECLINED or BUSY, and that stays true: it accepts the candidate later only if r servers show it.
+3. So an honest server can hold the candidate only if it was sent the attempt and has not answered each of those frames
+   so. A reply that was lost, or is late, counts as if the frame had been accepted; a connection that was lost and is
+   back makes one more frame.
+4. B liars can claim it besides, whatever they have answered. If that makes fewer than r servers, no request will ever
+   show it r times, so nobody repairs or copies it: it is dead for good. Nothing that happens later can change that, as
+   no frame of a closed round is sent any more.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +68,7 @@ class Round:
         sent: how many frames of the round went to each server.
         refused: the frames, by what replies to them begin with, that each server says it did not accept.
         busy: servers that answered BUSY, which is no answer.
+        era: of what is known, when the round began (Following).
         lost: servers whose connection was lost meanwhile; the round may show histories that they signed before.
         conditioned_time: logical time that the attempt can only be applied after.
         resent_ns: when the silent servers were last sent the request again.
@@ -64,6 +80,7 @@ class Round:
     resent_ns = 0
     awaited_until_ns = 0
     lost: frozenset[int] = frozenset()
+    era = 0
 
     def __init__(
         self,
@@ -120,7 +137,7 @@ class Round:
             self.refused.setdefault(server, set()).add(frame[:REPLY_KEY_BYTES])
 
     def is_dead(self, quorums: QuorumSystem) -> bool:
-        """Whether an update attempt can certainly never be shown by r servers (see the docstring of invocation.py)."""
+        """Whether an update attempt can certainly never be shown by r servers (see above)."""
         refused = self.refused
         possible = sum([len(refused.get(server, ())) < count for server, count in self.sent.items()])
         return possible + quorums.b < quorums.r

@@ -20,6 +20,7 @@ from fivefold.protocol.client.outcomes import ClientActions, Delay, Finished, Ti
 from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.client.queues import Queues
 from fivefold.protocol.client.rounds import Round
+from fivefold.protocol.editions import Edition, EditionName
 from fivefold.protocol.limits import QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, REPLY_KEY_BYTES, reply_key, request_head, split
 from fivefold.protocol.operations import ObjectId, Operation
@@ -43,9 +44,11 @@ class Session:
         messages_sent: requests sent so far, for benchmarks and tests.
     """
 
-    def __init__(self, quorums: QuorumSystem, random: Random, *, is_combining: bool = True) -> None:
-        """Start without knowing anything."""
-        self.knowledge = Knowledge(quorums)
+    def __init__(
+        self, quorums: QuorumSystem, random: Random, *, is_combining: bool = True, edition: Edition | None = None
+    ) -> None:
+        """Start without knowing anything, with an edition of the cluster file, by default a new cluster's."""
+        self.knowledge = Knowledge(quorums, edition)
         self.standing = self.knowledge.standing
         self.random = random
         self.messages_sent = 0
@@ -151,6 +154,23 @@ class Session:
         self.knowledge.went(server)
         for invocation in list(self._running.values()):
             invocation.disconnected(now_ns, server)
+            self._after(now_ns, invocation)
+        return self._flush()
+
+    def announced(self, now_ns: int, server: int, number: int, digest: bytes) -> ClientActions:
+        """A server says, before anything else over its connection, which edition it uses."""
+        self.knowledge.hear(server, EditionName(number, digest))
+        return self._flush()
+
+    def switch(self, now_ns: int, edition: Edition) -> ClientActions:
+        """Use a later edition: every round begins anew, with nothing known (R7).
+
+        The driver takes it over once b + 1 servers have announced it; connections to the identities that it replaces
+        are gone before.
+        """
+        self.knowledge.use(edition)
+        for invocation in list(self._running.values()):
+            invocation.start_again(now_ns)
             self._after(now_ns, invocation)
         return self._flush()
 

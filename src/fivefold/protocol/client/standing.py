@@ -43,6 +43,7 @@ class Standing:
     Attributes:
         down: servers without a connection.
         slow: servers that were silent when last asked, with the time of the next trial.
+        outdated: servers that do not use the client's edition yet: they count as silent, and have nothing to prove.
         returning: servers that have come back since something was known.
         is_anybody_doubted: whether anything was ever held against a server.
     """
@@ -52,6 +53,7 @@ class Standing:
         self._n, self._q, self._b = quorums.n, quorums.q, quorums.b
         self.down: set[int] = set()
         self.slow: dict[int, int] = {}
+        self.outdated: frozenset[int] = frozenset()
         self.returning = Returning()
         self.is_anybody_doubted = False
         self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
@@ -78,9 +80,22 @@ class Standing:
         self.returning.discard(server)
         if self.is_excluded(server):
             self._proven_by[server] = tuple(sorted(self._culled_by[server]))
+        self._withdraw(server)
+
+    def _withdraw(self, server: int) -> None:
+        """What was said against it, and what it said against others."""
         self._culled_by[server].clear()
         for reporters in self._culled_by:
             reporters.discard(server)
+
+    def forget(self, server: int) -> None:
+        """Another identity is in its place: nothing speaks against that one, and it has said nothing."""
+        self._withdraw(server)
+        self.returning.discard(server)
+        self._proven_by.pop(server, None)
+        self._strikes[server].clear()
+        self._alone[server] = 0
+        self.slow.pop(server, None)
 
     def came(self, server: int, *, is_known: bool) -> None:
         """Its connection is up, for the first time or again; ``is_known`` if anything is cached."""
@@ -158,12 +173,13 @@ class Standing:
         report of culls would have the client leave out a server it asks and count the old history of one it does not.
         ``told`` says of each server whether it has told what it holds.
         """
-        if not self.is_anybody_doubted:
+        if not (self.is_anybody_doubted or self.outdated):
             return set()
         telling = [server for server in range(self._n) if told[server]]
         # One that has come back counts: it is asked before those that are doubted.
         if sum(self.rank(server) <= RETURNING_RANK for server in telling) >= self._q:
-            return {server for server in range(self._n) if self.is_excluded(server) or self.is_doubted(server)}
+            doubted = {server for server in range(self._n) if self.is_excluded(server) or self.is_doubted(server)}
+            return doubted | self.outdated
         if sum(self.rank(server) <= DOUBTED_RANK for server in range(self._n)) >= self._q:
             return {server for server in range(self._n) if self.is_excluded(server)}
         return set()
@@ -174,7 +190,7 @@ class Standing:
             return 5
         if self.is_anybody_doubted and self.is_excluded(server):
             return 4
-        if server in self.slow:
+        if server in self.slow or server in self.outdated:
             return 3
         if self.is_anybody_doubted and self.is_doubted(server):
             return DOUBTED_RANK
@@ -182,7 +198,7 @@ class Standing:
 
     def order(self, object_id: ObjectId, preference: tuple[int, ...]) -> Sequence[int]:
         """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
-        if not (self.down or self.slow or self.returning or self.is_anybody_doubted):
+        if not (self.down or self.slow or self.returning or self.is_anybody_doubted or self.outdated):
             return preference
         if self.returning:
             return sorted(preference, key=lambda server: self._rank_for(object_id, server))

@@ -17,7 +17,7 @@ that group has q - b > b servers, and its result is an honest one's.
 
 **When is a call refused?** A server that declines it refuses it for itself; others may have accepted it. So a call is
 refused, and a call that the servers could not run has failed, only once each of its attempts is certainly dead
-(invocation.py). An attempt that is dead leaves too few servers to reach q, so nothing better is waited for in vain.
+(rounds.py). An attempt that is dead leaves too few servers to reach q, so nothing better is waited for in vain.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from enum import Enum
 from typing import Final
 
 from fivefold.protocol.classify import plan_operation, views_of
+from fivefold.protocol.client.following import counted
 from fivefold.protocol.client.rounds import Purpose, Round, histories_of, text_of
 from fivefold.protocol.history import decode_history
 from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, UNABLE, UNCHANGED
@@ -101,6 +102,7 @@ def judge(
     is_patient: bool,
     awaits_frames: bool,
     may_be_applied: bool,
+    newer: Collection[int] = (),
 ) -> Verdict:
     """See whether the replies so far decide the round; once patience is over, with the replies there are.
 
@@ -111,30 +113,35 @@ def judge(
         is_patient: whether replies that may still come are waited for.
         awaits_frames: whether, without patience too, second answers are waited for that would prove the attempt dead.
         may_be_applied: whether an earlier attempt at one of the calls is not certainly dead.
+        newer: servers that use a later edition: more than b of them finish nothing (following.py).
     """
     if round_.purpose is not Purpose.OPERATION:
-        return _judge_repair(round_, quorums, is_patient=is_patient, may_be_applied=may_be_applied)
+        return _judge_repair(round_, quorums, is_patient=is_patient, may_be_applied=may_be_applied, newer=newer)
     accepted, unchanged = largest_group(round_, SUCCESS), largest_group(round_, UNCHANGED)
-    if len(accepted) >= quorums.q:
+    accepting, unchanging = [counted(group, newer, quorums.b) for group in (accepted, unchanged)]
+    is_vetoed = counted(round_.votes, newer, quorums.b) < len(round_.votes)
+    if accepting >= quorums.q:
         return _judge_results(round_, quorums, accepted, is_applied=not is_query, is_unchanged=False)
-    if len(unchanged) >= quorums.q:
+    if unchanging >= quorums.q:
         is_applied = None if may_be_applied else False
         return _judge_results(round_, quorums, unchanged, is_applied=is_applied, is_unchanged=True)
-    best = max(len(accepted), len(unchanged))
+    best = max(accepting, unchanging)
     still = quorums.n - len(round_.votes)
     is_possible = best + still >= quorums.q
-    if not is_possible and not may_be_applied and (is_query or round_.is_dead(quorums)):
+    if not is_possible and not may_be_applied and not is_vetoed and (is_query or round_.is_dead(quorums)):
         found = _judge_refusals(round_, quorums, declined=Next.DECLINED, stopped=Next.UNABLE)
         if found is not None:
             return found
     if len(round_.votes) < quorums.q:
         return _ask_or_wait(round_, quorums)
-    found = _judge_latest(round_, quorums, is_query=is_query)
+    found = None if is_vetoed else _judge_latest(round_, quorums, is_query=is_query)
     if found is not None:
         return found
     if is_patient and best and still and is_possible:
         # One server stood alone, by bad luck or malice: another one may complete the quorum.
         return _ASK_FURTHER if len(round_.sent) < quorums.n else _WAIT
+    if is_vetoed:
+        return _CONCLUDE
     # A repair completes what r servers accepted, whichever others could not run it.
     stopped = None if len(accepted) >= quorums.r else Next.UNKNOWN
     found = _judge_refusals(round_, quorums, declined=Next.UNKNOWN, stopped=stopped)
@@ -154,12 +161,15 @@ def _judge_refusals(round_: Round, quorums: QuorumSystem, *, declined: Next, sto
     return None if stopped is None or reason is None else Verdict(stopped, reason=reason)
 
 
-def _judge_repair(round_: Round, quorums: QuorumSystem, *, is_patient: bool, may_be_applied: bool) -> Verdict:
+def _judge_repair(
+    round_: Round, quorums: QuorumSystem, *, is_patient: bool, may_be_applied: bool, newer: Collection[int]
+) -> Verdict:
     """A repair is done once q servers accepted it; who may not see or repair the object is told so."""
     accepted = len(largest_group(round_, SUCCESS))
     if accepted >= quorums.q:
         return _DONE
-    reason = declined_reason(round_, quorums.b)
+    is_vetoed = counted(round_.votes, newer, quorums.b) < len(round_.votes)
+    reason = None if is_vetoed else declined_reason(round_, quorums.b)
     if reason is not None:
         return Verdict(Next.UNKNOWN if may_be_applied else Next.DECLINED, reason=reason)
     if len(round_.votes) < quorums.q:

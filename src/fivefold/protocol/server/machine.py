@@ -85,7 +85,7 @@ class Server:
 
         Without a store nothing is loaded or written, and the cache, whatever its size was to be, keeps every object.
         """
-        self.quorums, self._keys = quorums, keys
+        self.quorums, self.keys = quorums, keys
         self.index = keys.own_index
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.storage_failure: str | None = None
@@ -177,7 +177,7 @@ class Server:
         if self.index in edition.replaced(self._membership.edition):
             self.counters["rejected.replaced-myself"] += 1  # this identity is over: its driver ends it
             return self._flush(now_ns)
-        self._keys = self._replies.keys = keys
+        self.keys = self._replies.keys = keys
         self._replicas.forget_macs()
         self._upkeep.use(now_ns, edition)
         for work in [*self._loads.take_requests(), *self._syncs.end_all()]:
@@ -235,7 +235,7 @@ class Server:
     def _judge(self, now_ns: int, work: Work, operation: Operation | None) -> None:
         """Cull, derive the step, and take the request as far as it goes."""
         try:
-            work.judge(self._keys, self.quorums)
+            work.judge(self.keys, self.quorums)
         except PeerViolation as violation:
             self.counters[f"rejected.{violation.reason}"] += 1
             return

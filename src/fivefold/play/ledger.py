@@ -9,6 +9,7 @@ from fivefold.play.names import arguments_of, call_text, entries_of
 from fivefold.play.reasons import rule_of, sentence
 from fivefold.play.recording import Recording
 from fivefold.play.story import NOBODY, Change, Counted, Made, Row, Shown, Why
+from fivefold.play.words import result_of
 from fivefold.protocol.history import INITIAL_TIMESTAMP, client_of
 from fivefold.protocol.records import Candidate, LogicalTimestamp, ObjectHistories
 from fivefold.simulation import Accepted, Called, Classified, Culled, Ended, Kept, Sent, Voted
@@ -40,6 +41,7 @@ class Ledger:
         self._values: dict[tuple[str, bytes], str] = {}
         self._kinds: dict[bytes, str] = {}
         self._made: dict[tuple[str, bytes], Made] = {}
+        self._derived: dict[tuple[int, bytes], int] = {}
         self._claims: dict[tuple[int, str], bytes] = {}
         self._calls: dict[tuple[int, int], tuple[str, tuple[str, ...]]] = {}
         self._under_way: dict[int, set[int]] = {}
@@ -89,16 +91,20 @@ class Ledger:
         row = self.row_of(vote.request)
         if row != NOBODY:
             old = self.rows[row]
-            accepted = old.accepted
+            self.rows[row] = _REPLACE(old, last=step)
             if vote.status in ("accepted", "answered"):
-                accepted = (*accepted, (vote.server, step))
-            self.rows[row] = _REPLACE(old, last=step, accepted=accepted)
+                self._take(row, vote.server, step)
         if vote.server in self._recording.liars:
             for name, history in zip(self._frames.asked(vote.request).objects, vote.histories, strict=False):
                 if self._claims.get((vote.server, name)) != history:
                     self._claims[vote.server, name] = history
                     self._change(step, vote.server, name, history, is_claim=True)
         return row
+
+    def _take(self, row: int, server: int, step: int) -> None:
+        accepted = self.rows[row].accepted
+        if all(each != server for each, _ in accepted):
+            self.rows[row] = _REPLACE(self.rows[row], accepted=(*accepted, (server, step)))
 
     # --- calls ------------------------------------------------------------------------------------------------
 
@@ -127,7 +133,7 @@ class Ledger:
         while row >= 0 and not (self.rows[row].lane == lane and (not wanted or wanted & set(self.rows[row].objects))):
             row -= 1
         if row >= 0:
-            self.rows[row] = _REPLACE(self.rows[row], result=event.seen, ended=step)
+            self.rows[row] = _REPLACE(self.rows[row], result=result_of(event), ended=step)
         return label
 
     # --- classifications --------------------------------------------------------------------------------------
@@ -161,6 +167,8 @@ class Ledger:
         row = self.row_of(event.frame)
         if event.machine < self._n:
             self._why_at[event.machine, row] = index
+            if event.timestamp:
+                self._derived[event.machine, event.timestamp] = row
         elif row != NOBODY:
             self._why_of_row.setdefault(row, index)
         return index
@@ -199,10 +207,14 @@ class Ledger:
             )
             self._make(event.object_id, candidate.timestamp, conditioned_on)
 
-    def accepted(self, event: Accepted) -> Made:
-        """What a server has accepted."""
+    def accepted(self, step: int, event: Accepted) -> tuple[Made, int]:
+        """What a server has accepted, and the row of the request that it was asked by."""
+        row = self._derived.get((event.server, event.timestamp), NOBODY)
+        if row != NOBODY:
+            self.rows[row] = _REPLACE(self.rows[row], last=max(step, self.rows[row].last))
+            self._take(row, event.server, step)
         made = [self._make(part.object_id, event.timestamp, part.conditioned_on) for part in event.parts]
-        return made[-1]
+        return made[-1], row
 
     def _change(self, step: int, server: int, name: str, history: bytes, *, is_claim: bool) -> None:
         index = self._history(name, history)

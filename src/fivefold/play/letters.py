@@ -101,7 +101,8 @@ def sync_text(data: bytes, names: Names) -> str:
         return f"SYNC  {what} {names.of(found.object_id, found.timestamp)} of {found.object_id}"
     if not found.digest:
         return "SYNC REPLY  not held here"
-    return f"SYNC REPLY  {'a version of ' + str(len(found.version)) + ' bytes' if found.version else 'a digest'}"
+    what = f"a version of {len(found.version)} bytes" if found.version else "a digest"
+    return f"SYNC REPLY  {what}, {found.digest.hex()[:8]}…"
 
 
 def is_request(data: bytes) -> bool:

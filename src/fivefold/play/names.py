@@ -73,6 +73,7 @@ def call_text(method: str, arguments: Mapping[str, object] | None) -> str:
     """A call in a label: ``set(♦)``, ``increment(5)``, ``get``."""
     if not method:
         return "cancel"
+    method = method.rpartition(".")[2]  # of a function over several objects the module is left out
     if not arguments:
         return method
     return f"{method}({', '.join(clipped(value_text(value)) for value in arguments.values())})"

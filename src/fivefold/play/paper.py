@@ -15,33 +15,75 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation import CLIENTS, SERVERS, Called, client_id, record_example
 
 ROWS_AND_TEXTS: Final = (
-    Note(0, "Nothing has happened yet", "All six servers hold only ⟨0⟩, the initial candidate. X knows nothing, and "
-         "that is enough: an object history set of six initial histories classifies as METHOD. X asks its preferred "
-         "quorum, s0 to s4, and five equal answers are the answer."),
-    Note(1, "An update in one round trip", "X sends set(♣) with what it knows. Every server derives the same candidate "
-         "from it, ⟨1⟩ conditioned on ⟨0⟩, and accepts. Five of six accepted: a quorum. No leader, no second round, no "
-         "message between servers."),
-    Note(2, "A client that knows less", "Y has never heard of ♣. It prefers s1 to s5, and conditions its get on ⟨0⟩. "
-         "Four of them hold something newer, and say so; only s5 is as ignorant as Y."),
-    Note(3, "Inline repair", "Four histories show ⟨1⟩. That is at least r = 3, so ⟨1⟩ may be complete: Y offers it to "
-         "the servers that lack it. s5 fetches the version from its peers, and believes b + 1 = 2 of them, never one."),
+    Note(
+        0,
+        "Nothing has happened yet",
+        "All six servers hold only ⟨0⟩, the initial candidate. X knows nothing, and that is enough: an object "
+        "history set of six initial histories classifies as METHOD. X asks its preferred quorum, s0 to s4, "
+        "and five equal answers are the answer.",
+    ),
+    Note(
+        1,
+        "An update in one round trip",
+        "X sends set(♣) with what it knows. Every server derives the same candidate from it, ⟨1⟩ conditioned "
+        "on ⟨0⟩, and accepts. Five of six accepted: a quorum. No leader, no second round, no message between "
+        "servers.",
+    ),
+    Note(
+        2,
+        "A client that knows less",
+        "Y has never heard of ♣. It prefers s1 to s5, and conditions its get on ⟨0⟩. Four of them hold "
+        "something newer, and say so; only s5 is as ignorant as Y.",
+    ),
+    Note(
+        3,
+        "Inline repair",
+        "Four histories show ⟨1⟩. That is at least r = 3, so ⟨1⟩ may be complete: Y offers it to the servers "
+        "that lack it. s5 fetches the version from its peers, and believes b + 1 = 2 of them, never one.",
+    ),
     Note(4, "The past is complete", "Now five histories show ⟨1⟩. Y asks again, and gets ♣."),
-    Note(5, "Two updates at once", "X sets ♦ and Y sets ♥, both on ⟨1⟩. ♦ comes first to s0–s3, ♥ to s4 and s5. Each "
-         "server accepts what comes first and refuses what comes late. Neither update has a quorum."),
-    Note(7, "A barrier", "The newest candidate, ⟨2′⟩, shows too seldom to be complete. X puts a barrier over the past: "
-         "a server that has ⟨3b⟩ accepts nothing older any more."),
-    Note(8, "A copy", "Behind the barrier X looks for the newest version that may be complete: ♦ shows four times, "
-         "at least r. It is copied forward as ⟨4⟩. X’s update is done after all; Y’s ♥ on ⟨1⟩ will never be."),
-    Note(9, "A client dies", "X sets ♠, reaches three servers, and dies. Nobody knows whether ♠ is complete: three "
-         "servers have accepted it, and they pruned what came before."),
-    Note(10, "Y sees ♠ twice", "Y asks s1–s5. ♠ shows twice there, less than r = 3: it cannot be complete. "
-         "Y puts up the barrier ⟨6b⟩."),
-    Note(11, "Z sees ♠ three times", "At the same time Z asks s0–s4 and sees ♠ three times: it may be complete, so Z "
-         "tries to finish it inline. But s3 and s4 have the barrier by now and refuse. Z backs off."),
-    Note(12, "♠ is gone for good", "Y copies ♦ behind its barrier. ♠ was never complete, and now it never will be: "
-         "nobody was told that it was."),
+    Note(
+        5,
+        "Two updates at once",
+        "X sets ♦ and Y sets ♥, both on ⟨1⟩. ♦ comes first to s0–s3, ♥ to s4 and s5. Each server accepts what "
+        "comes first and refuses what comes late. Neither update has a quorum.",
+    ),
+    Note(
+        7,
+        "A barrier",
+        "The newest candidate, ⟨2′⟩, shows too seldom to be complete. X puts a barrier over the past: a "
+        "server that has ⟨3b⟩ accepts nothing older any more.",
+    ),
+    Note(
+        8,
+        "A copy",
+        "Behind the barrier X looks for the newest version that may be complete: ♦ shows four times, at least "
+        "r. It is copied forward as ⟨4⟩. X’s update is done after all; Y’s ♥ on ⟨1⟩ will never be.",
+    ),
+    Note(
+        9,
+        "A client dies",
+        "X sets ♠, reaches three servers, and dies. Nobody knows whether ♠ is complete: three servers have "
+        "accepted it, and they pruned what came before.",
+    ),
+    Note(
+        10,
+        "Y sees ♠ twice",
+        "Y asks s1–s5. ♠ shows twice there, less than r = 3: it cannot be complete. Y puts up the barrier ⟨6b⟩.",
+    ),
+    Note(
+        11,
+        "Z sees ♠ three times",
+        "At the same time Z asks s0–s4 and sees ♠ three times: it may be complete, so Z tries to finish it "
+        "inline. But s3 and s4 have the barrier by now and refuse. Z backs off.",
+    ),
+    Note(
+        12,
+        "♠ is gone for good",
+        "Y copies ♦ behind its barrier. ♠ was never complete, and now it never will be: nobody was told that it was.",
+    ),
     Note(13, "Everybody agrees", "Y’s get returns ♦."),
-)  # fmt: skip
+)
 """What to say with each request of the example."""
 
 
@@ -88,8 +130,8 @@ def whole() -> Recording:
     return Recording(
         name="paper",
         title="The paper’s example",
-        summary="One object that holds a suit, six servers of which one may lie, and the clients X, Y and Z: "
-        "the example execution of the Query/Update paper, on the production servers.",
+        summary="One object that holds a suit, six servers of which one may lie, and the clients X, Y and Z: the "
+        "example execution of the Query/Update paper, on the production servers.",
         command="fivefold play paper",
         quorums=QuorumSystem(SERVERS, 1, 1),
         clients=tuple((name, client_id(name)) for name in CLIENTS),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
 from fivefold.errors import ConfigurationError
-from fivefold.play import paper
+from fivefold.play import joint, lying, ordinary, paper
 from fivefold.play.recording import Recording
+from fivefold.play.staging import Staged, stage
+from fivefold.protocol.compiled import is_compiled
 
 
 class Scenario(Struct, frozen=True):
@@ -25,10 +28,23 @@ class Scenario(Struct, frozen=True):
     record: Callable[[], Recording]
 
 
+def _staged(group: str, *all_staged: Staged) -> dict[str, Scenario]:
+    return {staged.name: Scenario(group, partial(stage, staged)) for staged in all_staged}
+
+
+# A rule that is compiled cannot be left out to show what becomes of it.
+_ANOMALY: Final = {} if is_compiled() else {"alone": Scenario("Several objects", joint.alone)}
+
 SCENARIOS: Final = MappingProxyType(
     {
         "paper": Scenario("The paper", paper.whole),
         **{name: Scenario("The paper", record) for name, record in paper.SEQUENCES.items()},
+        **_staged("Ordinary days", ordinary.UPDATE, ordinary.QUERY, ordinary.CONTENTION),
+        **_staged("Crashes", ordinary.CRASHED_CLIENT, ordinary.RETURNING),
+        **_staged("Liars", lying.WRONG_MACS, lying.LYING_SYNC),
+        **_staged("Several objects", joint.DYING_TRANSFER),
+        **_ANOMALY,
+        "together": Scenario("Several objects", joint.together),
     }
 )
 """By name, in the order in which they are offered."""

@@ -30,7 +30,7 @@ from fivefold.play.story import (
     Span,
     Why,
 )
-from fivefold.play.words import ENDINGS, answers, joined, servers_text
+from fivefold.play.words import ENDINGS, answers, joined, result_of, servers_text
 from fivefold.protocol.records import Candidate, LogicalTimestamp
 from fivefold.simulation import (
     Accepted,
@@ -276,15 +276,12 @@ class Scene:
         drawn.row = self._ledger.voted(step, event)
         why = self._ledger.why_at(event.server, drawn.row)
         drawn.why = why if drawn.why == NOBODY else drawn.why
-        said = {"accepted": "It says that it accepted.", "answered": "It answers."}
-        if event.status in said:
-            if not drawn.flags & ACCEPTS:
-                drawn.sentences.append(said[event.status])
-        elif event.status == "refused":
-            drawn.sentences.append(f"It refuses: {event.why}.")
+        who = "It" if drawn.sentences else self._who(event.server)
+        said = {"accepted": "says that it accepted", "answered": "answers", "refused": f"refuses: {event.why}"}
+        if event.status != "accepted" or not drawn.flags & ACCEPTS:
+            drawn.sentences.append(f"{who} {said.get(event.status, f'answers: {event.status}')}.")
+        if event.status == "refused":
             self.marks.append(Mark(step, drawn.lane, "refuse", ""))
-        else:
-            drawn.sentences.append(f"It answers: {event.status}.")
 
     def _judged(self, step: int, drawn: Drawn, event: Judged) -> None:
         drawn.lane = self._lane(self._n + event.client)
@@ -314,7 +311,9 @@ class Scene:
         first = event.parts[0]
         name = names.of(first.object_id, event.timestamp)
         on = joined(sorted({f"⟨{names.of(part.object_id, part.conditioned_on)}⟩" for part in event.parts}))
-        what = self._ledger.accepted(event)
+        what, row = self._ledger.accepted(step, event)
+        if drawn.row == NOBODY:
+            drawn.row, drawn.why = row, self._ledger.why_at(event.server, row)
         value = f" = {what.value}" if what.value else ""
         objects = f" for {joined([part.object_id for part in event.parts])}" if len(event.parts) > 1 else ""
         kind = _mark_kind(event.timestamp)
@@ -338,14 +337,14 @@ class Scene:
             case Ended(outcome=outcome, number=number):
                 drawn.flags |= ENDS | (0 if outcome == "ok" else FAILS)
                 label = self._ledger.ended(step, event)
-                ending = ENDINGS.get(outcome, outcome)
-                drawn.sentences.append(f"{who}’s {label} {ending}: {event.seen}.")
+                ending, result = ENDINGS.get(outcome, outcome), result_of(event)
+                drawn.sentences.append(f"{who}’s {label} {ending}{': ' if result else ''}{result}.")
                 self.marks.append(Mark(step, lane, "end" if outcome == "ok" else "failed", label))
                 if not self._ledger.is_at_work(event.client):
                     self._close(step, lane, "at work")
             case Died():
                 drawn.flags |= FAILS
-                drawn.sentences.append(f"{who} dies. What it has sent is still on its way.")
+                drawn.sentences.append(f"{who} dies.")
                 self.marks.append(Mark(step, lane, "death", "dies"))
                 self._close(step, lane, "at work")
             case Disconnected(server=server):
@@ -363,6 +362,9 @@ class Scene:
             case Restarted(server=server):
                 self._server(step, drawn, server, "restart", f"s{server} starts again, with what is on its disk.")
                 self._close(step, drawn.lane, "down")
+                drawn.flags &= ~FAILS
+            case Lied(server=server, lie="lying in sync"):  # to clients it tells the truth
+                drawn.lane = self._lane(server)
                 drawn.flags &= ~FAILS
             case Lied(server=server, lie=lie):
                 self._server(step, drawn, server, "lie", f"s{server} lies: {lie}.", lie)

@@ -129,11 +129,16 @@ def _groups(events: Sequence[Happened], frames: Frames, n: int) -> list[list[Hap
     last: tuple[int, int] | None = None
     for each in events:
         key = (each.at_ns, _machine(each.event, frames, n))
-        if key != last or isinstance(each.event, BEGINS):
+        if key != last or (isinstance(each.event, BEGINS) and not _goes_with(each.event, groups[-1])):
             groups.append([])
         groups[-1].append(each)
         last = key
     return groups
+
+
+def _goes_with(event: Event | Derived, group: Sequence[Happened]) -> bool:
+    """A server lies in what it sends after an input: that is one step, and so is a call with the end of the last."""
+    return isinstance(event, Lied) and isinstance(group[0].event, Delivered | Accepted | Kept)
 
 
 def _machine(event: Event | Derived, frames: Frames, n: int) -> int:

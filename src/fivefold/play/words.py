@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final
 
-from fivefold.simulation import Voted
+from fivefold.simulation import Ended, Voted
 
 ENDINGS: Final = MappingProxyType(
     {
@@ -35,6 +35,14 @@ _ANSWERS: Final = MappingProxyType(
 def answers(vote: Voted | None) -> str:
     """What a reply says, in a few words."""
     return "an answer to something earlier" if vote is None else _ANSWERS[vote.status]
+
+
+def result_of(ended: Ended) -> str:
+    """What a caller was told, without the call: the answer, or what the record says of it."""
+    _, arrow, answer = ended.seen.rpartition(" → ")
+    if not arrow:
+        return "" if ended.seen.startswith("c") and "." in ended.seen else ended.seen
+    return "" if answer in ("None", "?") else f"returns {answer}"
 
 
 def joined(words: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ from fivefold.simulation.events import (
     Sent,
     Violated,
 )
-from fivefold.simulation.example import CLIENTS, HIGH, LOW, SERVERS, ExampleRow, record_example, run_example
+from fivefold.simulation.example import CLIENTS, HIGH, LOW, SERVERS, Card, ExampleRow, record_example, run_example
 from fivefold.simulation.exhaustive import (
     SCHEDULES,
     Budget,
@@ -67,6 +67,7 @@ __all__ = [
     "Began",
     "Budget",
     "Called",
+    "Card",
     "Case",
     "Classified",
     "CommitFailed",

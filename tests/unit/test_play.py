@@ -132,7 +132,7 @@ def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
 # --- any run ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "profile"), [(1, "contended"), (3, "byzantine"), (1, "camps")])
+@pytest.mark.parametrize(("number", "profile"), [(1, "contended"), (3, "byzantine"), (5, "joint")])
 def test_what_is_told_of_a_seed_is_what_happened(number: int, profile: str) -> None:
     """Accepted candidates, histories, messages and culls of the run are those of the story, in number and in place."""
     recording = seed(number, profile)

@@ -75,12 +75,6 @@ RULES: Final = MappingProxyType(
             "A server accepts a candidate over several objects for all of them or for none. To finish or to copy one "
             "that is not known to be established is done for all its objects, behind one joint barrier.",
         ),
-        "anomaly": Rule(
-            "The anomaly of repairing each object alone",
-            "concepts/multi-object.html",
-            "the-anomaly",
-            "Each repair is right about its own object, and together they tear an update apart.",
-        ),
     }
 )
 """By the word that a page's data use."""

@@ -73,14 +73,14 @@ _QUIET = ("crash", "death of client")
 class Drawn:
     """What one step comes to while its events are gone through."""
 
-    __slots__ = ("content", "flags", "lane", "lost", "row", "sends", "sentences", "why")
+    __slots__ = ("content", "flags", "lane", "row", "rule", "sends", "sentences", "why")
 
     def __init__(self) -> None:
         """Nothing yet."""
         self.lane, self.flags, self.why, self.row, self.content = NOBODY, 0, NOBODY, NOBODY, NOBODY
         self.sentences: list[str] = []
         self.sends: dict[str, list[int]] = {}
-        self.lost: list[int] = []
+        self.rule = ""
 
     @property
     def text(self) -> str:
@@ -132,7 +132,19 @@ class Scene:
         for each in group:
             self._one(step, drawn, each.event)
         self._say_sends(drawn)
+        if not drawn.sentences:
+            drawn.sentences.append(self._quiet(group[-1].event))
         return drawn
+
+    def _quiet(self, event: Event | Derived) -> str:
+        """What to say of a step in which nothing else is worth a word."""
+        match event:
+            case Kept(server=server, object_id=name):
+                return f"{self._who(server)} writes down what it knows of {name} now."
+            case Sent() | Late():
+                return "A message was on its way when this recording begins."
+            case _:
+                return "Something from before this recording arrives."
 
     def finish(self, steps: int) -> None:
         """Close what is still open."""
@@ -219,8 +231,10 @@ class Scene:
             drawn.why = self._ledger.why_of_row(drawn.row)
             drawn.sentences.append(f"{who} hears from {sender}{again}: {answers(vote)}.")
         elif sent.data[:1] == b"\x03":
+            drawn.rule = "sync"
             drawn.sentences.append(f"{who} is asked for a version by {sender}{again}.")
         else:
+            drawn.rule = "sync"
             drawn.sentences.append(f"{who} gets an answer from {sender}{again}.")
 
     def _lost_text(self, sent: Sent, why: str) -> str:
@@ -249,6 +263,7 @@ class Scene:
                 self._classified(step, drawn, event)
             case Culled(server=server, culled=culled, because=because):
                 drawn.flags |= FAILS
+                drawn.rule = "server"
                 self._ledger.culled(event)
                 self.marks.append(Mark(step, self._lane(server), "cull", servers_text(culled)))
                 drawn.sentences.append(f"It leaves out what {servers_text(culled)} showed: {because[0]}.")
@@ -281,6 +296,7 @@ class Scene:
         if event.status != "accepted" or not drawn.flags & ACCEPTS:
             drawn.sentences.append(f"{who} {said.get(event.status, f'answers: {event.status}')}.")
         if event.status == "refused":
+            drawn.rule = "server"
             self.marks.append(Mark(step, drawn.lane, "refuse", ""))
 
     def _judged(self, step: int, drawn: Drawn, event: Judged) -> None:
@@ -297,6 +313,7 @@ class Scene:
             asked = f" {server} is asked last from now on." if event.is_suspected else ""
             text = f"{self._name(drawn.lane)} notes against {server}: {what}.{asked}"
         drawn.flags |= FAILS
+        drawn.rule = "client"
         drawn.sentences.append(text)
 
     # --- servers' disks ---------------------------------------------------------------------------------------
@@ -335,6 +352,7 @@ class Scene:
             case Resolving(number=number):
                 drawn.sentences.append(f"{who} asks what became of {self._ledger.call_label(event.client, number)}.")
             case Ended(outcome=outcome, number=number):
+                drawn.rule = drawn.rule or "client"
                 drawn.flags |= ENDS | (0 if outcome == "ok" else FAILS)
                 label = self._ledger.ended(step, event)
                 ending, result = ENDINGS.get(outcome, outcome), result_of(event)

@@ -51,6 +51,7 @@ class Step(Struct, frozen=True, array_like=True):
         why: its reason.
         row: the request that it is about.
         content: the message that arrives.
+        rule: the section of the documentation that it rests on, by its word; empty if that is its reason's.
     """
 
     x: float
@@ -61,6 +62,7 @@ class Step(Struct, frozen=True, array_like=True):
     why: int
     row: int
     content: int
+    rule: str
 
 
 class Arrow(Struct, frozen=True, array_like=True):

@@ -31,6 +31,7 @@ from fivefold.simulation import (
     Happened,
     Judged,
     Kept,
+    Late,
     Lied,
     Lost,
     Over,
@@ -53,6 +54,9 @@ UNIT_NS: Final = 200_000
 GAP_MAX: Final = 7.0
 """... up to this: long pauses are drawn short."""
 
+STEPS_BEFORE_TEXT: Final = 5
+"""A first text that comes so early is there from the start."""
+
 BEGINS = (
     Delivered | Called | Resolving | Crashed | Restarted | Died | Began | Over | Disconnected | Reset | Plotted | Lied
 )
@@ -69,7 +73,8 @@ def tell(recording: Recording) -> Story:
     for index, group in enumerate(groups):
         drawn = scene.play(index, group)
         at_ms = round(group[0].at_ns / 1e6, 4)
-        steps.append(Step(xs[index], at_ms, drawn.lane, drawn.flags, drawn.text, drawn.why, drawn.row, drawn.content))
+        place = (xs[index], at_ms, drawn.lane, drawn.flags)
+        steps.append(Step(*place, drawn.text, drawn.why, drawn.row, drawn.content, drawn.rule))
     scene.finish(len(steps))
     quorums = recording.quorums
     return Story(
@@ -148,6 +153,8 @@ def _machine(event: Event | Derived, frames: Frames, n: int) -> int:
             return machine
         case Delivered(frame=frame) | Reset(frame=frame):
             return frames.sent[frame].receiver if frame in frames.sent else NOBODY
+        case Late(frame=frame):
+            return frames.sent[frame].sender if frame in frames.sent else NOBODY
         case Lost(frame=frame, why=why):
             if frame not in frames.sent:
                 return NOBODY
@@ -203,4 +210,7 @@ def _notes(recording: Recording, rows: Sequence[Row], times_ns: Sequence[int]) -
         else:
             continue
         told.append(Told(max(0, step), note.heading, note.text))
-    return tuple(sorted(told, key=lambda each: each.step))
+    told.sort(key=lambda each: each.step)
+    if told and told[0].step <= STEPS_BEFORE_TEXT:
+        told[0] = Told(0, told[0].heading, told[0].text)
+    return tuple(told)

@@ -137,14 +137,14 @@ class Explainer:
 
     def _sent(self, sent: Sent) -> None:
         """What a client makes of what it sends; once for all servers."""
-        _, body, _ = split(sent.data, REQUEST)
-        if self._bodies.get(sent.sender) == body:
-            return
-        self._bodies[sent.sender] = body
-        try:
+        try:  # a villain's may be malformed, and nobody sees what is wrong before culling
+            _, body, _ = split(sent.data, REQUEST)
+            if self._bodies.get(sent.sender) == body:
+                return
+            self._bodies[sent.sender] = body
             request = decode_request(body, self._quorums.n)
             self._classify(sent, sent.sender, request, Left(request.target, request.sets, ()))
-        except PeerViolation:  # a villain's: nobody sees what is wrong before culling
+        except PeerViolation:
             return
 
     # --- servers ----------------------------------------------------------------------------------------------
@@ -183,7 +183,10 @@ class Explainer:
         asked = self._asked.get((Channel(sent.channel), number))
         if asked is None:
             return
-        vote = decode_vote(body)  # canonical: liars encode theirs like everybody
+        try:
+            vote = decode_vote(body)
+        except PeerViolation:  # a liar's
+            return
         status = STATUSES[vote.status]
         if vote.status == SUCCESS and not vote.version_digest and vote.answers:
             status = "answered"

@@ -1,6 +1,6 @@
 // The data of a page: stories are JSON in the page, plain or deflated. Their records are arrays; here are their fields.
 
-const STEP = { x: 0, at: 1, lane: 2, flags: 3, text: 4, why: 5, row: 6, content: 7 };
+const STEP = { x: 0, at: 1, lane: 2, flags: 3, text: 4, why: 5, row: 6, content: 7, rule: 8 };
 const ARROW = { start: 0, from: 1, end: 2, to: 3, what: 4, fate: 5, content: 6 };
 const MARK = { step: 0, lane: 1, what: 2, text: 3 };
 const SPAN = { first: 0, last: 1, lane: 2, what: 3 };

@@ -28,9 +28,9 @@ class Panels {
     byId("command").textContent = story.command;
     byId("cut").hidden = !story.cut;
     byId("cut").textContent = story.cut;
-    const line = (...parts) => parts.flatMap(([name, value]) => [`${name} = `, make("b", {}, String(value)), "   "]);
-    byId("facts").replaceChildren(...line(["n", story.n], ["t", story.t], ["b", story.b]), make("br"),
-      "quorum ", ...line(["q", story.q]), "repairable ", ...line(["r", story.r]));
+    const fact = (name, value, end) => [`${name} = `, make("b", {}, String(value)), end];
+    byId("facts").replaceChildren(...fact("servers n", story.n, ", "), ...fact("faulty t", story.t, ", "), ...fact("of them liars b", story.b, ""),
+      make("br"), ...fact(" quorum q", story.q, ", "), ...fact("repairable r", story.r, ""));
     this.showObjects(story);
     this.rowCount = -1;
     this.drawHeadings();
@@ -94,10 +94,10 @@ class Panels {
     const isNew = step !== this.step;
     this.step = step;
     if (!isNew && !isForced) return;
-    const [, , , , text, why, row, content] = this.story.steps[step] || [0, 0, 0, 0, "", -1, -1, -1];
+    const [, , , , text, why, row, content, rule] = this.story.steps[step] || [0, 0, 0, 0, "", -1, -1, -1, ""];
     byId("sentence").textContent = text || "Nothing happens in this recording.";
     this.drawNote(step);
-    this.drawWhy(why);
+    this.drawWhy(why, rule);
     this.drawNow(step);
     this.current = row;
     this.known = lastAtMost(this.rows, step, ([each]) => each[ROW.first]) + 1;
@@ -108,15 +108,15 @@ class Panels {
 
   drawNote(step) {
     const place = lastAtMost(this.story.notes, step, (note) => note[0]);
+    const [, heading, text] = place < 0 ? [0, "", ""] : this.story.notes[place];
     byId("note").hidden = place < 0;
-    if (place < 0) return;
-    byId("note-heading").textContent = this.story.notes[place][1];
-    byId("note-text").textContent = this.story.notes[place][2];
+    byId("note-heading").textContent = heading;
+    byId("note-text").textContent = text;
   }
 
   // --- why --------------------------------------------------------------------------------------------------------
 
-  drawWhy(index) {
+  drawWhy(index, ownRule) {
     const story = this.story, why = index < 0 ? null : story.whys[index];
     const kind = why ? why[WHY.kind] : "", badge = byId("why-kind");
     badge.hidden = !why;
@@ -125,9 +125,10 @@ class Panels {
     const who = why && why[WHY.lane] >= 0 ? story.lanes[why[WHY.lane]][0] : "";
     byId("why-text").textContent = why ? `${who}: ${why[WHY.text]}` : "Nothing is classified in this step.";
     const link = byId("why-link");
-    link.hidden = !why;
-    if (why) {
-      this.rule = why[WHY.rule];
+    const name = ownRule || (why ? why[WHY.rule] : "");
+    link.hidden = !name;
+    if (name) {
+      this.rule = name;
       const rule = this.rules[this.rule];
       link.textContent = rule.title;
       link.setAttribute("href", rule.link || "#rule-" + this.rule);
@@ -247,7 +248,7 @@ class Panels {
     if (names.length > shown.length) parts.push(",…");
     const newest = names.find((name) => !name.includes("b"));
     const value = this.story.madeBy.get(object + "/" + newest)?.[MADE.value];
-    if (value) parts.push(make("span", { class: "value" }, value));
+    if (value) parts.push(make("span", { class: "value" + ("♣♦♥♠".includes(value) ? " suit" : "") }, value));
     return parts;
   }
 }

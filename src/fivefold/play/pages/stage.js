@@ -22,7 +22,7 @@ class Stage {
   measure() {
     const story = this.story, lanes = story ? story.lanes.length : 1;
     this.width = this.canvas.clientWidth || 800;
-    const tall = document.body.classList.contains("slide") ? 0.66 : 0.46;
+    const tall = document.body.classList.contains("slide") ? 0.5 : 0.42;
     const most = Math.max(220, window.innerHeight * tall);
     this.gap = Math.max(19, Math.min(46, (most - TOP - BOTTOM) / lanes));
     this.height = Math.round(TOP + BOTTOM + this.gap * lanes);

@@ -558,5 +558,5 @@ def test_range_of_whole_numbers(number: int, is_fine: bool) -> None:
     if is_fine:
         assert Codec(int).decode(Codec(int).encode(number)) == number
     else:
-        with pytest.raises(BadValue, match=r"can't serialize ints < -2\*\*63 or > 2\*\*64 - 1"):
+        with pytest.raises(BadValue, match=r"below -2\*\*63 or above 2\*\*64 - 1"):
             Codec(int).encode(number)

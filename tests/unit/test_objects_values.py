@@ -67,9 +67,9 @@ def test_encoding(declared: Any, value: Any, encoded: bytes) -> None:
         (int, "1", "expected int, got str"),
         (int, True, "expected int, got bool"),
         (int, 1.0, "expected int, got float"),
-        (int, 2**64, "can't serialize ints"),
+        (int, 2**64, "above 2**64 - 1"),
         (str, b"x", "expected str, got bytes"),
-        (str, "\ud800", "surrogates not allowed"),
+        (str, "\ud800", "half of a surrogate pair"),
         (list[int], [1, "x"], "[1]: expected int, got str"),
         (Point, {"x": 1, "y": "2"}, "y: expected int, got str"),
         (Annotated[int, msgspec.Meta(ge=1)], 0, "expected int >= 1"),
@@ -146,3 +146,14 @@ def test_values_of_different_types_are_different(one: Any, other: Any) -> None:
     """Python's ``==`` is looser than the comparison of compare_and_set."""
     assert not is_same_value(one, other)
     assert is_same_value(one, one)
+
+
+def test_half_a_character_and_numbers_beyond_64_bits_come_with_advice() -> None:
+    """What Python's own errors say of them helps nobody."""
+    for declared, value in ((str, "a\ud800"), (dict[str, int], {"\udfff": 1}), (object, ["\ud800"])):
+        with pytest.raises(BadValue, match=r"half of a surrogate pair, which is no character: use bytes"):
+            Codec(declared).encode(value)
+    for declared, value in ((int, 2**64), (int, -(2**63) - 1), (list[int], [1, 2**70]), (object, {"a": 2**64})):
+        with pytest.raises(BadValue, match=r"below -2\*\*63 or above 2\*\*64 - 1: use a Decimal or a text"):
+            Codec(declared).encode(value)
+    assert Codec(int).decode(Codec(int).encode(2**64 - 1)) == 2**64 - 1

@@ -9,6 +9,7 @@ import pytest
 
 from fivefold import Counter, InvalidArguments, NonDeterministicObject, Object, ObjectError, query, update
 from fivefold.api import Condition, rescue
+from fivefold.cli.rescue import _words
 from fivefold.cluster.access import AccessRules
 from fivefold.objects import Adoption, Registry
 from fivefold.protocol.operations import ADOPT, SHOW, Call, ObjectId, Operation, digest
@@ -92,6 +93,18 @@ async def test_without_r_equal_states_nothing_is_done() -> None:
             await rescue(cluster.cluster, "Loose/a")
         with pytest.raises(NonDeterministicObject):
             await loose.get()
+
+
+async def test_an_object_that_one_server_holds_otherwise_needs_no_rescue() -> None:
+    """That server is as one that lies: calls work, and nobody says that all servers hold one state."""
+    async with local_cluster(Loose) as cluster:
+        globals()["results"] = itertools.cycle([7, 7, 7, 7, 9])
+        loose = cluster.object(Loose, "a")
+        await loose.put()
+        found = await rescue(cluster.cluster, "Loose/a")
+        assert found.condition is Condition.HEALTHY
+        assert await loose.get() == 7
+        assert "all servers that answered hold one state, but for as many at most as may lie" in _words(found)
 
 
 async def test_a_healthy_object_is_left_alone() -> None:

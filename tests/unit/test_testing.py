@@ -9,7 +9,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from fivefold import ConfigurationError, Counter, Object, ObjectError, Unavailable, Upgrading, migrate, query, update
+from fivefold import (
+    NOT_APPLIED,
+    ConfigurationError,
+    Counter,
+    Object,
+    ObjectError,
+    OutcomeUnknown,
+    Unavailable,
+    Upgrading,
+    migrate,
+    query,
+    update,
+)
 from fivefold.testing import local_cluster
 from fivefold.testing.pytest_plugin import fivefold_cluster  # noqa: F401 (also where Fivefold is not installed)
 from fivefold.testing.slowness import SlowTransport
@@ -238,3 +250,19 @@ async def test_a_rollout_with_a_gap_can_be_tested() -> None:
         await fresh.put("Grace Hopper")
         assert await fresh.get() == "Hopper, Grace"
         assert await names.get() == ", Ada Lovelace"  # one text before and two now: the second reads as its default
+
+
+async def test_the_first_clients_open_calls_are_known_and_resolved() -> None:
+    """A call of unknown outcome is in the list until it is found out what became of it."""
+    async with local_cluster() as cluster:
+        assert cluster.pending() == ()
+        await cluster.object(Counter, "a").get()
+        for index in range(1, cluster.quorums.n):
+            cluster.slow(index, 0.4)
+        with pytest.raises(OutcomeUnknown) as caught:
+            await cluster.object(Counter, "a", deadline=0.1).increment()
+        assert cluster.pending() == (caught.value.call_id,)
+        for index in range(1, cluster.quorums.n):
+            cluster.slow(index, 0)
+        assert await cluster.resolve(caught.value.call_id, deadline=10) in (1, NOT_APPLIED)
+        assert cluster.pending() == ()

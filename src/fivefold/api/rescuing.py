@@ -21,7 +21,7 @@ class Condition(Enum):
     """What was found, and done."""
 
     HEALTHY = "healthy"
-    """The servers hold one state: nothing was done."""
+    """Of the quorum that answered, all but b servers at most hold one state: calls work, and nothing was done."""
     RESCUED = "rescued"
     """They held different ones, and hold one now."""
 

@@ -59,6 +59,6 @@ def _words(result: Rescue | str) -> str:
     if isinstance(result, str):
         return result
     if result.condition is Condition.HEALTHY:
-        return "the servers hold one state: nothing was done"
+        return "needs no rescue: all servers that answered hold one state, but for as many at most as may lie"
     groups = "; ".join(f"servers {', '.join(map(str, group))}" for group in result.groups)
     return f"rescued: states differed ({groups}), and all hold that of the first group now"

@@ -17,6 +17,7 @@ from fivefold.cli.output import print_json, say
 from fivefold.cluster import activate_version
 from fivefold.errors import ConfigurationError, Unavailable
 from fivefold.objects import Finding, TypeDescription, compare, describe, standard_registry
+from fivefold.protocol.quorums import QuorumSystem
 
 CHECK_EXAMPLES: Final = """
 **Examples**
@@ -65,18 +66,19 @@ def check(
 def activate(
     name: Annotated[str, typer.Argument(help="The type, such as Names.")],
     version: Annotated[int, typer.Argument(min=1, help="The version of its class.")],
+    fewer: Annotated[
+        bool, typer.Option("--fewer", help="Believe all servers: a quorum that says it holds the version is enough.")
+    ] = False,
     cluster: ClusterOption = None,
     identity: IdentityOption = None,
 ) -> None:
     """Say in the cluster file which version of a type runs."""
     file = find_cluster_file(cluster)
     status = run(_status(file, identity))
-    holders = [index for index, types in enumerate(_types(status)) if _find(types, name, version)]
-    if len(holders) < status.quorums.q:
-        raise ConfigurationError(
-            f"only {len(holders)} of the {status.quorums.q} servers that calls need hold {name} {version}: "
-            "start the others with both, the old module and the new one, by --objects"
-        )
+    holders = _holders(status, name, version)
+    quorums = status.quorums
+    if len(holders) < (quorums.q if fewer else quorums.q + quorums.b):
+        raise ConfigurationError(_too_few(len(holders), quorums, f"{name} {version}", fewer=fewer))
     activate_version(file, name, version)
     say("[green]{}[/] now says that {} {} runs: bring it to every server.", file, name, version)
     say("Running servers read it within a second, and clients move over once a quorum has.")
@@ -88,6 +90,30 @@ async def _status(file: Path, identity: str | None) -> ClusterStatus:
     if not any(status.servers):
         raise Unavailable("no server says what it runs: start them, or name another cluster file")
     return status
+
+
+def _holders(status: ClusterStatus, name: str, version: int) -> list[int]:
+    """Servers that say they hold this version, with the code that most of them hold."""
+    servers: dict[str, list[int]] = {}
+    for index, types in enumerate(_types(status)):
+        each = _find(types, name, version)
+        if each is not None:
+            servers.setdefault(each.code, []).append(index)
+    return max(servers.values(), key=len, default=[])
+
+
+def _too_few(count: int, quorums: QuorumSystem, what: str, *, fewer: bool) -> str:
+    """Why a version cannot be switched to, and what to do."""
+    if count < quorums.q:
+        return (
+            f"only {count} of the {quorums.q} servers that calls need hold {what} with the same code: start the others "
+            "with both, the old module and the new one, by --objects"
+        )
+    assert not fewer, "a quorum is enough then"
+    return (
+        f"{count} servers say that they hold {what}, and {quorums.b} of them may lie: calls are refused for as long as "
+        f"fewer than {quorums.q} do; wait for {quorums.q + quorums.b}, or use --fewer if you trust them all"
+    )
 
 
 def _types(status: ClusterStatus) -> list[Sequence[TypeDescription]]:
@@ -117,13 +143,20 @@ def _compare_with(status: ClusterStatus, new: TypeDescription) -> list[Finding]:
             missing.append(index)
         else:
             running.setdefault(each.code, (each, []))[1].append(index)
-    findings = [finding for each, _ in running.values() for finding in compare(each, new)]
+    believed = [each for each, those in running.values() if len(those) > status.quorums.b]
+    findings = [finding for each in believed for finding in compare(each, new)]
+    findings += [
+        Finding(new.name, "note", f"{_listed(those)} alone say that they run {each.name} {each.version} "
+                f"({each.code[:8]}), which may be a lie: nothing is compared with that")
+        for each, those in running.values()
+        if each not in believed
+    ]  # fmt: skip
     if len(running) > 1:
         parts = ", ".join(
             f"{each.name} {each.version} ({each.code[:8]}) on {_listed(those)}" for each, those in running.values()
         )
         findings.insert(0, Finding(new.name, "note", f"the servers do not run the same code now: {parts}"))
-    if missing and not running:
+    if missing and not believed:
         findings.append(Finding(new.name, "fine", f"{new.name} is new to the servers"))
     return findings
 

@@ -250,6 +250,9 @@ def state_codec(cls: type[Object]) -> Codec:
 
 def _check_bases(name: str, bases: tuple[type, ...]) -> None:
     for base in bases:
+        if base is typing.Generic:
+            text = "an Object cannot be generic: declare the types of its fields, which may be generic Structs"
+            raise ConfigurationError(f"{name}: {text}")
         if isinstance(base, abc.ABCMeta) and not isinstance(base, ObjectMeta):
             text = f"an abc.ABC or Protocol cannot be a base of an Object: make {base.__name__} a plain class"
             raise ConfigurationError(f"{name}: {text} with `__slots__ = ()`")

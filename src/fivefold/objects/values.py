@@ -42,6 +42,13 @@ _PROBLEMS: Final = (
 )
 
 
+HALF_CHARACTER: Final = (
+    "a text in it has half of a surrogate pair, which is no character: use bytes for it, or "
+    "text.encode('utf-8', 'replace').decode()"
+)
+TOO_GREAT: Final = "a whole number in it is below -2**63 or above 2**64 - 1: use a Decimal or a text for it"
+
+
 class Codec:
     """Encodes and decodes one declared type, canonically and without coercion.
 
@@ -142,6 +149,10 @@ class Codec:
     def _explain(self, error: Exception) -> str:
         if isinstance(error, RecursionError):
             return TOO_DEEP
+        if isinstance(error, UnicodeEncodeError):
+            return HALF_CHARACTER
+        if isinstance(error, OverflowError) and "serialize ints" in str(error):
+            return TOO_GREAT
         text, _, path = str(error).partition(" - at `$")
         text = text.replace("`", "")
         path = path.rstrip("`")

@@ -103,6 +103,14 @@ class LocalCluster:
         """Run a function over several objects, as the first client."""
         return await self.cluster.call(function, *args, **kwargs)
 
+    def pending(self) -> tuple[str, ...]:
+        """Ids of the first client's updates whose fate is open."""
+        return self.cluster.pending()
+
+    async def resolve(self, call_id: str, *, deadline: float | None = None) -> Any:  # noqa: ANN401
+        """Find out, as the first client, what became of an update."""
+        return await self.cluster.resolve(call_id, deadline=deadline)
+
     async def status(self, *, timeout: float = 2.0) -> ClusterStatus:  # noqa: ASYNC109 (a duration, not a scope)
         """What every server says about itself, and what the first client holds against them."""
         return await self.cluster.status(timeout=timeout)

@@ -44,6 +44,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 COMMANDS = [
     "demo",
+    "audit",
     "backup",
     "restore",
     "up",

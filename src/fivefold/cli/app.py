@@ -11,6 +11,7 @@ import typer
 
 from fivefold.bench import bench
 from fivefold.cli import (
+    audit,
     backup,
     call,
     check,
@@ -77,6 +78,7 @@ app.add_typer(client)
 app.add_typer(upgrade)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(name="rescue", epilog=rescue.EXAMPLES)(rescue.rescue_command)
+app.command(name="audit", epilog=audit.EXAMPLES)(audit.audit_command)
 app.command(epilog=backup.EXAMPLES)(backup.backup)
 app.command(epilog=restore.EXAMPLES)(restore.restore)
 app.command(name="export", epilog=export.EXPORT_EXAMPLES)(export.export_command)

@@ -19,14 +19,17 @@ from fivefold.protocol.messages import (
     LIST_REPLY,
     REPLY,
     SYNC_REPLY,
+    WITNESS_REPLY,
     decode_list_reply,
     decode_sync,
     decode_vote,
+    decode_witness_reply,
     encode,
     list_frame,
     request_frame,
     split,
     sync_frame,
+    witness_frame,
 )
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
@@ -38,6 +41,7 @@ from fivefold.protocol.records import (
     SyncReply,
     SyncRequest,
     Vote,
+    WitnessReply,
 )
 from fivefold.transport import Link, Transport
 
@@ -142,6 +146,11 @@ class Inquiry:
         number = self._next()
         return await self._ask(server, number, status_frame(number), ServerStatus)
 
+    async def witnessed(self, server: int) -> WitnessReply | None:
+        """What a server has lately seen others sign; None if it does not answer."""
+        number = self._next()
+        return await self._ask(server, number, witness_frame(number), WitnessReply)
+
     def _next(self) -> int:
         self._count += 1
         return self._count
@@ -190,6 +199,9 @@ class Inquiry:
         elif kind == REPLY:
             number, vote, tail = split(frame, REPLY)
             self._answered(server, number, (decode_vote(vote), tail))
+        elif kind == WITNESS_REPLY:
+            told = decode_witness_reply(frame, self.quorums.n)
+            self._answered(server, told.number, told)
         elif kind == STATUS_REPLY:
             self._answered(server, *decode_status(frame))
 

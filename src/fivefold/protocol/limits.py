@@ -207,6 +207,12 @@ INQUIRY_AGAIN_NS: Final = 500_000_000
 WANTED_MAX: Final = 256
 """Objects that requests have named and a newcomer has not adopted: it looks at them first."""
 
+WITNESSED_SETS: Final = 64
+"""History sets of ordinary requests that a server remembers for audits ..."""
+
+WITNESSED_BYTES_MAX: Final = 1024 * 1024
+"""... and about how many bytes of them it tells at once."""
+
 VERSION_BYTES_MAX: Final = STATE_BYTES_MAX + ANSWERS_BYTES_MAX + 1024 * 1024
 """An encoded version: its state, its answers, and room for its ring."""
 

@@ -8,6 +8,8 @@
     SYNC_REPLY    u8 kind | SyncReply
     LIST          u8 kind | ListRequest
     LIST_REPLY    u8 kind | ListReply
+    WITNESS       u8 kind | u64 number
+    WITNESS_REPLY u8 kind | WitnessReply
 
 A proof has 16 bytes for each history that is not initial, an authenticator 16·n. Bodies are canonical MessagePack:
 what the encoder would not have written is refused.
@@ -36,6 +38,7 @@ from fivefold.protocol.records import (
     SyncReply,
     SyncRequest,
     Vote,
+    WitnessReply,
 )
 from fivefold.protocol.times import is_time, pack_time
 
@@ -45,6 +48,8 @@ SYNC: Final = 3
 SYNC_REPLY: Final = 4
 LIST: Final = 11
 LIST_REPLY: Final = 12
+WITNESS: Final = 16
+WITNESS_REPLY: Final = 17
 
 _object_id: Final = attrgetter("object_id")
 _head: Final = Struct(">BQI")
@@ -76,6 +81,7 @@ _vote_decoder = msgspec.msgpack.Decoder(Vote)
 _sync_decoder = msgspec.msgpack.Decoder(SyncRequest)
 _sync_reply_decoder = msgspec.msgpack.Decoder(SyncReply)
 _list_decoder = msgspec.msgpack.Decoder(ListRequest)
+_witness_reply_decoder = msgspec.msgpack.Decoder(WitnessReply)
 _list_reply_decoder = msgspec.msgpack.Decoder(ListReply)
 
 encode = _encoder.encode
@@ -320,4 +326,46 @@ def decode_list_reply(frame: bytes) -> ListReply:
         if len(entry.version_digest) not in (0, DIGEST_BYTES) or len(entry.history) > limits.HISTORY_BYTES_MAX:
             raise PeerViolation("list-reply-malformed")
         previous = entry.object_id
+    return reply
+
+
+# --- what servers have seen ------------------------------------------------------------------------------------
+
+_WITNESS_BYTES: Final = 9
+
+
+def witness_frame(number: int) -> bytes:
+    """Ask a server what it has lately seen others sign."""
+    return _pack_key(WITNESS, number)
+
+
+def witness_reply_frame(reply: WitnessReply) -> bytes:
+    """Frame what was seen."""
+    return bytes((WITNESS_REPLY,)) + _encoder.encode(reply)
+
+
+def decode_witness(frame: bytes) -> int:
+    """The number of a question.
+
+    Raises:
+        PeerViolation: it is none.
+    """
+    if len(frame) != _WITNESS_BYTES or frame[0] != WITNESS:
+        raise PeerViolation("frame-malformed")
+    return int.from_bytes(frame[1:], "big")
+
+
+def decode_witness_reply(frame: bytes, n: int) -> WitnessReply:
+    """What a server says that it has seen; its histories may be anything.
+
+    Raises:
+        PeerViolation: not of the right shape, or too large.
+    """
+    if len(frame) > limits.WITNESSED_BYTES_MAX + limits.HISTORY_BYTES_MAX + limits.FRAME_BYTES_SPARE:
+        raise PeerViolation("witness-reply-too-large")
+    reply = _decode(_witness_reply_decoder, frame[1:], "witness-reply")
+    if len(reply.seen) > limits.WITNESSED_SETS:
+        raise PeerViolation("witness-reply-malformed")
+    for each in reply.seen:
+        check_histories(each, n)
     return reply

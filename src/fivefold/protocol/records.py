@@ -268,6 +268,18 @@ class SyncReply(Struct, frozen=True, array_like=True, gc=False):
     version: bytes
 
 
+class WitnessReply(Struct, frozen=True, array_like=True, gc=False):
+    """What a server has lately seen others sign.
+
+    Attributes:
+        number: of the question.
+        seen: history sets of which it has verified every MAC.
+    """
+
+    number: int
+    seen: tuple[ObjectHistories, ...]
+
+
 class ListRequest(Struct, frozen=True, array_like=True, gc=False):
     """A page of a server's list of objects is asked for, by another server or by a client.
 

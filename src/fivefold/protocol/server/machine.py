@@ -180,6 +180,7 @@ class Server:
         self.keys = self._replies.keys = keys
         self._replicas.forget_macs()
         self._upkeep.use(now_ns, edition)
+        self._peers.witness.seen.clear()  # of servers that may be replaced
         for work in [*self._loads.take_requests(), *self._syncs.end_all()]:
             try:
                 self._shares.leave(work)
@@ -396,6 +397,7 @@ class Server:
             return False
         replica.is_recent = True
         _, timestamp, _, version = decision
+        self._peers.witness.note(timestamp, request.sets[0])
         if version is not None:
             self.counters["accepted.METHOD"] += 1
             self._acceptance.accept_alone(replica, timestamp, version, now_ns)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import OWN_LINK, Channel
-from fivefold.protocol.messages import LIST, SYNC, SYNC_REPLY, decode_list, decode_sync
+from fivefold.protocol.messages import LIST, SYNC, SYNC_REPLY, WITNESS, decode_list, decode_sync
 from fivefold.protocol.operations import SHOW, AccessPolicy, ClientId
 from fivefold.protocol.records import SyncReply, SyncRequest
 from fivefold.protocol.server.admission import SyncWork, server_client
@@ -18,6 +18,7 @@ from fivefold.protocol.server.membership import Membership
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.synchronise import sync_answer
 from fivefold.protocol.server.upkeep import Upkeep
+from fivefold.protocol.server.witness import Witness
 
 _SYNC_KINDS: Final = (SYNC, SYNC_REPLY)
 
@@ -32,7 +33,11 @@ class Receivers(NamedTuple):
 
 
 class Peers:
-    """Hands frames to who takes them."""
+    """Hands frames to who takes them.
+
+    Attributes:
+        witness: what was seen of others, for audits.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class Peers:
         """Bad frames are counted, and change nothing."""
         self._receivers, self._access, self._membership = receivers, access, membership
         self._upkeep, self._lists, self._outbox, self._counters = upkeep, lists, outbox, counters
+        self.witness = Witness(access, outbox)
 
     def receive(self, now_ns: int, server: int, channel: Channel, frame: bytes) -> None:
         """A frame from another server, over a connection that it has made or one of our own (OWN_LINK)."""
@@ -59,10 +65,13 @@ class Peers:
             self._counters[f"rejected.{violation.reason}"] += 1
 
     def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
-        """A client asks for a page of our list, or for a version: a backup."""
+        """A client asks for a page of our list, for a version, or for what we have seen: backups, audits."""
         try:
             if frame[0] == LIST:
                 self._lists.begin(client, channel, decode_list(frame))
+                return
+            if frame[0] == WITNESS:
+                self.witness.answer(client, channel, frame)
                 return
             request = decode_sync(frame)
             if not isinstance(request, SyncRequest):

@@ -6,6 +6,7 @@ import pytest
 import uvloop
 
 from fivefold.errors import ConfigurationError
+from fivefold.protocol.limits import FRAME_BYTES_MAX
 from tests.transport_rig import Rig, allow_bytes, echo, small_cluster
 
 KINDS = [
@@ -84,6 +85,20 @@ def test_send_while_down_is_dropped_and_counted(play):
         assert not line.link.is_up
         assert line.link.send(b"lost") is False
         assert line.link.dropped == 1
+
+
+def test_a_frame_that_is_too_large_is_dropped_and_counted(play):
+    """A request with many long histories can be: the others of its turn are sent, and nothing is raised."""
+
+    @play
+    async def scenario(rig):
+        heard = []
+        await rig.listen(1, lambda connection, frame: heard.append(frame))
+        line = await rig.join("admin", 1)
+        assert line.link.send(bytes(FRAME_BYTES_MAX + 1)) is False
+        assert line.link.dropped == 1
+        assert line.link.send(b"small")
+        await rig.until(lambda: heard == [b"small"])
 
 
 def test_a_link_tells_why_it_is_down(play):

@@ -28,7 +28,7 @@ ANNOUNCEMENT_BYTES_MAX: Final = 1024 * 1024
 
 ANNOUNCEMENTS_AT_ONCE: Final = 16
 ANNOUNCEMENT_EVERY_NS: Final = 1_000_000_000
-"""A client reads so many different announcements of a server at once, and then one a second, the newest: one of the
+"""A client reads 16 different announcements of a server at once, and then one a second, the newest: one of the
 largest takes 20 ms, and a liar could send hundreds a second."""
 
 CHOSEN_MAX: Final = 4096

@@ -59,7 +59,7 @@ class Listing(Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         number: that the answer carries.
         after: the page begins with the first id greater than this.
-        objects_max: so many objects at most.
+        objects_max: objects at most.
         bytes_max: the page ends with the object that reaches this many bytes.
     """
 

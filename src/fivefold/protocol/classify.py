@@ -98,7 +98,7 @@ class View:
         return self._counts
 
     def reached_by(self, count: int) -> int:
-        """The time that so many histories of the set reach."""
+        """The time that ``count`` histories of the set reach."""
         times: list[int] = []
         for timestamp, holders in self._counted.newest:
             times += [time_of(timestamp)] * holders

@@ -286,8 +286,8 @@ class ListRequest(Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         number: that the answer carries.
         after: the page begins with the first id greater than this; nothing for the first page.
-        entries_max: so many entries at most.
-        bytes_max: so many bytes of entries at most; one entry always has room.
+        entries_max: entries at most.
+        bytes_max: bytes of entries at most; one entry always has room.
         is_whole: whether the histories are wanted, and not only their digests.
     """
 

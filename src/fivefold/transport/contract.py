@@ -106,7 +106,7 @@ class Link(Protocol):
         ...
 
     def send(self, frame: bytes) -> bool:
-        """Queue a frame; False if it was dropped because the link is down or its buffer full."""
+        """Queue a frame; False if it was dropped: the link is down, its buffer full, or the frame too large."""
         ...
 
     def hold(self) -> None:

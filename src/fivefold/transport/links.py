@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 from random import Random
 
+from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.transport import limits
 from fivefold.transport.budget import Budget
 from fivefold.transport.contract import Credentials
@@ -67,8 +68,11 @@ class StreamLink:
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
 
     def send(self, frame: bytes) -> bool:
-        """Queue a frame; False if it was dropped because the link is down or its buffer full."""
-        if self._up is not None and self._up.send(frame):
+        """Queue a frame; False if it was dropped: the link is down, its buffer full, or the frame too large.
+
+        A request can be too large: 64 long histories from each server. Its call then ends at its deadline.
+        """
+        if self._up is not None and len(frame) <= FRAME_BYTES_MAX and self._up.send(frame):
             return True
         self.dropped += 1
         return False

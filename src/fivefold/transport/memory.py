@@ -180,7 +180,7 @@ class MemoryLink:
 
     def send(self, frame: bytes) -> bool:
         """Queue a frame; False if it was dropped."""
-        if self._outbound is not None and self._outbound.send(frame):
+        if self._outbound is not None and len(frame) <= FRAME_BYTES_MAX and self._outbound.send(frame):
             return True
         self.dropped += 1
         return False

@@ -24,7 +24,7 @@ class _Line:
 
 
 class Pace:
-    """Lets a host begin some handshakes at once, and then so many a second.
+    """Lets a host begin some handshakes at once, and then a number a second.
 
     Attributes:
         waited: how many had to wait.

@@ -31,7 +31,7 @@ class Membership:
 
     Attributes:
         is_retired: whether another identity has this server's place: then it is of no use any more.
-        on_retired: called when that has come out; to be set by whoever can end the server.
+        on_retired: called when that has come out; to be set by the code that can end the server.
     """
 
     def __init__(

@@ -76,7 +76,7 @@ class Following:
 
     def may_testify(self, culled: int, by: int) -> bool:
         """Whether it says something against a server that another one culled what was fetched in this era."""
-        if max(self.edition.since) == 1:  # whoever has said nothing uses this one: there was no other
+        if max(self.edition.since) == 1:  # a server that has said nothing uses this one: there was no other
             return not {culled, by} & (self.newer | self.outdated)
         return culled in self._alike and by in self._alike and not {culled, by} & (self.newer | self.outdated)
 

@@ -175,7 +175,7 @@ class Session:
         return self._flush()
 
     def wake(self, now_ns: int) -> ClientActions:
-        """Time has come for whoever asked to be woken by now."""
+        """Time has come for the calls that asked to be woken by now."""
         if self._look_at_ns <= now_ns:
             self._look_at_ns = NEVER_NS
             for each in self._running.values():

@@ -88,7 +88,7 @@ class Replica:
         self.sequence = 0
         self._put: tuple[tuple[bytes, Version], ...] = ()
         self._deleted: tuple[bytes, ...] = ()
-        self._pruned = 0  # so many of the versions, the oldest, are of pruned candidates
+        self._pruned = 0  # how many of the versions, the oldest, are of pruned candidates
         self._pruned_ns = now_ns  # when the last of them was pruned
         self._entries: ReplicaHistory | None = None
         self._last_at = 0  # where the last entry begins in the history's bytes

@@ -22,7 +22,7 @@ EMPTY_RING: Final = Ring(b"", b"", b"")
 
 _TIME_END: Final = KEY_BYTES + TIME_BYTES
 _STRIDE: Final = _TIME_END + 2
-_VERSION_BYTES: Final = 1024
+_OBJECT_BYTES: Final = 1024
 """What a version takes beside its state and answers: itself, its timestamp, its recent calls, a share of a ring."""
 
 _RECENT_BYTES: Final = RING_RECENT * _STRIDE
@@ -92,7 +92,7 @@ def joint_digest(versions: Sequence[Version]) -> bytes:
 
 def size_of(version: Version) -> int:
     """About how many bytes of memory a version takes; its ring is shared by others."""
-    size = _VERSION_BYTES + len(version.state) + len(version.recent_answers)
+    size = _OBJECT_BYTES + len(version.state) + len(version.recent_answers)
     for outcome in version.outcomes:
         size += len(outcome.answer)
     return size

@@ -252,6 +252,19 @@ class Cluster:
         """n, t, b and what follows from them."""
         return self._node.session.knowledge.quorums
 
+    @property
+    def configuration(self) -> Configuration | None:
+        """The cluster file in use: later than the one at hand if the servers have changed; None without a file."""
+        return None if self._node.editions is None else self._node.editions.configuration
+
+    async def until_followed(self, timeout: float) -> None:  # noqa: ASYNC109 (a duration, not a scope)
+        """Wait until no newer cluster file is known that has not come yet; not longer than that many seconds."""
+        editions, end = self._node.editions, self._loop.time() + timeout
+        while editions is not None and editions.announced.wanted is not None:
+            if self._loop.time() >= end:
+                return
+            await asyncio.sleep(0.01)
+
     def _check_rights(
         self, may_call: Callable[[ObjectId, str], bool], objects: tuple[ObjectId, ...], method: str
     ) -> None:

@@ -34,6 +34,7 @@ from fivefold.cli import (
 from fivefold.cli.client import client
 from fivefold.cli.exits import Exit, WrongUsage, exit_code_of, say_error, say_wrong_usage
 from fivefold.cli.nfs import nfs
+from fivefold.cli.server import server
 from fivefold.cli.upgrade import upgrade
 from fivefold.errors import ConfigurationError, FivefoldError
 from fivefold.node import VERSION
@@ -75,6 +76,7 @@ app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=init.IDENTITY_EXAMPLES)(init.identity)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(client)
+app.add_typer(server)
 app.add_typer(upgrade)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(name="rescue", epilog=rescue.EXAMPLES)(rescue.rescue_command)

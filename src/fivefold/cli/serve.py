@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
@@ -155,12 +156,13 @@ async def _serve(
             address = join_address(*options.listen)
         print(READY, node.machine.index, address, flush=True)
         log.info("ready", extra={"server": node.machine.index, "address": address, "pid": os.getpid()})
+        membership.maybe_tell_progress()
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not look at it again and again
         # Servers make few cycles, and small ones; decoding a state of many lists is eight times as fast if it does not
         # start the collector for every 700 of them.
         gc.set_threshold(COLLECT_AFTER)
-        await _until(stop, Reloader(cluster, node, rules))
+        await _until(stop, Reloader(cluster, node, rules), membership.maybe_tell_progress)
         if membership.is_retired:
             raise ConfigurationError(
                 f"another identity has the place of server {node.machine.index} now: start that one, with its own "
@@ -184,7 +186,7 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _until(stop: asyncio.Event, reloader: Reloader) -> None:
+async def _until(stop: asyncio.Event, reloader: Reloader, tell_progress: Callable[[], None]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
     while not stop.is_set():
         try:
@@ -192,3 +194,4 @@ async def _until(stop: asyncio.Event, reloader: Reloader) -> None:
                 await stop.wait()
         except TimeoutError:
             reloader.maybe_reload()
+            tell_progress()

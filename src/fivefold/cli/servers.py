@@ -12,9 +12,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fivefold import ClusterStatus
+from fivefold import Cluster, ClusterStatus
 from fivefold.cli.output import bytes_text, marked, seconds_text, shown
-from fivefold.node import ServerStatus
+from fivefold.node import ServerStatus, progress_text
 from fivefold.protocol.client import Evidence
 
 
@@ -60,6 +60,7 @@ def _remarks(status: ClusterStatus) -> list[Text]:
             remarks += [Text(f"server {index}: {reason}", style="yellow") for reason in server.set_aside.values()]
         if text := evidence_text(evidence.get(index)):
             remarks.append(marked("[red]against server {}: {}[/]", index, text))
+    remarks += edition_remarks(status)
     if any(server is not None and server.storage == "memory" for server in status.servers):
         remarks.append(Text("nothing is on disk: these servers keep everything in memory", style="yellow"))
     return remarks
@@ -71,6 +72,8 @@ def state_text(server: ServerStatus | None, failure: str | None) -> Text:
         return Text("down" if failure else "silent", style="red")
     if server.storage_failure:
         return Text("no disk", style="yellow")
+    if server.place is not None and not server.place.is_standing:
+        return Text("newborn", style="yellow")
     return Text("up", style="green")
 
 
@@ -120,6 +123,42 @@ def status_builtins(status: ClusterStatus, addresses: Sequence[str]) -> Mapping[
     }
 
 
+async def newest_status(cluster: Cluster, timeout_s: float) -> ClusterStatus:
+    """How the servers of the newest edition are, which may have others than the file at hand."""
+    old = cluster.configuration
+    status = await cluster.status(timeout=timeout_s)
+    await cluster.until_followed(timeout_s)
+    return status if cluster.configuration is old else await cluster.status(timeout=timeout_s)
+
+
 def count_up(status: ClusterStatus) -> int:
-    """How many servers answer and can make durable what they promise."""
-    return sum(server is not None and server.storage_failure is None for server in status.servers)
+    """How many servers answer, can make durable what they promise, and are in standing."""
+    return sum(
+        server is not None and server.storage_failure is None and (server.place is None or server.place.is_standing)
+        for server in status.servers
+    )
+
+
+def edition_remarks(status: ClusterStatus) -> list[Text]:
+    """Who catches up and how far it is, and who uses another edition of the cluster file than the newest."""
+    places = [(index, server.place) for index, server in enumerate(status.servers) if server and server.place]
+    if not places:
+        return []
+    newest = max(place.edition for _, place in places)
+    digests = [place.digest for _, place in places if place.edition == newest]
+    common = max(digests, key=digests.count)
+    remarks = []
+    for index, place in places:
+        if not place.is_standing or place.standing_s is not None:
+            style = "green" if place.is_standing else "yellow"
+            since = f", since {seconds_text(place.standing_s)}" if place.standing_s is not None else ""
+            remarks.append(Text(progress_text(place, index, len(status.servers)) + since, style=style))
+        if place.edition < newest:
+            text = (
+                f"server {index} uses edition {place.edition} of the cluster file, others {newest}: bring it the newest"
+            )
+            remarks.append(Text(text, style="yellow"))
+        elif place.digest != common:
+            text = f"server {index} uses another file of edition {newest}: two were made, so make the next edition"
+            remarks.append(Text(text, style="red"))
+    return remarks

@@ -12,8 +12,8 @@ from fivefold.cli.exits import Exit
 from fivefold.cli.loop import run
 from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find_cluster_file
 from fivefold.cli.output import err, out, print_json, say
-from fivefold.cli.servers import count_up, servers_view, status_builtins
-from fivefold.cluster import load_configuration
+from fivefold.cli.servers import count_up, newest_status, servers_view, status_builtins
+from fivefold.cluster import Configuration, load_configuration
 from fivefold.transport import CLOSE_TIMEOUT_S
 
 EXAMPLES: Final = """
@@ -36,8 +36,8 @@ def status(
 ) -> None:
     """Ask every server about itself."""
     file = find_cluster_file(cluster)
-    addresses = [server.address for server in load_configuration(file).servers]
-    found = run(_status(file, identity, timeout, tls))
+    found, configuration = run(_status(file, identity, timeout, tls))
+    addresses = [server.address for server in configuration.servers]
     if json:
         print_json(status_builtins(found, addresses))
     else:
@@ -48,8 +48,9 @@ def status(
         raise typer.Exit(Exit.UNAVAILABLE)
 
 
-async def _status(file: Path, identity: str | None, timeout_s: float, tls: bool) -> ClusterStatus:
+async def _status(file: Path, identity: str | None, timeout_s: float, tls: bool) -> tuple[ClusterStatus, Configuration]:
     # Each question waits for its own link, so one time is enough for both. To end silent connections takes some of it.
     patience_s = max(timeout_s - CLOSE_TIMEOUT_S, timeout_s / 2)
     async with connect(file, identity=identity, connect_timeout=0.01, needs_quorum=False, tls=tls) as cluster:
-        return await cluster.status(timeout=patience_s)
+        status = await newest_status(cluster, patience_s)
+        return status, cluster.configuration or load_configuration(file)

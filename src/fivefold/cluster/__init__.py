@@ -40,6 +40,8 @@ from fivefold.cluster.setup import (
     move_server,
     quorums_of,
     remove_client,
+    replace_server,
+    server_at,
     server_directory,
 )
 
@@ -88,9 +90,11 @@ __all__ = [
     "public_half",
     "quorums_of",
     "remove_client",
+    "replace_server",
     "save_configuration",
     "save_public",
     "serve_command",
+    "server_at",
     "server_directory",
     "split_address",
     "watch_parent",

@@ -221,6 +221,35 @@ def move_server(cluster_file: Path, index: int, address: str) -> Configuration:
         return _save_server(cluster_file, old, msgspec.structs.replace(server, host=host, port=port))
 
 
+def replace_server(
+    cluster_file: Path, index: int, *, address: str | None = None, public: PublicHalf | None = None
+) -> tuple[Configuration, Path | None]:
+    """Make a new identity for a server that is lost, and the next edition of the cluster file, which has it.
+
+    Args:
+        cluster_file: is replaced, whole or not at all; every server must get it.
+        index: of the server.
+        address: where the new one will be; by default where the old one was.
+        public: the public half of an identity that its owner has made; by default one is made here.
+
+    Returns:
+        The new edition, and the directory of the new identity if it was made.
+
+    Raises:
+        ConfigurationError: there is no such server, the address is another's, or the identity exists already.
+    """
+    with _locked(cluster_file):
+        old = load_configuration(cluster_file)
+        server = server_at(old, index)
+        host, port = (server.host, server.port) if address is None else split_address(address)
+        number, made = old.edition + 1, None
+        if public is None:
+            made = cluster_file.parent / f"server-{index}-edition-{number}"
+            public = public_half(create_identity(made, name=f"server-{index}"))
+        entry = ServerEntry(index, host, port, public.certificate, public.exchange_public, number)
+        return _save_server(cluster_file, old, entry), made
+
+
 def server_at(configuration: Configuration, index: int) -> ServerEntry:
     """The server of that index.
 

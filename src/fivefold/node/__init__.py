@@ -7,7 +7,7 @@ that only calls objects does not import it.
 from fivefold.node.client import CLOSED, ClientNode, failures_text
 from fivefold.node.codes import Announcement, CodeTable, announcement_frame
 from fivefold.node.inquiry import Inquiry
-from fivefold.node.status import VERSION, ServerStatus
+from fivefold.node.status import VERSION, Place, ServerStatus, progress_text
 
 __all__ = [
     "CLOSED",
@@ -16,7 +16,9 @@ __all__ = [
     "ClientNode",
     "CodeTable",
     "Inquiry",
+    "Place",
     "ServerStatus",
     "announcement_frame",
     "failures_text",
+    "progress_text",
 ]

@@ -21,6 +21,38 @@ STATUS_REPLY: Final = 6
 """First byte of a status reply: the kind, the number, then a ServerStatus."""
 
 
+class Place(Struct, frozen=True):
+    """A server's place among the others, as it sees it.
+
+    Attributes:
+        edition: number of the edition of the cluster file that it uses.
+        digest: of that edition, in hexadecimal.
+        cut: it signs nothing for servers that use an older edition than this; 0 for none.
+        born: the edition in which its identity began.
+        is_standing: whether it has all that it needs to answer for every object; a newcomer has not at first.
+        standing_s: seconds since a newcomer came to that; None if it was before this start.
+        told: other servers that use its edition or a newer one.
+        needed: how many of these a newcomer waits for.
+        listed: objects of the others that a newcomer has looked at.
+        adopted: objects that it has taken over.
+        under_repair: objects that it reads again, or repairs.
+        list_bytes: of lists that it has got.
+    """
+
+    edition: int
+    digest: str
+    cut: int
+    born: int
+    is_standing: bool
+    standing_s: float | None
+    told: tuple[int, ...]
+    needed: int
+    listed: int
+    adopted: int
+    under_repair: int
+    list_bytes: int
+
+
 class ServerStatus(Struct, frozen=True):
     """One server, as it sees itself. A malevolent server may say anything here.
 
@@ -39,6 +71,7 @@ class ServerStatus(Struct, frozen=True):
         types: every version of every type that it holds, and which of them run.
         damaged: objects that its disk has damaged, the first of them, and what is known of each.
         set_aside: objects that it does not serve after an error of its own, and why; not all if there are many.
+        place: which edition of the cluster file it uses, and how far it is as a newcomer; None without a file.
     """
 
     index: int
@@ -54,6 +87,21 @@ class ServerStatus(Struct, frozen=True):
     damaged: dict[str, str] = {}
     types: tuple[TypeDescription, ...] = ()
     set_aside: dict[str, str] = {}
+    place: Place | None = None
+
+
+def progress_text(place: Place, index: int, n: int) -> str:
+    """How far a newcomer is, in words; and that it is in standing."""
+    if place.is_standing:
+        return f"server {index} is in standing, in edition {place.edition}"
+    born = f"server {index} is newborn (edition {place.born}) and answers for what it has adopted"
+    others = [each for each in range(n) if each != index]
+    silent = [str(each) for each in others if each not in place.told]
+    told = f"{len(place.told)} of the others use its edition"
+    if len(place.told) < place.needed:
+        return f"{born}: {told}, {place.needed} have to: bring the cluster file to server {', '.join(silent)}"
+    missing = f" (not server {', '.join(silent)})" if silent else ""
+    return f"{born}: {told}{missing}; {place.listed} listed, {place.adopted} adopted, {place.under_repair} under repair"
 
 
 _encoder = msgspec.msgpack.Encoder()

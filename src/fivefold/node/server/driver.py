@@ -426,6 +426,7 @@ class ServerNode:
             memory_bytes=_resident_bytes(),
             damaged=dict(self._damaged),
             set_aside=dict(islice(self.machine.set_aside.items(), SHOWN_ASIDE_MAX)),
+            place=None if self.membership is None else self.membership.place(),
         )
 
 

@@ -12,6 +12,7 @@ from fivefold.cluster import Configuration, Credentials, Identity, edition_of, k
 from fivefold.errors import ConfigurationError, PeerViolation
 from fivefold.node.editions import Editions
 from fivefold.node.server.links import ServerLinks
+from fivefold.node.status import Place, progress_text
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.editions import FILE
@@ -56,6 +57,10 @@ class Membership:
         self._keys_of = keys_of
         self._record = record
         self._moving: asyncio.Task[None] | None = None
+        self._was_newcomer = False
+        self._is_all_told = False
+        self._stood_ns: int | None = None
+        self._told_text = ""
 
     def join(
         self,
@@ -83,6 +88,38 @@ class Membership:
     def announcement(self) -> bytes:
         """The frame that says which edition is used here."""
         return self._editions.announcement
+
+    def place(self) -> Place:
+        """This server's place among the others."""
+        progress, edition = self._machine.progress, self._editions.edition
+        if progress.is_standing and self._was_newcomer and self._stood_ns is None:
+            self._stood_ns = self._clock()
+        self._was_newcomer = not progress.is_standing
+        said = enumerate(self._editions.announced.by)
+        return Place(
+            edition=edition.number,
+            digest=edition.digest.hex(),
+            cut=self._machine.cut,
+            born=progress.born,
+            is_standing=progress.is_standing,
+            standing_s=None if self._stood_ns is None else (self._clock() - self._stood_ns) / 1e9,
+            told=tuple([s for s, name in said if name and (name.number > edition.number or name == edition.name)]),
+            needed=progress.needed,
+            listed=progress.listed,
+            adopted=progress.adopted,
+            under_repair=progress.under_repair,
+            list_bytes=progress.bytes,
+        )
+
+    def maybe_tell_progress(self) -> None:
+        """Log how far this server is as a newcomer, if that has changed; to be called now and then."""
+        if self._is_all_told:
+            return
+        place = self.place()
+        text = progress_text(place, self._machine.index, self._machine.quorums.n)
+        if text != self._told_text and not (place.is_standing and not self._told_text):
+            log.warning("%s", text)
+        self._told_text, self._is_all_told = text, place.is_standing
 
     async def look_for_newer(self) -> None:
         """Hear of each server that can be reached which edition it uses, and take a newer one over.

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from fivefold.cluster import join_address
 from fivefold.errors import ConfigurationError
 from fivefold.node.server.driver import ServerNode
+from fivefold.node.status import Place
 
 REQUEST_BYTES_MAX: Final = 8192
 """Head of a request; Prometheus sends a few hundred bytes."""
@@ -64,6 +65,8 @@ class NodeCollector(Collector):
         information = GaugeMetricFamily("fivefold_server", "Always 1.", None, ["index", "version", "storage"])
         information.add_metric([str(status.index), status.version, status.storage], 1)
         yield information
+        if status.place is not None:
+            yield from _place_metrics(status.place)
         types = GaugeMetricFamily(
             "fivefold_type",
             "1 for a version of a type that runs, 0 for one that lies ready.",
@@ -73,6 +76,18 @@ class NodeCollector(Collector):
         for each in status.types:
             types.add_metric([each.name, str(each.version), each.code], int(each.is_active))
         yield types
+
+
+def _place_metrics(place: Place) -> Iterator[Metric]:
+    yield GaugeMetricFamily("fivefold_edition", "Edition of the cluster file in use.", place.edition)
+    yield GaugeMetricFamily("fivefold_cut", "Servers that use an older edition get no MACs; 0 for none.", place.cut)
+    yield GaugeMetricFamily("fivefold_born", "Edition in which this identity began.", place.born)
+    yield GaugeMetricFamily("fivefold_in_standing", "0 while a newcomer catches up.", int(place.is_standing))
+    yield GaugeMetricFamily("fivefold_told_servers", "Other servers that use this edition.", len(place.told))
+    objects = GaugeMetricFamily("fivefold_newcomer_objects", "How far a newcomer is.", None, ["state"])
+    for state in ("listed", "adopted", "under_repair"):
+        objects.add_metric([state], getattr(place, state))
+    yield objects
 
 
 class MetricsServer:

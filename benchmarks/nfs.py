@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import struct
 import sys
@@ -21,7 +22,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve_command, server_directory
 from fivefold.gateways.nfs import MODULE
@@ -119,26 +120,39 @@ def made(reader: Reader) -> bytes:
 
 
 # --- systems -----------------------------------------------------------------------------------------------------
+class Running(NamedTuple):
+    """A gateway that listens, and the processes behind its answers: its own first."""
+
+    port: int
+    processes: list[int]
+
+    def processor_s(self) -> list[float]:
+        """Processor seconds of each process so far."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in self.processes]
+        return [(int(each[11]) + int(each[12])) / ticks for each in stats]
+
+
 @asynccontextmanager
-async def gateway(arguments: list[str]) -> AsyncIterator[int]:
-    """A gateway process; its port."""
+async def gateway(arguments: list[str]) -> AsyncIterator[Running]:
+    """A gateway process."""
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode()
         assert "serving" in line, line
-        yield int(line.partition("127.0.0.1:")[2].partition(".")[0])
+        yield Running(int(line.partition("127.0.0.1:")[2].partition(".")[0]), [process.pid])
     finally:
         process.terminate()
         await process.wait()
 
 
 @asynccontextmanager
-async def system(faults: int | None) -> AsyncIterator[int]:
+async def system(faults: int | None) -> AsyncIterator[Running]:
     """A gateway over plain memory (None), or over servers of which ``faults`` may lie."""
     if faults is None:
-        async with gateway([__file__, "--serve-memory"]) as port:
-            yield port
+        async with gateway([__file__, "--serve-memory"]) as found:
+            yield found
         return
     with tempfile.TemporaryDirectory(prefix="fivefold-nfs-") as name:
         directory, n = Path(name), 5 * faults + 1
@@ -153,8 +167,8 @@ async def system(faults: int | None) -> AsyncIterator[int]:
         try:
             await asyncio.to_thread(servers.start)
             words = ["-m", "fivefold", "nfs", "--cluster", str(file), "--identity", "admin", "--port", "0"]
-            async with gateway([*words, "--no-root-squash"]) as port:
-                yield port
+            async with gateway([*words, "--no-root-squash"]) as found:
+                yield Running(found.port, found.processes + [each.pid for each in servers.servers if each.pid])
         finally:
             await asyncio.to_thread(servers.stop)
 
@@ -314,9 +328,9 @@ async def measure(faults: list[int], rounds: int, large: int, megabytes: int) ->
         print(f"{label:8} {what:28} {value:10.3f}", flush=True)
 
     for label, which in [(MEMORY, None), *((f"f={each}", each) for each in faults)]:
-        async with system(which) as port:
+        async with system(which) as found:
             mount = Mount()
-            root = await mount.open(port, b"/files")
+            root = await mount.open(found.port, b"/files")
             if which in (None, 1):
                 small, big = await mount.mkdir(root, b"small"), await mount.mkdir(root, b"big")
                 await fill(mount, small, 100)
@@ -324,8 +338,20 @@ async def measure(faults: list[int], rounds: int, large: int, megabytes: int) ->
             for at in range(rounds):
                 tag = b"round%d" % at
                 for workers in (1, 16):
+                    before = found.processor_s()
                     rate = await postmark(mount, root, tag + b"p%d" % workers, workers, SECONDS)
                     note(label, f"PostMark/s, {workers} at once", rate)
+                    used = [after - each for each, after in zip(before, found.processor_s(), strict=True)]
+                    note(
+                        label,
+                        f"gateway µs of processor a transaction, {workers} at once",
+                        used[0] / rate / SECONDS * 1e6,
+                    )
+                    note(
+                        label,
+                        f"servers µs of processor a transaction, {workers} at once",
+                        sum(used[1:]) / rate / SECONDS * 1e6,
+                    )
                 note(label, "metadata/s, 16 at once", await metadata(mount, root, tag + b"m", 16, SECONDS))
                 for what, value in (await latencies(mount, root, tag + b"l", 100)).items():
                     note(label, f"{what} p50 ms", value)
@@ -351,7 +377,8 @@ def say(found: dict[str, Any]) -> None:
                 cells.append("")
                 continue
             value, base = statistics.median(values), statistics.median(results[MEMORY][what])
-            cells.append(f"{value:.2f}" if label == MEMORY else f"{value:.2f} ({value / base:.2f} ×)")
+            is_compared = label != MEMORY and base > 0
+            cells.append(f"{value:.2f} ({value / base:.2f} ×)" if is_compared else f"{value:.2f}")
         print(f"| {what} | " + " | ".join(cells) + " |")
 
 

@@ -231,8 +231,11 @@ class Registry:
         """
         if not isinstance(function, FunctionType) or kind_of(function) is None:
             raise ConfigurationError(f"{function!r} is no function marked @query or @update")
-        self._register_one(function)
-        return self._functions[dotted_name(function)]
+        known = self._functions.get(dotted_name(function))
+        if known is None or known.function is not function:  # programs name it for each call
+            self._register_one(function)
+            known = self._functions[dotted_name(function)]
+        return known
 
     def encode_arguments(
         self,

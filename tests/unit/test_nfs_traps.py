@@ -349,6 +349,26 @@ async def test_a_listing_meets_what_stays_just_once_whatever_else_changes(seed: 
 
 
 # --- data ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK - 1])
+async def test_what_was_cut_never_comes_back(size: int) -> None:
+    """A file is cut and gets larger again, by its size or by a write far behind: zeros are between."""
+    tree, root = await tree_over(MemoryStore())
+    for number, grow in enumerate(("size", "behind", "reopen", "into")):
+        file = await make(tree, root, b"%d" % number)
+        await tree.write(file, 0, b"x" * 3 * CHUNK, ROOT)
+        if grow == "reopen":
+            await tree.make(root, b"%d" % number, Kind.REG, Changes(size=size), ROOT, is_guarded=False)
+        else:
+            await tree.setattr(file, Changes(size=size), None, ROOT)
+        if grow == "behind":
+            await tree.write(file, 3 * CHUNK, b"y", ROOT)
+        if grow == "into":
+            await tree.write(file, 3 * CHUNK - 1, b"\0", ROOT)
+        await tree.setattr(file, Changes(size=3 * CHUNK), None, ROOT)
+        assert (await tree.read(file, 0, 3 * CHUNK, ROOT)).data == b"x" * size + bytes(3 * CHUNK - size)
+    await tree.close()
+
+
 async def test_a_sparse_file_is_as_small_as_what_was_written() -> None:
     """A byte at 8 TiB makes one chunk; the hole reads as zeros; a size over 16 TiB is FBIG."""
     store = MemoryStore()

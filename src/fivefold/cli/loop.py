@@ -25,3 +25,8 @@ def run(main: Coroutine[Any, Any, R]) -> R:
     """Run ``main`` on uvloop, or on asyncio's own loop where uvloop is missing."""
     with asyncio.Runner(loop_factory=_NEW_EVENT_LOOP) as runner:
         return runner.run(main)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A loop of the kind that :func:`run` uses, for a thread of its own."""
+    return (_NEW_EVENT_LOOP or asyncio.new_event_loop)()

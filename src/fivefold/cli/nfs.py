@@ -17,6 +17,8 @@ from fivefold.cli.loop import run
 from fivefold.cli.nfs_copy import EXPORT, EXPORT_EXAMPLES, IMPORT_EXAMPLES, ExportOption, export_tree, import_tree
 from fivefold.cli.nfs_demo import EXAMPLES as DEMO_EXAMPLES
 from fivefold.cli.nfs_demo import demo
+from fivefold.cli.nfs_fuse import EXAMPLES as FUSE_EXAMPLES
+from fivefold.cli.nfs_fuse import fuse
 from fivefold.cli.options import ClusterOption, IdentityOption, find_cluster_file
 from fivefold.cli.output import say
 from fivefold.cli.servers import evidence_text
@@ -49,6 +51,7 @@ nfs: Final = typer.Typer(
 )
 
 nfs.command("import", epilog=IMPORT_EXAMPLES)(import_tree)
+nfs.command("fuse", epilog=FUSE_EXAMPLES)(fuse)
 nfs.command("demo", epilog=DEMO_EXAMPLES)(demo)
 nfs.command("export", epilog=EXPORT_EXAMPLES)(export_tree)
 

@@ -19,6 +19,7 @@ from fivefold.gateways.nfs.data import (
     to_empty,
     write,
 )
+from fivefold.gateways.nfs.fuse import Operations
 from fivefold.gateways.nfs.gateway import MODULE, ROOT_MODE, Gateway, check_export, servers_know
 from fivefold.gateways.nfs.names import (
     climb,
@@ -64,6 +65,7 @@ __all__ = [
     "MemoryStore",
     "Moved",
     "Moves",
+    "Operations",
     "PatientStore",
     "Refused",
     "Status",

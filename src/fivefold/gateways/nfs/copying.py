@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Final, NamedTuple, TypeVar
 
 from fivefold.gateways.nfs.codes import Kind, Status
+from fivefold.gateways.nfs.directories import Listed
 from fivefold.gateways.nfs.guesses import Handle
 from fivefold.gateways.nfs.limits import COPIES_AT_ONCE, LIST_AT_ONCE, TRANSFER_BYTES_MAX
 from fivefold.gateways.nfs.objects import Attributes, Caller, Changes, Refused
@@ -184,18 +185,25 @@ async def walk(tree: Tree, root: Handle) -> AsyncIterator[Found]:
     waiting = [(b"", root)]
     while waiting:
         above, directory = waiting.pop()
-        cookie, is_end = 0, False
-        while not is_end:
-            listed, is_end, _ = await tree.directories.read(directory, cookie, LIST_AT_ONCE, ROOT_USER)
-            files = await tree.directories.files([each.id for each in listed])
-            for each, file in zip(listed, files, strict=True):
-                cookie = each.cookie
-                if file is None or each.name in (b".", b".."):
-                    continue
-                path = os.path.join(above, each.name)
-                yield Found(path, file.handle, file.attributes)
-                if file.attributes.kind == Kind.DIR:
-                    waiting.append((path, file.handle))
+        listed = [each async for each in walk_directory(tree, directory, ROOT_USER)]
+        files = await tree.directories.files([each.id for each in listed])
+        for each, file in zip(listed, files, strict=True):
+            if file is None or each.name in (b".", b".."):
+                continue
+            path = os.path.join(above, each.name)
+            yield Found(path, file.handle, file.attributes)
+            if file.attributes.kind == Kind.DIR:
+                waiting.append((path, file.handle))
+
+
+async def walk_directory(tree: Tree, directory: Handle, who: Caller) -> AsyncIterator[Listed]:
+    """All entries of one directory, a bounded number at a time."""
+    cookie, is_end = 0, False
+    while not is_end:
+        listed, is_end, _ = await tree.directories.read(directory, cookie, LIST_AT_ONCE, who)
+        for each in listed:
+            cookie = each.cookie
+            yield each
 
 
 async def copy_out(tree: Tree, found: list[Found], directory: bytes, on_bytes: Callable[[int], None]) -> Copied:

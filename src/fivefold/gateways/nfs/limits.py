@@ -96,3 +96,9 @@ COPIES_AT_ONCE: Final = 8
 
 LIST_AT_ONCE: Final = 256
 """Entries of a directory that such a copy reads at a time."""
+
+FUSE_CALL_S: Final = 90.0
+"""A call by FUSE that takes longer, since a quorum is missing, ends with ETIMEDOUT."""
+
+FUSE_OPEN_MAX: Final = 65_536
+"""Files that are open by FUSE at once."""

@@ -46,7 +46,7 @@ work_dbench() { mkdir bench && timeout 60 dbench -D bench -t 4 2 >/run/bench.log
 # Bounded by operations, not by time: over a network each takes milliseconds, and each stressor tidies up after itself.
 work_stress() {
     mkdir stress || return 1
-    for words in "dentry 1 --dentries 32 --dentry-ops 64" "dir 1 --dir-dirs 32 --dir-ops 64" "rename 1 --rename-ops 50" \
+    for words in "dentry 1 --dentries 32 --dentry-ops 64" "dir 1 --dir-dirs 64 --dir-ops 64" "rename 1 --rename-ops 50" \
         "chmod 1 --chmod-ops 20" "utime 1 --utime-ops 50" "touch 1 --touch-ops 50"; do
         echo "STRESSOR $words"
         # shellcheck disable=SC2086

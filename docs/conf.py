@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from html import escape
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 import typer
 from docutils import nodes
@@ -72,6 +74,30 @@ def _section(path: tuple[str, ...]) -> nodes.section:
     return section
 
 
+class Played(SphinxDirective):
+    """``{played} NAME``: a scenario of ``fivefold play`` as a picture, which opens the page that plays it."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Run the scenario, and write its page and its picture beside the static files."""
+        from fivefold.play import Chapter, page, picture, record, tell
+
+        name = self.arguments[0]
+        story = tell(record(name))
+        folder = Path(self.env.app.outdir) / "_static" / "play"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = page([Chapter("The paper", story)], version=release, docs="../..")
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+        (folder / f"{name}.svg").write_text(picture(story), encoding="utf-8")
+        place = "../" * self.env.docname.count("/") + f"_static/play/{name}"
+        said = escape(f"{story.title}: lanes, messages and what servers accept", quote=True)
+        image = f'<img src="{place}.svg" alt="{said}">'
+        link = f'<a class="play" href="{place}.html">Play it: {escape(story.title)}</a>'
+        return [nodes.raw("", f'<p class="played"><a href="{place}.html">{image}</a><br>{link}</p>', format="html")]
+
+
 def setup(app: Sphinx) -> None:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("played", Played)

@@ -129,6 +129,99 @@ def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
         record("papers")
 
 
+def told(name: str) -> Story:
+    return tell(record(name))
+
+
+def signs(story: Story, what: str) -> list[tuple[str, str]]:
+    """Lane and text of each sign of a kind."""
+    return [
+        (story.lanes[mark.lane].name if mark.lane >= 0 else "", mark.text) for mark in story.marks if mark.what == what
+    ]
+
+
+def kinds(story: Story) -> list[str]:
+    return [row.kind for row in story.rows]
+
+
+def results(story: Story) -> list[str]:
+    return [row.result for row in story.rows if row.result]
+
+
+def test_a_fault_free_call_is_one_request_to_a_quorum() -> None:
+    """Three calls are three rows of kind METHOD, each accepted or answered by q servers."""
+    story = told("update")
+    assert [(row.kind, len(row.accepted)) for row in story.rows] == [("METHOD", story.q)] * 3
+
+
+def test_an_optimistic_query_is_over_though_servers_refuse() -> None:
+    """Y's outdated queries end with the newest suit, without a repair."""
+    story = told("optimistic-query")
+    assert [row.label for row in story.rows] == ["X set(♣)", "Y get", "X set(♠)", "Y get"]
+    assert results(story) == ["returns '♣'", "returns '♠'"]
+    assert len(signs(story, "refuse")) >= story.q
+
+
+def test_contention_is_repaired_and_everybody_gets_through() -> None:
+    """Barriers and copies are put up, and each of the four calls is done."""
+    story = told("contention")
+    assert {"BARRIER", "COPY"} <= set(kinds(story))
+    assert len(signs(story, "end")) == 4
+
+
+def test_what_a_dead_client_left_is_finished_by_the_next_one() -> None:
+    """X dies, Y repairs inline and reads what X wrote."""
+    story = told("dead-client")
+    assert signs(story, "death") == [("X", "dies")]
+    assert "INLINE_METHOD" in kinds(story)
+    assert results(story) == ["returns '♦'", "returns '♦'"]
+
+
+def test_a_server_that_returns_fetches_what_it_missed() -> None:
+    """s3 crashes, starts again, asks its peers, and accepts the next update."""
+    story = told("returning-server")
+    lane = [each.name for each in story.lanes].index("s3")
+    back = next(mark.step for mark in story.marks if mark.what == "restart")
+    assert len([arrow for arrow in story.arrows if (arrow.what, arrow.sender) == ("sync", lane)]) >= 2
+    assert any(mark.lane == lane and mark.what == "accept" and mark.step > back for mark in story.marks)
+
+
+def test_a_liar_is_culled_proven_and_asked_no_more() -> None:
+    """More than b servers leave s4's histories out; then X does, too, and sends it nothing any more."""
+    story = told("liar")
+    assert len({lane for lane, text in signs(story, "cull") if text == "s4"}) > story.b
+    assert signs(story, "exclude") == [("X", "s4")]
+    proven = next(mark.step for mark in story.marks if mark.what == "exclude")
+    liar = [each.name for each in story.lanes].index("s4")
+    later = [arrow for arrow in story.arrows if arrow.start >= proven and arrow.what == "request"]
+    assert later
+    assert liar not in {arrow.receiver for arrow in later}
+
+
+def test_a_lie_in_object_sync_costs_one_more_question() -> None:
+    """s2 asks a third server, since the first two sent different digests, and has ♦ at the end."""
+    story = told("liar-in-sync")
+    lanes = [each.name for each in story.lanes]
+    asked = {arrow.receiver for arrow in story.arrows if arrow.what == "sync" and lanes[arrow.sender] == "s2"}
+    assert {lanes[each] for each in asked} == {"s3", "s4", "s5"}
+    assert results(story)[-1] == "returns '♦'"
+
+
+def test_a_transfer_is_finished_for_both_accounts() -> None:
+    """The repair that finishes M is over both, and the balances add up to what was there."""
+    story = told("transfer")
+    (repair,) = [row for row in story.rows if row.kind == "INLINE_METHOD"]
+    assert [story.objects[each] for each in repair.objects] == ["Account/alice", "Account/bob"]
+    assert results(story)[-2:] == ["returns 4", "returns 6"]
+
+
+def test_each_object_alone_tears_a_transfer_apart() -> None:
+    """Without S3 the run shows the violation, and four are missing; with it nothing is wrong and none are."""
+    broken, whole = told("alone"), told("together")
+    assert (len(signs(broken, "violation")), results(broken)[-2:]) == (1, ["returns 6", "returns 0"])
+    assert (signs(whole, "violation"), results(whole)[-2:]) == ([], ["returns 4", "returns 6"])
+
+
 # --- any run ----------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ passes, and the backup is the cluster as it was at that moment. Otherwise each o
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
@@ -32,8 +33,17 @@ STAGED_OBJECTS_MAX: Final = 1000
 PASSES_MAX: Final = 4
 """How often all lists are read, unless nothing changes any more before."""
 
-ATTEMPTS_MAX: Final = 5
-"""How often an object is read whose servers do not agree on its newest version; the first time without a repair."""
+ATTEMPTS_MAX: Final = 20
+"""How often an object is read whose servers do not agree on its newest version ..."""
+
+REPAIR_EVERY: Final = 4
+"""... and after so many times it is repaired: it need not be if it only is written all the time."""
+
+REST: Final = 1.0
+"""After each batch the backup rests this many times as long as it took: others come first."""
+
+REST_S_MAX: Final = 0.1
+"""... and no longer than this."""
 
 
 class Found(NamedTuple):
@@ -104,7 +114,9 @@ class _Pass:
             shown = [each for each in window.objects if len(each[1]) > self._inquiry.quorums.b]
             for start in range(0, len(shown), FETCHES_MAX):
                 some = shown[start : start + FETCHES_MAX]
+                began = time.monotonic()
                 await asyncio.gather(*(self._take(name, entries, window) for name, entries in some))
+                await asyncio.sleep(min(REST_S_MAX, REST * (time.monotonic() - began)))
                 if self._size >= STAGED_BYTES_MAX or len(self._copied) >= STAGED_OBJECTS_MAX:
                     self._store(some[-1][0])
                 self._looked_at += len(some)
@@ -120,18 +132,26 @@ class _Pass:
 
     async def _take(self, name: ObjectId, entries: Mapping[int, Listed], window: Window) -> None:
         """Copy one object if it has changed since it was last looked at."""
-        found = self._agreed(name, entries, window) or await self._settled(name)
-        if found.timestamp == INITIAL_TIMESTAMP:
-            return
-        copied = Copied(name, found.timestamp, found.digest)
-        if self._file.entry(self._run, name) == copied:
-            return
-        if found.digest not in self._versions and not self._file.holds(found.digest):
+        found = self._agreed(name, entries, window)
+        data = None
+        if found is not None and self._is_new(name, found):
             data = await self._fetched(name, found)
+        if found is None or (data is None and self._is_new(name, found)):
+            found, data = await self._settled(name)
+        copied = Copied(name, found.timestamp, found.digest)
+        if found.timestamp == INITIAL_TIMESTAMP or self._file.entry(self._run, name) == copied:
+            return
+        if data is not None:
             self._versions[found.digest] = data
             self._size += len(data)
         self._copied.append(copied)
         self._changed += 1
+
+    def _is_new(self, name: ObjectId, found: Found) -> bool:
+        """Whether the version's bytes have to be fetched."""
+        if found.timestamp == INITIAL_TIMESTAMP or found.digest in self._versions:
+            return False
+        return not self._file.holds(found.digest)
 
     def _agreed(self, name: ObjectId, entries: Mapping[int, Listed], window: Window) -> Found | None:
         """The newest version if the lists alone tell it: q servers hold it, and b + 1 give one digest of it."""
@@ -158,33 +178,44 @@ class _Pass:
         holders = tuple(server for server, found in digests.items() if found == best)
         return Found(reading.candidate.timestamp, best, holders)
 
-    async def _settled(self, name: ObjectId) -> Found:
-        """The newest version of an object that is being written, or was left half written: repaired like by any call.
+    async def _settled(self, name: ObjectId) -> tuple[Found, bytes | None]:
+        """The newest version of an object that is being written, or was left half written; with its bytes.
+
+        An object that is written all the time may have dropped a version before it is fetched: it is read again.
 
         Raises:
             NonDeterministicObject, Unavailable: it cannot be told.
         """
+        quorums = self._inquiry.quorums
         for attempt in range(ATTEMPTS_MAX):
-            if attempt:
-                await self._repair(name)
             shown = await _gathered((s, self._inquiry.histories(s, [name])) for s in self._inquiry.up)
             histories = {s: vote.histories[0] for s, (vote, _) in shown.items() if len(vote.histories) == 1}
-            reading = read(self._inquiry.quorums, name, histories)
-            if reading is None or reading.candidate.is_barrier or len(reading.holders) < self._inquiry.quorums.r:
-                continue
-            timestamp = reading.candidate.timestamp
-            if timestamp == INITIAL_TIMESTAMP:
-                return Found(INITIAL_TIMESTAMP, b"", reading.holders)
-            # An object that is written all the time may have dropped this version before it is fetched: read it again.
-            asked = ((s, self._inquiry.version(s, name, timestamp, is_whole=False)) for s in reading.holders)
-            replies = await _gathered(asked)
-            found = self._vouched(reading, {server: reply.digest for server, reply in replies.items()})
-            if found is not None:
-                return found
+            reading = read(quorums, name, histories)
+            is_told = reading is not None and not reading.candidate.is_barrier and len(reading.holders) >= quorums.r
+            if reading is not None and is_told:
+                if reading.candidate.timestamp == INITIAL_TIMESTAMP:
+                    return Found(INITIAL_TIMESTAMP, b"", reading.holders), None
+                found = await self._taken(name, reading, attempt)
+                if found is not None:
+                    return found
+            if not is_told or attempt % REPAIR_EVERY == REPAIR_EVERY - 1:
+                await self._repair(name)
         raise Unavailable(
             f"the servers do not agree on the newest version of {name}: check them with `fivefold status`, and run the "
-            "backup again, which goes on from there"
+            "backup again, which is taken up from there"
         )
+
+    async def _taken(self, name: ObjectId, reading: Reading, attempt: int) -> tuple[Found, bytes] | None:
+        """A version and its bytes, asked for together: the whole of one holder, and the digests of the others."""
+        timestamp = reading.candidate.timestamp
+        whole = reading.holders[attempt % len(reading.holders)]
+        asked = ((s, self._inquiry.version(s, name, timestamp, is_whole=s == whole)) for s in reading.holders)
+        replies = await _gathered(asked)
+        found = self._vouched(reading, {server: reply.digest for server, reply in replies.items()})
+        if found is None or whole not in replies:
+            return None
+        data = replies[whole].version
+        return (found, data) if data and digest(data) == found.digest else None
 
     async def _repair(self, name: ObjectId) -> None:
         try:
@@ -197,16 +228,13 @@ class _Pass:
                 is_applied=False,
             )
 
-    async def _fetched(self, name: ObjectId, found: Found) -> bytes:
-        """The version's bytes, from any server that has them."""
-        others = [server for server in self._inquiry.up if server not in found.holders]
-        for server in [*_rotated(found), *others]:
+    async def _fetched(self, name: ObjectId, found: Found) -> bytes | None:
+        """The version's bytes, from the first holder that gives them; None if it is gone already."""
+        for server in _rotated(found):
             reply = await self._inquiry.version(server, name, found.timestamp, is_whole=True)
             if reply is not None and reply.version and digest(reply.version) == found.digest:
                 return reply.version
-        raise Unavailable(
-            f"no server gave the version of {name} that {len(found.holders)} of them have: run the backup again"
-        )
+        return None
 
 
 def _rotated(found: Found) -> Sequence[int]:

@@ -1,7 +1,7 @@
 """Editions of the cluster file: what servers must agree on, handed on from one to the next, and never taken back.
 
 An edition covers the cluster's id and size and the servers' identities and addresses. Clients and versions of types are
-no part of it: they come with the file at hand, and change without a new number (docs/decisions/0015).
+no part of it: they come with the file at hand, and change without a new number (docs/decisions/0016).
 
 Handed on is not the text of the file, which each program words as it likes, but its canonical bytes.
 """

@@ -1,0 +1,172 @@
+"""The commands of docs/how-to/runbook.md, run in the order of the page against real servers."""
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fivefold import Counter, connect
+from fivefold.cli.exits import Exit
+from fivefold.cluster import add_client, create_cluster, free_addresses
+from tests.integration.rig import ROOT
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+PATIENCE_S = 90.0
+
+
+def sections() -> dict[str, list[str]]:
+    """The commands of each section of the page."""
+    text = (ROOT / "docs" / "how-to" / "runbook.md").read_text(encoding="utf-8")
+    found: dict[str, list[str]] = {}
+    for part in text.split("\n## ")[1:]:
+        title, _, rest = part.partition("\n")
+        found[title] = re.findall(r"^\$ fivefold (.*)$", rest, re.MULTILINE)
+    return found
+
+
+class Hosts:
+    """A directory with a cluster, and the servers that run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.servers: dict[str, subprocess.Popen[bytes]] = {}
+
+    def words(self, line: str) -> list[str]:
+        """A command of the page with this test's places."""
+        ports = iter(free_addresses(6))
+        line = re.sub(r"\b[a-f]\.example:\d+", lambda _: next(ports), line)
+        return shlex.split(line.replace("/srv/backup", str(self.directory / "backup")))
+
+    def run(self, line: str, code: int = Exit.OK) -> str:
+        words = self.words(line)
+        if words[0] == "serve":
+            self.serve(words)
+            return ""
+        done = subprocess.run(
+            [sys.executable, "-m", "fivefold", *words],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"{line}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def serve(self, words: list[str]) -> None:
+        command = [sys.executable, "-m", "fivefold", *words]
+        name = words[words.index("--identity") + 1]
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        with (self.directory / "servers.log").open("ab") as log:
+            self.servers[name] = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log, env=environment)
+
+    def stop(self, name: str) -> None:
+        server = self.servers.pop(name)
+        server.kill()
+        server.wait(30)
+
+    def until(self, line: str, says: str) -> None:
+        """Repeat a command until its output matches."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not re.search(says, said := self.run_any(line)):
+            assert time.monotonic() < deadline, f"waited in vain for {says!r}: {said}"
+            time.sleep(0.3)
+
+    def run_any(self, line: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "fivefold", *self.words(line)],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout
+
+    def total(self, cluster: str) -> int:
+        """The sum of the counters."""
+
+        async def read() -> int:
+            file, identity = self.directory / cluster, self.directory / "prod" / "client-admin"
+            async with connect(file, identity=identity, deadline=60, connect_timeout=60) as found:
+                return sum(await asyncio.gather(*(found.object(Counter, f"c{n}").get() for n in range(12))))
+
+        return asyncio.run(read())
+
+    def write(self) -> None:
+        async def write() -> None:
+            file, identity = self.directory / "prod" / "cluster.toml", self.directory / "prod" / "client-admin"
+            async with connect(file, identity=identity, deadline=60, connect_timeout=60) as found:
+                await asyncio.gather(*(found.object(Counter, f"c{n}").increment() for n in range(12)))
+
+        asyncio.run(write())
+
+
+@pytest.fixture
+def hosts(tmp_path: Path):
+    """Six servers and some counters."""
+    create_cluster(tmp_path / "prod", free_addresses(6), t=1, b=1)
+    add_client(tmp_path / "prod" / "cluster.toml", "shop", ["Counter"])
+    made = Hosts(tmp_path)
+    for index in range(6):
+        made.run(f"serve --cluster prod/cluster.toml --identity prod/server-{index}")
+    made.write()
+    yield made
+    for name in list(made.servers):
+        made.stop(name)
+
+
+def test_the_runbook_runs(hosts: Hosts) -> None:
+    """Every command of the page does what it says; after each section the counters hold what was acknowledged."""
+    page = sections()
+    for line in page.pop("Every night"):
+        hosts.run(line)
+
+    hosts.stop("prod/server-3")
+    shutil.rmtree(hosts.directory / "prod" / "server-3.data")
+    for line in page.pop("A host is lost"):
+        hosts.run(line)
+    hosts.write()
+    status = "status --cluster prod/cluster.toml --json"
+    hosts.until(status, r'"is_standing": ?true')
+    _until_all_stand(hosts, status)
+    assert hosts.total("prod/cluster.toml") == 24
+
+    hosts.stop("prod/server-1")
+    *others, last = page.pop("A host was broken into")
+    for line in others:
+        hosts.run(line)
+    _until_all_stand(hosts, status)
+    hosts.run(last)
+    hosts.write()
+    for line in page.pop("A client's identity was stolen"):
+        hosts.run(line)
+    assert hosts.total("prod/cluster.toml") == 36
+
+    for name in list(hosts.servers):
+        hosts.stop(name)
+    for line in page.pop("More than t servers are lost"):
+        hosts.run(line)
+    for index in range(6):
+        hosts.run(f"serve --cluster prod2/cluster.toml --identity prod2/server-{index}")
+    assert hosts.total("prod2/cluster.toml") == 12
+    assert not any(page.values()), "these sections have commands that no story runs"
+
+
+def _until_all_stand(hosts: Hosts, status: str) -> None:
+    """All six servers answer, and none is catching up."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        said = hosts.run_any(status)
+        if '"up":6' in said.replace(" ", "") and '"is_standing":false' not in said.replace(" ", ""):
+            return
+        assert time.monotonic() < deadline, said
+        time.sleep(0.3)

@@ -11,7 +11,7 @@ import pytest
 
 from fivefold.protocol import authenticators, classify, history, limits, messages, quorums
 from fivefold.protocol.authenticators import Culled
-from fivefold.protocol.client import invocation, knowledge, rounds, standing, verdict
+from fivefold.protocol.client import invocation, knowledge, rounds, session, standing, verdict
 from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
@@ -521,6 +521,16 @@ def exceptions_come_through() -> list[Patch]:
         raise error
 
     return [(machine.Server, "_fault", fault)]
+
+
+@bug
+def exceptions_come_through_the_client() -> list[Patch]:
+    """§4.0, in the client: an exception of our own while one operation is worked on comes out of the session."""
+
+    def fail(self: Any, now_ns: int, invocation_: Any, error: Exception) -> None:
+        raise error
+
+    return [(session.Session, "_fail", fail)]
 
 
 @bug

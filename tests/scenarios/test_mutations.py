@@ -24,6 +24,7 @@ from tests.scenarios import test_server_rules as rules
 from tests.scenarios import test_standing as standings
 from tests.scenarios import test_verdicts as verdicts
 from tests.unit.protocol import test_acceptance as acceptance
+from tests.unit.protocol import test_client_faults as client_faults
 from tests.unit.protocol import test_faults as faults
 from tests.unit.protocol import test_quorums as quorums
 
@@ -31,7 +32,7 @@ E = MemoryError
 
 Scenario = Callable[[], None]
 
-FAILURES = (AssertionError, IndexError, PeerViolation, pytest.fail.Exception, struct.error)
+FAILURES = (AssertionError, IndexError, MemoryError, PeerViolation, pytest.fail.Exception, struct.error)
 
 MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("quorums_smaller", sizes.test_what_a_quorum_accepted_survives_the_crash_of_one_of_them, ""),
@@ -144,6 +145,7 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("barriers_add_up", acceptance.test_barriers_do_not_add_up, ""),
     ("histories_without_shares", acceptance.test_a_client_has_its_share_of_joint_copies_and_no_more, ""),
     ("own_disk_read_like_a_peers", acceptance.test_a_server_reads_its_own_disk_without_the_limits_for_peers, ""),
+    ("exceptions_come_through_the_client", client_faults.test_what_an_error_of_the_client_ended_may_be_applied, ""),
     ("exceptions_come_through", partial(faults.test_an_exception_anywhere_harms_nobody_else, "loaded Reg/a", E), ""),
     (
         "half_changed_objects_served",

@@ -41,7 +41,7 @@ from fivefold.simulation.cunning import CUNNING
 from fivefold.simulation.executors import OUT_OF_TIME, TroubledExecutor
 from fivefold.simulation.faults import CAMP
 from fivefold.simulation.hostile import HOSTILITIES, right_of
-from fivefold.simulation.injection import Injected, Injector
+from fivefold.simulation.injection import SERVER, Injected, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
 from fivefold.simulation.plan import SECOND, Fault
 from fivefold.simulation.rack import client_id
@@ -144,7 +144,7 @@ def test_methods_are_stopped_and_results_differ() -> None:
 def test_an_injected_exception_comes_out_of_the_servers_code() -> None:
     """It is raised at a line of the server's wing, each time at another one, and tracing is as it was before."""
     where: list[str] = []
-    injector = Injector(Random(5), 1.0, where.append)
+    injector = Injector(Random(5), 1.0, SERVER, where.append)
     call = Call(b"i" * 16, 0, "increment", encode_arguments({"by": 2}))
     version, executor, before = initial_version(b"\x03"), Toys(), sys.gettrace()
 

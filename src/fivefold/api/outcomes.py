@@ -61,6 +61,10 @@ def answer_of(
             assert since is not None
             text = f"{method} of {objects[0]} is refused by some servers ({reason}) and may or may not be applied"
             raise unknown(f"{text}: await resolve() of this exception to find out", since)
+        case TimedOut(since=since, delay=Delay.ERROR, reason=reason):
+            assert since is not None
+            text = f"{method} of {objects[0]} met an error in this client ({reason}) and may or may not be applied"
+            raise unknown(f"{text}: report it, and await resolve() of this exception to find out", since)
         case TimedOut(since=since, delay=delay):
             assert since is not None
             why = ", since other calls on its objects kept getting ahead of it," if delay is Delay.CONTENTION else ""
@@ -99,6 +103,8 @@ def _what_delayed(outcome: TimedOut) -> str:
                 "waited behind earlier calls of this client until its deadline and was not sent: "
                 "start fewer calls on one object at a time, or allow more time"
             )
+        case Delay.ERROR:
+            return f"met an error in this client and changed nothing ({outcome.reason}): report it, and call again"
         case _:
             assert_never(outcome.delay)
 

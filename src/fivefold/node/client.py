@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +18,13 @@ from fivefold.protocol.client import ClientActions, Outcome, Session
 from fivefold.protocol.editions import is_about_editions
 from fivefold.protocol.operations import Operation
 from fivefold.transport import Link, StreamTransport, Transport
+
+log = logging.getLogger("fivefold.client")
+
+ERROR: Final = "an error in this client: please report it"
+
+RETRY_NS: Final = 20_000_000
+"""So long after an exception has come out of the session it is woken."""
 
 LAST_SERVERS_S: Final = 0.05
 """How long to wait for the rest when a quorum is connected. A client that does not would ask a server beyond an
@@ -161,10 +169,15 @@ class ClientNode:
                 if frame[0] >= STATUS_REPLY:
                     frames = self._only_replies(server, frames)
                     break
-            self._perform(session.receive(clock(), server, *frames))
+            try:
+                actions = session.receive(clock(), server, *frames)
+            except Exception as error:
+                self._recover(error)
+            else:
+                self._perform(actions)
 
         def up() -> None:
-            self._perform(self.session.connected(self._clock(), server))
+            self._give(session.connected, server)
             self._changed.set()
 
         def down() -> None:
@@ -178,7 +191,7 @@ class ClientNode:
     def _lose(self, server: int) -> None:
         if self._codes is not None:
             self._codes.lose(server)
-        self._perform(self.session.disconnected(self._clock(), server))
+        self._give(self.session.disconnected, server)
 
     def _switch(self, new: Configuration) -> None:
         """Use a later edition of the cluster file, which servers have handed over."""
@@ -212,7 +225,7 @@ class ClientNode:
             self.editions.close()
         await asyncio.gather(*(link.close() for link in self._links), *self._closing)
         for ticket in list(self._futures):
-            self._perform(self.session.abandon(self._clock(), ticket))
+            self._give(self.session.abandon, ticket)
 
     @property
     def transport(self) -> Transport:
@@ -337,6 +350,20 @@ class ClientNode:
         if future is not None and not future.done():
             future.set_result(status)
 
+    def _give(self, act: Callable[..., ClientActions], *arguments: int) -> None:
+        try:
+            actions = act(self._clock(), *arguments)
+        except Exception as error:
+            self._recover(error)
+        else:
+            self._perform(actions)
+
+    def _recover(self, error: Exception) -> None:
+        """An exception of our own has come out of the session: what it has to do is still to be done, so wake it."""
+        log.error(ERROR, exc_info=error)
+        if self._loop is not None:
+            self._wake_at(self._clock() + RETRY_NS)
+
     def _perform(self, actions: ClientActions) -> None:
         links = self._links
         for ask in actions.send:
@@ -345,6 +372,8 @@ class ClientNode:
             future = self._futures.pop(finished.ticket, None)
             if future is not None and not future.done():
                 future.set_result(finished.outcome)
+        for fault in actions.faults:
+            log.error(ERROR, exc_info=fault)
         at_ns = actions.wake_at_ns
         if at_ns is not None and (self._timer is None or at_ns < self._timer_ns):
             self._wake_at(at_ns)
@@ -358,7 +387,7 @@ class ClientNode:
 
     def _wake(self) -> None:
         self._timer = None
-        self._perform(self.session.wake(self._clock()))
+        self._give(self.session.wake)
 
 
 def failures_text(failures: Mapping[int, str]) -> str:

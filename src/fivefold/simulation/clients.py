@@ -26,6 +26,7 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.times import pack_time
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.events import Called, Died, Disconnected, Ended, Resolving
+from fivefold.simulation.injection import Injected, Injector
 from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND, SECOND, PlannedCall
 from fivefold.simulation.rack import client_id
@@ -36,6 +37,8 @@ from fivefold.simulation.world import Alarm, World
 RESOLVE_PATIENCE_NS = 20 * SECOND
 RECONNECT_NS = 20 * MILLISECOND
 REFUSED_NS = 200 * MILLISECOND
+RETRY_NS = 20 * MILLISECOND
+"""An input that raised is followed by another one after this time."""
 LATE_NS = MILLISECOND
 """After its deadline a call may still be unfinished for this long."""
 
@@ -70,6 +73,8 @@ class ClientHost:
         failure: what no client may ever see, if it has happened.
         on_end: hears every task that ended, with what was observed; the invariants listen here.
         on_frame: hears every frame with its server, before the session does.
+        injector: lets inputs fail; None for a client of which that is not wanted.
+        has_raised: whether an exception has come out of the session.
         tolerated: what the plan lets happen to calls: *refused*, *disagreed*, *late*, *forgotten*.
     """
 
@@ -92,11 +97,13 @@ class ClientHost:
         self.failure: Violation | None = None
         self.on_end: Callable[[ClientHost, Task, Observation], None] | None = None
         self.on_frame: Callable[[ClientHost, int, bytes], None] | None = None
+        self.injector: Injector | None = None
+        self.has_raised = False
         self.tolerated = tolerated
         self._servers, self._quorums, self._workload = servers, quorums, workload
         self._random = world.stream(f"client/{index}")
         self._connections: dict[int, Connection] = {}
-        self._alarm = Alarm(world, lambda: self.perform(self.session.wake(world.now_ns)))
+        self._alarm = Alarm(world, lambda: self._give(lambda: self.session.wake(world.now_ns)))
         self._newest: dict[str, int] = {}
         self._lives = 0
         self.session = self._new_session()
@@ -118,7 +125,7 @@ class ClientHost:
             return
         if server.is_up:
             self._connections[server.index] = server.accept(self.machine, self.id, self._receive)
-            self.perform(self.session.connected(self.world.now_ns, server.index))
+            self._give(lambda: self.session.connected(self.world.now_ns, server.index))
         else:
             self.world.after(RECONNECT_NS, partial(self._connect, server, life))
 
@@ -129,15 +136,29 @@ class ClientHost:
             return
         self.world.tell(Disconnected(self.index, server.index))
         server.close(connection)
-        self.perform(self.session.disconnected(self.world.now_ns, server.index))
+        self._give(lambda: self.session.disconnected(self.world.now_ns, server.index))
         self.world.after(RECONNECT_NS, partial(self._connect, server, self._lives))
 
     def _receive(self, connection: Connection, frame: bytes) -> None:
         if self.on_frame is not None:
             self.on_frame(self, connection.callee, frame)
-        self.perform(self.session.receive(self.world.now_ns, connection.callee, frame))
+        self._give(lambda: self.session.receive(self.world.now_ns, connection.callee, frame))
 
     # --- running the session ----------------------------------------------------------------------------------
+
+    def _give(self, act: Callable[[], ClientActions]) -> None:
+        """Give the session an input; if that raises, it is woken a while later, as by a driver."""
+        try:
+            actions = act() if self.injector is None else self.injector.run(act)
+        except Injected:
+            life, self.has_raised = self._lives, True
+            self.world.after(RETRY_NS, lambda: self._wake_again(life))
+            return
+        self.perform(actions)
+
+    def _wake_again(self, life: int) -> None:
+        if life == self._lives:
+            self._give(lambda: self.session.wake(self.world.now_ns))
 
     def perform(self, actions: ClientActions) -> None:
         """Carry actions out."""
@@ -147,6 +168,9 @@ class ClientHost:
                 self._servers[ask.server].network.call(connection, ask.frame)
         for finished in actions.finished:
             self._finish(finished)
+        for fault in actions.faults:
+            if not isinstance(fault, Injected):
+                raise fault
         self._alarm.set(actions.wake_at_ns)
 
     # --- calls ------------------------------------------------------------------------------------------------
@@ -175,14 +199,24 @@ class ClientHost:
         self, task: Task, operation: Operation, *, is_query: bool, patience_ns: int, is_fixed: bool = False
     ) -> None:
         now_ns = self.world.now_ns
-        ticket, actions = self.session.call(
-            now_ns, operation, is_query=is_query, deadline_ns=now_ns + patience_ns, is_fixed=is_fixed
-        )
+
+        def call() -> tuple[int, ClientActions]:
+            until_ns = now_ns + patience_ns
+            return self.session.call(now_ns, operation, is_query=is_query, deadline_ns=until_ns, is_fixed=is_fixed)
+
+        try:
+            ticket, actions = call() if self.injector is None else self.injector.run(call)
+        except Injected:  # its caller sees that, and knows nothing
+            self.has_raised = True
+            self._end(task, Seen.UNKNOWN)
+            self._give(lambda: self.session.wake(self.world.now_ns))
+            return
         self.tasks[ticket] = task
         self.perform(actions)
         if "late" not in self.tolerated:
             life = self._lives
-            self.world.at(now_ns + patience_ns + LATE_NS, lambda: self._check_time(ticket, life))
+            late_ns = LATE_NS if self.injector is None else LATE_NS + 3 * RETRY_NS
+            self.world.at(now_ns + patience_ns + late_ns, lambda: self._check_time(ticket, life))
 
     def _check_time(self, ticket: int, life: int) -> None:
         """A call must have ended by its deadline."""
@@ -191,7 +225,10 @@ class ClientHost:
             raise Violation("late", f"c{self.index}.{call.number} ({call.method}) is not over at its deadline")
 
     def _finish(self, finished: Finished) -> None:
-        task = self.tasks.pop(finished.ticket)
+        task = self.tasks.pop(finished.ticket, None)
+        if task is None:
+            assert self.has_raised, "a call that ends was made"
+            return
         match finished.outcome:
             case Answered(answers=answers):
                 self._answered(task, answers[0])

@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 
 from fivefold.protocol.compiled import is_compiled
 
-MODULES: Final = "fivefold.protocol.server."
+SERVER: Final = "fivefold.protocol.server."
+CLIENT: Final = "fivefold.protocol.client."
 """Where it raises. Not in the ground: what that remembers of earlier runs would decide where the nth line is."""
 
 SURE: Final = frozenset({"_hand_over"})
@@ -57,16 +58,16 @@ def can_raise(code: CodeType, offset: int) -> bool:
 
 
 class Injector:
-    """Lets a share of one server's inputs fail.
+    """Lets a share of one machine's inputs fail.
 
     Attributes:
         share: of the inputs; 0 ends it.
     """
 
-    def __init__(self, random: Random, share: float, on_raise: Callable[[str], None]) -> None:
-        """``on_raise`` hears where an exception was raised, as function and line within it."""
+    def __init__(self, random: Random, share: float, modules: str, on_raise: Callable[[str], None]) -> None:
+        """``on_raise`` hears where in these modules an exception was raised, as function and line within it."""
         self.share = 0.0 if is_compiled() else share
-        self._random, self._on_raise = random, on_raise
+        self._random, self._modules, self._on_raise = random, modules, on_raise
 
     def run(self, act: Callable[[], T]) -> T:
         """``act()``, with an exception in the midst of it if it is an unlucky one.
@@ -81,7 +82,7 @@ class Injector:
         def trace(frame: FrameType, event: str, argument: object) -> Any:  # noqa: ANN401 (as sys.settrace has it)
             nonlocal left
             code = frame.f_code
-            if code.co_name in SURE or not frame.f_globals.get("__name__", "").startswith(MODULES):
+            if code.co_name in SURE or not frame.f_globals.get("__name__", "").startswith(self._modules):
                 return None
             if event == "line" and can_raise(code, frame.f_lasti):
                 left -= 1

@@ -31,7 +31,10 @@ LONG_READ_MAX: Final = 8
 """Long histories of one liar that a client may read before it is looked at how often it asks it ..."""
 
 LONG_SHARE_MAX: Final = 0.4
-"""... and then the share of its rounds in which it may; measured: at most 0.24, and most of 1 where nobody minds."""
+"""... and then the share of its rounds in which it may; measured: at most 0.24, and most of 1 where nobody minds.
+
+Not where some servers cannot be reached: then the liar is needed.
+"""
 
 OVERLOADED: Final = REFUSED + b"overloaded"
 
@@ -42,6 +45,7 @@ class Judges:
     Attributes:
         liars: malevolent servers.
         faulty: servers that something was done to, and the liars.
+        minds_long: whether clients may leave a liar with long histories alone: all servers can be reached.
         restarted: clients, and liars that they excluded then, which are honest since they were started again.
     """
 
@@ -49,6 +53,7 @@ class Judges:
         """Nothing has been said yet."""
         self.liars = frozenset(liars)
         self.faulty = self.liars | frozenset(faulty)
+        self.minds_long = True
         self.restarted: set[tuple[int, int]] = set()
         self._watch, self._b = watch, b
         self._votes: dict[tuple[ClientId, bytes], dict[int, bytes]] = {}
@@ -101,7 +106,7 @@ class Judges:
             Violation: a client suspects a server that did nothing but its duty, or has done so since its last start; or
                 it goes on reading the long histories of a liar.
         """
-        for (session, liar), count in self._long.items():
+        for (session, liar), count in self._long.items() if self.minds_long else ():
             rounds = len(self._rounds[session])
             if count > LONG_READ_MAX and count > LONG_SHARE_MAX * rounds:
                 what = f"a client read {count} long histories of the liar {liar} in {rounds} rounds"

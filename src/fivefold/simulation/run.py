@@ -21,9 +21,9 @@ from fivefold.simulation.disk import Disk
 from fivefold.simulation.events import Happened, Healed, Raised, Violated, trace_of
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.explain import Explainer
-from fivefold.simulation.faults import OF_CLIENTS, Stage, crash, heal, schedule
+from fivefold.simulation.faults import CAMP, OF_CLIENTS, Stage, crash, heal, schedule
 from fivefold.simulation.hostile import HOSTILITIES, Hostile, right_of
-from fivefold.simulation.injection import Injector
+from fivefold.simulation.injection import CLIENT, SERVER, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
 from fivefold.simulation.liars import LyingHost, TwinHost
 from fivefold.simulation.lies import Liar
@@ -117,8 +117,11 @@ class Run:
         ]
         harmed = {server for fault in plan.faults for server in fault.targets if fault.kind not in OF_CLIENTS}
         self.judges = Judges(self.watch, plan.b, self.liars, harmed)
+        self.judges.minds_long = not plan.dead and not any(fault.kind == CAMP for fault in plan.faults)
         for client in self.clients:
             client.on_end = self._ended
+            if plan.injected:
+                client.injector = self._injector_of(client)
             if plan.is_judged:
                 client.on_frame = self.judges.heard
         self.network.far_ns = {plan.n + client: far_ns for client, far_ns in enumerate(plan.far_ns)}
@@ -189,8 +192,15 @@ class Run:
         host.on_reply = lambda frame: self.watch.replied(index, host.machine, frame)
         if self.plan.injected:
             random = self.world.stream(f"injection/{index}")
-            host.injector = Injector(random, self.plan.injected, lambda where: self.world.tell(Raised(index, where)))
+            host.injector = Injector(
+                random, self.plan.injected, SERVER, lambda where: self.world.tell(Raised(index, where))
+            )
         return host
+
+    def _injector_of(self, client: ClientHost) -> Injector:
+        random = self.world.stream(f"injection/client/{client.index}")
+        machine, tell = client.machine, self.world.tell
+        return Injector(random, self.plan.injected / 4, CLIENT, lambda where: tell(Raised(machine, where)))
 
     def _reset(self, connection: Connection) -> None:
         """A connection breaks, and who called notices."""
@@ -231,6 +241,8 @@ class Run:
             villain.is_at_it = False
         self.network.weather = Weather(0, 0, 0, weather.delay_ns, weather.delay_spread_ns, weather.commit_ns)
         self._let_liars_repent()
+        for client in self.clients:
+            client.injector = None
         heal(self.stage, self.plan.dead)
         self._wait(liveness_ns(weather, max(self.plan.far_ns, default=0)), "after everything was healed")
         if not self.plan.is_noisy:

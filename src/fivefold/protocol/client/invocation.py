@@ -71,6 +71,7 @@ class Invocation:
     _attempts = 0
     _may_be_applied = False
     _since: int | None = None
+    _first_since: int | None = None
     asks: tuple[tuple[Round, Sequence[int]], ...] = ()
     closed: tuple[Round, ...] = ()
     finished: tuple[Finished, ...] = ()
@@ -105,6 +106,7 @@ class Invocation:
         since = self._since
         if since is None:
             since = 0 if self.is_query else knowledge.conditioned_time(sets[0])
+        self._first_since = since if self._first_since is None else self._first_since
         self._attempts += 1
         first = self.calls[0]
         first.attempts += 1
@@ -302,8 +304,11 @@ class Invocation:
         """Logical time of the version that the next attempt builds upon, or a later one."""
         if self._round is not None and self._round.purpose is Purpose.OPERATION:
             return self._round.conditioned_time
-        knowledge = self._knowledge
-        return knowledge.conditioned_time(knowledge.fitting(self.objects[0]))
+        return self._knowledge.conditioned_time(self._knowledge.fitting(self.objects[0]))
+
+    def lost_since(self) -> int | None:
+        """Logical time after which a call may have been applied that went nowhere from here; None for a query."""
+        return None if self.is_query else (self._first_since if self._since is None else self._since)
 
     def _end(self, outcome: Outcome, *, is_doubtful: bool = False) -> None:
         if self._round is not None:

@@ -155,6 +155,11 @@ class Knowledge:
                 else:
                     del self._known[object_id]
 
+    def forget(self, objects: Iterable[ObjectId]) -> None:
+        """Know nothing of these objects any more."""
+        for object_id in objects:
+            self._known.pop(object_id, None)
+
     def is_known(self, object_id: ObjectId) -> bool:
         """Whether any server ever told this client about the object."""
         return object_id in self._known

@@ -32,6 +32,8 @@ class Delay(Enum):
     """Earlier calls of the same client on its objects; it was not sent."""
     REFUSAL = "refusal"
     """Servers that answered would not or could not do it, and said why."""
+    ERROR = "error"
+    """Nothing: an exception of our own in this client ended it."""
 
 
 class TimedOut(Struct, frozen=True):
@@ -103,8 +105,9 @@ class Evidence(Struct, frozen=True):
 
 
 class ClientActions(Struct, frozen=True, gc=False):
-    """What the driver does after an input: deliver ``send``, hand over ``finished``, arm the one timer."""
+    """What to do after an input: deliver ``send``, hand over ``finished``, arm the one timer, log ``faults``."""
 
     send: tuple[Ask, ...]
     finished: tuple[Finished, ...]
     wake_at_ns: int | None
+    faults: tuple[Exception, ...] = ()

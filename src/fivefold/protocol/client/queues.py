@@ -52,6 +52,15 @@ class Queues:
             if not queue:
                 del self._queues[name]
 
+    def forget(self, pending: Pending) -> None:
+        """A call is not to be started any more, wherever it stands."""
+        for name in pending.objects:
+            queue = self._queues.get(name)
+            if queue is not None and pending in queue:
+                queue.remove(pending)
+                if not queue:
+                    del self._queues[name]
+
     def free(self, names: tuple[ObjectId, ...]) -> list[list[Pending]]:
         """The objects are free: the calls that may start now, combined; each batch's objects are busy again."""
         self._busy.difference_update(names)

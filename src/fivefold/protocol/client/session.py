@@ -5,7 +5,7 @@ Calls on one object queue up and travel together; calls on different objects run
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from random import Random
 from typing import Final
@@ -62,6 +62,7 @@ class Session:
         self._look_at_ns = NEVER_NS  # when a call that has no alarm yet must have one
         self._send: list[Ask] = []
         self._finished: list[Finished] = []
+        self._faults: list[Exception] = []
         self._wake_at_ns: int | None = None
 
     # --- inputs -----------------------------------------------------------------------------------------------
@@ -92,7 +93,10 @@ class Session:
             objects = tuple(sorted(objects))
         pending = Pending(ticket, operation, objects, is_query, deadline_ns, is_fixed, is_single)
         if self._queues.enter(pending):
-            self._run(now_ns, [pending])
+            try:
+                self._run(now_ns, [pending])
+            except Exception as error:
+                self._fail_at_start(now_ns, [pending], error)
         else:
             self._waiting[ticket] = pending
             heappush(self._alarms, (deadline_ns, ticket))
@@ -107,20 +111,23 @@ class Session:
                 self._receive_late(server, frame)
                 continue
             invocation, round_ = found
-            alike = round_.alike
-            if (
-                len(frame) == alike.size
-                and frame.startswith(alike.vote_bytes, REPLY_KEY_BYTES)
-                and server not in (kept := alike.frames)
-                and server in round_.sent
-            ):
-                kept[server] = frame
-                if len(kept) < alike.needed:
+            try:
+                alike = round_.alike
+                if (
+                    len(frame) == alike.size
+                    and frame.startswith(alike.vote_bytes, REPLY_KEY_BYTES)
+                    and server not in (kept := alike.frames)
+                    and server in round_.sent
+                ):
+                    kept[server] = frame
+                    if len(kept) < alike.needed:
+                        continue
+                    invocation.finish_alike(now_ns, round_)
+                elif alike.take(server, frame) == KEPT or not self._receive(now_ns, server, frame, found):
                     continue
-                invocation.finish_alike(now_ns, round_)
-            elif alike.take(server, frame) == KEPT or not self._receive(now_ns, server, frame, found):
-                continue
-            self._after(now_ns, invocation)
+                self._after(now_ns, invocation)
+            except Exception as error:
+                self._fail(now_ns, invocation, error)
             has_changed = True
         return self._flush() if has_changed else ClientActions((), (), self._wake_at_ns)
 
@@ -145,16 +152,14 @@ class Session:
         """A connection is up (again)."""
         self.knowledge.came(server)
         for invocation in list(self._running.values()):
-            invocation.connected(now_ns, server)
-            self._after(now_ns, invocation)
+            self._step(now_ns, invocation, invocation.connected, server)
         return self._flush()
 
     def disconnected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is down: nothing is expected from that server until it is up again."""
         self.knowledge.went(server)
         for invocation in list(self._running.values()):
-            invocation.disconnected(now_ns, server)
-            self._after(now_ns, invocation)
+            self._step(now_ns, invocation, invocation.disconnected, server)
         return self._flush()
 
     def announced(self, now_ns: int, server: int, number: int, digest: bytes) -> ClientActions:
@@ -182,15 +187,22 @@ class Session:
                 if not each.alarm_ns:
                     self._set_alarm(each)
         while self._alarms and self._alarms[0][0] <= now_ns:
-            at_ns, ticket = heappop(self._alarms)
-            invocation = self._running.get(ticket)
-            if invocation is not None:
-                if at_ns == invocation.alarm_ns:  # or it has put its alarm off since
-                    invocation.wake(now_ns)
-                    self._after(now_ns, invocation)
-            elif ticket in self._waiting and self._waiting[ticket].deadline_ns <= now_ns:
-                self._give_up(now_ns, self._waiting[ticket])
+            alarm = heappop(self._alarms)
+            try:
+                self._ring(now_ns, *alarm)
+            except Exception as error:  # or the call would never end
+                heappush(self._alarms, alarm)
+                self._faults.append(error)
+                break
         return self._flush()
+
+    def _ring(self, now_ns: int, at_ns: int, ticket: int) -> None:
+        invocation = self._running.get(ticket)
+        if invocation is not None:
+            if at_ns == invocation.alarm_ns:  # or it has put its alarm off since
+                self._step(now_ns, invocation, invocation.wake)
+        elif ticket in self._waiting and self._waiting[ticket].deadline_ns <= now_ns:
+            self._give_up(now_ns, self._waiting[ticket])
 
     def abandon(self, now_ns: int, ticket: int) -> ClientActions:
         """The caller is not interested any more: end the call as if its deadline had come."""
@@ -201,8 +213,7 @@ class Session:
             for pending in invocation.calls:
                 if pending.ticket == ticket and pending.is_open:
                     pending.deadline_ns = invocation.deadline_ns = now_ns
-                    invocation.wake(now_ns)
-                    self._after(now_ns, invocation)
+                    self._step(now_ns, invocation, invocation.wake)
                     return self._flush()
         return self._flush()
 
@@ -210,6 +221,48 @@ class Session:
         """Logical time of the version that an update of these objects would build upon, as far as is known here."""
         sets, _ = self.knowledge.conditions(sorted(objects))
         return self.knowledge.conditioned_time(sets[0])
+
+    # --- exceptions of our own --------------------------------------------------------------------------------
+
+    # An exception of our own (no memory, an assertion) while one operation is worked on ends that operation, whose
+    # outcome is then unknown, and no other. What was learnt of its objects is learnt anew.
+
+    def _step(self, now_ns: int, invocation: Invocation, act: Callable[..., None], *arguments: int) -> None:
+        try:
+            act(now_ns, *arguments)
+            self._after(now_ns, invocation)
+        except Exception as error:
+            self._fail(now_ns, invocation, error)
+
+    def _fail(self, now_ns: int, invocation: Invocation, error: Exception) -> None:
+        """An operation cannot go on: whatever of it has not ended yet may or may not be applied."""
+        self._running.pop(invocation.ticket, None)
+        for key in [key for key, (each, _) in self._rounds.items() if each is invocation]:
+            del self._rounds[key]
+        ended = {each.ticket for each in self._finished}
+        self._finished += [each for each in invocation.finished if each.ticket not in ended]
+        self._give_calls_up(now_ns, invocation.calls, invocation.lost_since(), error)
+
+    def _fail_at_start(self, now_ns: int, calls: list[Pending], error: Exception) -> None:
+        """An operation cannot be started; if it was not, nothing of it has been sent."""
+        invocation = self._running.get(calls[0].ticket)
+        if invocation is None:
+            self._give_calls_up(now_ns, calls, calls[0].since, error)
+        else:
+            self._fail(now_ns, invocation, error)
+
+    def _give_calls_up(self, now_ns: int, calls: list[Pending], since: int | None, error: Exception) -> None:
+        self._faults.append(error)
+        ended = {each.ticket for each in self._finished}
+        for pending in calls:
+            self._queues.forget(pending)
+            self._waiting.pop(pending.ticket, None)
+            if pending.is_open and pending.ticket not in ended:
+                outcome = TimedOut(since, 0, Delay.ERROR, type(error).__name__)
+                self._finished.append(Finished(pending.ticket, outcome))
+            pending.is_open = False
+        self.knowledge.forget(calls[0].objects)
+        self._start_waiting(now_ns, self._queues.free, calls[0].objects)
 
     # --- what invocations want done ---------------------------------------------------------------------------
 
@@ -244,6 +297,19 @@ class Session:
 
     # --- queues -----------------------------------------------------------------------------------------------
 
+    def _start_waiting(
+        self,
+        now_ns: int,
+        take: Callable[[tuple[ObjectId, ...]], list[list[Pending]]],
+        objects: tuple[ObjectId, ...],
+    ) -> None:
+        """Start the calls that may start now; ``take`` takes them out of their queues."""
+        for calls in take(objects):
+            try:
+                self._run(now_ns, calls)
+            except Exception as error:
+                self._fail_at_start(now_ns, calls, error)
+
     def _run(self, now_ns: int, calls: list[Pending]) -> None:
         """Start calls that travel together."""
         for pending in calls if self._waiting else ():
@@ -272,8 +338,7 @@ class Session:
             return
         if self._running.pop(invocation.ticket, None) is None:
             return
-        for calls in self._queues.free(invocation.objects):
-            self._run(now_ns, calls)
+        self._start_waiting(now_ns, self._queues.free, invocation.objects)
 
     def _give_up(self, now_ns: int, pending: Pending) -> None:
         """A call's deadline came while it waited: those behind it need not wait for it.
@@ -283,8 +348,7 @@ class Session:
         self._queues.leave(pending)
         del self._waiting[pending.ticket]
         self._finished.append(Finished(pending.ticket, TimedOut(pending.since, 0, Delay.QUEUE)))
-        for calls in self._queues.start(pending.objects):
-            self._run(now_ns, calls)
+        self._start_waiting(now_ns, self._queues.start, pending.objects)
 
     def _put_back(self, calls: list[Pending]) -> None:
         """Calls of a combined operation go first again, each by itself; those whose callers have gone do not."""
@@ -306,6 +370,12 @@ class Session:
         if alarms and alarms[0][0] < at_ns:
             at_ns = alarms[0][0]
         self._wake_at_ns = at_ns if at_ns < NEVER_NS else None
-        actions = ClientActions(tuple(self._send), tuple(self._finished), self._wake_at_ns)
-        self._send, self._finished = [], []
+        actions = ClientActions(tuple(self._send), tuple(self._finished), self._wake_at_ns, tuple(self._faults))
+        self._hand_over()
         return actions
+
+    def _hand_over(self) -> None:
+        """What leaves is forgotten here. Nothing takes memory, so nothing can raise in between."""
+        self._send.clear()
+        self._finished.clear()
+        self._faults.clear()

@@ -45,6 +45,13 @@ python -m tests.simulation.mutation_campaign --seeds 2000 --seconds 600
 """
 
 
+WHY_NOT = {
+    "own_disk_read_like_a_peers": "none can: what a server accepts is never longer than what it takes from others",
+    "attempts_of_equal_bytes": "900 of camps in vain: a liar must spoil one MAC for one server in one look of a long "
+    "pause, for another server in the next, two connections must break right then, and it must claim the result later",
+}
+"""Why random seeds do not find a bug."""
+
 LIMITS_HEAD = """
 ## Bounds on what one peer may use
 
@@ -147,7 +154,7 @@ def _seeds(caught: Caught | None) -> str:
     if caught is None:
         return "not run"
     if caught.failure is None:
-        return f"not within {caught.seeds_count}"
+        return WHY_NOT.get(caught.name, f"not within {caught.seeds_count}")
     return f"{caught.seeds_count} (`--{caught.profile}`, seed {caught.seed})"
 
 

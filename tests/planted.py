@@ -131,7 +131,7 @@ def macs_unchecked() -> list[Patch]:
     def cull(keys: Any, quorums: Any, target: Any, sets: Any, proof: bytes) -> Culled:
         return Culled(target, sets, ())
 
-    return [(machine, "cull", cull)]
+    return [(admission, "cull", cull)]
 
 
 @bug
@@ -240,7 +240,7 @@ def digest_without_culling() -> list[Patch]:
         found.digest = Culled(target, sets, found.servers).digest
         return found
 
-    return [(machine, "cull", cull)]
+    return [(admission, "cull", cull)]
 
 
 @bug

@@ -306,7 +306,7 @@ def not_checked_again_after_a_wait() -> list[Patch]:
 def repairing_clients_operation_run() -> list[Patch]:
     """§4.2: an operation sent with histories that call for a repair is run all the same."""
 
-    def plan(quorums: Any, views: Any) -> Plan:
+    def plan(quorums: Any, views: Any, **named: Any) -> Plan:
         parts = tuple(Part(name, view.repairable[0].timestamp, None) for name, view in views.items())
         return Plan(Kind.METHOD, parts, tuple(view.latest for view in views.values()))
 

@@ -117,13 +117,7 @@ class Run:
         ]
         harmed = {server for fault in plan.faults for server in fault.targets if fault.kind not in OF_CLIENTS}
         self.judges = Judges(self.watch, plan.b, self.liars, harmed)
-        self.judges.minds_long = not plan.dead and not any(fault.kind == CAMP for fault in plan.faults)
-        for client in self.clients:
-            client.on_end = self._ended
-            if plan.injected:
-                client.injector = self._injector_of(client)
-            if plan.is_judged:
-                client.on_frame = self.judges.heard
+        self._listen_to_clients()
         self.network.far_ns = {plan.n + client: far_ns for client, far_ns in enumerate(plan.far_ns)}
         self.network.on_reset = self._reset
         names = sorted({ObjectId(name) for call in plan.calls for name in call.objects})
@@ -152,6 +146,16 @@ class Run:
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
         self.stage = Stage(self.world, self.network, self.servers, self.clients, machines=machines, plan=plan)
+
+    def _listen_to_clients(self) -> None:
+        plan = self.plan
+        self.judges.minds_long = not plan.dead and not any(fault.kind == CAMP for fault in plan.faults)
+        for client in self.clients:
+            client.on_end = self._ended
+            if plan.injected:
+                client.injector = self._injector_of(client)
+            if plan.is_judged:
+                client.on_frame = self.judges.heard
 
     def _host(self, kind: type[Host], index: int, name: str = "disk") -> Host:
         plan, world = self.plan, self.world

@@ -45,5 +45,6 @@ fi
 "$python" peers.py --durability memory "$@"
 "$python" faults_timeline.py --durable
 "$python" memory.py --million
+"$python" nfs.py
 "$python" play_page.py # needs chromium, and the extra `browser`
 "$python" evaluation.py

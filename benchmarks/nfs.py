@@ -1,7 +1,5 @@
 """The NFS gateway over a cluster beside the same gateway over plain memory, in turns, in one run.
 
-python benchmarks/nfs.py [--rounds 5] [--faults 1,2,3] [--out benchmarks/results/nfs.json]
-
 PostMark's work (files of 500 to 10,000 bytes are created, read, appended to and removed), the latency of metadata
 operations, creates in a small and in a large directory, and a tree of 20 MB copied in. Load comes from one process over
 loopback TCP, as from one mount. Every server is a process of its own in memory.
@@ -11,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import struct
@@ -24,6 +21,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from figure import carry_out, finish, parser
+
 from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve_command, server_directory
 from fivefold.gateways.nfs import MODULE
 from fivefold.gateways.nfs.xdr import Reader, Writer
@@ -32,6 +31,13 @@ NO_CHANGES = bytes(24)
 FILE_MODE = struct.pack(">II", 1, 0o644) + bytes(20)
 DIRECTORY_MODE = struct.pack(">II", 1, 0o755) + bytes(20)
 SECONDS = 2.0
+"""Of each measurement of a rate."""
+START_S = 180.0
+"""Patience for the servers' start, on a busy machine."""
+FILES_FIRST = 96
+"""Files that PostMark begins with, of all workers together."""
+CALLS = 60
+"""Of each metadata operation, for a median."""
 MEMORY = "memory"
 
 
@@ -44,12 +50,20 @@ class Mount:
         self._credentials = bytes(Writer().u32(1).opaque(bytes(Writer().u32(0).opaque(b"b").u32(0).u32(0).u32(0).data))
                                   .u32(0).u32(0).data)  # fmt: skip
 
-    async def open(self, port: int, path: bytes) -> bytes:
-        """Connect; gives back the root's handle."""
+    async def connect(self, port: int) -> None:
+        """Connect to a server on loopback."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
         self._task = asyncio.create_task(self._receive())
-        reader = await self.call(1, bytes(Writer().opaque(path).data), program=100005)
+
+    async def open(self, port: int, path: bytes, mount_port: int | None = None) -> bytes:
+        """Connect; gives back the root's handle."""
+        mounting = self if mount_port is None else Mount()
+        await mounting.connect(port if mount_port is None else mount_port)
+        reader = await mounting.call(1, bytes(Writer().opaque(path).data), program=100005)
         assert reader.u32() == 0
+        if mounting is not self:
+            await mounting.close()
+            await self.connect(port)
         return reader.opaque(64)
 
     async def close(self) -> None:
@@ -165,7 +179,7 @@ async def system(faults: int | None) -> AsyncIterator[Running]:
 
         servers = LocalCluster(n, command, directory / "logs")
         try:
-            await asyncio.to_thread(servers.start)
+            await asyncio.to_thread(servers.start, START_S)
             words = ["-m", "fivefold", "nfs", "--cluster", str(file), "--identity", "admin", "--port", "0"]
             async with gateway([*words, "--no-root-squash"]) as found:
                 yield Running(found.port, found.processes + [each.pid for each in servers.servers if each.pid])
@@ -204,7 +218,7 @@ async def postmark(mount: Mount, root: bytes, name: bytes, workers: int, seconds
             await mount.write(file, 0, data)
             files[b"%d" % counter] = [file, len(data)]
 
-        for _ in range(20):
+        for _ in range(FILES_FIRST // workers):
             await add()
         ready += 1
         if ready == workers:
@@ -319,7 +333,21 @@ async def copy_in(mount: Mount, root: bytes, name: bytes, size: int) -> float:
     return size / 1e6 / (time.perf_counter() - began)
 
 
-async def measure(faults: list[int], rounds: int, large: int, megabytes: int) -> dict[str, Any]:
+async def measure_other(server: str, rounds: int) -> None:
+    """Latencies and PostMark of another server: PORT:MOUNT_PORT:PATH, on loopback."""
+    port, mount_port, path = server.split(":")
+    mount = Mount()
+    root = await mount.open(int(port), path.encode(), int(mount_port))
+    found = [await latencies(mount, root, b"other-l%d" % at, CALLS) for at in range(rounds)]
+    for what in found[0]:
+        print(f"{what} p50 ms {statistics.median(each[what] for each in found):.3f}")
+    for workers in (1, 16):
+        rates = [await postmark(mount, root, b"other-%d-%d" % (workers, at), workers, SECONDS) for at in range(rounds)]
+        print(f"PostMark/s, {workers} at once {statistics.median(rates):.0f}")
+    await mount.close()
+
+
+async def measure(faults: list[int], rounds: int, large: int, megabytes: int) -> dict[str, dict[str, list[float]]]:
     """All figures: of each system a list with one value a round."""
     results: dict[str, dict[str, list[float]]] = {}
 
@@ -353,53 +381,49 @@ async def measure(faults: list[int], rounds: int, large: int, megabytes: int) ->
                         sum(used[1:]) / rate / SECONDS * 1e6,
                     )
                 note(label, "metadata/s, 16 at once", await metadata(mount, root, tag + b"m", 16, SECONDS))
-                for what, value in (await latencies(mount, root, tag + b"l", 100)).items():
+                for what, value in (await latencies(mount, root, tag + b"l", CALLS)).items():
                     note(label, f"{what} p50 ms", value)
                 if which in (None, 1):
-                    few, many = await creates(mount, [small, big], 100)
+                    few, many = await creates(mount, [small, big], CALLS)
                     note(label, "create p50 ms, 100 names", few)
                     note(label, f"create p50 ms, {large} names", many)
                     note(label, "copy in MB/s", await copy_in(mount, root, tag + b"c", megabytes * 10**6))
             await mount.close()
-    return {"rounds": rounds, "results": results}
+    return results
 
 
-def say(found: dict[str, Any]) -> None:
-    """Medians and ratios, as Markdown."""
-    results = found["results"]
-    labels = list(results)
-    print("\n| | " + " | ".join(labels) + " |\n|---|" + "---|" * len(labels))
+def numbers_of(results: dict[str, dict[str, list[float]]]) -> dict[str, float]:
+    """Medians over the rounds of each system, and their ratios to the baseline's."""
+    numbers: dict[str, float] = {}
     for what in results[MEMORY]:
-        cells = []
-        for label in labels:
-            values = results[label].get(what)
-            if values is None:
-                cells.append("")
+        for label, found in results.items():
+            if what not in found:
                 continue
-            value, base = statistics.median(values), statistics.median(results[MEMORY][what])
-            is_compared = label != MEMORY and base > 0
-            cells.append(f"{value:.2f} ({value / base:.2f} ×)" if is_compared else f"{value:.2f}")
-        print(f"| {what} | " + " | ".join(cells) + " |")
+            value, base = statistics.median(found[what]), statistics.median(results[MEMORY][what])
+            numbers[f"{what}: {label}"] = float(f"{value:.3g}")
+            if label != MEMORY and base > 0:
+                numbers[f"{what}: {label} / {MEMORY}"] = float(f"{value / base:.3g}")
+    return numbers
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--faults", default="1,2,3")
-    parser.add_argument("--large", type=int, default=100_000, help="names in the large directory")
-    parser.add_argument("--megabytes", type=int, default=20)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--serve-memory", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.serve_memory:
+    """Measure, save, print."""
+    options = parser(__doc__, "nfs", seconds=2.0)
+    options.add_argument("--faults", default="1,2,3")
+    options.add_argument("--large", type=int, default=100_000, help="names in the large directory")
+    options.add_argument("--megabytes", type=int, default=20)
+    options.add_argument("--server", help="only measure the latencies of this server: PORT:MOUNT_PORT:PATH")
+    options.add_argument("--serve-memory", action="store_true", help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.serve_memory:
         run(serve_memory())
-        return
-    faults = [int(each) for each in arguments.faults.split(",") if each]
-    found = run(measure(faults, arguments.rounds, arguments.large, arguments.megabytes))
-    say(found)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    elif chosen.server:
+        run(measure_other(chosen.server, chosen.rounds))
+    else:
+        faults = [int(each) for each in chosen.faults.split(",") if each]
+        results = run(measure(faults, chosen.rounds, chosen.large, chosen.megabytes))
+        title = "The NFS gateway over servers in memory, TLS, beside the same gateway over plain memory"
+        finish(chosen, [], figure="numbers", title=title, x_label="", numbers=numbers_of(results))
 
 
 def run(work: Any) -> Any:
@@ -410,4 +434,4 @@ def run(work: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

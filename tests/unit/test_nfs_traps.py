@@ -124,6 +124,53 @@ async def test_many_at_once_lose_nothing(seed: int) -> None:
     await tree.close()
 
 
+async def test_a_gateway_that_guesses_by_what_it_saw_last_answers_by_what_is() -> None:
+    """Another gateway swaps two names: whoever looks one up next gets the file that it leads to now."""
+    store = MemoryStore()
+    (one, root), (two, _) = await tree_over(store), await tree_over(store)
+    files = {name: await make(one, root, name) for name in (b"p", b"q")}
+    for name, file in files.items():
+        assert (await two.lookup(root, name, ROOT))[0].handle == file
+    for old, new in ((b"p", b"t"), (b"q", b"p"), (b"t", b"q")):
+        await one.rename(root, old, root, new, ROOT)
+    assert (await two.lookup(root, b"p", ROOT))[0].handle == files[b"q"]
+    await two.remove(root, b"p", ROOT)
+    assert await status_of(one.getattr(files[b"q"])) == Status.STALE
+    assert await status_of(one.getattr(files[b"p"])) == OK
+    await asyncio.gather(one.close(), two.close())
+
+
+async def test_what_a_rename_replaces_is_gone_and_a_full_directory_is_not() -> None:
+    """The replaced file's handle is stale, its other names stay; a directory with names in it is NOTEMPTY."""
+    tree, root = await tree_over(MemoryStore())
+    a, b, c = [await make(tree, root, name) for name in (b"a", b"b", b"c")]
+    await tree.link(b, root, b"more", ROOT)
+    await tree.rename(root, b"a", root, b"b", ROOT)
+    assert (await tree.getattr(b)).nlink == 1
+    await tree.rename(root, b"c", root, b"more", ROOT)
+    assert await status_of(tree.getattr(b)) == Status.STALE
+    assert [await status_of(tree.getattr(each)) for each in (a, c)] == [OK, OK]
+    directory = await make(tree, root, b"d", Kind.DIR)
+    await make(tree, directory, b"inside")
+    assert await status_of(tree.remove(root, b"d", ROOT, is_directory=True)) == Status.NOTEMPTY
+    await make(tree, root, b"empty", Kind.DIR)
+    assert await status_of(tree.rename(root, b"empty", root, b"d", ROOT)) == Status.NOTEMPTY
+    assert await status_of(tree.rename(root, b"d", root, b"empty", ROOT)) == OK
+    assert (await tree.getattr(root)).nlink == 3
+    await tree.close()
+
+
+async def test_setattr_is_guarded_by_the_ctime() -> None:
+    """With the ctime of an older look it is NOT_SYNC, and nothing changes."""
+    tree, root = await tree_over(MemoryStore())
+    file = await make(tree, root, b"a")
+    seen = (await tree.getattr(file)).ctime
+    assert await status_of(tree.setattr(file, Changes(mode=0o600), seen, ROOT)) == OK
+    assert await status_of(tree.setattr(file, Changes(mode=0o700), seen, ROOT)) == Status.NOT_SYNC
+    assert (await tree.getattr(file)).mode == 0o600
+    await tree.close()
+
+
 # --- calls that are sent again ---------------------------------------------------------------------------------
 async def test_a_call_that_is_sent_again_answers_what_it_answered() -> None:
     """A REMOVE in the same bytes by the same host is not made twice; under another xid, or by another host, it is."""

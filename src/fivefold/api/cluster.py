@@ -393,6 +393,10 @@ class Cluster:
         servers = await asyncio.gather(*(self._node.status(server, timeout) for server in range(quorums.n)))
         return ClusterStatus(quorums, tuple(servers), self.evidence(), self._node.failures)
 
+    def say(self, server: int, what: str) -> None:
+        """Tell all servers what speaks against one of them: they show it in their status as said by this client."""
+        self._node.say(server, what)
+
     def evidence(self) -> tuple[Evidence, ...]:
         """What this client holds against which server."""
         return tuple(self._node.session.knowledge.evidence())

@@ -82,7 +82,11 @@ async def _audit(file: Path, identity: str | None, sample: int | None) -> Report
                 def told(count: int) -> None:
                     progress.update(task, completed=count)
 
-                return await audit(cluster, one, other, cluster_id=cluster_id, sample=sample, told=told)
+                report = await audit(cluster, one, other, cluster_id=cluster_id, sample=sample, told=told)
+        for server, charges in sorted(report.named.items()):
+            cluster.say(server, f"an audit has found: {', '.join(sorted(charges))}")
+        await cluster.status()  # an answer: they have heard it
+        return report
 
 
 def _load(path: Path) -> Report:

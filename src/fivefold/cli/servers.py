@@ -61,9 +61,22 @@ def _remarks(status: ClusterStatus) -> list[Text]:
         if text := evidence_text(evidence.get(index)):
             remarks.append(marked("[red]against server {}: {}[/]", index, text))
     remarks += edition_remarks(status)
+    remarks += _said(status)
     if any(server is not None and server.storage == "memory" for server in status.servers):
         remarks.append(Text("nothing is on disk: these servers keep everything in memory", style="yellow"))
     return remarks
+
+
+def _said(status: ClusterStatus) -> list[Text]:
+    """What clients have told servers, each saying once: nobody draws conclusions from it."""
+    told: dict[tuple[str, int, str], list[int]] = {}
+    for index, server in enumerate(status.servers):
+        for each in server.said if server is not None else ():
+            told.setdefault((each.client, each.server, each.what), []).append(index)
+    return [
+        marked("[yellow]said by client {} of server {}: {}[/] (told to {})", client, of, what, ", ".join(map(str, by)))
+        for (client, of, what), by in told.items()
+    ]
 
 
 def state_text(server: ServerStatus | None, failure: str | None) -> Text:

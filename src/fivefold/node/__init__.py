@@ -7,6 +7,7 @@ that only calls objects does not import it.
 from fivefold.node.client import CLOSED, ClientNode, failures_text
 from fivefold.node.codes import Announcement, CodeTable, announcement_frame
 from fivefold.node.inquiry import Inquiry
+from fivefold.node.sayings import Said
 from fivefold.node.status import VERSION, Place, ServerStatus, progress_text
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CodeTable",
     "Inquiry",
     "Place",
+    "Said",
     "ServerStatus",
     "announcement_frame",
     "failures_text",

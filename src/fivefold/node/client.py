@@ -13,6 +13,7 @@ from fivefold.cluster import Configuration, Credentials, Identity
 from fivefold.errors import CallerError, PeerViolation, Unavailable
 from fivefold.node.codes import CODES, CodeTable
 from fivefold.node.editions import Editions
+from fivefold.node.sayings import saying_frame
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
 from fivefold.protocol.client import ClientActions, Outcome, Session
 from fivefold.protocol.editions import is_about_editions
@@ -34,8 +35,14 @@ update on its initial state, which takes a barrier to mend."""
 _LOOK_S: Final = 0.01
 """How often a question to a server looks whether its link is up by now."""
 
+TELL_EVERY_NS: Final = 500_000_000
+"""How often a client that doubts a server looks whether it holds proof."""
+
 CLOSED: Final = "this connection is closed and nothing was changed: make calls within the block of connect()"
 """What a call gets that comes after the end."""
+
+
+log = logging.getLogger("fivefold.client")
 
 
 class ClientNode:
@@ -66,6 +73,8 @@ class ClientNode:
             clock: in ns.
         """
         self.session = session
+        self._proven: set[int] = set()
+        self._tell_ns = 0
         self.editions: Editions | None = None
         if member is not None:
             configuration, self._identity = member
@@ -368,6 +377,8 @@ class ClientNode:
         links = self._links
         for ask in actions.send:
             links[ask.server].send(ask.frame)
+        if actions.finished and self.session.standing.is_anybody_doubted:
+            self._maybe_tell()
         for finished in actions.finished:
             future = self._futures.pop(finished.ticket, None)
             if future is not None and not future.done():
@@ -377,6 +388,24 @@ class ClientNode:
         at_ns = actions.wake_at_ns
         if at_ns is not None and (self._timer is None or at_ns < self._timer_ns):
             self._wake_at(at_ns)
+
+    def _maybe_tell(self) -> None:
+        """Log that a server is proven to lie, once, and hand it to the others for their operators."""
+        now_ns = self._clock()
+        if now_ns < self._tell_ns:
+            return
+        self._tell_ns = now_ns + TELL_EVERY_NS
+        for each in self.session.knowledge.evidence():
+            if each.is_excluded and each.server not in self._proven:
+                self._proven.add(each.server)
+                what = f"servers {', '.join(map(str, each.culled_by))} found its MACs wrong"
+                log.warning("server %d is proven to lie: %s", each.server, what)
+                self.say(each.server, what)
+
+    def say(self, server: int, what: str) -> None:
+        """Tell all servers what speaks against one of them; they show it as said by this client."""
+        for link in self._links:
+            link.send(saying_frame(server, what))
 
     def _wake_at(self, at_ns: int) -> None:
         if self._timer is not None:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from fivefold.errors import PeerViolation
+from fivefold.node.sayings import Said
 from fivefold.objects import TypeDescription
 
 VERSION: Final = "0.1.0"
@@ -72,6 +73,7 @@ class ServerStatus(Struct, frozen=True):
         damaged: objects that its disk has damaged, the first of them, and what is known of each.
         set_aside: objects that it does not serve after an error of its own, and why; not all if there are many.
         place: which edition of the cluster file it uses, and how far it is as a newcomer; None without a file.
+        said: what clients have told it of servers that lie; it believes none of it.
     """
 
     index: int
@@ -88,6 +90,7 @@ class ServerStatus(Struct, frozen=True):
     types: tuple[TypeDescription, ...] = ()
     set_aside: dict[str, str] = {}
     place: Place | None = None
+    said: tuple[Said, ...] = ()
 
 
 def progress_text(place: Place, index: int, n: int) -> str:

@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Final
 
 from fivefold.cluster import Configuration
-from fivefold.errors import DataDirectoryError
+from fivefold.errors import DataDirectoryError, PeerViolation
 from fivefold.node.codes import Announcement, announcement_frame
+from fivefold.node.sayings import SAID, Sayings, decode_saying
 from fivefold.node.server.links import ServerLinks
 from fivefold.node.server.membership import Membership
 from fivefold.node.server.throttle import REQUEST_BYTES, Throttle
@@ -40,7 +41,7 @@ they led to, nothing is sent, and no limit on answers or on what is staged is lo
 STATUS_BURST_MAX: Final = 16
 """Status requests of one read that are answered: each costs as much as a request, in nine bytes."""
 
-ASIDE: Final = frozenset((STATUS, FILE))
+ASIDE: Final = frozenset((STATUS, FILE, SAID))
 """First bytes of what clients ask that is none of the machine's business."""
 
 SHOWN_ASIDE_MAX: Final = 16
@@ -107,6 +108,7 @@ class ServerNode:
         self._timer_ns = 0
         self._staged = self._durable = 0
         self._damaged: dict[str, str] = {}
+        self._sayings = Sayings()
         self.faults = 0
 
     async def start(self) -> None:
@@ -228,6 +230,9 @@ class ServerNode:
             self._answer_status(connection, [frame for frame in frames if frame[0] == STATUS])
             if self.membership is not None:
                 self.membership.answer(connection, [frame for frame in frames if frame[0] == FILE])
+            for frame in frames:
+                if frame[0] == SAID:
+                    self._hear_saying(client, frame)
         written = 0
         for start in range(0, len(requests), SLICE_FRAMES_MAX):
             if not connection.is_open:
@@ -238,6 +243,15 @@ class ServerNode:
             if actions is not None and actions.store and self._throttle.bucket_of(client) is not None:
                 written += sum(len(row) for store in actions.store for write in store.writes for _, row in write.put)
         return written
+
+    def _hear_saying(self, client: ClientId, frame: bytes) -> None:
+        try:
+            saying = decode_saying(frame, self.machine.quorums.n)
+        except PeerViolation as violation:
+            self.machine.counters[f"rejected.{violation.reason}"] += 1
+            return
+        if self._sayings.hear(client, saying):
+            log.warning("client %s says of server %d: %s", client.hex(), saying.server, saying.what)
 
     def _answer_status(self, connection: Connection, frames: list[bytes]) -> None:
         whole = [frame for frame in frames if len(frame) == STATUS_BYTES]
@@ -427,6 +441,7 @@ class ServerNode:
             damaged=dict(self._damaged),
             set_aside=dict(islice(self.machine.set_aside.items(), SHOWN_ASIDE_MAX)),
             place=None if self.membership is None else self.membership.place(),
+            said=self._sayings.shown(),
         )
 
 

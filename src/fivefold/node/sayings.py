@@ -1,0 +1,101 @@
+"""What clients say of servers: who holds proof that one lies tells the others, for their operators (ours).
+
+::
+
+    SAID          u8 18 | Saying
+
+A server shows it in its status as said by that client, and draws no conclusion: a client may say anything.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol.operations import ClientId
+
+SAID: Final = 18
+"""First byte of what a client says."""
+
+CLIENTS_MAX: Final = 64
+"""Clients whose sayings a server keeps; beyond that the first one's go."""
+
+SAYING_CHARACTERS_MAX: Final = 200
+"""Of a saying."""
+
+
+class Saying(msgspec.Struct, frozen=True, array_like=True):
+    """What a client says of a server.
+
+    Attributes:
+        server: its index.
+        what: one sentence.
+    """
+
+    server: int
+    what: str
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """A saying, and whose it is.
+
+    Attributes:
+        client: its id, in hexadecimal.
+        server: of which server.
+        what: it says.
+    """
+
+    client: str
+    server: int
+    what: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Saying)
+
+
+def saying_frame(server: int, what: str) -> bytes:
+    """Frame a saying; what is too long is cut."""
+    return bytes((SAID,)) + _encoder.encode(Saying(server, what[:SAYING_CHARACTERS_MAX]))
+
+
+def decode_saying(frame: bytes, n: int) -> Saying:
+    """The saying in a frame.
+
+    Raises:
+        PeerViolation: it is none, of no server, or too long.
+    """
+    try:
+        saying = _decoder.decode(frame[1:])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise PeerViolation("saying-malformed") from None
+    if not 0 <= saying.server < n or len(saying.what) > SAYING_CHARACTERS_MAX or not saying.what.isprintable():
+        raise PeerViolation("saying-malformed")
+    return saying
+
+
+class Sayings:
+    """What clients have said lately: the last saying of each client about each server."""
+
+    def __init__(self) -> None:
+        """Nothing."""
+        self._by_client: dict[ClientId, dict[int, str]] = {}
+
+    def hear(self, client: ClientId, saying: Saying) -> bool:
+        """Keep it; whether it is new."""
+        mine = self._by_client.setdefault(client, {})
+        is_new = mine.get(saying.server) != saying.what
+        mine[saying.server] = saying.what
+        if len(self._by_client) > CLIENTS_MAX:
+            del self._by_client[next(iter(self._by_client))]
+        return is_new
+
+    def shown(self) -> tuple[Said, ...]:
+        """For the status."""
+        return tuple(
+            Said(client.hex(), server, what)
+            for client, mine in self._by_client.items()
+            for server, what in sorted(mine.items())
+        )

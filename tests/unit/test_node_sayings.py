@@ -1,0 +1,94 @@
+"""What clients say of servers: shown to operators, bounded, and believed by nobody."""
+
+import asyncio
+import logging
+
+import pytest
+
+from fivefold import Counter
+from fivefold.cli.servers import servers_view
+from fivefold.errors import PeerViolation
+from fivefold.node.sayings import (
+    CLIENTS_MAX,
+    SAID,
+    SAYING_CHARACTERS_MAX,
+    Said,
+    Saying,
+    Sayings,
+    decode_saying,
+    saying_frame,
+)
+from fivefold.protocol.operations import ClientId, digest
+from fivefold.testing import local_cluster
+
+
+async def test_proof_reaches_the_servers(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that has proof says so in its log, once, and the servers show who said it."""
+    async with local_cluster(t=1, b=1) as cluster:
+        await cluster.lie(2, "macs")
+        other = await cluster.client("other")
+        with caplog.at_level(logging.WARNING, "fivefold.client"):
+            for number in range(200):
+                await cluster.object(Counter, f"c{number % 8}").increment()
+                if cluster.servers[0].status().said:
+                    break
+                await asyncio.sleep(0.02)
+        [said, *_] = cluster.servers[0].status().said
+        me = ClientId(digest(b"first")[:16]).hex()
+        assert (said.client, said.server) == (me, 2)
+        assert "found its MACs wrong" in said.what
+        assert sum("server 2 is proven to lie" in record.message for record in caplog.records) == 1
+        assert other.evidence() == ()  # nobody else believes it
+        from rich.console import Console
+
+        console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, ASYNC230
+        console.print(servers_view(await cluster.status(), [f"a{n}:1" for n in range(6)]))
+        console.file.close()
+        assert f"said by client {me} of server 2" in console.export_text()
+
+
+async def test_a_lying_client_has_nobody_excluded() -> None:
+    """It may say of every server what it wants; calls go on as before."""
+    async with local_cluster(t=1, b=1) as cluster:
+        for server in range(6):
+            cluster.cluster.say(server, "it lies")
+        before = cluster.cluster.requests_sent
+        assert await cluster.object(Counter, "c").increment() == 1
+        assert cluster.cluster.requests_sent - before == 5
+        assert (await cluster.status()).evidence == ()
+        assert len(cluster.servers[0].status().said) == 6
+
+
+def test_sayings_are_bounded() -> None:
+    """One of each client about each server, of the last clients."""
+    sayings = Sayings()
+    for number in range(CLIENTS_MAX + 5):
+        client = ClientId(number.to_bytes(16, "big"))
+        assert sayings.hear(client, Saying(1, "a"))
+        assert not sayings.hear(client, Saying(1, "a"))
+        assert sayings.hear(client, Saying(1, "b"))
+    shown = sayings.shown()
+    assert len(shown) == CLIENTS_MAX
+    assert shown[-1] == Said(ClientId((CLIENTS_MAX + 4).to_bytes(16, "big")).hex(), 1, "b")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        bytes((SAID,)),
+        saying_frame(6, "a"),
+        saying_frame(-1, "a"),
+        saying_frame(1, "a\x1b[2J"),
+        bytes((SAID,)) + b"\x92\x01" + b"\xd9\xc9" + b"a" * 201,
+        bytes((SAID,)) + b"\x91" * 5000,
+    ],
+)
+def test_bad_sayings_are_refused(frame: bytes) -> None:
+    """Of no server, too long, or with what a terminal would obey."""
+    with pytest.raises(PeerViolation):
+        decode_saying(frame, 6)
+
+
+def test_a_long_saying_is_cut() -> None:
+    """By the client that says it."""
+    assert len(decode_saying(saying_frame(1, "a" * 999), 6).what) == SAYING_CHARACTERS_MAX

@@ -17,6 +17,7 @@ from fivefold.gateways.nfs.objects import Attributes, Caller, Change, Changes, R
 from fivefold.gateways.nfs.repeats import Repeats
 from fivefold.gateways.nfs.store import LATER, Applied, Ref
 from fivefold.gateways.nfs.tree import Tree
+from fivefold.gateways.nfs.xdr import Writer, XdrError
 from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX
 from tests.nfs_client import OK
 from tests.nfs_rig import in_memory
@@ -189,8 +190,6 @@ async def test_a_call_that_is_sent_again_answers_what_it_answered() -> None:
 
 
 def _where(handle: bytes, name: bytes) -> bytes:
-    from fivefold.gateways.nfs.xdr import Writer
-
     return bytes(Writer().opaque(handle).opaque(name).data)
 
 
@@ -211,6 +210,50 @@ async def test_a_call_that_is_sent_again_while_it_runs_runs_once() -> None:
     assert (await tasks[0], await tasks[2]) == (b"answer", b"answer")
     assert await repeats.answer(key, run, is_kept=lambda answer: True) == b"answer"
     assert len(runs) == 1
+
+
+async def test_who_waits_for_a_call_that_fails_gets_the_failure() -> None:
+    """A malformed call that is sent twice gets two answers: the second one is not left without."""
+    repeats, gate = Repeats(lambda: 0.0), asyncio.Event()
+
+    async def run() -> bytes:
+        await gate.wait()
+        raise XdrError("malformed")
+
+    key = repeats.key_of("here", b"", 1, b"record")
+    tasks = [asyncio.create_task(repeats.answer(key, run, is_kept=lambda answer: True)) for _ in range(2)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)] == [XdrError, XdrError]
+
+
+async def test_calls_that_wait_for_a_quorum_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients come and go while nothing is answered: beyond a bound further calls are told to come back at once."""
+    monkeypatch.setattr("fivefold.gateways.nfs.server.RUNNING_CALLS_MAX", 3)
+    store = Waiting()
+    async with in_memory(store=store) as (_, root, make_client):
+        client = make_client()
+        store.gate.clear()
+        waiting = [asyncio.create_task(client.mkdir(root, b"%d" % at)) for at in range(3)]
+        await asyncio.sleep(0)
+        assert (await client.getattr(root))[0] == Status.JUKEBOX
+        assert (await client.write(root, 0, b"x"))[0] == Status.JUKEBOX
+        store.gate.set()
+        assert [(await each)[0] for each in waiting] == [OK, OK, OK]
+        assert (await client.getattr(root))[0] == OK
+
+
+class Waiting(MemoryStore):
+    """Memory that answers only while its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def call(self, function: Callable[..., Any], objects: Sequence[Ref], **arguments: Any) -> Any:
+        await self.gate.wait()
+        return await super().call(function, objects, **arguments)
 
 
 async def test_answers_are_kept_within_bounds() -> None:

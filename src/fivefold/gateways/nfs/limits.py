@@ -52,6 +52,12 @@ CALLS_PER_CONNECTION_MAX: Final = 64
 INPUT_BYTES_PER_CONNECTION_MAX: Final = 8 * 1024 * 1024
 """... and their bytes."""
 
+RUNNING_CALLS_MAX: Final = 4096
+"""Calls under way of all connections, those of clients that have gone included; one more is told to come back ..."""
+
+RUNNING_BYTES_MAX: Final = 128 * 1024 * 1024
+"""... or if they take more than this."""
+
 OUTPUT_BYTES_HIGH: Final = 4 * 1024 * 1024
 """Answers that a client has not taken; with more, nothing more is read from it."""
 

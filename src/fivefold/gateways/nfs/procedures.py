@@ -115,6 +115,11 @@ class Procedures:
             del writer.data[begin:]
             writer.u32(Status.OK).fixed(bytes(procedure.bare))
 
+    def turn_away(self, number: int, writer: Writer) -> None:
+        """Tell the client of a call that was not looked at to come back."""
+        if number:
+            writer.u32(Status.JUKEBOX).fixed(bytes(self.table[number].empty))
+
     # --- arguments and results ---------------------------------------------------------------------------------
 
     def _file(self, data: bytes) -> Handle:

@@ -41,6 +41,10 @@ class Repeats:
         future = self._running[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await run()
+        except Exception as error:
+            future.set_exception(error)
+            future.exception()  # seen: there may be nobody else who waits for it
+            raise
         except BaseException:
             future.cancel()
             raise

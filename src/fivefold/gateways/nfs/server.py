@@ -18,6 +18,8 @@ from fivefold.gateways.nfs.limits import (
     CONNECTIONS_MAX,
     INPUT_BYTES_PER_CONNECTION_MAX,
     OUTPUT_BYTES_HIGH,
+    RUNNING_BYTES_MAX,
+    RUNNING_CALLS_MAX,
 )
 from fivefold.gateways.nfs.mount import Mount
 from fivefold.gateways.nfs.procedures import VERIFIER_BYTES, Procedures
@@ -42,6 +44,7 @@ class Service:
         self._nfs = Procedures(tree, handles, os.urandom(VERIFIER_BYTES))
         self._is_squashing = is_squashing
         self._repeats = Repeats(time.monotonic)
+        self._calls = self._bytes = 0
         self.watch: Callable[[bytes, bytes], None] | None = None
         """Sees each record and its reply: for tests."""
 
@@ -75,10 +78,20 @@ class Service:
             return bytes(writer.data if is_known else rpc.accepted(call.xid, rpc.PROC_UNAVAIL).data)
         if call.procedure >= len(self._nfs.table):
             return bytes(rpc.accepted(call.xid, rpc.PROC_UNAVAIL).data)
-        if self._nfs.table[call.procedure].is_repeatable:
-            return await self._run(call)
-        key = self._repeats.key_of(host, call.machine, call.xid, record)
-        return await self._repeats.answer(key, lambda: self._run(call), is_kept=_is_final)
+        if self._calls >= RUNNING_CALLS_MAX or self._bytes + len(record) > RUNNING_BYTES_MAX:
+            writer = rpc.accepted(call.xid, rpc.SUCCESS)
+            self._nfs.turn_away(call.procedure, writer)
+            return bytes(writer.data)
+        self._calls += 1
+        self._bytes += len(record)
+        try:
+            if self._nfs.table[call.procedure].is_repeatable:
+                return await self._run(call)
+            key = self._repeats.key_of(host, call.machine, call.xid, record)
+            return await self._repeats.answer(key, lambda: self._run(call), is_kept=_is_final)
+        finally:
+            self._calls -= 1
+            self._bytes -= len(record)
 
     async def _run(self, call: rpc.Call) -> bytes:
         who = nfs3.squashed(call.uid, call.gids, is_squashing=self._is_squashing)

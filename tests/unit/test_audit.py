@@ -12,6 +12,7 @@ from fivefold.cli.audit import _load, audit_command
 from fivefold.node import Inquiry
 from fivefold.node.server import ServerNode
 from fivefold.protocol.actions import Damaged
+from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys
 from fivefold.protocol.history import INITIAL_TIMESTAMP, encode_history, initial_entry, make_timestamp
 from fivefold.protocol.operations import ClientId, ObjectId, digest
 from fivefold.protocol.records import Candidate, Entry, ObjectHistories, Part
@@ -176,6 +177,26 @@ async def test_b_liars_name_nobody() -> None:
         report = await audited(cluster)
     assert report.findings == ()
     assert any("that is no proof" in note for note in report.notes)
+
+
+class Suspicious(AuthenticatorKeys):
+    """Finds everybody's MACs wrong but its own."""
+
+    def macs(self, authenticated):
+        """Those for others are right, those that it expects are not."""
+        right, end = super().macs(authenticated), self.n * MAC_BYTES
+        return right[:end] + bytes(byte ^ 1 for byte in right[end:])
+
+
+async def test_b_servers_that_find_all_macs_wrong_name_nobody() -> None:
+    """Their word is noted, and is no proof."""
+    async with local_cluster(t=1, b=1) as cluster:
+        await filled(cluster)
+        await cluster.crash(2)
+        await cluster._start(2, _keys(2, 6, Suspicious), cluster.registry.shelf)
+        report = await audited(cluster)
+    assert not any(each.charge is Charge.MACS for each in report.findings)
+    assert any("servers 2 say that its authenticators are wrong; that is no proof" in note for note in report.notes)
 
 
 async def test_a_sample_looks_at_some() -> None:

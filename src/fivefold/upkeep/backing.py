@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from fivefold.api import Cluster, show_state
@@ -40,7 +40,7 @@ REPAIR_EVERY: Final = 4
 """... and after so many times it is repaired: it need not be if it only is written all the time."""
 
 REST: Final = 1.0
-"""After each batch the backup rests this many times as long as it took: others come first."""
+"""After each batch of fetches a backup rests this many times as long as it took: others come first."""
 
 REST_S_MAX: Final = 0.1
 """... and no longer than this."""
@@ -112,32 +112,50 @@ class _Pass:
     async def copy(self) -> Run:
         async for window in windows(self._inquiry, self._run.cursor):
             shown = [each for each in window.objects if len(each[1]) > self._inquiry.quorums.b]
-            for start in range(0, len(shown), FETCHES_MAX):
-                some = shown[start : start + FETCHES_MAX]
-                began = time.monotonic()
-                await asyncio.gather(*(self._take(name, entries, window) for name, entries in some))
-                await asyncio.sleep(min(REST_S_MAX, REST * (time.monotonic() - began)))
+            rest = [(name, found) for name, found in self._looked_up(shown, window) if not self._is_had(name, found)]
+            self._tell(len(shown) - len(rest))
+            for start in range(0, len(rest), FETCHES_MAX):
+                some, began = rest[start : start + FETCHES_MAX], time.monotonic()
+                await asyncio.gather(*(self._take(name, found) for name, found in some))
                 if self._size >= STAGED_BYTES_MAX or len(self._copied) >= STAGED_OBJECTS_MAX:
                     self._store(some[-1][0])
-                self._looked_at += len(some)
-                self._told(self._run, self._looked_at)
+                self._tell(len(some))
+                await asyncio.sleep(min(REST_S_MAX, REST * (time.monotonic() - began)))
             if window.last is not None:
                 self._store(window.last)
         self._store(self._run.cursor)
         return self._run
 
+    def _looked_up(
+        self, shown: Sequence[tuple[ObjectId, Mapping[int, Listed]]], window: Window
+    ) -> Iterator[tuple[ObjectId, Found | None]]:
+        """What the lists alone tell of each object."""
+        for name, entries in shown:
+            yield name, self._agreed(name, entries, window)
+
+    def _is_had(self, name: ObjectId, found: Found | None) -> bool:
+        """Whether nothing has to be fetched for an object; then it is entered."""
+        if found is None or self._is_new(found):
+            return False
+        self._enter(name, found, None)
+        return True
+
+    def _tell(self, count: int) -> None:
+        self._looked_at += count
+        self._told(self._run, self._looked_at)
+
     def _store(self, cursor: str) -> None:
         self._run = self._file.add(self._run, self._copied, self._versions, cursor, self._changed)
         self._copied, self._versions, self._size, self._changed = [], {}, 0, 0
 
-    async def _take(self, name: ObjectId, entries: Mapping[int, Listed], window: Window) -> None:
-        """Copy one object if it has changed since it was last looked at."""
-        found = self._agreed(name, entries, window)
-        data = None
-        if found is not None and self._is_new(name, found):
-            data = await self._fetched(name, found)
-        if found is None or (data is None and self._is_new(name, found)):
+    async def _take(self, name: ObjectId, found: Found | None) -> None:
+        """Fetch one object, and enter it."""
+        data = None if found is None else await self._fetched(name, found)
+        if found is None or data is None:
             found, data = await self._settled(name)
+        self._enter(name, found, data)
+
+    def _enter(self, name: ObjectId, found: Found, data: bytes | None) -> None:
         copied = Copied(name, found.timestamp, found.digest)
         if found.timestamp == INITIAL_TIMESTAMP or self._file.entry(self._run, name) == copied:
             return
@@ -147,7 +165,7 @@ class _Pass:
         self._copied.append(copied)
         self._changed += 1
 
-    def _is_new(self, name: ObjectId, found: Found) -> bool:
+    def _is_new(self, found: Found) -> bool:
         """Whether the version's bytes have to be fetched."""
         if found.timestamp == INITIAL_TIMESTAMP or found.digest in self._versions:
             return False

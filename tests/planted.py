@@ -20,9 +20,13 @@ from fivefold.protocol.records import TIMESTAMP_BYTES
 from fivefold.protocol.server import (
     acceptance,
     admission,
+    adoption,
+    catchup,
     examination,
     execution,
+    loading,
     machine,
+    membership,
     ordinary,
     outbox,
     replica,
@@ -32,7 +36,7 @@ from fivefold.protocol.server import (
 from fivefold.protocol.steps import Kind, Plan
 from fivefold.simulation import rack as rack_module
 from fivefold.simulation.exhaustive import moves
-from tests import protocol_rig
+from tests import protocol_rig, replacement_rig
 
 Patch = tuple[object, str, Any]
 """Where, which attribute, what instead."""
@@ -950,3 +954,107 @@ def kept_by_default() -> list[Patch]:
         return True
 
     return [(classify, "_is_agreed", is_agreed)]
+
+
+# --- replacing a server -----------------------------------------------------------------------------------------
+
+
+@bug
+def newcomer_answers_early() -> list[Patch]:
+    """R4: a newcomer answers at once, as if everything were initial."""
+    return [(membership.Membership, "is_standing", property(lambda self: True))]
+
+
+@bug
+def newcomer_reads_who_was_not_told() -> list[Patch]:
+    """R5: servers that still use the old edition are read, and let themselves be read."""
+    return [
+        (membership.Membership, "has_followed", lambda self, server: True),
+        (replacement_rig.ReplacedRack, "knows", lambda self, node, other: True),
+        (membership.Membership, "answer_to", lambda self, server: self.sequence),
+    ]
+
+
+@bug
+def switch_keeps_old_keys() -> list[Patch]:
+    """R2: a server that has switched still accepts the MACs of the replaced identity."""
+    switch = machine.Server.switch
+    return [(machine.Server, "switch", lambda self, now_ns, edition, keys: switch(self, now_ns, edition, self._keys))]
+
+
+@bug
+def newcomer_reads_one_fewer() -> list[Patch]:
+    """R5: q - 1 others are enough for a newcomer."""
+    return [(catchup, "others_needed", lambda quorums: quorums.q - 1)]
+
+
+@bug
+def newcomer_ignores_what_is_newer() -> list[Patch]:
+    """R6: the newest candidate of order r is taken over although something newer is shown."""
+    view_of = catchup.view_of
+
+    def view(*arguments: Any) -> Any:
+        found = view_of(*arguments)
+        if found.repairable:
+            found.latest = found.repairable[0].timestamp
+        return found
+
+    return [(catchup, "view_of", view)]
+
+
+@bug
+def newcomer_adopts_half() -> list[Patch]:
+    """R6: an unsettled candidate over several objects is taken over on one of them alone."""
+    return [(adoption, "is_settled", lambda *arguments: True)]
+
+
+@bug
+def newcomer_adopts_copies() -> list[Patch]:
+    """R6: a copy is taken over, with every older candidate of order r."""
+    plan = adoption.plan_adoption
+
+    def plan_with_copies(quorums: Any, name: Any, views: Any, adopted: Any = ()) -> Any:
+        found, view = plan(quorums, name, views, adopted), views[name]
+        if found is not None or not view.repairable or view.repairable[0].timestamp != view.latest:
+            return found
+        entries = tuple(history.Entry(each, False) for each in reversed(view.repairable))
+        return adoption.Adoption(((name, entries),))
+
+    return [(catchup, "plan_adoption", plan_with_copies)]
+
+
+@bug
+def no_cut() -> list[Patch]:
+    """R3: a server that has answered a newcomer still makes MACs for servers that were not told."""
+    return [(membership.Membership, "answer_to", lambda self, server: self.sequence)]
+
+
+@bug
+def no_cut_and_no_wait() -> list[Patch]:
+    """R3 and R5: nor does the newcomer wait until q others have followed."""
+    return [*no_cut(), (catchup, "may_begin", lambda quorums, followers: True)]
+
+
+@bug
+def parked_requests_keep_their_judgement() -> list[Patch]:
+    """R2: a request that waits while its server switches is not judged again."""
+    return [(loading.Loads, "take_requests", lambda self: []), (synchronise.SyncTable, "end_all", lambda self: [])]
+
+
+@bug
+def standing_before_durable() -> list[Patch]:
+    """R8: a newcomer is in standing as soon as it has decided so."""
+    return [(membership.Membership, "is_standing", membership.Membership.will_stand)]
+
+
+@bug
+def cut_not_durable() -> list[Patch]:
+    """R3: the answer to a newcomer leaves before the cut is durable."""
+    answer_to = membership.Membership.answer_to
+
+    def answer(self: Any, server: int) -> int:
+        answer_to(self, server)
+        self.sequence = 0
+        return 0
+
+    return [(membership.Membership, "answer_to", answer)]

@@ -93,11 +93,16 @@ class ReplacedRack(WatchedRack):
 
     def _boot(self, index: int) -> Server:
         number = self.uses[index]
-        machine = Server(
+        return Server(
             self.quorums, self.keys(index, number), self._executors[0], self._access, edition=self.edition(number)
         )
-        machine.start(self.now_ns, self.disks[index].record(OWN_RECORD))
-        return machine
+
+    def restart(self, index: int) -> None:
+        super().restart(index)
+        self._start(index)
+
+    def _start(self, node: int) -> None:
+        self._perform(node, self.servers[node].start(self.now_ns, self.disks[node].record(OWN_RECORD)))
 
     def replace(self, slot: int, *, ends: bool = True) -> int:
         """A further edition, and a newcomer in the slot; nobody else is told. Returns the newcomer's node."""
@@ -112,6 +117,7 @@ class ReplacedRack(WatchedRack):
         self.uses.append(number)
         self.disks.append(MemoryDisk())
         self.servers.append(self._boot(node))
+        self._start(node)
         return node
 
     def tell(self, *nodes: int) -> None:

@@ -20,6 +20,8 @@ from tests.scenarios import test_multi_object as multi
 from tests.scenarios import test_pruning as pruning
 from tests.scenarios import test_quorum_rules as sizes
 from tests.scenarios import test_rejections as rejections
+from tests.scenarios import test_replacement as newcomers
+from tests.scenarios import test_replacement_schedules as replaced
 from tests.scenarios import test_server_rules as rules
 from tests.scenarios import test_standing as standings
 from tests.scenarios import test_verdicts as verdicts
@@ -182,6 +184,18 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("digest_without_the_target", multi.test_one_timestamp_names_one_version_whatever_the_target, "one timestamp"),
     ("flags_only_in_memory", multi.test_a_settled_flag_survives_a_crash, ""),
     ("only_success_waits", multi.test_a_flag_that_was_not_durable_is_not_shown, ""),
+    ("newcomer_answers_early", replaced.test_d1_a_newcomer_is_silent, "fork"),
+    ("newcomer_reads_who_was_not_told", replaced.test_d2_untold_servers_are_not_read, "fork"),
+    ("switch_keeps_old_keys", replaced.test_d2b_a_switch_takes_the_old_keys_away, "fork"),
+    ("newcomer_reads_one_fewer", replaced.test_d4_q_others_are_read, "fork"),
+    ("newcomer_ignores_what_is_newer", replaced.test_d5_what_is_newer_stops_an_adoption, "fork"),
+    ("newcomer_adopts_half", replaced.test_d6_a_candidate_over_two_objects_is_adopted_on_both, "atomicity"),
+    ("newcomer_adopts_copies", replaced.test_d7_copies_are_repaired_first, "fork"),
+    ("no_cut_and_no_wait", replaced.test_d8_who_was_read_makes_no_macs_for_the_untold, "fork"),
+    ("no_cut", replaced.test_d9_not_even_if_q_others_have_followed, "fork"),
+    ("parked_requests_keep_their_judgement", newcomers.test_a_request_that_waits_is_judged_again_after_a_switch, ""),
+    ("standing_before_durable", newcomers.test_standing_holds_once_it_is_durable, ""),
+    ("cut_not_durable", newcomers.test_the_cut_is_durable_before_the_first_answer, ""),
 ]
 """The bug, the scenario that shows it, and what it shows: a fork, lost atomicity, or (empty) a failing assertion."""
 

@@ -4,6 +4,7 @@ from fivefold.protocol.actions import Channel
 from fivefold.protocol.messages import BUSY, decode_list_reply, list_frame
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import ListRequest
+from fivefold.protocol.server import OWN_RECORD
 from tests.protocol_rig import A, B, X, Y, op
 from tests.replacement_rig import MILLISECOND, ReplacedRack
 
@@ -127,16 +128,19 @@ def test_an_adopted_object_is_not_adopted_again() -> None:
 
 
 def test_standing_holds_once_it_is_durable() -> None:
-    """R8: a load that was begun before it may have found nothing of what was adopted meanwhile."""
+    """R8: a crash before that would make unknown again what it has answered for as initial."""
     rack, node = replaced(1, 2)
     rack.slow = {node}
     rack.tell(3)
-    rack.run(node, 3)
-    assert not rack.servers[node].progress.is_standing
-    while not rack.servers[node].progress.is_standing:
-        assert rack.settle(node) is not None
+    while not any(write.object_id == OWN_RECORD for store in rack._staged[node] for write in store.writes):
+        rack.settle(node)
         rack.now_ns += 20 * MILLISECOND
         rack.wake(node)
+    assert not rack.servers[node].progress.is_standing
+    assert rack.look(node, B) == {}
+    rack.settle(node)
+    assert rack.servers[node].progress.is_standing
+    assert rack.look(node, B)[B].history == b""
     assert rack.state(node, A) == b"v"
 
 
@@ -189,3 +193,63 @@ def test_a_candidate_over_two_objects_that_q_hold_is_flagged_settled() -> None:
     rack.tell(1, 2, 3)
     rack.run(node)
     assert [rack.entries(node, name)[-1].is_settled for name in (A, B)] == [True, True]
+
+
+# --- what the others promise ------------------------------------------------------------------------------------
+
+
+def masked(rack: ReplacedRack, node: int) -> list[int]:
+    """The slots for which a node makes no MACs now."""
+    macs = rack.look(node)[A].macs
+    return [slot for slot in range(rack.quorums.n) if macs[16 * slot : 16 * slot + 16] == bytes(16)]
+
+
+def test_who_has_answered_a_newcomer_makes_no_macs_for_the_untold() -> None:
+    """R3: zeros, until they announce the edition; also after a restart. The untold make MACs for all."""
+    rack = ReplacedRack(n=7, t=2, b=0)
+    rack.request({A: {}}, range(7), operation=op("set", b"v"))
+    node = rack.replace(0)
+    rack.tell(1, 2, 3, 4)
+    assert masked(rack, 1) == []
+    rack.tell(5)
+    rack.run(node)
+    assert rack.servers[node].progress.is_standing
+    assert masked(rack, 1) == [6]
+    assert masked(rack, 6) == []
+    rack.restart(1)
+    assert rack.servers[1].cut == 2
+    assert masked(rack, 1) == [0, 2, 3, 4, 5, 6], "nobody has announced anything to it yet"
+    rack.tell()
+    assert masked(rack, 1) == [6]
+    rack.tell(6)
+    assert masked(rack, 1) == []
+
+
+def test_the_cut_is_durable_before_the_first_answer() -> None:
+    """R3: a server whose disk is slow keeps its list back; a crash that forgets the cut has told nobody anything."""
+    rack, node = replaced(1, 2)
+    rack.slow = {1}
+    rack.tell(3)
+    rack.run(node, 2)
+    assert not rack.servers[node].progress.is_standing
+    assert rack.servers[1].cut == 2
+    rack.restart(1)
+    assert rack.servers[1].cut == 0
+    rack.slow = set()
+    rack.tell(1)
+    rack.run(node, 20)
+    assert rack.servers[node].progress.is_standing
+
+
+def test_a_request_that_waits_is_judged_again_after_a_switch() -> None:
+    """R2: it was judged with a history of the replaced identity; from the switch on that is culled."""
+    rack = ReplacedRack()
+    written(rack, A)
+    posted_view = rack.now([0, 1], A)
+    rack.holds_syncs = True
+    posted = rack.request(posted_view, [3])
+    assert posted.votes == {}, "it waits for a version"
+    rack.replace(0)
+    rack.tell(1, 2, 3)
+    rack.release_syncs()
+    assert rack.entries(3, A)[-1].candidate.is_barrier, "one history is not enough for an inline repair"

@@ -52,6 +52,20 @@ FIRST_SYNC: Final = 1 << 62
 """Object syncs of catching up are numbered from here on: replies to them are told apart from those to requests'."""
 
 
+def others_needed(quorums: QuorumSystem) -> int:
+    """How many others have to show an object (R5).
+
+    Not one fewer, although the newcomer makes up a quorum with these: an old client may count one answer of the
+    replaced identity and b of servers that have followed, and what it saw complete must be shown often enough (D4).
+    """
+    return quorums.q
+
+
+def may_begin(quorums: QuorumSystem, followers: int) -> bool:
+    """Whether so many followers are enough: else the cut would leave others without MACs that are needed (R5)."""
+    return followers >= others_needed(quorums)
+
+
 class Progress(Struct, frozen=True):
     """How far a newcomer is.
 
@@ -93,7 +107,7 @@ class CatchUp:
         self._own_index = own_index = membership.own_index
         self._outbox, self._replicas, self._loads, self._counters = outbox, replicas, loads, counters
         self._numbers = 0
-        self._merge = Merge(own_index, quorums.q, self._next_number, is_whole=True)
+        self._merge = Merge(own_index, others_needed(quorums), self._next_number, is_whole=True)
         self._syncs: SyncTable[AdoptionWork] = SyncTable(own_index, quorums, FIRST_SYNC)
         self._works: dict[ObjectId, AdoptionWork] = {}
         self._inquiries: dict[ObjectId, Inquiry] = {}
@@ -125,8 +139,9 @@ class CatchUp:
         membership, merge = self._membership, self._merge
         waiting = len(self._todo) + len(self._inquiries)
         followed = tuple(self._followers)
+        needed = others_needed(self._quorums)
         return Progress(
-            membership.born, False, followed, self._quorums.q, merge.listed, self.adopted_count, waiting, merge.bytes
+            membership.born, False, followed, needed, merge.listed, self.adopted_count, waiting, merge.bytes
         )
 
     # --- inputs -----------------------------------------------------------------------------------------------
@@ -196,7 +211,7 @@ class CatchUp:
         """Do what can be done by now."""
         followers = self._followers
         self.wake_at_ns, self.is_touched, self._durable = None, False, self._outbox.durable
-        if self._membership.will_stand or len(followers) < self._quorums.q:
+        if self._membership.will_stand or not may_begin(self._quorums, len(followers)):
             return
         self._end_works(now_ns, storage_failure)
         self._end_syncs(now_ns)
@@ -262,7 +277,7 @@ class CatchUp:
                 if _is_readable(name, history):
                     histories[server] = history
         plan = None
-        if len(histories) >= self._quorums.q:
+        if len(histories) >= others_needed(self._quorums):
             plan = plan_adoption(self._quorums, name, {name: view_of(self._quorums, name, list(histories.values()))})
         if isinstance(plan, Adoption):
             self._adopt(now_ns, plan, {name: self._set_of(name, histories)})
@@ -288,7 +303,7 @@ class CatchUp:
         views: dict[ObjectId, View] = {}
         for name in inquiry.names:
             histories = inquiry.histories(name)
-            if len(histories) >= self._quorums.q:
+            if len(histories) >= others_needed(self._quorums):
                 views[name] = view_of(self._quorums, name, histories)
         found: Adoption | Missing | None = None
         if inquiry.target in views:

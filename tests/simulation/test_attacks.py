@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from random import Random
 
 import msgspec
@@ -83,7 +84,8 @@ def test_every_letter_of_the_alphabets_is_drawn() -> None:
     assert any(plan.far_ns for plan in plans["camps"])
     assert all(plan.injected for plan in plans["injected"])
     assert all(len(plan.liars) <= plan.b for plan in everything)
-    assert all(plan.is_judged for plan in everything)
+    assert all(plan.is_judged or plan.profile == "replaced" for plan in everything)
+    assert kinds["replaced"] >= {"replacement", "replacement of a running server", "telling", "crash"}
 
 
 def test_a_camp_cannot_reach_the_servers_of_the_other() -> None:
@@ -318,3 +320,16 @@ def test_hostile_clients_ask_for_all_that_a_request_may_carry() -> None:
     assert {len(decode_operation(each).calls) for each in batching} == {CALLS_MAX}
     times = [time_of(decode_history(OWN, each.sets[0].of(0))[-1].candidate.timestamp) for each in leading]
     assert min(times) >= TIME_LEAD_MAX
+
+
+@pytest.mark.slow
+def test_replaced_servers_end_in_standing() -> None:
+    """In each run newcomers adopt, some after repairs; a second slot, and the same again, are among them."""
+    counters: Counter[str] = Counter()
+    for seed in range(12):
+        report = run_plan(draw(seed, "replaced"))
+        assert report.failure is None
+        counters.update(report.counters)
+    assert counters["replaced.crashed"] + counters["replaced.twin"] > 12
+    assert counters["server.adopted"] > 12
+    assert counters["server.repair.COPY"] > 0

@@ -65,6 +65,7 @@ def simulate(
         bool, typer.Option("--rolling", help="Rules, code and time limits that differ from server to server.")
     ] = False,
     injected: Annotated[bool, typer.Option("--injected", help="Exceptions at random places of our own code.")] = False,
+    replaced: Annotated[bool, typer.Option("--replaced", help="Servers that are replaced by newcomers.")] = False,
     replay: Annotated[int | None, typer.Option(help="Run this one seed, and print what happens.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -79,6 +80,7 @@ def simulate(
         hostile=hostile,
         rolling=rolling,
         injected=injected,
+        replaced=replaced,
     )
     if replay is not None:
         _replay(replay, profile)

@@ -38,10 +38,12 @@ from fivefold.simulation import (
     Plotted,
     Raised,
     Repaired,
+    Replaced,
     Reset,
     Resolving,
     Restarted,
     Sent,
+    Switched,
     Voted,
 )
 
@@ -165,6 +167,8 @@ def _machine(event: Event | Derived, frames: Frames, n: int) -> int:
             | CommitFailed(server=machine)
             | Crashed(server=machine)
             | Restarted(server=machine)
+            | Switched(server=machine)
+            | Replaced(server=machine)
             | Lied(server=machine)
             | Raised(server=machine)
             | Forgot(server=machine)

@@ -29,10 +29,12 @@ from fivefold.simulation.events import (
     Over,
     Plotted,
     Raised,
+    Replaced,
     Reset,
     Resolving,
     Restarted,
     Sent,
+    Switched,
     Violated,
 )
 from fivefold.simulation.example import CLIENTS, HIGH, LOW, SERVERS, Card, ExampleRow, record_example, run_example
@@ -99,6 +101,7 @@ __all__ = [
     "Raised",
     "RecordingRack",
     "Repaired",
+    "Replaced",
     "Report",
     "Reset",
     "Resolving",
@@ -107,6 +110,7 @@ __all__ = [
     "Sent",
     "Step",
     "Summary",
+    "Switched",
     "Violated",
     "Voted",
     "Weather",

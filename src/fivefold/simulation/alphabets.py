@@ -15,6 +15,7 @@ from fivefold.simulation.faults import CAMP
 from fivefold.simulation.hostile import HOSTILITIES
 from fivefold.simulation.liars import CUNNING_STRATEGIES
 from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
+from fivefold.simulation.villains import VILLAINIES
 from fivefold.simulation.workload import draw_call
 
 SHAPES: Final = ((4, 1, 0), (5, 1, 0), (6, 1, 1), (6, 1, 1), (6, 1, 1), (7, 1, 1), (9, 2, 1), (11, 2, 2))
@@ -44,7 +45,8 @@ def draw_attack(seed: int, profile: str) -> Plan:
         is_judged=True,
     )
     plan = ATTACKS[profile](random, replace(plan, faults=_forgetting(random, plan)))
-    return replace(plan, dead=_dead(random, plan))
+    # A newcomer is one of the t, and at the end it is to be in standing.
+    return plan if profile == "replaced" else replace(plan, dead=_dead(random, plan))
 
 
 def _dead(random: Random, plan: Plan) -> tuple[int, ...]:
@@ -176,10 +178,35 @@ def _injected(random: Random, plan: Plan) -> Plan:
     )
 
 
+def _replaced(random: Random, plan: Plan) -> Plan:
+    """Servers are replaced, once or more often, and the others are told one after the other, some not at all."""
+    faults = list(_some(random, plan, ("crash", "crash", "pause", "slow disk", "isolation", "death of client"), 8))
+    lying = dict(plan.liars)
+    kinds = ("replacement", "replacement", "replacement of a running server")
+    at_ns = random.randrange(plan.safety_ns // 2)
+    first = random.randrange(plan.n)
+    slots = [first, *random.choice(([], [], [first], [random.randrange(plan.n)]))]
+    for slot in slots:
+        faults.append(Fault(random.choice(kinds), at_ns, 0, (slot,)))
+        span_ns = random.choice((10, 100, 500)) * MILLISECOND
+        told = random.sample(range(plan.n), random.choice((plan.n, plan.n, plan.n - 1, plan.n - 2)))
+        faults += [Fault("telling", at_ns + 1 + random.randrange(span_ns), 0, (server,)) for server in told]
+        if random.random() < 0.5:
+            begins_ns = at_ns + random.randrange(span_ns)
+            faults.append(Fault("crash", begins_ns, random.choice((5, 30, 100)) * MILLISECOND, (slot,)))
+        at_ns += random.randrange(plan.safety_ns // 2)
+    liars = tuple((server, strategy) for server, strategy in lying.items() if strategy != "twins")
+    ordered = tuple(sorted(faults, key=lambda fault: fault.at_ns))
+    villains = tuple(random.choice(VILLAINIES) for _ in range(random.choice((0, 0, 1, 2))))
+    cached_max = random.choice((7, 1000))
+    return replace(plan, faults=ordered, liars=liars, villains=villains, cached_objects_max=cached_max, is_judged=False)
+
+
 ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {
     "camps": _camps,
     "hostile": _hostile,
     "rolling": _rolling,
     "injected": _injected,
+    "replaced": _replaced,
 }
 """What each mode adds to a plan."""

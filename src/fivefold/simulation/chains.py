@@ -11,6 +11,7 @@ from fivefold.protocol.history import INITIAL_TIMESTAMP, is_barrier, short
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, LogicalTimestamp
+from fivefold.simulation.replacement import Book
 
 
 class Violation(Exception):
@@ -34,13 +35,14 @@ class Chain:
         object_id: the object.
         tip: the newest established version.
         members: every version from the initial one to the tip, with its place.
-        acceptors: for each candidate that a benign server accepted, which of them did, as a bit mask.
+        acceptors: for each candidate that a benign server accepted, which identities did, as a bit mask.
+        later: for each of these who used a later edition than the first then: which one.
         candidates: each candidate by its timestamp.
         open: multi-object candidates above the tip, of which the chain has not decided.
         latest: the greatest timestamp of them all.
     """
 
-    __slots__ = ("acceptors", "candidates", "latest", "members", "object_id", "open", "tip")
+    __slots__ = ("acceptors", "candidates", "later", "latest", "members", "object_id", "open", "tip")
 
     def __init__(self, object_id: ObjectId) -> None:
         """Only the initial version."""
@@ -48,6 +50,7 @@ class Chain:
         self.tip = self.latest = INITIAL_TIMESTAMP
         self.members: dict[LogicalTimestamp, int] = {INITIAL_TIMESTAMP: 0}
         self.acceptors: dict[LogicalTimestamp, int] = {}
+        self.later: dict[tuple[LogicalTimestamp, int], int] = {}
         self.candidates: dict[LogicalTimestamp, Candidate] = {}
         self.open: dict[bytes, Candidate] = {}
 
@@ -112,9 +115,9 @@ class Chains:
         liars: how many servers of this run lie: they may claim to have accepted anything.
     """
 
-    def __init__(self, quorums: QuorumSystem, liars: int) -> None:
-        """Nothing but initial versions."""
-        self.quorums, self.liars = quorums, liars
+    def __init__(self, quorums: QuorumSystem, liars: int, book: Book | None = None) -> None:
+        """Nothing but initial versions; ``book`` has the editions where servers are replaced."""
+        self.quorums, self.liars, self.book = quorums, liars, book
         self.by_object: dict[ObjectId, Chain] = {}
         self._decisions: dict[bytes, Decision] = {}
 
@@ -125,8 +128,8 @@ class Chains:
             chain = self.by_object[object_id] = Chain(object_id)
         return chain
 
-    def accept(self, server: int, object_id: ObjectId, candidate: Candidate) -> None:
-        """A benign server has durably accepted a candidate.
+    def accept(self, server: int, object_id: ObjectId, candidate: Candidate, edition: int = 1) -> None:
+        """A benign server, which uses an edition, has durably accepted a candidate.
 
         Raises:
             Violation: a fork, a split multi-object candidate, or one timestamp for two candidates.
@@ -143,8 +146,26 @@ class Chains:
             else:
                 self._decide(chain, candidate)
         acceptors = chain.acceptors[timestamp] = chain.acceptors.get(timestamp, 0) | 1 << server
-        if is_version and acceptors.bit_count() + self.liars >= self.quorums.q:
+        if edition > 1:
+            chain.later[timestamp, server] = edition
+        if is_version and self._is_complete(chain, timestamp, acceptors):
             self._establish(chain, candidate)
+
+    def _is_complete(self, chain: Chain, timestamp: LogicalTimestamp, acceptors: int) -> bool:
+        """Whether the clients of some edition may have seen it complete."""
+        if self.book is None or self.book.newest == 1:
+            return acceptors.bit_count() + self.liars >= self.quorums.q
+        for number in range(1, self.book.newest + 1):
+            counted = 0
+            for identity in self.book.file(number):
+                if identity in self.book.liars:
+                    counted += 1
+                    continue
+                is_early = chain.later.get((timestamp, identity), 1) <= number
+                counted += is_early and bool(acceptors >> identity & 1)
+            if counted >= self.quorums.q:
+                return True
+        return False
 
     def _establish(self, chain: Chain, candidate: Candidate) -> None:
         if not chain.extend(candidate):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from fivefold.protocol.actions import ObjectRecord, Write
+from fivefold.protocol.server import OWN_RECORD
 from fivefold.simulation.world import World
 from fivefold.storage import HeardPage, Loaded, OnDurable, page_of, size_of
 
@@ -90,6 +91,10 @@ class Disk:
         """Commit what is staged."""
         self._apply([*self._writing, *self._staged])
         self._forget()
+
+    def own_record(self) -> ObjectRecord | None:
+        """What the server has promised of itself: read at the start."""
+        return self._record(OWN_RECORD)
 
     # --- faults -----------------------------------------------------------------------------------------------
 

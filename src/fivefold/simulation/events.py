@@ -153,6 +153,31 @@ class Restarted(Recorded, frozen=True):
         return f"server {self.server} starts again"
 
 
+class Switched(Recorded, frozen=True):
+    """A server uses a newer edition of the cluster file."""
+
+    server: int
+    edition: int
+
+    @property
+    def line(self) -> str:
+        """As in ``server 3 uses edition 2``."""
+        return f"server {self.server} uses edition {self.edition}"
+
+
+class Replaced(Recorded, frozen=True):
+    """A newcomer takes a server's place; nobody has been told yet."""
+
+    server: int
+    edition: int
+    how: str
+
+    @property
+    def line(self) -> str:
+        """As in ``server 0 is replaced in edition 2 (crashed)``."""
+        return f"server {self.server} is replaced in edition {self.edition} ({self.how})"
+
+
 class Lied(Recorded, frozen=True):
     """A malevolent server alters what it sends."""
 
@@ -334,6 +359,8 @@ Event = (
     | CommitFailed
     | Crashed
     | Restarted
+    | Switched
+    | Replaced
     | Lied
     | Raised
     | Forgot

@@ -17,7 +17,7 @@ from fivefold.simulation.world import World
 CAMP: Final = "camp"
 """A client cannot reach some servers: clients in different camps see different ones."""
 
-OF_CLIENTS: Final = frozenset((CAMP, "death of client"))
+OF_CLIENTS: Final = frozenset((CAMP, "death of client", "telling"))
 """Faults that say nothing of a server."""
 
 SLOWNESS: Final = 40
@@ -47,6 +47,7 @@ class Stage:
         """Remember them all."""
         self.world, self.network, self.servers, self.clients, self.machines = world, network, servers, clients, machines
         self.plan = plan
+        self.replace: Callable[[int, str], None] = lambda slot, how: None
 
 
 def crash(stage: Stage, server: int) -> None:
@@ -172,6 +173,22 @@ def _flood(stage: Stage, server: int) -> None:
         host.flood()
 
 
+def _replace_crashed(stage: Stage, server: int) -> None:
+    """A server has lost its disk: a newcomer takes its place."""
+    stage.replace(server, "crashed")
+
+
+def _replace_running(stage: Stage, server: int) -> None:
+    """The wrong one is replaced, or the old incarnation runs on."""
+    stage.replace(server, "twin")
+
+
+def _tell(stage: Stage, server: int) -> None:
+    """A server is told of the newest edition."""
+    stage.servers[server].switch()
+    stage.servers[server].announce()
+
+
 Change = Callable[[Stage, int], None]
 
 FAULTS: Final[Mapping[str, tuple[Change, Change]]] = MappingProxyType(
@@ -191,6 +208,9 @@ FAULTS: Final[Mapping[str, tuple[Change, Change]]] = MappingProxyType(
         "other results": (_differ, _agree),
         "forgetting": (_forget, _nothing),
         "flood of syncs": (_flood, _nothing),
+        "replacement": (_replace_crashed, _nothing),
+        "replacement of a running server": (_replace_running, _nothing),
+        "telling": (_tell, _nothing),
     }
 )
 """What each fault does to one target when it begins and when it ends."""

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Channel, Reply
 from fivefold.protocol.messages import (
+    LIST_REPLY,
     REPLY,
     REQUEST,
+    decode_list_reply,
     decode_request,
     decode_sync,
     decode_vote,
+    list_reply_frame,
     split,
     sync_frame,
     sync_reply_frame,
 )
 from fivefold.protocol.operations import ClientId, ObjectId
-from fivefold.protocol.records import TIMESTAMP_BYTES, LogicalTimestamp, SyncReply, SyncRequest
+from fivefold.protocol.records import TIMESTAMP_BYTES, Listed, ListReply, LogicalTimestamp, SyncReply, SyncRequest
 from fivefold.simulation.cunning import CUNNING, REPENTING
 from fivefold.simulation.events import Lied
 from fivefold.simulation.lies import LIES, Draft, Liar, lie_in_sync
@@ -76,6 +81,8 @@ class LyingHost(ServerHost):
             super().send(Reply(reply.channel, frame))
 
     def _altered(self, reply: Reply) -> bytes | None:
+        if reply.frame[0] == LIST_REPLY:
+            return self._altered_list(reply.frame)
         if reply.frame[0] != REPLY:
             answer = decode_sync(reply.frame)
             if self.strategy not in ("lying in sync", "anything") or not isinstance(answer, SyncReply):
@@ -99,6 +106,25 @@ class LyingHost(ServerHost):
             self.world.tell(Lied(self.index, strategy))
             LIES[strategy](self.liar, draft)
         return None if draft.is_dropped else draft.frame(self.keys)
+
+    def _altered_list(self, frame: bytes) -> bytes | None:
+        """A list without some objects, with older histories, with inventions, or none."""
+        if self.strategy == "honest" or self.liar.random.random() < 0.3:
+            return frame
+        random, reply = self.liar.random, decode_list_reply(frame)
+        self.world.tell(Lied(self.index, "lying in a list"))
+        if random.random() < 0.2:
+            return None
+        entries: list[Listed] = []
+        for entry in reply.entries:
+            past = self.liar.past.get(entry.object_id)
+            if random.random() < 0.3:
+                continue
+            older = past is not None and entry.is_held and random.random() < 0.5
+            entries.append(replace(entry, history=random.choice(past)) if past and older else entry)
+            if random.random() < 0.3:
+                entries.append(Listed(ObjectId(f"{entry.object_id}!"), b"", b"", True))
+        return list_reply_frame(ListReply(reply.number, tuple(entries), reply.is_last, ""))
 
     def repent(self) -> bool:
         """Turn honest, if it is one that does; whether it is one."""

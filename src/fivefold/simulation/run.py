@@ -18,7 +18,7 @@ from fivefold.protocol.server import ring_key
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import ClientHost, Task
 from fivefold.simulation.disk import Disk
-from fivefold.simulation.events import Happened, Healed, Raised, Violated, trace_of
+from fivefold.simulation.events import Happened, Healed, Raised, Replaced, Violated, trace_of
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.explain import Explainer
 from fivefold.simulation.faults import CAMP, OF_CLIENTS, Stage, crash, heal, schedule
@@ -30,10 +30,11 @@ from fivefold.simulation.lies import Liar
 from fivefold.simulation.network import Connection, Network
 from fivefold.simulation.plan import SECOND, Plan, PlannedCall, Weather
 from fivefold.simulation.rack import client_id
+from fivefold.simulation.replacement import Book, Member
 from fivefold.simulation.rights import Rules
 from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.villains import Villain
-from fivefold.simulation.watch import Watch
+from fivefold.simulation.watch import Signature, Watch
 from fivefold.simulation.workload import TOYS, Workload
 from fivefold.simulation.world import World
 
@@ -45,6 +46,9 @@ LIVENESS_NS_MIN = 120 * SECOND
 
 PROBE_NS = 60 * SECOND
 """Virtual time that one last query and update of every object may take, one client at work at a time."""
+
+STANDING_NS = 120 * SECOND
+"""Virtual time after healing by which every newcomer must be in standing."""
 
 QUIET_NS = 10 * SECOND
 """Virtual time after which a server that nobody asks anything has nothing left to do."""
@@ -96,7 +100,10 @@ class Run:
         self.world = World(plan.seed, is_traced=is_traced)
         self.network = Network(self.world, plan.weather)
         self.quorums = QuorumSystem(plan.n, plan.t, plan.b)
-        self.watch = Watch(self.quorums, len(plan.liars), self.world.tell)
+        self.book = Book(plan.n)
+        self.retired: list[ServerHost] = []
+        self._is_replacing = any(fault.kind.startswith("replacement") for fault in plan.faults)
+        self.watch = Watch(self.quorums, len(plan.liars), self.world.tell, self.book)
         self.watch.is_noisy = plan.is_noisy
         hostile = [(index, each) for index, each in enumerate(plan.villains) if each in HOSTILITIES]
         self.watch.rights = {client_id(f"v{index}"): right_of(index, strategy) for index, strategy in hostile}
@@ -106,10 +113,8 @@ class Run:
         self._unknown: dict[str, bytes] = {}
         lying = dict(plan.liars)
         self.servers = [self._server(index, lying.get(index)) for index in range(plan.n)]
-        for server in self.servers:
-            server.peers = self.servers
-            if isinstance(server, TwinHost):
-                server.other.peers = self.servers
+        self.book.hosts = {server.index: server for server in self.servers}
+        self.book.liars = frozenset(lying)
         # One client more than planned: it comes last, alone.
         self.clients = [
             ClientHost(self.world, self.servers, self.quorums, workload, index=i, tolerated=plan.tolerated)
@@ -146,6 +151,7 @@ class Run:
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
         self.stage = Stage(self.world, self.network, self.servers, self.clients, machines=machines, plan=plan)
+        self.stage.replace = self._replace
 
     def _listen_to_clients(self) -> None:
         plan = self.plan
@@ -157,7 +163,27 @@ class Run:
             if plan.is_judged:
                 client.on_frame = self.judges.heard
 
-    def _host(self, kind: type[Host], index: int, name: str = "disk") -> Host:
+    def _replace(self, slot: int, how: str) -> None:
+        """A newcomer in a slot, unless that is refused (R9); its predecessor ends, or runs on."""
+        book, old = self.book, self.servers[slot]
+        catching_up = [s for s in self.servers if s.index != slot and not s.machine.progress.is_standing]
+        if len(catching_up) + 1 > self.plan.t:
+            return
+        member = book.replace(slot)
+        self.world.tell(Replaced(slot, book.newest, how))
+        self.world.counters[f"replaced.{how}"] += 1
+        if how == "crashed" or isinstance(old, LyingHost):
+            crash(self.stage, slot)
+            old.member.is_ended = True
+        self.retired.append(old)
+        host = self._benign(slot, member)
+        self.servers[slot] = host
+        book.hosts[member.number] = host
+        for client in self.clients:
+            client.die()
+        host.announce()
+
+    def _host(self, kind: type[Host], index: int, name: str = "disk", member: Member | None = None) -> Host:
         plan, world = self.plan, self.world
         weather = plan.weather
         return kind(
@@ -169,6 +195,8 @@ class Run:
             executor=TroubledExecutor(self.workload.executor, world.stream(f"trouble/{index}"), index),
             rules=Rules(self.watch.rights),
             cached_objects_max=plan.cached_objects_max,
+            book=self.book,
+            member=member,
         )
 
     def _server(self, index: int, strategy: str | None) -> ServerHost:
@@ -185,15 +213,19 @@ class Run:
         host.become(self.liars[index], strategy)
         return host
 
-    def _benign(self, index: int) -> ServerHost:
-        host = self._host(ServerHost, index)
-        disk = host.disk
+    def _benign(self, index: int, member: Member | None = None) -> ServerHost:
+        name = "disk" if member is None else f"disk of {member.number}"
+        host = self._host(ServerHost, index, name, member)
+        disk, identity = host.disk, host.member
 
         def committed(writes: Sequence[Write]) -> None:
-            self.watch.committed(index, disk, writes)
+            if self._is_replacing:
+                untold = host.machine.membership.untold if host.is_up else ()
+                self.watch.sign(index, identity.number, writes, Signature(host.keys, untold))
+            self.watch.committed(identity.number, disk, writes, identity.uses)
 
         disk.on_commit = committed
-        host.on_reply = lambda frame: self.watch.replied(index, host.machine, frame)
+        host.on_reply = lambda frame: self.watch.replied(identity.number, host.machine, frame)
         if self.plan.injected:
             random = self.world.stream(f"injection/{index}")
             host.injector = Injector(
@@ -247,8 +279,10 @@ class Run:
         self._let_liars_repent()
         for client in self.clients:
             client.injector = None
+        self._tell_everybody()
         heal(self.stage, self.plan.dead)
         self._wait(liveness_ns(weather, max(self.plan.far_ns, default=0)), "after everything was healed")
+        self._await_standing()
         if not self.plan.is_noisy:
             self._probe()
 
@@ -260,6 +294,36 @@ class Run:
                 excluding = [each.index for each in self.clients if each.session.standing.is_excluded(index)]
                 self.judges.restarted |= {(client, index) for client in excluding}
                 crash(self.stage, index)
+
+    def _tell_everybody(self) -> None:
+        """Replaced identities end; every server is told, and those that lie help a newcomer if it needs them."""
+        if self.book.newest == 1:
+            return
+        for old in self.retired:
+            old.crash()
+            old.member.is_ended = True
+        for server in self.servers:
+            if isinstance(server, LyingHost):
+                server.strategy = "honest"
+            if server.is_up:
+                server.switch()
+            else:
+                server.member.uses = self.book.newest
+                server.keys = self.book.keys(server.index, server.member)
+        for server in self.servers:
+            server.announce()
+
+    def _await_standing(self) -> None:
+        """Every newcomer is in standing at the end."""
+
+        def is_done() -> bool:
+            return all(s.machine.progress.is_standing for s in self.servers if s.index not in self.plan.dead)
+
+        if not is_done():
+            self.world.run(self.world.now_ns + STANDING_NS, is_done)
+        for server in self.servers:
+            if server.index not in self.plan.dead and not server.machine.progress.is_standing:
+                raise Violation("not in standing", f"server {server.index} is not: {server.machine.progress}")
 
     def _probe(self) -> None:
         """Every object must serve a client that is alone: one update and one query of the plan for each."""

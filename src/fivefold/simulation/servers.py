@@ -12,12 +12,12 @@ from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
 from fivefold.simulation.disk import Disk
-from fivefold.simulation.events import CommitFailed, Crashed, Restarted
+from fivefold.simulation.events import CommitFailed, Crashed, Restarted, Switched
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.injection import Injected, Injector
 from fivefold.simulation.network import Connection, Deliver, Network
 from fivefold.simulation.plan import MILLISECOND
-from fivefold.simulation.rack import server_keys
+from fivefold.simulation.replacement import Book, Member
 from fivefold.simulation.rights import Rules
 from fivefold.simulation.world import Alarm, World
 
@@ -40,10 +40,11 @@ class ServerHost:
         is_up: whether it runs.
         is_paused: whether it runs but does nothing: inputs wait.
         counters: the machine's, over all its starts.
-        peers: hosts of all servers, by index; set by the run.
         on_reply: looks at every frame that leaves to a client or another server; the invariants listen here.
         rules: who may do what here.
         executor: runs methods here.
+        book: all editions.
+        member: which identity this is, and what edition it uses.
         injector: lets inputs fail; None for a server of which that is not wanted.
     """
 
@@ -58,31 +59,76 @@ class ServerHost:
         executor: TroubledExecutor,
         rules: Rules,
         cached_objects_max: int = 1000,
+        book: Book | None = None,
+        member: Member | None = None,
     ) -> None:
         """Start it."""
         self.world, self.network, self.disk, self.index = world, network, disk, index
-        self.keys = server_keys(index, quorums.n)
+        self.book, self.member = book or Book(quorums.n), member or Member(index)
+        self.keys = self.book.keys(index, self.member)
         self.is_up, self.is_paused = True, False
-        self.peers: list[ServerHost] = []
         self.on_reply: Callable[[bytes], None] | None = None
         self.rules, self.executor = rules, executor
         self.injector: Injector | None = None
         self._quorums, self._cached_objects_max = quorums, cached_objects_max
         self._connections: dict[Channel, tuple[Connection, ClientId | None]] = {}
-        self._calls: dict[int, Connection] = {}
+        self._calls: dict[int, tuple[Connection, ServerHost]] = {}
         self._backlog: list[tuple[Input, Connection | None]] = []
         self._boots = 0
         self._alarm = Alarm(world, lambda: self._input(lambda machine: machine.wake(world.now_ns)))
         self.counters: Counter[str] = Counter()
-        self.machine = self._boot()
+        self._boot()
         disk.on_durable = self._durable
         disk.on_failure = lambda: world.tell(CommitFailed(index))
 
-    def _boot(self) -> Server:
-        maximum = self._cached_objects_max
-        return Server(
-            self._quorums, self.keys, self.executor, self.rules, cached_objects_max=maximum, counters=self.counters
+    def _boot(self) -> None:
+        self.machine = Server(
+            self._quorums,
+            self.keys,
+            self.executor,
+            self.rules,
+            cached_objects_max=self._cached_objects_max,
+            counters=self.counters,
+            edition=self.book.edition(self.member.uses),
         )
+        self.perform(self.machine.start(self.world.now_ns, self.disk.own_record()))
+
+    # --- editions ---------------------------------------------------------------------------------------------
+
+    def knows(self, other: ServerHost) -> bool:
+        """Whether the other's identity is in the edition that this one uses."""
+        return self.book.knows(self.member, other.member, other.index)
+
+    def switch(self) -> None:
+        """Use the newest edition: close the connections of all clients, and of identities that are over."""
+        number = self.book.newest
+        if self.member.is_ended or self.member.uses == number or not self.is_up:
+            return
+        self.member.uses = number
+        self.keys = self.book.keys(self.index, self.member)
+        for connection, client in list(self._connections.values()):
+            if client is None:
+                self.close(connection)
+            else:
+                self._break(connection)
+        for connection, peer in list(self._calls.values()):
+            peer.close(connection)
+        self._calls = {}
+        edition, keys = self.book.edition(number), self.keys
+        self._input(lambda machine: machine.switch(self.world.now_ns, edition, keys))
+        self.world.tell(Switched(self.index, number))
+
+    def announce(self) -> None:
+        """Exchange with all others which editions are in use."""
+        for other in list(self.book.hosts.values()):
+            if other is not self and other.is_up and self.is_up and self.knows(other) and other.knows(self):
+                other.hear(self)
+                self.hear(other)
+
+    def hear(self, other: ServerHost) -> None:
+        """Another server's connection names its edition."""
+        index, name = other.index, self.book.edition(other.member.uses).name
+        self._input(lambda machine: machine.announced(self.world.now_ns, index, name.number, name.digest))
 
     # --- connections ------------------------------------------------------------------------------------------
 
@@ -116,12 +162,13 @@ class ServerHost:
 
     def _call(self, server: int, frame: bytes) -> None:
         """Ask another server, over one connection that is opened when needed."""
-        peer = self.peers[server]
-        connection = self._calls.get(server)
+        connection, peer = self._calls.get(server, (None, None))
         if connection is None or not connection.is_open:
-            if not peer.is_up:
+            peer = self.book.hosts[self.book.file(self.member.uses)[server]]
+            if not (peer.is_up and peer.knows(self)):
                 return
-            connection = self._calls[server] = peer.accept(self.index, None, self._receive_answer)
+            connection = peer.accept(self.index, None, self._receive_answer)
+            self._calls[server] = connection, peer
         self.network.call(connection, frame)
 
     # --- running the machine ----------------------------------------------------------------------------------
@@ -218,16 +265,17 @@ class ServerHost:
         self.world.tell(Crashed(self.index, self.disk.crash()))
         for connection, _ in self._connections.values():
             connection.is_open = False
-        for connection in self._calls.values():
-            self.peers[connection.callee].close(connection)
+        for connection, peer in self._calls.values():
+            peer.close(connection)
         self._connections, self._calls = {}, {}
 
     def restart(self) -> None:
         """Start again from the disk."""
-        if not self.is_up:
-            self.machine = self._boot()
+        if not self.is_up and not self.member.is_ended:
             self.is_up = True
+            self._boot()
             self.world.tell(Restarted(self.index))
+            self.announce()
 
     def pause(self) -> None:
         """Do nothing for a while, and forget nothing (a stopped process)."""

@@ -22,7 +22,7 @@ from fivefold.simulation.events import Plotted
 from fivefold.simulation.lies import Liar, with_entry
 from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND
-from fivefold.simulation.rack import client_id, server_keys
+from fivefold.simulation.rack import client_id
 from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.watch import Watch
 from fivefold.simulation.workload import encode_arguments
@@ -181,7 +181,8 @@ class Villain:
                 settled, later = random.random() < 0.5, random.random() < 0.5
                 return with_entry(name, history, favoured, is_settled=settled, keeps_later=later)
             return history
-        signed = self.watch.signed.get((server, name))
+        known = self.watch.identities.get(server)
+        signed = self.watch.signed.get((random.choice(known) if known else server, name))
         if not signed:
             return INITIAL_HISTORY
         return signed[-1 - random.randrange(min(len(signed), 6))] if random.random() < stale else signed[-1]
@@ -189,7 +190,11 @@ class Villain:
     def _authenticator(self, histories: ObjectHistories, server: int) -> bytes:
         if self.strategy == "forging" and self._random.random() < 0.3:
             return self._random.randbytes(16 * self.quorums.n)
-        return server_keys(server, self.quorums.n).make(history_digest(histories.object_id, histories.of(server)))
+        name, history = histories.object_id, histories.of(server)
+        found = self.watch.signatures.get((server, name, history))
+        if found:
+            return self._random.choice(found).authenticator(name, history)
+        return self.servers[server].keys.make(history_digest(name, history))
 
     def _operation(self, chosen: list[ObjectId]) -> bytes:
         """An operation with an id of its own, noted for the history."""

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Container, Sequence
+from typing import NamedTuple
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
-from fivefold.protocol.history import INITIAL_TIMESTAMP, client_of, decode_history, short
+from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys
+from fivefold.protocol.history import INITIAL_TIMESTAMP, client_of, decode_history, history_digest, short
 from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_BYTES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import REPLY, decode_vote, split
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, ReplicaHistory
-from fivefold.protocol.server import RING_NAME_BYTES, Server, kept_outcomes, read_rows, ring_key, rows_of
+from fivefold.protocol.server import OWN_RECORD, RING_NAME_BYTES, Server, kept_outcomes, read_rows, ring_key, rows_of
 from fivefold.simulation.chains import Chains, Violation
 from fivefold.simulation.disk import Disk
 from fivefold.simulation.events import Accepted, Event, Kept
 from fivefold.simulation.meanings import ObjectPart
+from fivefold.simulation.replacement import Book
 from fivefold.simulation.rights import Rights
 
 REMEMBERED = 64
 """Signed histories remembered per server and object: what malevolent clients may replay."""
+
+
+class Signature(NamedTuple):
+    """With which keys an identity has signed a history, and for which slots it made no MACs then."""
+
+    keys: AuthenticatorKeys
+    untold: tuple[int, ...]
+
+    def authenticator(self, object_id: ObjectId, history: bytes) -> bytes:
+        """What it has signed."""
+        macs = bytearray(self.keys.make(history_digest(object_id, history)))
+        for slot in self.untold:
+            macs[slot * MAC_BYTES : (slot + 1) * MAC_BYTES] = bytes(MAC_BYTES)
+        return bytes(macs)
 
 
 class Watch:
@@ -31,20 +48,26 @@ class Watch:
     Attributes:
         chains: established candidates.
         signed: for each (server, object), its durable histories, the latest last: what it may have signed.
+        signatures: where servers are replaced, how each history was signed, by slot.
+        identities: of each slot in which one was replaced, the numbers of all.
         names: what to call a client, by its id.
         rights: what malevolent clients may do.
         is_noisy: whether servers compute different results.
         history_bytes_max: of one history.
     """
 
-    def __init__(self, quorums: QuorumSystem, liars: int, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, quorums: QuorumSystem, liars: int, tell: Callable[[Event], None], book: Book | None = None
+    ) -> None:
         """Nothing has happened; what happens is told."""
-        self.chains = Chains(quorums, liars)
+        self.chains = Chains(quorums, liars, book)
         self.signed: dict[tuple[int, ObjectId], deque[bytes]] = {}
         self.names: dict[ClientId, str] = {}
         self.rights: Rights = {}
         self.is_noisy = False
         self.history_bytes_max = HISTORY_BYTES_MAX
+        self.signatures: dict[tuple[int, ObjectId, bytes], list[Signature]] = {}
+        self.identities: dict[int, list[int]] = {}
         self._tell = tell
         self._shown: set[tuple[int, bytes]] = set()
         self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
@@ -53,18 +76,19 @@ class Watch:
 
     # --- what a disk has committed ----------------------------------------------------------------------------
 
-    def committed(self, server: int, disk: Disk, writes: Sequence[Write]) -> None:
+    def committed(self, server: int, disk: Disk, writes: Sequence[Write], edition: int = 1) -> None:
         """A benign server's transaction is durable.
 
         Raises:
             Violation: an invariant does not hold.
         """
+        writes = [write for write in writes if write.object_id != OWN_RECORD]
         for write in writes:
             object_id = ObjectId(write.object_id)
             for key, data in write.put:
                 if len(key) != RING_NAME_BYTES:
                     self._note_version(object_id, LogicalTimestamp(key), data)
-        self.note_histories(server, writes)
+        self.note_histories(server, writes, edition)
         # One transaction can write an object several times: what the disk keeps now is due to the last of the writes.
         for name, data in {write.object_id: write.history for write in writes}.items():
             object_id = ObjectId(name)
@@ -84,7 +108,15 @@ class Watch:
                     "no version", f"server {server} accepted {short(missing)} of {object_id} and has no version for it"
                 )
 
-    def note_histories(self, server: int, writes: Sequence[Write]) -> None:
+    def sign(self, slot: int, number: int, writes: Sequence[Write], signature: Signature) -> None:
+        """An identity in a slot has these histories on its disk, and signs them so."""
+        known = self.identities.setdefault(slot, [])
+        if number not in known:
+            known.append(number)
+        for write in writes:
+            self.signatures.setdefault((slot, ObjectId(write.object_id), write.history), []).append(signature)
+
+    def note_histories(self, server: int, writes: Sequence[Write], edition: int = 1) -> None:
         """A benign server has these histories on its disk: tell what it has accepted.
 
         Raises:
@@ -105,7 +137,7 @@ class Watch:
             self._tell(Accepted(server, timestamp, parts, self.names.get(client_of(timestamp), "a liar")))
             for object_id, candidate in taken:
                 self._check_right(object_id, candidate)
-                self.chains.accept(server, object_id, candidate)
+                self.chains.accept(server, object_id, candidate, edition)
 
     def _check_right(self, object_id: ObjectId, candidate: Candidate) -> None:
         client = client_of(candidate.timestamp)

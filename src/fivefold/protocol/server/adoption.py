@@ -10,6 +10,7 @@ of order >= r with the version that it rests on. Everything else is repaired fir
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from fivefold.protocol.classify import View, is_settled
 from fivefold.protocol.history import INITIAL_TIMESTAMP, make_histories
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import Candidate, Entry, ReplicaHistory
+from fivefold.protocol.records import Candidate, Entry, Part, ReplicaHistory
 from fivefold.protocol.steps import Missing
 
 
@@ -35,11 +36,26 @@ class Adoption(Struct, frozen=True):
 
 
 def view_of(quorums: QuorumSystem, object_id: ObjectId, histories: Sequence[bytes]) -> View:
-    """V', counted: ``histories`` decode, and each is another server's."""
+    """V', counted: ``histories`` decode, and each is another server's.
+
+    Copies of one version take each other's place in histories, so they are counted together.
+    """
     view = View(quorums, make_histories(object_id, histories))
-    shown = [candidate.timestamp for candidate, order in view.orders.items() if order > quorums.b]
+    copies: Counter[tuple[Part, ...]] = Counter()
+    for candidate, order in view.orders.items():
+        if _is_single_copy(candidate):
+            copies[candidate.parts] += order
+    shown = [
+        candidate.timestamp
+        for candidate, order in view.orders.items()
+        if (copies[candidate.parts] if _is_single_copy(candidate) else order) > quorums.b
+    ]
     view.latest = max(shown, default=view.latest)
     return view
+
+
+def _is_single_copy(candidate: Candidate) -> bool:
+    return candidate.is_copy and not candidate.is_multi
 
 
 def plan_adoption(

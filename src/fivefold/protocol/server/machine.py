@@ -55,6 +55,7 @@ class Server:
     """One replica of everything.
 
     Attributes:
+        membership: which edition is used here, and what was promised about it.
         counters: how often what happened, by name: rejections of bad messages, histories culled by server, steps by
             kind, syncs.
         storage_failure: set by the driver while nothing can be made durable; requests that would write are then
@@ -77,8 +78,7 @@ class Server:
     ) -> None:
         """Start with an empty cache; objects are loaded when first needed.
 
-        A server whose identity is not the first in its slot of the ``edition`` is a newcomer, until its own record says
-        otherwise (:meth:`start`).
+        A server whose identity is not the first in its slot is a newcomer until its own record says otherwise.
 
         With ``codes`` an operation runs by the code that it names, and is declined where this server has other code;
         without, ``executor`` runs whatever is named.
@@ -98,12 +98,12 @@ class Server:
         self._resumed: list[ClientId] = []
         self._syncs: SyncTable[Work] = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
-        self._membership = Membership(quorums, self.index, edition or first_edition(quorums.n), self._outbox)
-        self._replies = Replies(keys, self._membership, self._outbox, self.counters)
-        self._lists = Lists(self._replicas, self._membership, self._outbox, access, self.counters)
-        self._upkeep = Upkeep(quorums, self._membership, self._outbox, self._replicas, self._loads, self.counters)
+        self.membership = Membership(quorums, self.index, edition or first_edition(quorums.n), self._outbox)
+        self._replies = Replies(keys, self.membership, self._outbox, self.counters)
+        self._lists = Lists(self._replicas, self.membership, self._outbox, access, self.counters)
+        self._upkeep = Upkeep(quorums, self.membership, self._outbox, self._replicas, self._loads, self.counters)
         receivers = Receivers(self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full)
-        self._peers = Peers(receivers, access, self._membership, self._upkeep, self._lists, self._outbox, self.counters)
+        self._peers = Peers(receivers, access, self.membership, self._upkeep, self._lists, self._outbox, self.counters)
         self._acceptance = Acceptance(self._replicas, self._outbox)
         self._examination = Examination(executor, self._replicas, self._acceptance, self._replies, self.counters)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
@@ -111,7 +111,7 @@ class Server:
     @property
     def cut(self) -> int:
         """The greatest edition in which a newcomer was born that this server has answered; 0 if none (R3)."""
-        return self._membership.cut
+        return self.membership.cut
 
     @property
     def progress(self) -> Progress:
@@ -164,7 +164,7 @@ class Server:
 
     def announced(self, now_ns: int, server: int, number: int, digest: bytes) -> Actions:
         """Another server's newest connection says which edition it uses."""
-        self._membership.hear(server, EditionName(number, digest))
+        self.membership.hear(server, EditionName(number, digest))
         self._upkeep.announced()
         return self._flush(now_ns)
 
@@ -174,7 +174,7 @@ class Server:
         Histories under old keys of a replaced server are culled from now on, in requests that wait, too: what they
         would accept was judged by its predecessor.
         """
-        if self.index in edition.replaced(self._membership.edition):
+        if self.index in edition.replaced(self.membership.edition):
             self.counters["rejected.replaced-myself"] += 1  # this identity is over: its driver ends it
             return self._flush(now_ns)
         self.keys = self._replies.keys = keys
@@ -425,7 +425,7 @@ class Server:
                 return True
             if not self._replicas.fetch(now_ns, name):
                 if not self._has_store:
-                    if not self._membership.is_standing:
+                    if not self.membership.is_standing:
                         self._do_without_history(now_ns, work, name)
                         return True
                     self._replicas.add(now_ns, name, None)

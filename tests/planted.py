@@ -1058,3 +1058,9 @@ def cut_not_durable() -> list[Patch]:
         return 0
 
     return [(membership.Membership, "answer_to", answer)]
+
+
+@bug
+def no_floor() -> list[Patch]:
+    """A damaged object is taken over again whatever the server had promised about it."""
+    return [(adoption, "reaches", lambda timestamp, floor: True)]

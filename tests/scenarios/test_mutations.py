@@ -15,6 +15,7 @@ from tests.properties import test_protocol_ring as ring
 from tests.protocol_rig import A, Violation
 from tests.scenarios import test_client_rules as client
 from tests.scenarios import test_clock as clock
+from tests.scenarios import test_damaged_objects as damaged
 from tests.scenarios import test_full_histories as full
 from tests.scenarios import test_multi_object as multi
 from tests.scenarios import test_pruning as pruning
@@ -195,6 +196,8 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("no_cut", replaced.test_d9_not_even_if_q_others_have_followed, "fork"),
     ("parked_requests_keep_their_judgement", newcomers.test_a_request_that_waits_is_judged_again_after_a_switch, ""),
     ("standing_before_durable", newcomers.test_standing_holds_once_it_is_durable, ""),
+    ("no_floor", damaged.test_what_it_promised_before_the_damage_holds, "fork"),
+    ("no_floor", damaged.test_it_stays_out_below_its_floor, ""),
     ("cut_not_durable", newcomers.test_the_cut_is_durable_before_the_first_answer, ""),
 ]
 """The bug, the scenario that shows it, and what it shows: a fork, lost atomicity, or (empty) a failing assertion."""

@@ -35,9 +35,13 @@ def test_damaged_objects_are_named_until_they_can_be_read(node: ServerNode, capl
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             node._perform(Actions(load=("A/x",)))
-    assert node.status().damaged == {"A/x": "A/x is rotten"}
+    assert node.status().damaged == {"A/x": "A/x is rotten; what it promised is lost: replace this server"}
     assert len(caplog.records) == 1
     assert node.status().storage_failure is None
+    node._damaged.clear()
+    node.storage.found = Damaged("A/x is rotten", bytes(24))  # type: ignore[attr-defined]
+    node._perform(Actions(load=("A/x",)))
+    assert node.status().damaged == {"A/x": "A/x is rotten; it is fetched from the others"}
     node.storage.found = None  # type: ignore[attr-defined]
     node._perform(Actions(load=("A/x",)))
     assert node.status().damaged == {}

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from fivefold.protocol.actions import Damaged, ObjectRecord, Page, Write
+from fivefold.protocol.history import Entry, encode_history, floor_of
+from fivefold.protocol.operations import ObjectId
 from fivefold.storage import Inspector, SqliteStorage
 from fivefold.storage import reader as reader_module
 from fivefold.storage import schema as schema_module
@@ -20,6 +22,7 @@ from fivefold.storage.schema import HISTORY, connect, log_of, write_rows
 from fivefold.storage.segments import segment_paths
 from fivefold.storage.sqlite import GIVE_WAY_SECONDS
 from fivefold.storage.writer import Pace
+from tests.protocol_rig import candidate
 from tests.storage_rig import SECONDS_MAX, Open
 
 
@@ -522,3 +525,60 @@ async def test_a_list_that_hides_an_object_is_refused(opened: Open, path: Path) 
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE records SET object_id = 'A/9' WHERE object_id = 'A/2'")
     assert isinstance(await list_objects(opened), Damaged)
+
+
+# --- how far a damaged object had got ----------------------------------------------------------------------------
+
+
+def history_of(time: int, name: str = "A/x") -> bytes:
+    return encode_history((Entry(candidate(time, ObjectId(name)), is_settled=False),))
+
+
+@pytest.mark.parametrize("where", ["row_key = x''", "row_key = x'31'"], ids=["history", "version"])
+async def test_a_damaged_object_is_known_to_have_got_so_far(opened: Open, path: Path, where: str) -> None:
+    """Its floor stands in the ledger, apart from its rows; what is not folded yet counts, too."""
+    await opened.commit(1, Write("A/x", history_of(7), ((b"1", b"one"),)))
+    opened.reopen()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE records SET data = x'00' WHERE {where}")
+    found = await opened.load("A/x")
+    assert isinstance(found, Damaged)
+    assert found.floor == floor_of(history_of(7))
+    await opened.commit(2, Write("A/x", history_of(9), ((b"2", b"two"),)))
+    found = await opened.load("A/x")
+    assert isinstance(found, Damaged)
+    assert found.floor == floor_of(history_of(9))
+    opened.reopen()
+    found = await opened.load("A/x")
+    if where == "row_key = x'31'":
+        assert isinstance(found, Damaged)
+        assert found.floor == floor_of(history_of(9))
+
+
+async def test_a_damaged_object_that_is_written_as_a_whole_is_whole(opened: Open, path: Path) -> None:
+    """Before it is folded, after, and after the next write; nothing of the old rows is left."""
+    await opened.commit(1, Write("A/x", history_of(7), ((b"1", b"one"),)), Write("A/y", history_of(1, "A/y")))
+    opened.reopen()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE records SET data = x'00' WHERE object_id = 'A/x'")
+    await opened.commit(2, Write("A/x", history_of(8), ((b"3", b"three"),), is_whole=True))
+    assert await opened.load("A/x") == ObjectRecord(history_of(8), ((b"3", b"three"),))
+    opened.reopen()
+    assert await opened.load("A/x") == ObjectRecord(history_of(8), ((b"3", b"three"),))
+    await opened.commit(3, Write("A/x", history_of(9), ((b"4", b"four"),), (b"3",)))
+    opened.reopen()
+    assert await opened.load("A/x") == ObjectRecord(history_of(9), ((b"4", b"four"),))
+    opened.storage.close()
+    with Inspector(path) as inspector:
+        assert inspector.check() == []
+
+
+async def test_where_the_ledger_is_damaged_nobody_can_tell(opened: Open, path: Path) -> None:
+    """Then the floor is lost, and the object stays out."""
+    await opened.commit(1, Write("A/x", history_of(7), ((b"1", b"one"),)))
+    opened.reopen()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE buckets SET data = x'00'")
+    found = await opened.load("A/x")
+    assert isinstance(found, Damaged)
+    assert found.floor == b""

@@ -28,12 +28,14 @@ class Write(Struct, frozen=True, array_like=True, gc=False):
         put: rows to store, none of which is stored yet, as pairs of key and data: a version under its logical
             timestamp, a ring under its name (see :mod:`fivefold.protocol.server.versions`).
         delete: keys of rows to forget.
+        is_whole: whether this is all of the object from now on: whatever else is stored of it goes, damaged or not.
     """
 
     object_id: str
     history: bytes
     put: tuple[tuple[bytes, bytes], ...] = ()
     delete: tuple[bytes, ...] = ()
+    is_whole: bool = False
 
 
 class ObjectRecord(Struct, frozen=True, array_like=True, gc=False):
@@ -48,9 +50,11 @@ class Damaged(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         reason: one sentence for the operator.
+        floor: how far the object had got here (history.floor_of); empty if that cannot be told either.
     """
 
     reason: str
+    floor: bytes = b""
 
 
 class Listing(Struct, frozen=True, array_like=True, gc=False):

@@ -224,6 +224,34 @@ def remembered_digest(object_id: ObjectId, data: bytes) -> bytes:
     return read.digest
 
 
+# --- floors ---------------------------------------------------------------------------------------------------
+
+FLOOR_BYTES: Final = TIME_BYTES + 8
+NO_FLOOR: Final = b"\xff" * FLOOR_BYTES
+"""Of a history that is none: nothing reaches it."""
+
+
+def floor_of(history: bytes) -> bytes:
+    """How far a server has got that accepted this history: the time of its newest candidate, and which one it is.
+
+    Kept apart from the object. A server that has lost an object must not take it up again below: it has promised to
+    accept nothing older than its newest candidate, and others count the histories in which it has said so.
+    """
+    if history == INITIAL_HISTORY:
+        return bytes(FLOOR_BYTES)
+    try:
+        timestamp = trusted_history(history)[-1].candidate.timestamp
+    except (msgspec.MsgspecError, IndexError):
+        return NO_FLOOR
+    return timestamp[:TIME_BYTES] + digest(timestamp)[: FLOOR_BYTES - TIME_BYTES]
+
+
+def reaches(timestamp: LogicalTimestamp, floor: bytes) -> bool:
+    """Whether a candidate is the one of the floor, or certainly newer."""
+    time, named = timestamp[:TIME_BYTES], digest(timestamp)[: FLOOR_BYTES - TIME_BYTES]
+    return time > floor[:TIME_BYTES] or time + named == floor
+
+
 # --- object history sets --------------------------------------------------------------------------------------
 
 

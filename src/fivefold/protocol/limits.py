@@ -204,6 +204,12 @@ INQUIRY_BACKOFF_NS_MAX: Final = 1_000_000_000
 INQUIRY_AGAIN_NS: Final = 500_000_000
 """An object whose attempt has failed waits for so long."""
 
+MENDED_AT_ONCE_MAX: Final = 64
+"""Damaged objects that a server takes over again at once; others wait until they are asked for again."""
+
+MENDED_AGAIN_NS: Final = 10_000_000_000
+"""A damaged object that nobody has written since is looked at again after this time."""
+
 WANTED_MAX: Final = 256
 """Objects that requests have named and a newcomer has not adopted: it looks at them first."""
 

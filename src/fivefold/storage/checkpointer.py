@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from fivefold.protocol.history import floor_of
 from fivefold.storage.ledger import Ledger
 from fivefold.storage.overlay import Layers, Overlay
 from fivefold.storage.schema import (
@@ -190,15 +191,15 @@ class Checkpointer:
 
     def _write(self, overlay: Overlay) -> dict[str, Change]:
         if not self._is_damaged:
-            return write_rows(self._connection, overlay.rows(), overlay.replaced())
+            return write_rows(self._connection, overlay.rows(), overlay.replaced(), overlay.whole())
         changes: dict[str, Change] = {}
         for part in overlay.apart():
             (object_id,) = part.object_ids()
             if object_id in self._lost:
-                changes[object_id] = Change(None, 0, is_lost=True)
+                changes[object_id] = Change(None, 0, is_lost=True, floor=floor_of(part.history_of(object_id) or b""))
                 continue
             self._writing = object_id
-            changes |= write_rows(self._connection, part.rows(), part.replaced())
+            changes |= write_rows(self._connection, part.rows(), part.replaced(), part.whole())
         self._writing = None
         return changes
 

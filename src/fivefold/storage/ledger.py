@@ -5,7 +5,8 @@ A checksum in a row says that the row is whole. It does not say that the row is 
 1. A bit flips in a key of SQLite's index. The rows of an object are still there, whole, and no search finds them.
 2. The server is asked for the object, and answers "never written": forgotten history, which is malevolent.
 
-So each object has an *entry*: the checksum of its history, and the sum of the checksums of its other rows. Entries lie
+So each object has an *entry*: the checksum of its history, the sum of the checksums of its other rows, and its *floor*,
+which says how far it had got if its rows are lost (:func:`fivefold.protocol.history.floor_of`). Entries lie
 in 65,536 *buckets*, chosen by a digest of the object's id. 256 buckets are a *group*: a row with the digest of each.
 The digests of all groups stand in the database's seal (:mod:`fivefold.storage.schema`), which has a checksum and is
 bound to the journal and to the identity's record. One transaction changes rows, entries, buckets, groups and seal.
@@ -28,6 +29,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from fivefold.protocol.actions import ObjectRecord
+from fivefold.protocol.history import FLOOR_BYTES, NO_FLOOR
 from fivefold.storage.schema import (
     GROUPS,
     HISTORY,
@@ -42,7 +44,8 @@ from fivefold.storage.schema import (
 
 GROUP_BUCKETS: Final = 256
 _KEY_BYTES: Final = 8
-_ENTRY: Final = struct.Struct(">II")
+_ENTRY: Final = struct.Struct(f">II{FLOOR_BYTES}s")
+_SUMS: Final = struct.Struct(">II")
 _ENTRY_BYTES: Final = _KEY_BYTES + _ENTRY.size
 _GROUP_BYTES: Final = GROUP_BUCKETS * ROOT_BYTES
 _NO_BUCKETS: Final = bytes(_GROUP_BYTES)
@@ -55,8 +58,8 @@ _LOAD: Final = """
 SELECT NULL, 0, data FROM buckets WHERE number = ?1 UNION ALL
 SELECT row_key, checksum, data FROM records WHERE object_id = ?2
 """
-_LOST: Final = b"\xff" * _ENTRY.size
-"""Of an object that could not be written. Later changes leave it wrong: its sum is of rows that nobody has."""
+_LOST: Final = b"\xff" * _SUMS.size
+"""Sums of an object that could not be written. Later changes leave it wrong: its sum is of rows that nobody has."""
 
 _UPSERT: Final = "ON CONFLICT (number) DO UPDATE SET data = excluded.data"
 
@@ -149,7 +152,7 @@ class Ledger:
             if entry is None and not rows:
                 return None
             raise DamagedRecord(f"{object_id} has no history")
-        if entry != entry_of(history_checksum, rows_sum):
+        if entry is None or entry[: _SUMS.size] != sums_of(history_checksum, rows_sum):
             raise DamagedRecord(f"{object_id} is not stored as it was written: rows are missing or old")
         return ObjectRecord(history, tuple(sorted(rows)))
 
@@ -163,6 +166,20 @@ class Ledger:
         found = connection.execute("SELECT data FROM buckets WHERE number = ?", (place.bucket,)).fetchone()
         data = b"" if found is None else found[0]
         return isinstance(data, bytes) and self._is_bucket(place.bucket, data) and _find(data, place.key) is None
+
+    def floor(self, connection: sqlite3.Connection, object_id: str) -> bytes:
+        """How far an object had got, whatever has become of its rows; empty if nobody can tell.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        place = self.place(object_id)
+        found = connection.execute("SELECT data FROM buckets WHERE number = ?", (place.bucket,)).fetchone()
+        data = b"" if found is None else found[0]
+        if not isinstance(data, bytes) or not self._is_bucket(place.bucket, data):
+            return b""
+        entry = _find(data, place.key)
+        return b"" if entry is None or entry[_SUMS.size :] == NO_FLOOR else entry[_SUMS.size :]
 
     def _is_bucket(self, number: int, data: bytes) -> bool:
         group, slot = divmod(number, GROUP_BUCKETS)
@@ -271,9 +288,9 @@ class Ledger:
         return entries
 
 
-def entry_of(history_checksum: int, rows_sum: int) -> bytes:
-    """An entry's value."""
-    return _ENTRY.pack(history_checksum, rows_sum & 0xFFFFFFFF)
+def sums_of(history_checksum: int, rows_sum: int) -> bytes:
+    """What an entry's value begins with."""
+    return _SUMS.pack(history_checksum, rows_sum & 0xFFFFFFFF)
 
 
 def _slot(number: int) -> slice:
@@ -284,13 +301,15 @@ def _slot(number: int) -> slice:
 def _changed(bucket: bytes, changes: Mapping[bytes, Change]) -> bytes:
     entries = dict(_entries(bucket))
     for key, change in changes.items():
+        history, rows_sum, floor = _ENTRY.unpack(entries.get(key, bytes(_ENTRY.size)))
+        if change.floor is not None:
+            floor = change.floor
         if change.is_lost:
-            entries[key] = _LOST
+            entries[key] = _LOST + floor
             continue
-        history, rows_sum = _ENTRY.unpack(entries.get(key, bytes(_ENTRY.size)))
         if change.history_checksum is not None:
             history = change.history_checksum
-        entries[key] = entry_of(history, rows_sum + change.rows_sum)
+        entries[key] = sums_of(history, change.rows_sum + (0 if change.is_whole else rows_sum)) + floor
     return b"".join([key + value for key, value in entries.items()])
 
 

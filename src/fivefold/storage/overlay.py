@@ -22,12 +22,13 @@ class _Patch:
     deleted here before.
     """
 
-    __slots__ = ("deleted", "history", "put")
+    __slots__ = ("deleted", "history", "is_whole", "put")
 
     def __init__(self) -> None:
         self.history = HISTORY
         self.put: dict[bytes, bytes] = {}
         self.deleted: frozenset[bytes] = frozenset()  # rows below, if they are there; some may be put again
+        self.is_whole = False  # whether nothing below counts any more
 
 
 class Overlay:
@@ -52,6 +53,10 @@ class Overlay:
                 size += _OBJECT_BYTES + len(write.object_id)
             size += len(write.history) - len(patch.history)
             patch.history = write.history
+            if write.is_whole:
+                size -= sum(_ROW_BYTES + len(key) + len(data) for key, data in patch.put.items())
+                size -= sum(_ROW_BYTES + len(key) for key in patch.deleted)
+                patch.put, patch.deleted, patch.is_whole = {}, frozenset(), True
             put, below = patch.put, []
             for key in write.delete:
                 data = put.pop(key, None)
@@ -77,7 +82,8 @@ class Overlay:
         patch = self._patches.get(object_id)
         if patch is None:
             return record
-        rows = {key: data for key, data in record.rows if key not in patch.deleted} if record is not None else {}
+        below = () if record is None or patch.is_whole else record.rows
+        rows = {key: data for key, data in below if key not in patch.deleted}
         rows.update(patch.put)
         return ObjectRecord(patch.history, tuple(sorted(rows.items())))
 
@@ -89,6 +95,20 @@ class Overlay:
         """Keys of rows below that were deleted and put again."""
         patches = self._patches.items()
         return [(name, key) for name, patch in patches for key in patch.deleted if key in patch.put]
+
+    def whole(self) -> list[str]:
+        """Objects of which nothing below counts."""
+        return [object_id for object_id, patch in self._patches.items() if patch.is_whole]
+
+    def is_whole(self, object_id: str) -> bool:
+        """Whether nothing below counts of an object."""
+        patch = self._patches.get(object_id)
+        return patch is not None and patch.is_whole
+
+    def history_of(self, object_id: str) -> bytes | None:
+        """An object's history with these writes; None if they have none of it."""
+        patch = self._patches.get(object_id)
+        return None if patch is None else patch.history
 
     def apart(self) -> Iterator[Overlay]:
         """The same, one object each."""
@@ -162,12 +182,23 @@ class Layers:
         """
         while True:
             changes = self._changes
-            record = below(object_id)
+            record = None if self._is_whole(object_id) else below(object_id)
             with self._lock:
                 if self._changes == changes:
                     if self._folding is not None:
                         record = self._folding.patched(object_id, record)
                     return self._filling.patched(object_id, record)
+
+    def _is_whole(self, object_id: str) -> bool:
+        with self._lock:
+            is_folding = self._folding is not None and self._folding.is_whole(object_id)
+            return is_folding or self._filling.is_whole(object_id)
+
+    def history_of(self, object_id: str) -> bytes | None:
+        """The newest history of an object that the database does not have; None if there is none."""
+        with self._lock:
+            found = self._filling.history_of(object_id)
+            return self._folding.history_of(object_id) if found is None and self._folding is not None else found
 
     def object_ids_after(self, after: str, limit: int, below: Callable[[str, int], list[str]]) -> list[str]:
         """The first ``limit`` ids greater than ``after``, in order; ``below`` asks the database for its first ones."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from fivefold.protocol.actions import Damaged, ObjectRecord, Page
+from fivefold.protocol.history import NO_FLOOR, floor_of
 from fivefold.storage.contract import HeardPage, Loaded, page_of
 from fivefold.storage.ledger import Ledger
 from fivefold.storage.overlay import Layers
@@ -117,11 +118,24 @@ class Reader:
                 answers.append(self._answer_to(request))
             except Exception as error:
                 if isinstance(error, DamagedRecord) or is_damage(error) or request.failures + 1 == ATTEMPTS_MAX:
+                    is_object = isinstance(request, Request)
                     what = request.object_id if isinstance(request, Request) else "the list of objects"
-                    answers.append(partial(request.done, Damaged(_sentence(what, error))))
+                    floor = self._floor(what) if is_object else b""
+                    answers.append(partial(request.done, Damaged(_sentence(what, error), floor)))
                 else:
                     self._failed.append(request._replace(failures=request.failures + 1))
         return answers
+
+    def _floor(self, object_id: str) -> bytes:
+        """How far a damaged object had got; empty if that is damaged, too."""
+        history = self._layers.history_of(object_id)
+        if history is not None:
+            floor = floor_of(history)
+            return b"" if floor == NO_FLOOR else floor
+        try:
+            return self._ledger.floor(self._connection, object_id)
+        except sqlite3.Error:
+            return b""
 
     def _answer_to(self, request: Request | PageRequest) -> Answer:
         if isinstance(request, Request):

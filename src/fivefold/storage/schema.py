@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from fivefold.errors import DataDirectoryError
+from fivefold.protocol.history import floor_of
 
 FORMAT: Final = 5
 """Version of this file format; any other is refused."""
@@ -110,11 +111,15 @@ class Change(NamedTuple):
         history_checksum: of its history from now on; None if that is as before.
         rows_sum: by how much the sum of the checksums of its other rows has grown.
         is_lost: whether it could not be written because the file is damaged: nothing of it is to be believed.
+        floor: how far it has got (history.floor_of); None if that is as before.
+        is_whole: whether ``rows_sum`` is that of all its rows, and not of those that were added.
     """
 
     history_checksum: int | None
     rows_sum: int
     is_lost: bool = False
+    floor: bytes | None = None
+    is_whole: bool = False
 
 
 class DamagedRecord(Exception):
@@ -276,7 +281,9 @@ def refuse_other_format(path: Path, found: object, known: int) -> None:
     raise DataDirectoryError(f"{path} has format {found}: upgrade Fivefold, this one knows {known} only")
 
 
-def write_rows(connection: sqlite3.Connection, rows: Rows, replaced: Sequence[Key] = ()) -> dict[str, Change]:
+def write_rows(
+    connection: sqlite3.Connection, rows: Rows, replaced: Sequence[Key] = (), whole: Collection[str] = ()
+) -> dict[str, Change]:
     """Write ``rows`` with as few statements as their limits allow; returns what that did to each object.
 
     Not ``executemany``: it gives the interpreter lock away and takes it back once a row. With an event loop that is
@@ -286,7 +293,11 @@ def write_rows(connection: sqlite3.Connection, rows: Rows, replaced: Sequence[Ke
         connection: in a transaction.
         rows: what the transaction leaves behind.
         replaced: keys of rows that may be stored, other than histories, and are put again.
+        whole: objects of which nothing else is to be stored.
     """
+    for object_id in whole:
+        connection.execute("DELETE FROM records WHERE object_id = ?", (object_id,))
+    floors: dict[str, bytes] = {}
     histories: dict[str, int] = {}
     sums: dict[str, int] = {}
     deleted = [*(key for key, data in rows.items() if data is None), *replaced]
@@ -304,12 +315,16 @@ def write_rows(connection: sqlite3.Connection, rows: Rows, replaced: Sequence[Ke
             checksum = checksum_of(object_id, row_key, data)
             if row_key == HISTORY:
                 histories[object_id] = checksum
+                floors[object_id] = floor_of(data)
             else:
                 sums[object_id] = sums.get(object_id, 0) + checksum
             parameters += (object_id, row_key, checksum, data)
         values = ",".join(["(?,?,?,?)"] * len(chunk))
         connection.execute(f"INSERT INTO records VALUES {values} {_UPSERT}", parameters)  # noqa: S608 placeholders only
-    return {name: Change(histories.get(name), sums.get(name, 0)) for name in {**histories, **sums}}
+    return {
+        name: Change(histories.get(name), sums.get(name, 0), floor=floors.get(name), is_whole=name in whole)
+        for name in {**histories, **sums}
+    }
 
 
 def is_damage(error: Exception) -> bool:

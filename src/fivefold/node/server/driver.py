@@ -374,8 +374,9 @@ class ServerNode:
             if self._damaged:
                 self._damaged.pop(object_id, None)
         elif object_id not in self._damaged and len(self._damaged) < DAMAGED_SHOWN_MAX:
-            self._damaged[object_id] = record.reason
-            log.error("an object is damaged, and requests for it are answered BUSY: %s", record.reason)
+            hope = "it is fetched from the others" if record.floor else "what it promised is lost: replace this server"
+            self._damaged[object_id] = f"{record.reason}; {hope}"
+            log.error("requests for an object are answered BUSY: %s", self._damaged[object_id])
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence

@@ -16,7 +16,7 @@ from collections.abc import Container, Mapping, Sequence
 from msgspec import Struct
 
 from fivefold.protocol.classify import View, is_settled
-from fivefold.protocol.history import INITIAL_TIMESTAMP, make_histories
+from fivefold.protocol.history import INITIAL_TIMESTAMP, make_histories, reaches
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, Entry, Part, ReplicaHistory
@@ -120,3 +120,20 @@ def _bases(candidate: Candidate, name: ObjectId, view: View) -> tuple[Candidate,
     """S2: the base of what is accepted is established."""
     base = candidate.part(name).base_or_conditioned_on
     return tuple([each for each in view.orders if each.is_multi and each.timestamp == base])
+
+
+def may_mend(adoption: Adoption, floor: bytes) -> bool:
+    """Whether a server in standing may take a damaged object over so.
+
+    It has forgotten what it promised, so that reading alone is not enough. Story: (1) e is complete; x on it, and then
+    a barrier above x, reach s0 alone. (2) s0's rows rot; it takes e over, which q others hold, and m on e is complete
+    with it. (3) The barrier reaches s2 and s3, with s0's old history as its witness; it is complete, e is copied, and m
+    is lost. So a store keeps apart from the rows how far an object has got, its *floor*.
+
+    What is taken over is one candidate that q others hold (METHOD), and that reaches the floor. That is as if this
+    server had taken the candidate inline, on top of all it had accepted, and then a method on it: below that it prunes.
+    All that it has promised, its barriers included, is older or this candidate, and holds.
+    """
+    if len(adoption.histories) != 1 or len(adoption.histories[0][1]) != 1:
+        return False
+    return reaches(adoption.histories[0][1][0].candidate.timestamp, floor)

@@ -5,6 +5,9 @@ empty server could accept, it takes over: the versions by object sync, history a
 they do not prove it reads and repairs with requests of its own (:mod:`inquiry`). When the lists are through and nothing
 is left to do it is in standing.
 
+A server in standing takes over in the same way, but for the lists, an object that its disk has damaged
+(:func:`adoption.may_mend`).
+
 An object is taken over once. Story: (1) an object is adopted, and answers requests. (2) A list that was read before
 names it, and it is adopted again, from older histories. (3) What it has accepted in between is forgotten. So its own
 store is asked first, and nothing else is done with the object until the transaction is durable.
@@ -29,21 +32,21 @@ from fivefold.protocol.limits import (
     INQUIRIES_WAITING_MAX,
     INQUIRY_AGAIN_NS,
     INQUIRY_ROUNDS_MAX,
+    MENDED_AGAIN_NS,
+    MENDED_AT_ONCE_MAX,
     WANTED_MAX,
 )
 from fivefold.protocol.messages import LIST_REPLY, REPLY, decode_list_reply, split
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Listed, ObjectHistories, SyncReply, Version
-from fivefold.protocol.server.admission import VersionKey
-from fivefold.protocol.server.adoption import Adoption, plan_adoption, view_of
+from fivefold.protocol.server.adoption import Adoption, may_mend, plan_adoption, view_of
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.inquiry import Inquiry
 from fivefold.protocol.server.loading import AdoptionWork, Loads
 from fivefold.protocol.server.membership import OWN_RECORD, Membership
 from fivefold.protocol.server.merging import Merge
 from fivefold.protocol.server.outbox import Outbox
-from fivefold.protocol.server.replica import needs_version
 from fivefold.protocol.server.synchronise import SyncTable
 from fivefold.protocol.server.versions import decode_version, rows_of
 from fivefold.protocol.steps import Kind, Missing
@@ -78,6 +81,7 @@ class Progress(Struct, frozen=True):
         adopted: objects taken over since it was started.
         under_repair: objects that it reads or repairs by requests, or waits to.
         bytes: of lists received.
+        mended: damaged objects that were taken over again.
     """
 
     born: int
@@ -88,6 +92,7 @@ class Progress(Struct, frozen=True):
     adopted: int = 0
     under_repair: int = 0
     bytes: int = 0
+    mended: int = 0
 
 
 class CatchUp:
@@ -112,15 +117,16 @@ class CatchUp:
         self._works: dict[ObjectId, AdoptionWork] = {}
         self._inquiries: dict[ObjectId, Inquiry] = {}
         self._todo: OrderedDict[ObjectId, int] = OrderedDict()  # not before this time
+        self._floors: dict[ObjectId, bytes] = {}  # of damaged objects
         self._adopted: set[ObjectId] = set()  # found so where a joint adoption was refused for it
-        self.adopted_count = 0
+        self.adopted_count = self.mended_count = 0
         self.wake_at_ns: int | None = None
         self.is_touched = True
         self._durable = 0
 
     def is_due(self, now_ns: int) -> bool:
         """Whether :meth:`advance` has something to do."""
-        if self.is_touched or self._outbox.durable != self._durable:
+        if self.is_touched or (self._works and self._outbox.durable != self._durable):
             return True
         return self.wake_at_ns is not None and self.wake_at_ns <= now_ns
 
@@ -129,9 +135,12 @@ class CatchUp:
         return self._numbers
 
     @property
+    def _others(self) -> list[int]:
+        return [server for server in range(self._quorums.n) if server != self._own_index]
+
+    @property
     def _followers(self) -> list[int]:
-        others = [server for server in range(self._quorums.n) if server != self._own_index]
-        return [server for server in others if self._membership.has_followed(server)]
+        return [server for server in self._others if self._membership.has_followed(server)]
 
     @property
     def progress(self) -> Progress:
@@ -141,10 +150,25 @@ class CatchUp:
         followed = tuple(self._followers)
         needed = others_needed(self._quorums)
         return Progress(
-            membership.born, False, followed, needed, merge.listed, self.adopted_count, waiting, merge.bytes
+            membership.born,
+            membership.is_standing,
+            followed,
+            needed,
+            merge.listed,
+            self.adopted_count,
+            waiting,
+            merge.bytes,
+            self.mended_count,
         )
 
     # --- inputs -----------------------------------------------------------------------------------------------
+
+    def mend(self, name: ObjectId, floor: bytes) -> None:
+        """An object is damaged: take it over again, at or above its floor."""
+        if floor and name not in self._floors and len(self._floors) < MENDED_AT_ONCE_MAX and name != OWN_RECORD:
+            self._floors[name] = floor
+            self._todo[name] = 0
+            self.is_touched = True
 
     def want(self, name: ObjectId) -> None:
         """A request names an object that is not adopted: it comes first."""
@@ -186,10 +210,11 @@ class CatchUp:
         if self._works.get(work.names[0]) is not work:
             return
         self.is_touched = True
-        if isinstance(record, Damaged):
+        is_mended = isinstance(record, Damaged) and name in self._floors
+        if isinstance(record, Damaged) and not is_mended:
             self._give_up(now_ns, work)
         else:
-            if record is None:
+            if record is None or is_mended:
                 work.absent.add(name)
             self._go_on(now_ns, work)
 
@@ -209,9 +234,10 @@ class CatchUp:
 
     def advance(self, now_ns: int, storage_failure: str | None) -> None:
         """Do what can be done by now."""
-        followers = self._followers
         self.wake_at_ns, self.is_touched, self._durable = None, False, self._outbox.durable
-        if self._membership.will_stand or not may_begin(self._quorums, len(followers)):
+        is_newcomer = not self._membership.will_stand
+        followers = self._followers if is_newcomer else self._others
+        if is_newcomer and not may_begin(self._quorums, len(followers)):
             return
         self._end_works(now_ns, storage_failure)
         self._end_syncs(now_ns)
@@ -219,9 +245,10 @@ class CatchUp:
             if inquiry.wake_at_ns <= now_ns or (inquiry.number and inquiry.is_over):
                 self._judge(now_ns, inquiry, followers)
         self._begin_inquiries(now_ns, followers)
-        self._read_on(now_ns)
-        self._outbox.send += self._merge.ask(now_ns, followers)
-        if self._merge.is_done and not (self._works or self._inquiries or self._todo):
+        if is_newcomer:
+            self._read_on(now_ns)
+            self._outbox.send += self._merge.ask(now_ns, followers)
+        if is_newcomer and self._merge.is_done and not (self._works or self._inquiries or self._todo):
             self._membership.stand()
             return
         self._note_wake(now_ns, storage_failure)
@@ -231,6 +258,7 @@ class CatchUp:
             if work.sequence and work.sequence <= self._outbox.durable:
                 for name in work.names:
                     self._works.pop(name, None)
+                    self.mended_count += self._floors.pop(name, None) is not None
             elif work.is_ready and storage_failure is None:
                 self._commit(now_ns, work)
 
@@ -308,6 +336,12 @@ class CatchUp:
         found: Adoption | Missing | None = None
         if inquiry.target in views:
             found = plan_adoption(self._quorums, inquiry.target, views, self._adopted)
+        floor = self._floors.get(inquiry.target)
+        if floor is not None and isinstance(found, Adoption) and not may_mend(found, floor):
+            found = None
+            if inquiry.target in views and inquiry.plan() is None:
+                self._put_off(now_ns, inquiry, MENDED_AGAIN_NS)  # until somebody writes it
+                return
         if isinstance(found, Adoption):
             del self._inquiries[inquiry.target]
             sets = {name: self._set_of(name, inquiry.histories_by_server(name)) for name, _ in found.histories}
@@ -341,9 +375,9 @@ class CatchUp:
         else:
             self._outbox.send += inquiry.read(now_ns, self._next_number(), followers)
 
-    def _put_off(self, now_ns: int, inquiry: Inquiry) -> None:
+    def _put_off(self, now_ns: int, inquiry: Inquiry, pause_ns: int = INQUIRY_AGAIN_NS) -> None:
         self._inquiries.pop(inquiry.target, None)
-        self._todo[inquiry.target] = now_ns + INQUIRY_AGAIN_NS
+        self._todo[inquiry.target] = now_ns + pause_ns
 
     # --- adopting ---------------------------------------------------------------------------------------------
 
@@ -365,14 +399,14 @@ class CatchUp:
         for name in work.names:
             if name not in work.absent and not self._is_absent(now_ns, work, name):
                 return
-        missing = [key for key in _needed(work) if key not in work.fetched]
+        missing = [key for key in work.needed if key not in work.fetched]
         if missing:
             for key in missing:
                 if key not in work.asked:
                     work.asked.add(key)
                     self._outbox.send += self._syncs.wait(now_ns, work, key, work.shown[key[0]])
             return
-        for name in _flagged(work):
+        for name in work.flagged:
             if name not in work.absent and not self._replicas.fetch(now_ns, name):
                 if not self._outbox.has_store:
                     work.absent.add(name)
@@ -385,6 +419,7 @@ class CatchUp:
         """Whether the store is known to have nothing of the object; what is there was adopted before."""
         if self._replicas.fetch(now_ns, name):
             self._adopted.add(name)
+            self._floors.pop(name, None)
             self._drop(work)
             if len(work.names) > 1:
                 self._todo.update({each: now_ns for each in work.names if each != name})
@@ -413,19 +448,19 @@ class CatchUp:
 
     def _commit(self, now_ns: int, work: AdoptionWork) -> None:
         """Histories, versions and flags in one transaction (R6)."""
-        if any(name not in work.absent and not self._replicas.fetch(now_ns, name) for name in _flagged(work)):
+        if any(name not in work.absent and not self._replicas.fetch(now_ns, name) for name in work.flagged):
             work.is_ready = False
             self._go_on(now_ns, work)
             return
         writes: list[Write] = []
         for name, history in work.histories:
             versions: dict[bytes, Version] = {}
-            for key in _needed(work):
+            for key in work.needed:
                 if key[0] == name:
                     versions[key[1]] = decode_version(work.fetched[key])
             record = ObjectRecord(encode_history(history), rows_of(versions))
             if self._outbox.has_store:
-                writes.append(Write(name, record.history, record.rows))
+                writes.append(Write(name, record.history, record.rows, is_whole=name in self._floors))
             else:
                 self._replicas.add(now_ns, name, record)
         for candidate in work.settled:
@@ -448,18 +483,3 @@ def _is_readable(name: ObjectId, history: bytes) -> bool:
     except PeerViolation:
         return False
     return True
-
-
-def _needed(work: AdoptionWork) -> list[VersionKey]:
-    """The versions that the histories need."""
-    return [
-        (name, entry.candidate.timestamp)
-        for name, history in work.histories
-        for entry in history
-        if needs_version(entry.candidate.timestamp)
-    ]
-
-
-def _flagged(work: AdoptionWork) -> list[ObjectId]:
-    """Other objects whose histories may hold what this proves settled."""
-    return [name for candidate in work.settled for name in candidate.objects if name not in work.names]

@@ -9,6 +9,7 @@ from fivefold.protocol.actions import Damaged, ObjectRecord
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import Candidate, ObjectHistories, ReplicaHistory
 from fivefold.protocol.server.admission import SyncWork, VersionKey, Work
+from fivefold.protocol.server.replica import needs_version
 
 
 class Owner(Protocol):
@@ -69,6 +70,21 @@ class AdoptionWork:
     def size(self) -> int:
         """Bytes of the versions that have come."""
         return sum(map(len, self.fetched.values()))
+
+    @property
+    def needed(self) -> list[VersionKey]:
+        """The versions that the histories need."""
+        return [
+            (name, entry.candidate.timestamp)
+            for name, history in self.histories
+            for entry in history
+            if needs_version(entry.candidate.timestamp)
+        ]
+
+    @property
+    def flagged(self) -> list[ObjectId]:
+        """Other objects whose histories may hold what this proves settled."""
+        return [name for candidate in self.settled for name in candidate.objects if name not in self.names]
 
 
 Waiting = Work | SyncWork | AdoptionWork

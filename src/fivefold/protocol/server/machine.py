@@ -289,7 +289,7 @@ class Server:
             self._acceptance.set_aside((object_id,), error)
             self._fault(f"reading {object_id} from the store", None, error)
         is_unknown = record is None and self._upkeep.is_unknown(object_id)
-        self._upkeep.loaded(object_id)
+        self._upkeep.loaded(object_id, record)
         for item in waiting:
             try:
                 if isinstance(item, AdoptionWork):

@@ -30,6 +30,7 @@ class Stage:
     Attributes:
         servers: all hosts, by index.
         clients: all correct clients, by index.
+        replace: puts a newcomer in a slot.
         machines: how many machines there are on the network.
         plan: what the run is made from.
     """
@@ -40,14 +41,13 @@ class Stage:
         network: Network,
         servers: list[ServerHost],
         clients: list[ClientHost],
-        *,
+        replace: Callable[[int, str], None],
         machines: int,
         plan: Plan,
     ) -> None:
         """Remember them all."""
         self.world, self.network, self.servers, self.clients, self.machines = world, network, servers, clients, machines
-        self.plan = plan
-        self.replace: Callable[[int, str], None] = lambda slot, how: None
+        self.plan, self.replace = plan, replace
 
 
 def crash(stage: Stage, server: int) -> None:

@@ -150,8 +150,7 @@ class Run:
             explainer.liars = frozenset(lying)
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
-        self.stage = Stage(self.world, self.network, self.servers, self.clients, machines=machines, plan=plan)
-        self.stage.replace = self._replace
+        self.stage = Stage(self.world, self.network, self.servers, self.clients, self._replace, machines, plan)
 
     def _listen_to_clients(self) -> None:
         plan = self.plan

@@ -217,7 +217,7 @@ def test_who_has_answered_a_newcomer_makes_no_macs_for_the_untold() -> None:
     assert masked(rack, 1) == [6]
     assert masked(rack, 6) == []
     rack.restart(1)
-    assert rack.servers[1].cut == 2
+    assert rack.servers[1].membership.cut == 2
     assert masked(rack, 1) == [0, 2, 3, 4, 5, 6], "nobody has announced anything to it yet"
     rack.tell()
     assert masked(rack, 1) == [6]
@@ -232,9 +232,9 @@ def test_the_cut_is_durable_before_the_first_answer() -> None:
     rack.tell(3)
     rack.run(node, 2)
     assert not rack.servers[node].progress.is_standing
-    assert rack.servers[1].cut == 2
+    assert rack.servers[1].membership.cut == 2
     rack.restart(1)
-    assert rack.servers[1].cut == 0
+    assert rack.servers[1].membership.cut == 0
     rack.slow = set()
     rack.tell(1)
     rack.run(node, 20)

@@ -15,6 +15,9 @@ Channel = NewType("Channel", int)
 """Number of an incoming connection, given by the driver and never used twice."""
 
 
+NOBODY: Final = Channel(-1)
+"""Where a server's answers to requests of its own go."""
+
 OWN_LINK: Final = Channel(0)
 """What comes over a connection that this server has made: answers to what it asked, and nothing else."""
 

@@ -210,6 +210,27 @@ MENDED_AT_ONCE_MAX: Final = 64
 MENDED_AGAIN_NS: Final = 10_000_000_000
 """A damaged object that nobody has written since is looked at again after this time."""
 
+SCRUB_PASS_NS: Final = 600_000_000_000
+"""A server compares its objects with the others' lists this long after it has done so last ..."""
+
+SCRUB_FIRST_NS: Final = 20_000_000_000
+"""... and the first time this long after its start, and once more for its index: not all at the same time ..."""
+
+SCRUB_STEP_NS: Final = 100_000_000
+"""... in steps ..."""
+
+SCRUB_STEP_OBJECTS: Final = 256
+"""... of so many objects."""
+
+SCRUB_REPAIRS_MAX: Final = 4
+"""Objects that it reads or repairs at once ..."""
+
+SCRUB_WAITING_MAX: Final = 1024
+"""... and so many wait for that; with more, it compares no further."""
+
+SCRUB_LEFT_NS: Final = 500_000_000_000
+"""What a client has left unfinished is repaired if nothing has changed for so long: in the next pass."""
+
 WANTED_MAX: Final = 256
 """Objects that requests have named and a newcomer has not adopted: it looks at them first."""
 

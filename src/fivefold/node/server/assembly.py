@@ -88,6 +88,7 @@ def assemble_server(
         has_store=options.data is not None,
         codes=codes,
         edition=edition_of(configuration),
+        has_scrub=True,
     )
     transport = StreamTransport(
         Credentials(configuration, identity),

@@ -99,7 +99,7 @@ class Membership:
         return Place(
             edition=edition.number,
             digest=edition.digest.hex(),
-            cut=self._machine.cut,
+            cut=self._machine.membership.cut,
             born=progress.born,
             is_standing=progress.is_standing,
             standing_s=None if self._stood_ns is None else (self._clock() - self._stood_ns) / 1e9,

@@ -10,7 +10,7 @@ memory).
 
 A newcomer in the place of another server: ``membership`` (editions, and what is promised for good), ``adoption`` (what
 may be taken over), ``catchup`` (how it is), ``merging`` (the others' lists), ``inquiry`` (reads and repairs),
-``upkeep`` and ``peers`` (how this is joined with the rest).
+``scrub`` (catching up unasked), ``upkeep`` and ``peers`` (how this is joined with the rest).
 """
 
 from fivefold.protocol.server.catchup import Progress

@@ -25,7 +25,7 @@ from fivefold.protocol.messages import BUSY, DECLINED, decode_vote, encode, requ
 from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Request, Vote
-from fivefold.protocol.steps import Kind, Missing, Plan
+from fivefold.protocol.steps import Missing, Plan
 
 Shown = dict[ObjectId, tuple[bytes, bytes]]
 """For each object the history and the authenticator that a server has answered."""
@@ -41,6 +41,7 @@ class Inquiry:
         number: of the requests under way; 0 while it pauses.
         wake_at_ns: when the round or the pause is over at the latest.
         shown: what each server has answered last.
+        is_repairing: whether it was decided that a repair is due.
     """
 
     def __init__(self, quorums: QuorumSystem, own_index: int, names: Iterable[ObjectId], target: ObjectId) -> None:
@@ -53,8 +54,7 @@ class Inquiry:
         self._asked: set[int] = set()
         self._answered: set[int] = set()
         self._culled: dict[int, int] = {}
-        self._is_read = True
-        self._kind: Kind | None = None
+        self.is_repairing = False
 
     def read(self, now_ns: int, number: int, servers: Collection[int]) -> list[Ask]:
         """Ask for histories."""
@@ -139,6 +139,27 @@ class Inquiry:
         """What repair is due; None if none is."""
         views = views_of(self._quorums, self._sets(self._usable()))
         return plan_repair(self._quorums, self.target, views)
+
+    def inline(self, number: int) -> tuple[Plan | Missing | None, bytes]:
+        """The repair that brings this server alone up to what q - 1 others show, and the request for it (R10).
+
+        These have the newest candidates; one fewer than q, so that what they all show calls for INLINE_METHOD. Nothing
+        is taken over outside the ordinary rules: this server judges the request like any other.
+        """
+        usable = self._usable()
+        newest = {server: read_history(self.target, shown[self.target][0])[-1] for server, shown in usable.items()}
+        order = sorted(usable, key=lambda server: newest[server].candidate.timestamp, reverse=True)
+        chosen = {server: usable[server] for server in sorted(order[: self._quorums.q - 1])}
+        sets = self._sets(chosen)
+        macs = [chosen[server][name][1] for name in self.names for server in chosen if chosen[server][name][0]]
+        head = request_head(number, encode(Request(self.target, sets, b"")))
+        plan = plan_repair(self._quorums, self.target, views_of(self._quorums, sets))
+        return plan, columns(b"".join(macs), self._quorums.n, head)[self._own_index]
+
+    @property
+    def digest(self) -> bytes:
+        """Of all that was answered about the object."""
+        return digest(b"".join([shown[self.target][0] for _, shown in sorted(self.shown.items())]))
 
     def repair(self, now_ns: int, number: int, servers: Collection[int]) -> list[Ask]:
         """Send what was answered as a repair."""

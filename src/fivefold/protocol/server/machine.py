@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import Actions, Channel, Damaged, Fault, ObjectRecord, Page, Reply
+from fivefold.protocol.actions import NOBODY, Actions, Channel, Damaged, Fault, ObjectRecord, Page, Reply
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.editions import Edition, EditionName, first_edition
 from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDING_REQUESTS_MAX, RETRY_AFTER_FAULT_NS
@@ -35,6 +36,7 @@ from fivefold.protocol.server.admission import (
     admit,
     choose_executor,
     is_server,
+    server_client,
 )
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.catchup import Progress
@@ -55,6 +57,7 @@ class Server:
     """One replica of everything.
 
     Attributes:
+        upkeep: what is done here without being asked.
         membership: which edition is used here, and what was promised about it.
         counters: how often what happened, by name: rejections of bad messages, histories culled by server, steps by
             kind, syncs.
@@ -75,6 +78,7 @@ class Server:
         counters: Counter[str] | None = None,
         codes: Codes | None = None,
         edition: Edition | None = None,
+        has_scrub: bool = False,
     ) -> None:
         """Start with an empty cache; objects are loaded when first needed.
 
@@ -101,22 +105,18 @@ class Server:
         self.membership = Membership(quorums, self.index, edition or first_edition(quorums.n), self._outbox)
         self._replies = Replies(keys, self.membership, self._outbox, self.counters)
         self._lists = Lists(self._replicas, self.membership, self._outbox, access, self.counters)
-        self._upkeep = Upkeep(quorums, self.membership, self._outbox, self._replicas, self._loads, self.counters)
+        own = partial(self._receive_request, client=server_client(self.index), channel=NOBODY) if has_scrub else None
+        self.upkeep = Upkeep(quorums, self.membership, self._outbox, self._replicas, self._loads, self.counters, own)
         receivers = Receivers(self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full)
-        self._peers = Peers(receivers, access, self.membership, self._upkeep, self._lists, self._outbox, self.counters)
+        self._peers = Peers(receivers, access, self.membership, self.upkeep, self._lists, self._outbox, self.counters)
         self._acceptance = Acceptance(self._replicas, self._outbox)
         self._examination = Examination(executor, self._replicas, self._acceptance, self._replies, self.counters)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
 
     @property
-    def cut(self) -> int:
-        """The greatest edition in which a newcomer was born that this server has answered; 0 if none (R3)."""
-        return self.membership.cut
-
-    @property
     def progress(self) -> Progress:
         """How far a newcomer is."""
-        return self._upkeep.progress
+        return self.upkeep.progress
 
     @property
     def set_aside(self) -> Mapping[ObjectId, str]:
@@ -159,13 +159,13 @@ class Server:
 
     def start(self, now_ns: int, record: ObjectRecord | None) -> Actions:
         """Before anything else: the store's record of OWN_RECORD."""
-        self._upkeep.start(record)
+        self.upkeep.start(record)
         return self._flush(now_ns)
 
     def announced(self, now_ns: int, server: int, number: int, digest: bytes) -> Actions:
         """Another server's newest connection says which edition it uses."""
         self.membership.hear(server, EditionName(number, digest))
-        self._upkeep.announced()
+        self.upkeep.announced()
         return self._flush(now_ns)
 
     def switch(self, now_ns: int, edition: Edition, keys: AuthenticatorKeys) -> Actions:
@@ -179,7 +179,7 @@ class Server:
             return self._flush(now_ns)
         self.keys = self._replies.keys = keys
         self._replicas.forget_macs()
-        self._upkeep.use(now_ns, edition)
+        self.upkeep.use(now_ns, edition)
         self._peers.witness.seen.clear()  # of servers that may be replaced
         for work in [*self._loads.take_requests(), *self._syncs.end_all()]:
             try:
@@ -272,6 +272,7 @@ class Server:
     def listed(self, now_ns: int, number: int, page: Page | Damaged) -> Actions:
         """The store's answer to a listing."""
         try:
+            self.upkeep.listed(number, page)
             work = self._lists.listed(number, page)
             if work is not None and isinstance(work.peer, bytes):
                 self._resumed.append(work.peer)
@@ -288,8 +289,8 @@ class Server:
         except Exception as error:
             self._acceptance.set_aside((object_id,), error)
             self._fault(f"reading {object_id} from the store", None, error)
-        is_unknown = record is None and self._upkeep.is_unknown(object_id)
-        self._upkeep.loaded(object_id, record)
+        is_unknown = record is None and self.upkeep.is_unknown(object_id)
+        self.upkeep.loaded(object_id, record)
         for item in waiting:
             try:
                 if isinstance(item, AdoptionWork):
@@ -321,7 +322,7 @@ class Server:
             return
         self._do_without(item, "catching-up", f"{name} is not adopted yet: this server is catching up")
         if isinstance(item, Work):
-            self._upkeep.want(name)
+            self.upkeep.want(name)
 
     def _take_up(
         self,
@@ -332,7 +333,7 @@ class Server:
     ) -> None:
         if isinstance(record, Damaged) or object_id in self.set_aside:
             return
-        is_initial = record is None and not self._upkeep.is_unknown(object_id)
+        is_initial = record is None and not self.upkeep.is_unknown(object_id)
         if record is not None or (is_initial and any(isinstance(item, Work) for item in waiting)):
             self._replicas.add(now_ns, object_id, record)
 
@@ -453,9 +454,9 @@ class Server:
         try:
             if self._outbox.durable < self._outbox.reached:
                 self._outbox.let_go()
-            self._upkeep.advance(now_ns, self.storage_failure)
+            self.upkeep.advance(now_ns, self.storage_failure)
             self._replicas.shrink(self._outbox.durable)
-            wake_at_ns = self._upkeep.earlier(self._syncs.wake_at_ns)
+            wake_at_ns = self.upkeep.earlier(self._syncs.wake_at_ns)
         except Exception as error:
             self._fault("handing over replies", None, error)
             wake_at_ns = now_ns + RETRY_AFTER_FAULT_NS  # no other input need come

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fivefold.protocol.actions import Damaged, ObjectRecord
+from fivefold.protocol.actions import Damaged, ObjectRecord, Page
 from fivefold.protocol.editions import Edition
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
@@ -14,6 +14,7 @@ from fivefold.protocol.server.catchup import CatchUp, Progress
 from fivefold.protocol.server.loading import Loads
 from fivefold.protocol.server.membership import Membership
 from fivefold.protocol.server.outbox import Outbox
+from fivefold.protocol.server.scrub import OWN_LISTING, Deliver, Scrub, ScrubState
 
 
 class Upkeep:
@@ -31,10 +32,17 @@ class Upkeep:
         replicas: Cache,
         loads: Loads,
         counters: Counter[str],
+        deliver: Deliver | None,
     ) -> None:
-        """What there is to do is known after :meth:`start`; until then it is as if nothing had ever been stored."""
+        """``deliver`` gives this server a repair of its own; None for no scrub.
+
+        What there is to do is known after :meth:`start`; until then it is as if nothing had ever been stored.
+        """
         self._quorums, self._membership, self._outbox, self._replicas = quorums, membership, outbox, replicas
         self._loads, self._counters = loads, counters
+        self._scrub: Scrub | None = None
+        if deliver is not None:
+            self._scrub = Scrub(quorums, membership, outbox, replicas, counters, deliver)
         self._doubtful: set[ObjectId] = set()
         self._is_newcomer = False
         self.start(None)
@@ -57,6 +65,8 @@ class Upkeep:
         """Another edition is in use."""
         replaced = self._membership.use(edition)
         self.catch_up.forget(now_ns, replaced)
+        if self._scrub is not None:
+            self._scrub.forget(replaced)
 
     def receive(self, now_ns: int, server: int, frame: bytes) -> None:
         """An answer to what was asked here.
@@ -65,6 +75,13 @@ class Upkeep:
             PeerViolation: no honest server sends that.
         """
         self.catch_up.receive(now_ns, server, frame)
+        if self._scrub is not None:
+            self._scrub.receive(now_ns, server, frame)
+
+    def listed(self, number: int, page: Page | Damaged) -> None:
+        """A page of the own list, if it has this number."""
+        if self._scrub is not None and number == OWN_LISTING:
+            self._scrub.listed(page)
 
     def receive_sync(self, now_ns: int, server: int, reply: SyncReply) -> None:
         """A version that was asked for here."""
@@ -88,6 +105,8 @@ class Upkeep:
         """Do what is due; once a newcomer's standing is durable it is one no more (R8)."""
         if self.catch_up.is_due(now_ns):
             self.catch_up.advance(now_ns, storage_failure)
+        if self._scrub is not None and self._scrub.is_due(now_ns):
+            self._scrub.advance(now_ns)
         if self._is_newcomer and self._membership.is_standing:
             # A load that was begun before may still say "nothing there" of what was adopted meanwhile.
             self._doubtful = set(self._loads.waiting)
@@ -95,10 +114,13 @@ class Upkeep:
 
     def earlier(self, wake_at_ns: int | None) -> int | None:
         """The earlier of this time and the one at which something is due here."""
-        own = self.catch_up.wake_at_ns
-        if own is None or wake_at_ns is None:
-            return wake_at_ns if own is None else own
-        return min(own, wake_at_ns)
+        times = [wake_at_ns, self.catch_up.wake_at_ns, None if self._scrub is None else self._scrub.wake_at_ns]
+        return min([at for at in times if at is not None], default=None)
+
+    @property
+    def scrub(self) -> ScrubState | None:
+        """How far the comparing with the others has got; None if there is none."""
+        return None if self._scrub is None else self._scrub.state
 
     @property
     def progress(self) -> Progress:

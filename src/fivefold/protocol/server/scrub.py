@@ -1,0 +1,293 @@
+"""In the background a server compares its objects with the others', and catches up unasked (R10; ours).
+
+A server that was down, or that is in no preferred quorum, would otherwise lag until a client happens to ask it. It
+reads lists of digests. Where q servers do not agree with its own, it reads the histories, and gives itself an ordinary
+repair. What the others themselves do not agree on, and has not changed since the last pass, a client has left: that is
+repaired as by any client. What one server alone holds is left to the next call on the object. So fewer repairs are left
+to clients, and b + 1 holders of each version stay.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from fivefold.errors import PeerViolation
+from fivefold.protocol.actions import Damaged, Listing, ObjectRecord, Page
+from fivefold.protocol.history import history_digest
+from fivefold.protocol.limits import (
+    INQUIRY_ROUNDS_MAX,
+    LIST_READ_BYTES_MAX,
+    SCRUB_FIRST_NS,
+    SCRUB_LEFT_NS,
+    SCRUB_PASS_NS,
+    SCRUB_REPAIRS_MAX,
+    SCRUB_STEP_NS,
+    SCRUB_STEP_OBJECTS,
+    SCRUB_WAITING_MAX,
+)
+from fivefold.protocol.messages import LIST_REPLY, REPLY, decode_list_reply, split
+from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import INITIAL_HISTORY, Listed
+from fivefold.protocol.server.cache import Cache
+from fivefold.protocol.server.inquiry import Inquiry
+from fivefold.protocol.server.membership import OWN_RECORD, Membership
+from fivefold.protocol.server.merging import Merge
+from fivefold.protocol.server.outbox import Outbox
+from fivefold.protocol.steps import Kind, Missing, Plan
+
+FIRST_NUMBER: Final = 1 << 61
+"""Requests of the scrub are numbered from here on, apart from those of catching up."""
+
+
+class Deliver(Protocol):
+    """Gives this server a request of its own."""
+
+    def __call__(self, now_ns: int, *, frame: bytes) -> None:
+        """The answer goes to nobody."""
+        ...
+
+
+OWN_LISTING: Final = -1
+"""Number of the scrub's own reading of the store's list."""
+
+
+class ScrubState(Struct, frozen=True):
+    """How far the comparing has got.
+
+    Attributes:
+        position: the last object that was compared; empty between two passes.
+        passes: whole passes since the start.
+        last_pass_ns: when the last one ended; None before the first.
+        behind: objects that differ and are not done with.
+        caught_up: repairs that this server has given itself.
+        repaired: repairs of what clients had left.
+    """
+
+    position: str = ""
+    passes: int = 0
+    last_pass_ns: int | None = None
+    behind: int = 0
+    caught_up: int = 0
+    repaired: int = 0
+
+
+class Scrub:
+    """Compares, reads and repairs. Its owner hands it frames, pages and the time, and calls :meth:`advance`."""
+
+    def __init__(
+        self,
+        quorums: QuorumSystem,
+        membership: Membership,
+        outbox: Outbox,
+        replicas: Cache,
+        counters: Counter[str],
+        deliver: Deliver,
+    ) -> None:
+        """Nothing is compared yet; ``deliver`` gives a repair to this server itself."""
+        self._quorums, self._membership, self._outbox, self._replicas = quorums, membership, outbox, replicas
+        self._counters, self._deliver = counters, deliver
+        self._own_index = membership.own_index
+        self._numbers = FIRST_NUMBER
+        self._merge: Merge | None = None
+        self._own: deque[tuple[ObjectId, bytes]] = deque()
+        self._own_covered, self._has_own_ended, self._is_reading = "", False, False
+        self._pending: tuple[ObjectId, list[bytes]] | None = None
+        self._todo: OrderedDict[ObjectId, None] = OrderedDict()
+        self._inquiries: dict[ObjectId, Inquiry] = {}
+        self._left: dict[ObjectId, tuple[int, bytes]] = {}
+        self._passes = 0
+        self._last_pass_ns: int | None = None
+        self._caught_up = self._repaired = 0
+        self.wake_at_ns: int | None = None
+        self.is_touched = True
+        self._next_ns: int | None = None
+
+    @property
+    def state(self) -> ScrubState:
+        """How far it is."""
+        position = "" if self._merge is None else self._merge.after
+        behind = len(self._todo) + len(self._inquiries)
+        return ScrubState(position, self._passes, self._last_pass_ns, behind, self._caught_up, self._repaired)
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    @property
+    def _others(self) -> list[int]:
+        return [server for server in range(self._quorums.n) if server != self._own_index]
+
+    # --- inputs -----------------------------------------------------------------------------------------------
+
+    def receive(self, now_ns: int, server: int, frame: bytes) -> None:
+        """Another server's answer.
+
+        Raises:
+            PeerViolation: no honest server sends that.
+        """
+        if frame[0] == LIST_REPLY and self._merge is not None:
+            reason = self._merge.receive(now_ns, server, decode_list_reply(frame), len(frame))
+            self.is_touched = True
+            if reason is not None:
+                raise PeerViolation(reason)
+        elif frame[0] == REPLY:
+            number, vote, authenticators = split(frame, REPLY)
+            for inquiry in self._inquiries.values():
+                if inquiry.number == number:
+                    inquiry.receive(now_ns, server, number, vote, authenticators)
+                    self.is_touched = True
+
+    def listed(self, page: Page | Damaged) -> None:
+        """A page of the own list; where it cannot be read, this pass ends."""
+        self._is_reading = False
+        self.is_touched = True
+        if isinstance(page, Damaged):
+            self._merge, self._pending = None, None
+            return
+        for name, record in page.objects:
+            if isinstance(record, ObjectRecord):
+                self._own.append((ObjectId(name), history_digest(ObjectId(name), record.history)))
+            self._own_covered = name
+        self._has_own_ended = page.is_last
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether :meth:`advance` has something to do."""
+        return self.is_touched or (self.wake_at_ns is not None and self.wake_at_ns <= now_ns)
+
+    def forget(self, replaced: tuple[int, ...]) -> None:
+        """These servers were replaced: this pass ends."""
+        if replaced:
+            self._merge, self._pending = None, None
+            self._inquiries.clear()
+
+    # --- what is due ------------------------------------------------------------------------------------------
+
+    def advance(self, now_ns: int) -> None:
+        """Do what can be done by now."""
+        self.is_touched = False
+        if self._next_ns is None:
+            self._next_ns = now_ns + SCRUB_FIRST_NS * (1 + self._own_index)
+        self.wake_at_ns = self._next_ns
+        if not self._membership.is_standing:
+            return
+        for inquiry in list(self._inquiries.values()):
+            if inquiry.wake_at_ns <= now_ns or (inquiry.number and inquiry.is_over):
+                self._judge(now_ns, inquiry)
+        while self._todo and len(self._inquiries) < SCRUB_REPAIRS_MAX:
+            name, _ = self._todo.popitem(last=False)
+            self._inquiries[name] = inquiry = Inquiry(self._quorums, self._own_index, (), name)
+            self._outbox.send += inquiry.read(now_ns, self._next_number(), self._others)
+        if now_ns >= self._next_ns:
+            self._step(now_ns)
+        times = [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
+        self.wake_at_ns = min([self._next_ns, *times])
+
+    def _step(self, now_ns: int) -> None:
+        """Compare some objects."""
+        if self._merge is None:
+            self._merge = Merge(self._own_index, self._quorums.b + 1, self._next_number, is_whole=False)
+            self._own.clear()
+            self._own_covered, self._has_own_ended, self._pending = "", False, None
+        self._next_ns = now_ns + SCRUB_STEP_NS
+        for _ in range(SCRUB_STEP_OBJECTS):
+            if len(self._todo) >= SCRUB_WAITING_MAX or not self._compare_next():
+                break
+        self._outbox.send += self._merge.ask(now_ns, self._others)
+        if self._merge.is_done and self._pending is None and not (self._todo or self._inquiries):
+            self._merge = None
+            self._passes += 1
+            self._last_pass_ns = now_ns
+            self._next_ns = now_ns + SCRUB_PASS_NS
+
+    def _compare_next(self) -> bool:
+        """Compare one object; False if something has to come first."""
+        if self._pending is None:
+            assert self._merge is not None, "a pass is under way"
+            found = self._merge.take()
+            if found is None:
+                return False
+            self._pending = found[0], self._digests(*found)
+        name, digests = self._pending
+        own = self._own_digest(name)
+        if own is None:
+            return False
+        self._pending = None
+        if name != OWN_RECORD and 1 + digests.count(own) < self._quorums.q and name not in self._inquiries:
+            self._todo[name] = None
+        return True
+
+    def _digests(self, name: ObjectId, shown: dict[int, Listed | None]) -> list[bytes]:
+        initial = history_digest(name, INITIAL_HISTORY)
+        return [
+            initial if entry is None else entry.history for entry in shown.values() if entry is None or entry.is_held
+        ]
+
+    def _own_digest(self, name: ObjectId) -> bytes | None:
+        """What this server has of the object; None if its list has to be read on."""
+        while self._own and self._own[0][0] < name:
+            self._own.popleft()
+        if not self._own and not self._has_own_ended and self._own_covered < name:
+            self._read_own()
+            return None if self._is_reading else self._own_digest(name)
+        if self._own and self._own[0][0] == name:
+            return self._own[0][1]
+        return history_digest(name, INITIAL_HISTORY)
+
+    def _read_own(self) -> None:
+        if self._is_reading:
+            return
+        if self._outbox.has_store:
+            self._is_reading = True
+            listing = Listing(OWN_LISTING, self._own_covered, SCRUB_STEP_OBJECTS, LIST_READ_BYTES_MAX)
+            self._outbox.lists.append(listing)
+        else:
+            self.listed(self._replicas.page(ObjectId(self._own_covered), SCRUB_STEP_OBJECTS, LIST_READ_BYTES_MAX))
+
+    # --- repairs ----------------------------------------------------------------------------------------------
+
+    def _judge(self, now_ns: int, inquiry: Inquiry) -> None:
+        """A round or a pause is over."""
+        if inquiry.rounds >= INQUIRY_ROUNDS_MAX or len(inquiry.shown) < self._quorums.q - 1:
+            self._inquiries.pop(inquiry.target)  # the next pass comes back to it
+            return
+        plan, frame = inquiry.inline(self._next_number())
+        if isinstance(plan, Plan) and plan.kind is Kind.INLINE_METHOD:
+            del self._inquiries[inquiry.target]
+            self._caught_up += 1
+            self._counters["scrub.caught-up"] += 1
+            self._deliver(now_ns, frame=frame)
+            return
+        plan = plan if isinstance(plan, Missing) else inquiry.plan()
+        if isinstance(plan, Missing):
+            if not inquiry.add(plan.objects):
+                self._inquiries.pop(inquiry.target)
+                return
+            self._outbox.send += inquiry.read(now_ns, self._next_number(), self._others)
+        elif plan is None or not self._is_left(now_ns, inquiry):
+            self._inquiries.pop(inquiry.target)
+        elif plan.kind in (Kind.BARRIER, Kind.COPY) and inquiry.number:
+            inquiry.pause(now_ns, self._next_number())
+        else:
+            self._repaired += 1
+            self._counters[f"scrub.{plan.kind.value}"] += 1
+            self._outbox.send += inquiry.repair(now_ns, self._next_number(), self._others)
+
+    def _is_left(self, now_ns: int, inquiry: Inquiry) -> bool:
+        """Whether a client has left the object so: nothing has changed since a pass long ago."""
+        if inquiry.is_repairing:
+            return True
+        since_ns, digest = self._left.get(inquiry.target, (now_ns, b""))
+        if digest != inquiry.digest:
+            if len(self._left) >= SCRUB_WAITING_MAX:
+                self._left.clear()
+            self._left[inquiry.target] = (now_ns, inquiry.digest)
+            return False
+        if now_ns - since_ns < SCRUB_LEFT_NS:
+            return False
+        del self._left[inquiry.target]
+        inquiry.is_repairing = True
+        return True

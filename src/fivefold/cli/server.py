@@ -63,7 +63,7 @@ def replace(
     refuse_old_file(old, newest)
     refuse_too_many(status, index)
     new, made = replace_server(file, index, address=address, public=half)
-    _say_who_gets_it(file, new)
+    _say_who_gets_it(file, new, index)
     if made is not None:
         say("[yellow]{}[/]  is private: to {} and nowhere else, then delete it here", made, new.servers[index].host)
     name = "its new identity" if made is None else made.name
@@ -83,7 +83,7 @@ def move(
     file = find_cluster_file(cluster)
     refuse_old_file(load_configuration(file), run(_ask(file, identity, tls))[1])
     new = move_server(file, index, address)
-    _say_who_gets_it(file, new)
+    _say_who_gets_it(file, new, index)
     say("If server {} changes its host: stop it, bring its identity and all its data there, and start it there.", index)
     say("If only its port changes, bring it the file: it moves by itself.")
 
@@ -139,9 +139,9 @@ def refuse_too_many(status: ClusterStatus, index: int) -> None:
     )
 
 
-def _say_who_gets_it(file: Path, new: Configuration) -> None:
+def _say_who_gets_it(file: Path, new: Configuration, index: int) -> None:
     say(
-        "[green]{}[/] is edition {} now: copy it to all servers. {} of them are enough for a start: they hand it on to "
-        "the others and to running clients.",
-        *(file, new.edition, new.quorums.b + 1),
+        "[green]{}[/] is edition {} now: copy it to all servers. Server {} and {} others are enough for a start: these "
+        "hand it on to the rest and to running clients.",
+        *(file, new.edition, index, new.quorums.b + 1),
     )

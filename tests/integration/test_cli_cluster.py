@@ -204,6 +204,15 @@ def test_status(place: Place) -> None:
     assert place.run_here("status")[1].count("127.0.0.1:") == 6
 
 
+def test_top_once(place: Place) -> None:
+    """It looks twice, and says that all is well and how many more failures the cluster takes."""
+    wait_for(lambda: place.run_here("status")[0] == 0)
+    code, out, _ = place.run_here("top", "--once", "--every", "0.3", "--timeout", "20")
+    assert code == 0
+    assert "UP    1 more of 6 servers may fail, and 1 more may lie" in out
+    assert "updates" in out
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -298,7 +307,8 @@ def test_serve_with_metrics_and_json_logs(tmp_path: Path) -> None:
         assert 'fivefold_server{index="0",storage="sqlite"' in page
         assert "fivefold_storage_failing 0.0" in page
         assert "fivefold_throttled_requests_total 0.0" in page
-        assert urllib.request.urlopen(f"http://{metrics}/healthz").read() == b"ok\n"
+        for path in ("healthz", "livez", "readyz"):
+            assert urllib.request.urlopen(f"http://{metrics}/{path}").read() == b"ok\n"
         with pytest.raises(urllib.error.HTTPError) as missing:
             urllib.request.urlopen(f"http://{metrics}/other")
         missing.value.close()

@@ -62,6 +62,7 @@ COMMANDS = [
     "export",
     "import",
     "play",
+    "top",
 ]
 
 

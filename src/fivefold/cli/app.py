@@ -29,6 +29,7 @@ from fivefold.cli import (
     simulate,
     status,
     stubs,
+    top,
     up,
 )
 from fivefold.cli.client import client
@@ -70,6 +71,7 @@ app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=up.EXAMPLES)(up.up)
 app.command(epilog=call.EXAMPLES)(call.call)
 app.command(epilog=status.EXAMPLES)(status.status)
+app.command(epilog=top.EXAMPLES)(top.top)
 app.command(name="objects", epilog=describe.EXAMPLES)(describe.objects_command)
 app.command(name="stubs", epilog=stubs.EXAMPLES)(stubs.stubs_command)
 app.command(epilog=init.EXAMPLES)(init.init)

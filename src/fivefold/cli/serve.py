@@ -76,7 +76,7 @@ def serve(
         int, typer.Option(min=1, max=CONNECTIONS_OPTION_MAX, help="Connections taken from one identity at a time.")
     ] = CONNECTIONS_PER_PEER_MAX,
     cached_mib: Annotated[int, typer.Option(min=64, help="MiB of objects kept in memory.")] = CACHED_BYTES_MAX // MIB,
-    metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and /healthz.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus, /healthz, /livez and /readyz.")] = None,
     time_limit_ms: Annotated[int, typer.Option(min=1, help="How long one operation may run.")] = TIME_LIMIT_MS,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
     lie: Annotated[str | None, typer.Option(hidden=True)] = None,

@@ -89,11 +89,8 @@ class Ledger:
     def voted(self, step: int, vote: Voted) -> int:
         """A server answers a request; the row."""
         row = self.row_of(vote.request)
-        if row != NOBODY:
-            old = self.rows[row]
-            self.rows[row] = _REPLACE(old, last=step)
-            if vote.status in ("accepted", "answered"):
-                self._take(row, vote.server, step)
+        if row != NOBODY and vote.status in ("accepted", "answered"):
+            self._take(row, vote.server, step)
         if vote.server in self._recording.liars:
             for name, history in zip(self._frames.asked(vote.request).objects, vote.histories, strict=False):
                 if self._claims.get((vote.server, name)) != history:

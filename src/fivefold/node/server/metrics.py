@@ -1,4 +1,4 @@
-"""A server's numbers for Prometheus at ``/metrics``, and whether it is well at ``/healthz``.
+"""A server's numbers for Prometheus at ``/metrics``; whether it is well at ``/healthz``, alive, and ready.
 
 Served from the event loop itself: the numbers are those of one moment, and no second thread looks into the machine.
 """
@@ -91,7 +91,11 @@ def _place_metrics(place: Place) -> Iterator[Metric]:
 
 
 class MetricsServer:
-    """Answers HTTP GET of ``/metrics`` and ``/healthz``; in clear text, so for loopback or a trusted network."""
+    """Answers HTTP GET, in clear text, so for loopback or a trusted network.
+
+    ``/metrics`` has the numbers. ``/livez`` answers as long as the event loop does. ``/healthz`` says whether the
+    server can store, ``/readyz`` whether it counts towards a quorum, too: a newcomer that still catches up does not.
+    """
 
     def __init__(self, node: ServerNode) -> None:
         """Of this server; nothing is opened yet."""
@@ -102,6 +106,8 @@ class MetricsServer:
         self._pages: dict[bytes, Callable[[], tuple[str, str, bytes]]] = {
             b"/metrics": self._metrics,
             b"/healthz": self._health,
+            b"/livez": lambda: _WELL,
+            b"/readyz": self._ready,
         }
 
     async def start(self, host: str, port: int) -> None:
@@ -136,7 +142,9 @@ class MetricsServer:
     def _response(self, head: bytes) -> bytes:
         words = head.split(b"\r\n", 1)[0].split(b" ")
         page = self._pages.get(words[1].partition(b"?")[0]) if len(words) == 3 and words[0] == b"GET" else None
-        status, kind, body = page() if page else ("404 Not Found", "text/plain", b"/metrics and /healthz are here\n")
+        status, kind, body = (
+            page() if page else ("404 Not Found", "text/plain", b"/metrics, /healthz, /livez and /readyz are here\n")
+        )
         lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", "Connection: close"]
         return "\r\n".join([*lines, "", ""]).encode() + body
 
@@ -145,6 +153,18 @@ class MetricsServer:
 
     def _health(self) -> tuple[str, str, bytes]:
         failure = self._node.status().storage_failure
-        if failure is None:
-            return "200 OK", "text/plain", b"ok\n"
-        return "503 Service Unavailable", "text/plain", failure.encode() + b"\n"
+        return _WELL if failure is None else _unwell(failure)
+
+    def _ready(self) -> tuple[str, str, bytes]:
+        status = self._node.status()
+        if status.storage_failure is None and status.place is not None and not status.place.is_standing:
+            return _unwell("this server is a newcomer, and still takes over what the others hold")
+        return self._health()
+
+
+_ELSEWHERE: Final = b"/metrics, /healthz, /livez and /readyz are here\n"
+_WELL: Final = ("200 OK", "text/plain", b"ok\n")
+
+
+def _unwell(why: str) -> tuple[str, str, bytes]:
+    return "503 Service Unavailable", "text/plain", why.encode() + b"\n"

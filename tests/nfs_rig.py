@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -108,12 +109,15 @@ class Wire:
 
 
 @asynccontextmanager
-async def gateway_process(file: Path, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    """``fivefold nfs`` as a user starts it, and its port."""
+async def gateway_process(
+    file: Path, *arguments: str, path: str = ""
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """``fivefold nfs`` as a user starts it, and its port; programs in ``path`` come first."""
     words = ["-m", "fivefold", "nfs", "--cluster", str(file), "--identity", "admin", "--export", EXPORT, "--port", "0"]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
-    )
+        sys.executable, *words, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}"},
+    )  # fmt: skip
     try:
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE_S):

@@ -86,6 +86,34 @@ def test_mistakes_are_told_in_one_sentence(nfs_site: Site, tmp_path: Path) -> No
     assert "is no directory" in done.stderr
 
 
+@pytest.mark.parametrize("may", [True, False])
+async def test_the_tree_is_mounted_where_the_user_may_and_otherwise_the_line_is_printed(
+    nfs_site: Site, tmp_path: Path, may: bool
+) -> None:
+    """``--mount`` runs mount and, at the end, umount; a refusal is told with the exact line for root."""
+    for name in ("mount", "umount"):
+        script = tmp_path / name
+        script.write_text(
+            f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/ran\necho only root may\nexit {0 if may else 1}\n'
+        )
+        script.chmod(0o755)
+    (tmp_path / "tree").mkdir()
+    async with gateway_process(nfs_site.file, "--mount", str(tmp_path / "tree"), path=str(tmp_path)) as (process, port):
+        assert process.stdout is not None
+        told = (await process.stdout.readline()).decode()
+        line = f"mount -t nfs -o vers=3,proto=tcp,nolock,hard,port={port},mountport={port},mountproto=tcp 127.0.0.1:/x"
+        if may:
+            assert "mounted on" in told
+        else:
+            assert "not mounted: only root may" in told
+            rest = [(await process.stdout.readline()).decode() for _ in range(2)]
+            assert f"{line} {tmp_path}/tree" in " ".join(rest)
+        process.terminate()
+        await process.wait()
+    ran = (tmp_path / "ran").read_text().splitlines()
+    assert ran == [f"{line} {tmp_path}/tree", *([f"umount {tmp_path}/tree"] if may else [])]
+
+
 async def test_what_was_answered_outlives_the_death_of_everybody(nfs_site: Site) -> None:
     """Kill -9 of the gateway and of all servers at one moment: each answered write, create and rename is there."""
     answered: dict[bytes, bytes] = {}

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ START_S = 180.0
 """Patience for the servers' start, on a busy machine."""
 FILES_FIRST = 96
 """Files that PostMark begins with, of all workers together."""
-CALLS = 60
+CALLS = 40
 """Of each metadata operation, for a median."""
 MEMORY = "memory"
 
@@ -347,49 +347,63 @@ async def measure_other(server: str, rounds: int) -> None:
     await mount.close()
 
 
-async def measure(faults: list[int], rounds: int, large: int, megabytes: int) -> dict[str, dict[str, list[float]]]:
-    """All figures: of each system a list with one value a round."""
+class System(NamedTuple):
+    """One of those that are compared, with the directories for creates."""
+
+    label: str
+    running: Running
+    mount: Mount
+    root: bytes
+    directories: list[bytes]
+
+
+async def measure(
+    faults: list[int], rounds: int, seconds: float, large: int, megabytes: int
+) -> dict[str, dict[str, list[float]]]:
+    """All figures: of each system a list with one value a round. The systems take turns in each round."""
     results: dict[str, dict[str, list[float]]] = {}
 
     def note(label: str, what: str, value: float) -> None:
         results.setdefault(label, {}).setdefault(what, []).append(value)
         print(f"{label:8} {what:28} {value:10.3f}", flush=True)
 
-    for label, which in [(MEMORY, None), *((f"f={each}", each) for each in faults)]:
-        async with system(which) as found:
-            mount = Mount()
-            root = await mount.open(found.port, b"/files")
+    async with AsyncExitStack() as stack:
+        systems = []
+        for label, which in [(MEMORY, None), *((f"f={each}", each) for each in faults)]:
+            running, mount = await stack.enter_async_context(system(which)), Mount()
+            root = await mount.open(running.port, b"/files")
+            stack.push_async_callback(mount.close)
+            directories = []
             if which in (None, 1):
-                small, big = await mount.mkdir(root, b"small"), await mount.mkdir(root, b"big")
-                await fill(mount, small, 100)
-                await fill(mount, big, large)
-            for at in range(rounds):
-                tag = b"round%d" % at
-                for workers in (1, 16):
-                    before = found.processor_s()
-                    rate = await postmark(mount, root, tag + b"p%d" % workers, workers, SECONDS)
-                    note(label, f"PostMark/s, {workers} at once", rate)
-                    used = [after - each for each, after in zip(before, found.processor_s(), strict=True)]
-                    note(
-                        label,
-                        f"gateway µs of processor a transaction, {workers} at once",
-                        used[0] / rate / SECONDS * 1e6,
-                    )
-                    note(
-                        label,
-                        f"servers µs of processor a transaction, {workers} at once",
-                        sum(used[1:]) / rate / SECONDS * 1e6,
-                    )
-                note(label, "metadata/s, 16 at once", await metadata(mount, root, tag + b"m", 16, SECONDS))
-                for what, value in (await latencies(mount, root, tag + b"l", CALLS)).items():
-                    note(label, f"{what} p50 ms", value)
-                if which in (None, 1):
-                    few, many = await creates(mount, [small, big], CALLS)
-                    note(label, "create p50 ms, 100 names", few)
-                    note(label, f"create p50 ms, {large} names", many)
-                    note(label, "copy in MB/s", await copy_in(mount, root, tag + b"c", megabytes * 10**6))
-            await mount.close()
+                directories = [await mount.mkdir(root, b"small"), await mount.mkdir(root, b"big")]
+                await fill(mount, directories[0], 100)
+                await fill(mount, directories[1], large)
+            systems.append(System(label, running, mount, root, directories))
+        for at in range(rounds):
+            for each in systems:
+                for what, value in await measure_one(each, b"round%d" % at, seconds, large, megabytes):
+                    note(each.label, what, value)
     return results
+
+
+async def measure_one(one: System, tag: bytes, seconds: float, large: int, megabytes: int) -> list[tuple[str, float]]:
+    """One round of one system."""
+    found: list[tuple[str, float]] = []
+    for workers in (1, 16):
+        before = one.running.processor_s()
+        rate = await postmark(one.mount, one.root, tag + b"p%d" % workers, workers, seconds)
+        used = [after - each for each, after in zip(before, one.running.processor_s(), strict=True)]
+        found.append((f"PostMark/s, {workers} at once", rate))
+        for what, each in (("gateway", used[0]), ("servers", sum(used[1:]))):
+            found.append((f"{what} µs of processor a transaction, {workers} at once", each / rate / seconds * 1e6))
+    found.append(("metadata/s, 16 at once", await metadata(one.mount, one.root, tag + b"m", 16, seconds)))
+    took = await latencies(one.mount, one.root, tag + b"l", CALLS)
+    found += [(f"{what} p50 ms", value) for what, value in took.items()]
+    if one.directories:
+        few, many = await creates(one.mount, one.directories, CALLS)
+        found += [("create p50 ms, 100 names", few), (f"create p50 ms, {large} names", many)]
+        found.append(("copy in MB/s", await copy_in(one.mount, one.root, tag + b"c", megabytes * 10**6)))
+    return found
 
 
 def numbers_of(results: dict[str, dict[str, list[float]]]) -> dict[str, float]:
@@ -421,7 +435,7 @@ def main() -> None:
         run(measure_other(chosen.server, chosen.rounds))
     else:
         faults = [int(each) for each in chosen.faults.split(",") if each]
-        results = run(measure(faults, chosen.rounds, chosen.large, chosen.megabytes))
+        results = run(measure(faults, chosen.rounds, chosen.seconds, chosen.large, chosen.megabytes))
         title = "The NFS gateway over servers in memory, TLS, beside the same gateway over plain memory"
         finish(chosen, [], figure="numbers", title=title, x_label="", numbers=numbers_of(results))
 

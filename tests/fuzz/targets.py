@@ -65,9 +65,9 @@ class _Recorder(Rack):
         self.asks: list[bytes] = []
         self.letters: list[Request] = []
 
-    def deliver(self, server: int, client: ClientId, frame: bytes) -> bytes | None:
+    def deliver(self, server: int, client: ClientId, frame: bytes, sent_ns: int = 0) -> bytes | None:
         self.frames.append((client, frame))
-        reply = super().deliver(server, client, frame)
+        reply = super().deliver(server, client, frame, sent_ns)
         if reply is not None:
             self.votes.append(split(reply, REPLY)[1])
         return reply

@@ -19,6 +19,7 @@ from fivefold.protocol.server.versions import (
     find_answer,
     initial_version,
 )
+from fivefold.protocol.times import unpack_time
 from tests.protocol_twins import NaiveRing
 
 
@@ -36,8 +37,8 @@ def remembered(version: Version) -> list[tuple[bytes, int, bytes]]:
     """Keys, logical times and answers of all calls, oldest first."""
     entries, answers = version.ring.entries + version.recent, version.ring.answers + version.recent_answers
     calls = []
-    for key_, time, length in struct.iter_unpack(">32sQH", entries):
-        calls.append((key_, time, answers[:length]))
+    for key_, time, length in struct.iter_unpack(">32s16sH", entries):
+        calls.append((key_, unpack_time(time), answers[:length]))
         answers = answers[length:]
     return calls
 

@@ -30,7 +30,7 @@ from fivefold.protocol.messages import (
     decode_vote,
     split,
 )
-from fivefold.protocol.operations import ClientId, digest
+from fivefold.protocol.operations import ClientId, Executor, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import NO_OPERATION, Request
 from fivefold.protocol.steps import Kind, Plan
@@ -51,7 +51,7 @@ from fivefold.simulation.meanings import (
     Repaired,
     Voted,
 )
-from fivefold.simulation.rack import server_keys
+from fivefold.simulation.rack import is_query, server_keys
 from fivefold.simulation.world import World
 
 UNCLEAR = "no step: no candidate is repairable, an object to judge by is missing, or an operation needs a repair first"
@@ -87,12 +87,12 @@ class Explainer:
         evidence: for the machine number of each correct client, what speaks against servers in its eyes.
     """
 
-    def __init__(self, world: World, quorums: QuorumSystem, clients: dict[int, ClientId]) -> None:
-        """Listen to the world."""
+    def __init__(self, world: World, quorums: QuorumSystem, clients: dict[int, ClientId], executor: Executor) -> None:
+        """Listen to the world; ``executor`` knows which methods are queries."""
         self.clients = clients
         self.liars: frozenset[int] = frozenset()
         self.evidence: dict[int, Callable[[], Sequence[Evidence]]] = {}
-        self._world, self._quorums = world, quorums
+        self._world, self._quorums, self._executor = world, quorums, executor
         self._requests: dict[int, Sent] = {}
         self._bodies: dict[int, bytes] = {}
         self._kinds: dict[tuple[int, bytes], Kind] = {}
@@ -203,7 +203,8 @@ class Explainer:
     def _classify(self, sent: Sent, machine: int, request: Request, left: Left) -> str:
         views = views_of(self._quorums, left.sets)
         if request.operation:
-            plan = plan_operation(self._quorums, views)
+            reads = is_query(self._executor, decode_operation(request))
+            plan = plan_operation(self._quorums, views, is_query=reads)
         else:
             found = plan_repair(self._quorums, request.target, views)
             plan = found if isinstance(found, Plan) else None

@@ -15,8 +15,8 @@ from fivefold.protocol.actions import Actions, Ask, Channel, Listing, ObjectReco
 from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, MacsUnder, columns
 from fivefold.protocol.classify import plan_operation, plan_repair, set_up, views_of
 from fivefold.protocol.history import decode_history, history_digest, make_histories
-from fivefold.protocol.messages import REPLY, decode_vote, encode, request_frame, split
-from fivefold.protocol.operations import AccessPolicy, Call, ClientId, Executor, ObjectId, Operation, digest
+from fivefold.protocol.messages import REPLY, decode_operation, decode_vote, encode, request_frame, split
+from fivefold.protocol.operations import CANCEL, AccessPolicy, Call, ClientId, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import NO_OPERATION, ReplicaHistory, Request, Version, Vote
 from fivefold.protocol.server import Server, read_rows
@@ -40,6 +40,14 @@ class Everyone:
 def client_id(name: str) -> ClientId:
     """A client's id for tests and simulations: sorts like the name."""
     return ClientId(name.encode().ljust(16, b"\0")[:16])
+
+
+def is_query(executor: Executor, operation: Operation) -> bool:
+    """Whether an operation only reads; one whose methods nobody knows is taken for an update."""
+    return all(
+        call.method != CANCEL and executor.is_update(operation.objects, call.method) is False
+        for call in operation.calls
+    )
 
 
 def pair_key(sender: int, receiver: int, seed: bytes = b"") -> bytes:
@@ -117,6 +125,10 @@ class Rack:
 
     def _boot(self, index: int) -> Server:
         return Server(self.quorums, rack_keys(index, self.quorums.n), self._executor, self._access)
+
+    def is_query(self, request: Request) -> bool:
+        """Whether a request's operation is a query."""
+        return is_query(self._executor, decode_operation(request))
 
     def restart(self, index: int) -> None:
         """Crash a server and start it again from its disk."""
@@ -220,7 +232,7 @@ class Letter:
         views = views_of(self.rack.quorums, self.sets)
         plan: Plan | Missing | None
         if self.request.operation:
-            plan = plan_operation(self.rack.quorums, views)
+            plan = plan_operation(self.rack.quorums, views, is_query=self.rack.is_query(self.request))
         else:
             plan = plan_repair(self.rack.quorums, self.request.target, views)
         if plan is None or isinstance(plan, Missing):

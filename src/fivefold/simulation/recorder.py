@@ -45,7 +45,8 @@ class RecordingRack(Rack):
         self._world = World(0, is_traced=True)
         self.watch = Watch(self.quorums, 0, self._world.tell)
         self.watch.names = {client_id(name): name for name in clients}
-        Explainer(self._world, self.quorums, {machine: client for client, machine in self.machines.items()})
+        ids = {machine: client for client, machine in self.machines.items()}
+        Explainer(self._world, self.quorums, ids, executor)
         self._frames = 0
         self._busy_until_ns = [0] * n
         self._at_ns = 0

@@ -146,7 +146,7 @@ class Run:
         if is_traced:
             everybody = [(client.machine, client.id) for client in self.clients]
             everybody += [(villain.machine, villain.id) for villain in self.villains]
-            explainer = Explainer(self.world, self.quorums, dict(everybody))
+            explainer = Explainer(self.world, self.quorums, dict(everybody), self.workload.executor)
             explainer.liars = frozenset(lying)
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)

@@ -2,17 +2,18 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from fivefold import Cluster
-from fivefold.cluster import load_configuration, replace_server, serve_command
+from fivefold.cluster import ServerProcess, free_addresses, load_configuration, replace_server, serve_command
 from tests.integration.rig import PATIENCE_S, Load, client, running, until, verify
 from tests.integration.test_editions import Hosts, edition_at
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 class Renewable(Hosts):
@@ -22,13 +23,13 @@ class Renewable(Hosts):
         super().__init__(directory, **options)
         self.names = [f"server-{index}" for index in range(self.n)]
 
-    def renew(self, index: int) -> None:
-        """Make a new identity and the next edition; the server's next start is the newcomer's."""
-        _, made = replace_server(self.file, index)
+    def renew(self, index: int, *, address: str | None = None, in_place: bool = True) -> None:
+        """Make a new identity and the next edition; with ``in_place`` the process's next start is the newcomer's."""
+        _, made = replace_server(self.file, index, address=address)
         assert made is not None
         self.names[index] = made.name
-        server = self.processes.servers[index]
-        server._command = self.command(index)
+        if in_place:
+            self.processes.servers[index]._command = self.command(index)
 
     def command(self, index: int) -> list[str]:
         name = self.names[index]
@@ -47,10 +48,16 @@ class Renewable(Hosts):
         return load_configuration(self.directory / self.names[index] / "edition.toml").edition
 
 
+def environment_of(process: ServerProcess) -> dict[str, str]:
+    return process._environment
+
+
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[Renewable]:
     """Six servers (t = b = 1)."""
-    with running(Renewable(tmp_path / "cluster")) as hosts:
+    hosts = Renewable(tmp_path / "cluster")
+    hosts.processes.start(2 * PATIENCE_S)
+    with running(hosts):
         yield hosts
 
 
@@ -86,3 +93,81 @@ async def test_a_lost_server_is_replaced_under_load_and_then_another_one_lies(ho
         await verify(cluster, load.record)
     assert "is newborn (edition 2)" in hosts.log_of(0)
     assert "in standing" in hosts.log_of(0)
+
+
+async def test_a_newcomer_that_is_killed_in_the_middle_goes_on_and_the_same_slot_is_replaced_again(
+    hosts: Renewable,
+) -> None:
+    """Kill -9 as soon as it listens: the next start goes on. Then the slot gets a third identity, and stands again."""
+    keys = [f"k{number}" for number in range(12)]
+    async with client(hosts) as cluster, Load(cluster, keys) as load:
+        await load.progress_everywhere(2)
+        await hosts.replace(0, told=[1, 2])
+        for _ in range(2):
+            await hosts.kill(0)
+            await hosts.start(0)
+        await until_standing(cluster, 0)
+        await load.progress_everywhere(1)
+        await hosts.replace(0, told=[4, 5])
+        await hosts.until_edition(3)
+        await until_standing(cluster, 0)
+        await load.progress_everywhere(1)
+        await load.stop()
+        await verify(cluster, load.record)
+
+
+async def test_the_wrong_healthy_server_is_replaced_while_it_runs_on(hosts: Renewable, tmp_path: Path) -> None:
+    """A twin: the old identity runs on where it was, the new one elsewhere. Nobody counts the old one, nothing is lost.
+
+    Brought the file, the old one ends and says why; and it never starts again.
+    """
+    [address] = free_addresses(1)
+    keys = [f"k{number}" for number in range(6)]
+    async with client(hosts) as cluster, Load(cluster, keys) as load:
+        await load.progress_everywhere(2)
+        old = hosts.processes.servers[0]
+        before = tmp_path / "old.toml"
+        shutil.copy(hosts.file_of(0), before)
+        old._command[old._command.index("--cluster", old._command.index("--cluster") + 1) + 1] = str(before)
+        await hosts.kill(0)
+        await hosts.start(0)  # the old identity, with a file of its own
+        hosts.renew(0, address=address, in_place=False)
+        twin = ServerProcess(0, hosts.command(0), tmp_path / "twin.log", environment_of(old))
+        hosts.bring(0, 1, 2)
+        twin.start()
+        try:
+            await asyncio.to_thread(twin.wait_ready, time.monotonic() + PATIENCE_S)
+            await hosts.until_edition(2)
+            await until(lambda: edition_at(cluster) == 2, "the client uses edition 2")
+            await until_standing(cluster, 0)
+            await load.progress_everywhere(2)
+            await load.stop()
+            await verify(cluster, load.record)
+            assert old.is_running
+            shutil.copy(hosts.file, before)
+            await until(lambda: not old.is_running, "the old identity ends")
+            assert "another identity has the place of server 0 now" in hosts.log_of(0)
+            old.start()
+            await until(lambda: not old.is_running, "it does not start again")
+            assert "not that of a server in edition 2" in hosts.log_of(0)
+        finally:
+            twin.kill()
+
+
+async def test_a_server_that_was_not_told_counts_as_down_until_it_is(hosts: Renewable) -> None:
+    """Cut off from the others it works with the old file; told later, it is a server like any other."""
+    keys = [f"k{number}" for number in range(6)]
+    async with client(hosts) as cluster, Load(cluster, keys) as load:
+        await load.progress_everywhere(2)
+        hosts.pause(5)
+        await hosts.replace(0, told=[1, 2])
+        await hosts.until_edition(2, 0, 1, 2, 3, 4)
+        hosts.resume(5)
+        await hosts.until_edition(2, 5)
+        await until_standing(cluster, 0)
+        await load.progress_everywhere(2)
+        await hosts.kill(3)
+        await load.progress_everywhere(2)
+        await hosts.start(3)
+        await load.stop()
+        await verify(cluster, load.record)

@@ -89,6 +89,15 @@ def test_status_does_not_count_a_newcomer_as_up_and_says_how_far_it_is() -> None
     assert "7 listed, 6 adopted, 1 under repair" in remark.plain
 
 
+def test_status_says_how_far_a_server_is_behind() -> None:
+    """Of a server that differs from the others in three objects it says so; of the others nothing."""
+    differing = msgspec.structs.replace(ALL[2].place, behind=3)
+    found = status(*ALL[:2], msgspec.structs.replace(ALL[2], place=differing), *ALL[3:])
+    assert [remark.plain for remark in edition_remarks(found)] == [
+        "server 2 differs from the others in 3 objects, and catches up with them"
+    ]
+
+
 def test_status_names_servers_with_another_file() -> None:
     """An older edition, and another file of the newest one."""
     found = status(server(0, edition=1), server(1, digest="bb"), *ALL[2:])

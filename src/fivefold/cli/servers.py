@@ -166,6 +166,9 @@ def edition_remarks(status: ClusterStatus) -> list[Text]:
             style = "green" if place.is_standing else "yellow"
             since = f", since {seconds_text(place.standing_s)}" if place.standing_s is not None else ""
             remarks.append(Text(progress_text(place, index, len(status.servers)) + since, style=style))
+        if place.behind:
+            text = f"server {index} differs from the others in {place.behind} objects, and catches up with them"
+            remarks.append(Text(text, style="yellow"))
         if place.edition < newest:
             text = (
                 f"server {index} uses edition {place.edition} of the cluster file, others {newest}: bring it the newest"

@@ -38,6 +38,9 @@ class Place(Struct, frozen=True):
         adopted: objects that it has taken over.
         under_repair: objects that it reads again, or repairs.
         list_bytes: of lists that it has got.
+        behind: objects in which it differs from the others and is not done with.
+        passes: how often it has compared all of them since it started.
+        position: the last object that it has compared in this pass; empty between two.
     """
 
     edition: int
@@ -52,6 +55,9 @@ class Place(Struct, frozen=True):
     adopted: int
     under_repair: int
     list_bytes: int
+    behind: int = 0
+    passes: int = 0
+    position: str = ""
 
 
 class ServerStatus(Struct, frozen=True):

@@ -95,7 +95,7 @@ class Membership:
         if progress.is_standing and self._was_newcomer and self._stood_ns is None:
             self._stood_ns = self._clock()
         self._was_newcomer = not progress.is_standing
-        said = enumerate(self._editions.announced.by)
+        said, scrub = enumerate(self._editions.announced.by), self._machine.upkeep.scrub
         return Place(
             edition=edition.number,
             digest=edition.digest.hex(),
@@ -109,6 +109,9 @@ class Membership:
             adopted=progress.adopted,
             under_repair=progress.under_repair,
             list_bytes=progress.bytes,
+            behind=0 if scrub is None else scrub.behind,
+            passes=0 if scrub is None else scrub.passes,
+            position="" if scrub is None else scrub.position,
         )
 
     def maybe_tell_progress(self) -> None:

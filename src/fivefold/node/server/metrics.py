@@ -84,6 +84,8 @@ def _place_metrics(place: Place) -> Iterator[Metric]:
     yield GaugeMetricFamily("fivefold_born", "Edition in which this identity began.", place.born)
     yield GaugeMetricFamily("fivefold_in_standing", "0 while a newcomer catches up.", int(place.is_standing))
     yield GaugeMetricFamily("fivefold_told_servers", "Other servers that use this edition.", len(place.told))
+    yield GaugeMetricFamily("fivefold_behind_objects", "Objects in which it differs from others.", place.behind)
+    yield CounterMetricFamily("fivefold_scrub_passes", "How often all objects were compared.", place.passes)
     objects = GaugeMetricFamily("fivefold_newcomer_objects", "How far a newcomer is.", None, ["state"])
     for state in ("listed", "adopted", "under_repair"):
         objects.add_metric([state], getattr(place, state))

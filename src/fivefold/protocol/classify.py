@@ -414,6 +414,8 @@ def set_up(plan: Plan, *, client: ClientId, operation_digest: bytes, history_set
         operation_digest=operation_digest if plan.kind is Kind.METHOD else NO_OPERATION,
         history_set_digest=history_set_digest,
     )
+    assert timestamp > max(plan.latests), "a new candidate is newer than all that it follows"
+    assert all(part.conditioned_on < timestamp for part in parts), "and newer than what it rests on"
     bounds = (timestamp,) * len(parts) if is_new_barrier else plan.latests
     return Step(plan.kind, Candidate(timestamp, parts), parts, bounds)
 

@@ -122,6 +122,8 @@ def _own_index(configuration: Configuration, identity: Identity, options: Server
     Raises:
         ConfigurationError: the identity is not that of a server of the cluster, or an option cannot be used.
     """
+    if not __debug__:
+        raise ConfigurationError("a server needs its assertions: start it without -O, and with PYTHONOPTIMIZE unset")
     if options.cached_objects_max < CACHED_OBJECTS_MIN:
         raise ConfigurationError(
             f"a server must keep at least {CACHED_OBJECTS_MIN} objects in memory: got {options.cached_objects_max}"

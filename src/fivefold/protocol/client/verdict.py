@@ -189,9 +189,11 @@ def _judge_results(
     round_: Round, quorums: QuorumSystem, servers: list[int], *, is_applied: bool | None, is_unchanged: bool
 ) -> Verdict:
     """Q servers accepted one candidate, or ran the operation and changed nothing: do they agree on what it did?"""
+    assert len(servers) >= quorums.q, "what is told as done was done by q servers"
     agreed = agreement([(server, result_of(round_.votes[server])) for server in servers])[0]
     if len(servers) - len(agreed) > quorums.b:
         return Verdict(Next.DIVERGED, is_applied=is_applied)
+    assert len(agreed) > quorums.b, "an honest server says so too"
     odd = tuple([server for server in servers if server not in agreed])
     return Verdict(Next.ANSWERED, round_.votes[agreed[0]].answers, odd, is_unchanged=is_unchanged)
 

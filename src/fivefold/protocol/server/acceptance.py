@@ -62,6 +62,10 @@ class Acceptance:
         is_staged = any(write.object_id == name for write in self._outbox.writes)
         return self._outbox.next_sequence if is_staged else min(replica.sequence, self._outbox.next_sequence - 1)
 
+    def isolate(self, objects: Iterable[ObjectId], error: AssertionError) -> None:
+        """An invariant of ours does not hold for these objects: sign nothing of them until they are read again."""
+        self.set_aside([name for name in objects if name not in self.aside], error)
+
     def why_aside(self, name: ObjectId) -> str | None:
         """Why an object cannot be used; None if it can, or can again."""
         reason = self.aside.get(name)
@@ -115,6 +119,7 @@ class Acceptance:
         """METHOD by an ordinary request: on the latest version, of this object alone."""
         candidate = Candidate(timestamp, (Part(replica.object_id, replica.latest, None),))
         try:
+            assert replica.object_id not in self.aside, "nothing is accepted for an object that is set aside"
             replica.accept(candidate, version, now_ns)
             self._replicas.measure(replica)
             self._outbox.writes += self._outbox.write_of(replica)
@@ -130,6 +135,7 @@ class Acceptance:
         try:
             for position, part in enumerate(step.parts):
                 replica = touched[part.object_id] = self._replicas.hot[part.object_id]
+                assert part.object_id not in self.aside, "nothing is accepted for an object that is set aside"
                 if not replica.holds(step.candidate):
                     replica.accept(step.candidate, versions[position] if versions else None, now_ns)
                     changed[part.object_id] = replica
@@ -142,6 +148,7 @@ class Acceptance:
                     if replica.flag_settled(candidate):
                         changed[name] = replica
             assert changed, "a candidate held everywhere is answered again, not accepted again"
+            assert all(touched[name].holds(step.candidate) for name in step.objects), "accepted for all or for none"
             writes: tuple[Write, ...] = ()
             for name in sorted(changed):
                 self._replicas.measure(changed[name])

@@ -21,7 +21,7 @@ from fivefold.protocol.operations import (
 )
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import NO_OPERATION, LogicalTimestamp, Request, SyncRequest
-from fivefold.protocol.steps import Plan, Step
+from fivefold.protocol.steps import Kind, Plan, Step
 
 _SERVER: Final = b"fivefold-server"
 
@@ -138,10 +138,20 @@ def admit(
         work.is_query = check_operation(executor, access, work.client, operation)
         plan = plan_operation(quorums, work.views, is_query=work.is_query)
     if isinstance(plan, Plan):
+        assert _is_proven(quorums, plan, work.views), "a step rests on what enough servers hold"
         operation_digest = digest(work.request.operation) if operation else NO_OPERATION
         work.step = set_up(
             plan, client=work.client, operation_digest=operation_digest, history_set_digest=work.culled.digest
         )
+
+
+def _is_proven(quorums: QuorumSystem, plan: Plan, views: Views) -> bool:
+    """Whether q servers hold what an operation is run on, and r what is repaired."""
+    if plan.repaired is not None:
+        return all(views[part.object_id].order(plan.repaired) >= quorums.r for part in plan.parts)
+    if plan.kind is Kind.METHOD:
+        return all(views[part.object_id].support >= quorums.q for part in plan.parts)
+    return all(view.repairable for view in views.values())
 
 
 def choose_executor(executor: Executor, codes: Codes | None, operation: Operation) -> Executor:

@@ -113,6 +113,7 @@ def _with_base(
     below = next((each for each in view.repairable if each.timestamp == base), None)
     if below is None or view.order(below) < quorums.r:
         return None
+    assert below.timestamp < candidate.timestamp, "an adopted history is in order"
     return (Entry(below, below.is_multi), Entry(candidate, is_flagged))
 
 

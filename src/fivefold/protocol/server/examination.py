@@ -43,6 +43,13 @@ class Examination:
 
     def examine(self, now_ns: int, work: Work, storage_failure: str | None) -> Need | None:
         """Answer a request whose objects are in memory, or say what it needs before it is examined again."""
+        try:
+            return self._examine(now_ns, work, storage_failure)
+        except AssertionError as error:
+            self._acceptance.isolate(work.names if work.step is None else work.step.objects, error)
+            raise
+
+    def _examine(self, now_ns: int, work: Work, storage_failure: str | None) -> Need | None:
         step = work.step
         if step is None:
             self._fail(work)

@@ -63,6 +63,7 @@ def execute_alone(
 
 def status_of(answers: tuple[bytes, ...], *, is_query: bool, is_made: bool) -> int:
     """What a server says of an operation that gave these answers; ``is_made`` if it made versions."""
+    assert not (is_query and is_made), "a query writes nothing"
     if is_made:
         return SUCCESS
     if answers[0].startswith(STOPPED):
@@ -110,6 +111,8 @@ def _run(
                     states, has_changed = done.states, True
         room -= len(answer)
         answers += (answer,)
+    assert len(answers) == len(operation.calls), "every call has an answer"
+    assert fresh or not has_changed, "who changes a state is remembered"
     return answers, fresh if has_changed and not is_query else None, states
 
 

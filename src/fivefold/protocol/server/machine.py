@@ -16,14 +16,7 @@ from fivefold.protocol.actions import NOBODY, Actions, Channel, Damaged, Fault, 
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.editions import Edition, EditionName, first_edition
 from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDING_REQUESTS_MAX, RETRY_AFTER_FAULT_NS
-from fivefold.protocol.messages import (
-    BUSY,
-    DECLINED,
-    REQUEST,
-    decode_operation,
-    decode_request,
-    split,
-)
+from fivefold.protocol.messages import BUSY, DECLINED, REQUEST, decode_operation, decode_request, split
 from fivefold.protocol.operations import AccessPolicy, ClientId, Codes, Executor, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request, SyncReply
@@ -399,11 +392,15 @@ class Server:
         replica.is_recent = True
         _, timestamp, _, version = decision
         self._peers.witness.note(timestamp, request.sets[0])
-        if version is not None:
-            self.counters["accepted.METHOD"] += 1
-            self._acceptance.accept_alone(replica, timestamp, version, now_ns)
-        frame = reply_to(number, decision, replica.history, self._replies.authenticator(replica))
-        self._outbox.promise(Reply(channel, frame), replica.sequence)
+        try:
+            if version is not None:
+                self.counters["accepted.METHOD"] += 1
+                self._acceptance.accept_alone(replica, timestamp, version, now_ns)
+            frame = reply_to(number, decision, replica.history, self._replies.authenticator(replica))
+            self._outbox.promise(Reply(channel, frame), replica.sequence)
+        except AssertionError as error:
+            self._acceptance.isolate((replica.object_id,), error)
+            raise
         return True
 
     # --- what a request waits for -----------------------------------------------------------------------------

@@ -64,12 +64,13 @@ class Membership:
         self.announced: list[EditionName | None] = [None] * quorums.n
         self.cut = self.sequence = self._stands_at = 0
         self._standing = 1 if self.born == 1 else 0
+        self._promised = _Own(0, 0)
         self.untold: tuple[int, ...] = ()
 
     def start(self, record: ObjectRecord | None) -> None:
         """Take up what was promised before the last restart."""
         if record is not None:
-            own = _decode(record.history)
+            own = self._promised = _decode(record.history)
             self.cut = own.cut
             self._standing = own.standing or self._standing
         self._note_untold()
@@ -105,8 +106,12 @@ class Membership:
         return self.sequence
 
     def _promise(self) -> None:
+        own = _Own(self.cut, self._standing)
+        assert own.cut >= self._promised.cut, "the cut never falls"
+        assert own.standing >= self._promised.standing, "nor does the standing"
+        self._promised = own
         if self._outbox.has_store:
-            self._outbox.writes.append(Write(OWN_RECORD, _encode(_Own(self.cut, self._standing))))
+            self._outbox.writes.append(Write(OWN_RECORD, _encode(own)))
             self.sequence = self._outbox.next_sequence
 
     def hear(self, server: int, name: EditionName) -> None:

@@ -76,6 +76,7 @@ class Outbox:
 
     def let_go(self) -> None:
         """The store has committed everything up to ``reached``: what waited for that may leave."""
+        assert self.reached < self.next_sequence, "nothing is durable that was not handed over"
         while self.durable < self.reached:
             replies = self._waiting.get(self.durable + 1, ())
             self.send += replies

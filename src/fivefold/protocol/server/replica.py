@@ -136,7 +136,9 @@ class Replica:
         """Append the candidate, store its version, prune. ``written`` hands the change over to the store."""
         timestamp = candidate.timestamp
         assert timestamp > self.latest, "a candidate is newer than all accepted before"
+        assert (version is None) == (timestamp[BARRIER_AT] == 1), "every candidate but a barrier has a version"
         first = first_kept(self.object_id, candidate)
+        assert first is None or first < timestamp, "a candidate rests on something older"
         if first == self.latest and self.history:
             # What an ordinary request leaves: the last entry and the new one. No other is looked at, none decoded.
             self._forget(len(self.versions) - (first in self.versions), now_ns)
@@ -149,7 +151,7 @@ class Replica:
         else:
             kept = prune(self.entries, first, candidate)
             self._drop_superseded(candidate)
-            assert first is None or self.entry_at(first) is None or kept, "the base stays"
+            assert self._has_kept(first, kept), "the base stays"
             named = {entry.candidate.timestamp for entry in kept}
             self._forget(sum(timestamp not in named for timestamp in self.versions), now_ns)
             self._show((*kept, Entry(candidate, False)), None)
@@ -158,6 +160,12 @@ class Replica:
             self.versions[timestamp] = version
             self.size += size_of(version)
             self._put += ((timestamp, version),)
+
+    def _has_kept(self, first: LogicalTimestamp | None, kept: ReplicaHistory) -> bool:
+        """Whether pruning has left the base, if the history held it: it is established."""
+        if first is None or self.entry_at(first) is None:
+            return True
+        return bool(kept) and kept[0].candidate.timestamp == first
 
     def _drop_superseded(self, copy: Candidate) -> None:
         """Of older copies of the same version nothing stays: it is in the new one's row as well."""
@@ -207,6 +215,7 @@ class Replica:
         and pruned together with all below it. They are kept in memory; the store need not have them, since nothing
         that a history shows depends on them.
         """
+        assert self._pruned <= pruned <= len(self.versions), "what is pruned stays so"
         self._deleted += tuple(islice(self.versions, self._pruned, pruned))
         surplus = pruned - KEPT_VERSIONS
         if self._pruned and self._pruned_ns + KEPT_VERSIONS_AGE_NS < now_ns:
@@ -232,6 +241,7 @@ class Replica:
     def written(self, sequence: int) -> Write:
         """The change since the last call, as part of transaction ``sequence``."""
         assert sequence >= self.sequence, "transactions count up"
+        assert self.latest > INITIAL_TIMESTAMP, "only what was accepted is written"
         put = tuple([(timestamp, kept_version(version)) for timestamp, version in self._put])
         deleted, stored = self._deleted, self._stored_rings
         if len(stored) != 1 or [version for _, version in self._put if version.ring.name not in stored]:

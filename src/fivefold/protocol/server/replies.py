@@ -33,6 +33,7 @@ class Replies:
     def authenticator(self, replica: Replica) -> bytes:
         """The authenticator over a replica's history; without MACs for servers that the cut leaves out (R3)."""
         found = self.macs(replica)[: self._authenticator_bytes]
+        assert len(found) == self._authenticator_bytes, "a MAC for every server"
         return self._membership.masked(found) if self._membership.untold else found
 
     def show(
@@ -55,6 +56,7 @@ class Replies:
                 authenticators.append(self.authenticator(replica))
             if replica.sequence > sequence:
                 sequence = replica.sequence
+        assert len(histories) == len(work.request.sets), "a history for every object of the request"
         vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
         self._outbox.promise(Reply(work.channel, reply_frame(work.number, vote, authenticators)), sequence)
 

@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from fivefold import Counter, connect
 from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve_command, server_directory
@@ -22,6 +24,26 @@ from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve
 IN_FLIGHT = 64
 LOAD_IN_FLIGHT = 16
 LOAD_SECONDS = 8.0
+START_S = 180.0
+
+
+class Cost(NamedTuple):
+    """What a command costs.
+
+    Attributes:
+        seconds: by the clock.
+        processor_seconds: of its process, which a busy machine does not distort.
+        megabytes: of memory, at most.
+    """
+
+    seconds: float
+    processor_seconds: float
+    megabytes: float
+
+    @property
+    def cells(self) -> str:
+        """For the table."""
+        return f"{self.seconds:.1f} | {self.processor_seconds:.1f} | {self.megabytes:.0f} MB"
 
 
 async def fill(file: Path, count: int) -> float:
@@ -53,21 +75,21 @@ async def load(file: Path, is_done: asyncio.Event) -> float:
     return count / (time.monotonic() - began)
 
 
-async def beside(file: Path, command: Sequence[str] | None) -> tuple[float, float, float]:
-    """The rate of others while a command runs, its seconds, and its memory in MB; or while nothing does."""
+async def beside(file: Path, command: Sequence[str] | None) -> tuple[float, Cost]:
+    """The rate of others while a command runs, and what that costs; or while nothing does."""
     is_done = asyncio.Event()
     rate = asyncio.create_task(load(file, is_done))
-    seconds = megabytes = 0.0
+    cost = Cost(0, 0, 0)
     if command is None:
         await asyncio.sleep(LOAD_SECONDS)
     else:
-        seconds, megabytes = await asyncio.to_thread(run, command)
+        cost = await asyncio.to_thread(run, command)
     is_done.set()
-    return await rate, seconds, megabytes
+    return await rate, cost
 
 
-def run(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds and MB of a command of fivefold."""
+def run(command: Sequence[str]) -> Cost:
+    """What a command of fivefold costs."""
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "fivefold", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -76,7 +98,7 @@ def run(command: Sequence[str]) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"fivefold {command[0]} failed: {process.stderr.read() if process.stderr else ''}")
-    return time.monotonic() - began, usage.ru_maxrss / 1000
+    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
 
 
 def main() -> None:
@@ -93,28 +115,29 @@ def main() -> None:
         def serve(index: int) -> list[str]:
             return serve_command(file, identity=server_directory(directory, index), data=directory / f"data-{index}")
 
-        with LocalCluster(6, serve, directory / "logs"):
+        servers = LocalCluster(6, serve, directory / "logs")
+        with ExitStack() as stack:
+            stack.push(servers)
+            servers.start(START_S)
             took = asyncio.run(fill(file, count))
             print(f"{count:,} objects, made in {took:.0f} s\n", flush=True)
-            print("| | seconds | memory of the command | updates of others |")
-            print("|---|---:|---:|---:|", flush=True)
-            alone, _, _ = asyncio.run(beside(file, None))
-            print(f"| nothing else | | | {alone:,.0f}/s |", flush=True)
+            print("| | seconds | processor seconds | memory of the command | updates of others |")
+            print("|---|---:|---:|---:|---:|", flush=True)
+            alone, _ = asyncio.run(beside(file, None))
+            print(f"| nothing else | | | | {alone:,.0f}/s |", flush=True)
             backup = ["backup", str(directory / "backup")]
             rows = [("first backup", backup), ("second backup", backup), ("audit", ["audit"])]
             for title, command in rows:
-                rate, seconds, megabytes = asyncio.run(beside(file, command))
-                text = f"{rate:,.0f}/s ({rate / alone:.2f})"
-                print(f"| {title} | {seconds:.1f} | {megabytes:.0f} MB | {text} |", flush=True)
-            again, _, _ = asyncio.run(beside(file, None))
-            print(f"| nothing else, again | | | {again:,.0f}/s |", flush=True)
+                rate, cost = asyncio.run(beside(file, command))
+                print(f"| {title} | {cost.cells} | {rate:,.0f}/s ({rate / alone:.2f}) |", flush=True)
+            again, _ = asyncio.run(beside(file, None))
+            print(f"| nothing else, again | | | | {again:,.0f}/s |", flush=True)
         words = [word for address in free_addresses(6) for word in ("--server", address)]
         for title, command in (
             ("check of the backup", [*backup, "--check"]),
             ("restore of six servers", ["restore", str(directory / "backup"), str(directory / "new"), *words]),
         ):
-            seconds, megabytes = run(command)
-            print(f"| {title} | {seconds:.1f} | {megabytes:.0f} MB | |", flush=True)
+            print(f"| {title} | {run(command).cells} | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from fivefold.node.server import ServerNode
-from fivefold.protocol.actions import Actions, Damaged, ObjectRecord
+from fivefold.protocol.actions import Actions, Damaged, ObjectRecord, Store, Write
 from fivefold.protocol.limits import DAMAGED_SHOWN_MAX
 from fivefold.simulation.rack import Rack
 from fivefold.storage import Loaded, MemoryStorage
@@ -51,3 +51,11 @@ def test_a_limited_number_of_damaged_objects_is_named(node: ServerNode) -> None:
     """A disk that rots as a whole does not fill the memory with names."""
     node._perform(Actions(load=tuple(f"A/{number}" for number in range(DAMAGED_SHOWN_MAX + 5))))
     assert len(node.status().damaged) == DAMAGED_SHOWN_MAX
+
+
+def test_an_object_that_was_fetched_again_is_named_no_more(node: ServerNode) -> None:
+    """Nobody need ask for it before the status says so."""
+    node._perform(Actions(load=("A/x",)))
+    node.storage.stage = lambda sequence, writes: None  # type: ignore[method-assign]
+    node._perform(Actions(store=(Store(1, (Write("A/x", b"", is_whole=True),)),)))
+    assert node.status().damaged == {}

@@ -20,7 +20,7 @@ from fivefold.node.server.membership import Membership
 from fivefold.node.server.throttle import REQUEST_BYTES, Throttle
 from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
 from fivefold.objects import Shelf, TypeDescription, describe_type
-from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply
+from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply, Store
 from fivefold.protocol.editions import FILE, is_about_editions
 from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId, ObjectId
@@ -310,6 +310,8 @@ class ServerNode:
     def _perform(self, actions: Actions) -> None:
         for store in actions.store:
             self._staged = store.sequence
+            if self._damaged:
+                self._note_mended(store)
             self.storage.stage(store.sequence, store.writes)
         for message in actions.send:
             try:
@@ -377,6 +379,12 @@ class ServerNode:
             hope = "it is fetched from the others" if record.floor else "what it promised is lost: replace this server"
             self._damaged[object_id] = f"{record.reason}; {hope}"
             log.error("requests for an object are answered BUSY: %s", self._damaged[object_id])
+
+    def _note_mended(self, store: Store) -> None:
+        """What was damaged and is written as a whole is so no more: nobody need ask for it first."""
+        for write in store.writes:
+            if write.is_whole:
+                self._damaged.pop(write.object_id, None)
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence

@@ -16,7 +16,7 @@ from fivefold.cluster import (
     save_configuration,
     server_directory,
 )
-from tests.integration.rig import Load, Site, client, running, until, verify
+from tests.integration.rig import PATIENCE_S, Load, Site, client, running, until, verify
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +53,9 @@ class Hosts(Site):
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
     """Six servers (t = b = 1), each with a cluster file of its own."""
-    with running(Hosts(tmp_path / "cluster")) as hosts:
+    hosts = Hosts(tmp_path / "cluster")
+    hosts.processes.start(PATIENCE_S)
+    with running(hosts):
         yield hosts
 
 

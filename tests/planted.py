@@ -979,7 +979,7 @@ def newcomer_reads_who_was_not_told() -> list[Patch]:
 def switch_keeps_old_keys() -> list[Patch]:
     """R2: a server that has switched still accepts the MACs of the replaced identity."""
     switch = machine.Server.switch
-    return [(machine.Server, "switch", lambda self, now_ns, edition, keys: switch(self, now_ns, edition, self._keys))]
+    return [(machine.Server, "switch", lambda self, now_ns, edition, keys: switch(self, now_ns, edition, self.keys))]
 
 
 @bug

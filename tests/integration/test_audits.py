@@ -13,7 +13,7 @@ import pytest
 from fivefold import Counter
 from tests.integration.rig import ENVIRONMENT, Site, client, running
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ci, pytest.mark.timeout(240)]
 
 
 def audit(site: Site, *words: str) -> tuple[int, dict]:

@@ -25,7 +25,7 @@ from fivefold.storage import BackupFile
 from fivefold.upkeep import check_backup, restore_cluster, restore_server
 from tests.integration.rig import ENVIRONMENT, Site, client, environment, running, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ci, pytest.mark.timeout(240)]
 
 COUNT = 60
 

@@ -18,7 +18,7 @@ from tests.integration.rig import ENVIRONMENT, PATIENCE_S, Site, running, until
 from tests.nfs_client import OK, Client
 from tests.nfs_rig import Wire, gateway_process
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ci]
 
 JUKEBOX = 10008
 

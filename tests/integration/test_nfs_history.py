@@ -17,7 +17,7 @@ from fivefold.testing import local_cluster
 from tests.nfs_client import OK, Client
 from tests.nfs_rig import gateway
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ci]
 
 NOENT, EXIST = 2, 17
 Space = frozenset[tuple[str, int]]

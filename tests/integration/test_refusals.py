@@ -20,6 +20,7 @@ from fivefold.node.codes import CODES
 from fivefold.objects import standard_registry
 from fivefold.objects.transfers import total
 from fivefold.protocol.client.session import Session
+from fivefold.protocol.editions import ANNOUNCE
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.transport import StreamTransport
@@ -28,6 +29,9 @@ from tests.integration.rig import ENVIRONMENT, PATIENCE_S, Site, client, environ
 pytestmark = pytest.mark.integration
 
 TARGET = 2
+
+UNASKED = (CODES, ANNOUNCE)
+"""Frames in which a server says what it runs, and by which cluster file."""
 """The server that is sent garbage."""
 
 
@@ -166,7 +170,7 @@ async def raw_link(site: Site) -> AsyncIterator:
     replies: list[bytes] = []
 
     def hear(frames: list[bytes]) -> None:
-        replies.extend([frame for frame in frames if frame[0] != CODES])  # what it runs, a server says unasked
+        replies.extend([frame for frame in frames if frame[0] not in UNASKED])
 
     link = StreamTransport(credentials_of(site)).link(TARGET, on_frames=hear, on_up=lambda: None, on_down=lambda: None)
     link.start()
@@ -200,7 +204,7 @@ def not_canonical(frame: bytes) -> bytes:
     [
         ("frame-malformed", lambda frame: b"\xff"),
         ("frame-malformed", lambda frame: b"\x02" + frame[1:]),  # a reply where a request belongs
-        ("frame-malformed", lambda frame: b"\x03" + frame[1:]),  # a client that plays a server
+        ("sync-malformed", lambda frame: b"\x03" + frame[1:]),  # as if it asked for a version
         ("frame-truncated", lambda frame: frame[:20]),
         ("request-malformed", lambda frame: frame[:13] + b"\xc1" * (len(frame) - 13)),
         ("request-not-canonical", not_canonical),
@@ -307,7 +311,7 @@ def test_a_client_identity_cannot_serve(lone: Site) -> None:
     """A server started with a client's identity is refused."""
     wrong = str(client_directory(lone.directory, "admin"))
     check_refusal(
-        serve(lone, "--identity", wrong), "ConfigurationError", "is not that of a server of this cluster file"
+        serve(lone, "--identity", wrong), "ConfigurationError", "is not that of a server in edition 1 of the cluster"
     )
 
 
@@ -316,7 +320,7 @@ def test_another_clusters_identity_cannot_serve(lone: Site, tmp_path: Path) -> N
     foreign = Site(tmp_path / "foreign", t=0, b=0)
     wrong = str(server_directory(foreign.directory, 0))
     check_refusal(
-        serve(lone, "--identity", wrong), "ConfigurationError", "is not that of a server of this cluster file"
+        serve(lone, "--identity", wrong), "ConfigurationError", "is not that of a server in edition 1 of the cluster"
     )
 
 

@@ -13,7 +13,7 @@ from fivefold.cluster import ServerProcess, free_addresses, load_configuration, 
 from tests.integration.rig import PATIENCE_S, Load, client, running, until, verify
 from tests.integration.test_editions import Hosts, edition_at
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ci, pytest.mark.timeout(300)]
 
 
 class Renewable(Hosts):

@@ -17,7 +17,7 @@ from fivefold.cli.exits import Exit
 from fivefold.cluster import add_client, create_cluster, free_addresses
 from tests.integration.rig import ROOT
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ci, pytest.mark.timeout(400)]
 
 PATIENCE_S = 90.0
 

@@ -39,19 +39,20 @@ TRACE: list[tuple[str, str, tuple[int, ...], tuple[str, ...]]] = [
         "Y repair",
         "COPY",
         (1, 2, 3, 4, 5),
-        ("{5,4}", "{7,5,4}", "{7,5,4}", "{7,4,2,1}", "{7,4,2',1}", "{7,2',1}"),
+        ("{5,4}", "{7,5}", "{7,5}", "{7,2,1}", "{7,2',1}", "{7,2',1}"),
     ),
     (
         "Y get",
         "METHOD",
         (1, 2, 3, 4, 5),
-        ("{5,4}", "{7,5,4}", "{7,5,4}", "{7,4,2,1}", "{7,4,2',1}", "{7,2',1}"),
+        ("{5,4}", "{7,5}", "{7,5}", "{7,2,1}", "{7,2',1}", "{7,2',1}"),
     ),
 ]
 """Client and operation, kind, servers that accepted, histories afterwards.
 
 Times are one lower than the paper's. A barrier is gone once something newer is accepted: it decides nothing any more
-(PROTOCOL §4.7), where the paper's table keeps showing it.
+(PROTOCOL §4.7), where the paper's table keeps showing it. The copy 7 is one of the copy 4: it takes the other's place
+(docs/concepts/protocol.md, "Copies of one version").
 """
 
 

@@ -5,9 +5,10 @@ The directed tests damage the one thing that a rule is about; the others try eve
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -20,7 +21,7 @@ from fivefold.storage import checkpointer as checkpointer_module
 from fivefold.storage.checkpointer import Fold
 from fivefold.storage.ledger import GROUP_BUCKETS, Ledger
 from fivefold.storage.reach import ReachFile, reach_beside, read_reach
-from fivefold.storage.schema import Change, DamagedSeal, Key, Rows, decode_seal, encode_seal
+from fivefold.storage.schema import Change, DamagedSeal, Rows, decode_seal, encode_seal
 from fivefold.storage.segments import segment_path
 from tests import storage_damage
 from tests.storage_damage import Forgotten, judge, read_files, small_store, try_bits, try_random, write_files
@@ -295,12 +296,12 @@ async def test_an_object_that_cannot_be_written_is_not_answered_as_it_was(
     await fill(path, 1)
     opened, original = Open(path), checkpointer_module.write_rows
 
-    def write_rows(connection: sqlite3.Connection, rows: Rows, replaced: Sequence[Key]) -> dict[str, Change]:
+    def write_rows(connection: sqlite3.Connection, rows: Rows, *others: Any) -> dict[str, Change]:
         if any(name == "A/007" for name, _ in rows):
             error = sqlite3.DatabaseError("database disk image is malformed")
             error.sqlite_errorname = "SQLITE_CORRUPT"  # type: ignore[attr-defined]
             raise error
-        return original(connection, rows, replaced)
+        return original(connection, rows, *others)
 
     monkeypatch.setattr(checkpointer_module, "write_rows", write_rows)
     await opened.commit(1, Write("A/007", b"again"), Write("A/008", b"again"))

@@ -148,11 +148,6 @@ class Announced:
         convincing = [name for name in names if self.by.count(name) > self._b]
         return max(convincing, default=None)
 
-    def rivals(self) -> list[int]:
-        """Servers that use another file of the same number: two were made for one edition."""
-        own = self.own
-        return [s for s, name in enumerate(self.by) if name is not None and name.number == own.number and name != own]
-
     def ask(self, now_ns: int, reachable: Iterable[int]) -> tuple[int, bytes] | None:
         """A server to ask now, and the frame for it; to be called after news, and now and then while one is wanted."""
         wanted = self.wanted

@@ -80,8 +80,6 @@ def test_two_files_of_one_number_are_not_counted_together() -> None:
     other = EditionName(2, digest(b"another"))
     announced = heard((3, SECOND), (4, other))
     assert announced.wanted is None
-    announced.use(SECOND, ())
-    assert announced.rivals() == [4]
 
 
 def test_an_older_edition_is_not_wanted() -> None:

@@ -163,7 +163,7 @@ class Invocation:
             if standing.returning:
                 knowledge.maybe_welcome(round_.objects, vote)
             is_plain = not (standing.is_anybody_doubted and any(map(standing.is_doubted, alike.frames)))
-            is_plain = is_plain and not knowledge.following.newer
+            is_plain = is_plain and not knowledge.following.newer and round_.lost.isdisjoint(alike.frames)
             if is_plain and len(vote.answers) == len(self.calls):  # otherwise more than b lie
                 shown = alike.shown(vote, round_.objects, knowledge.quorums.n)
                 if shown:

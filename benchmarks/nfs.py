@@ -287,7 +287,7 @@ async def metadata(mount: Mount, root: bytes, name: bytes, workers: int, seconds
 
 
 async def fill(mount: Mount, directory: bytes, count: int) -> None:
-    """So many names in a directory: links to one file, which cost an inode less each."""
+    """Fill a directory with names: links to one file, which need no inode each."""
     file = await mount.create(directory, b"file")
     numbers = iter(range(count))
 
@@ -348,7 +348,7 @@ async def measure_other(server: str, rounds: int) -> None:
 
 
 class System(NamedTuple):
-    """One of those that are compared, with the directories for creates."""
+    """A system to compare, with the directories for creates."""
 
     label: str
     running: Running

@@ -47,8 +47,9 @@ python -m tests.simulation.mutation_campaign --seeds 2000 --seconds 600
 
 WHY_NOT = {
     "own_disk_read_like_a_peers": "none can: what a server accepts is never longer than what it takes from others",
-    "attempts_of_equal_bytes": "900 of camps in vain: a liar must spoil one MAC for one server in one look of a long "
-    "pause, for another server in the next, two connections must break right then, and it must claim the result later",
+    "attempts_of_equal_bytes": "the seeds of camps below 900 that have a splitting liar, in vain: a liar must spoil "
+    "one MAC for one server in one look of a long pause, for another server in the next, two connections must break "
+    "right then, and it must claim the result later",
 }
 """Why random seeds do not find a bug."""
 

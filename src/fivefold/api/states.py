@@ -39,7 +39,7 @@ async def show_state(cluster: Cluster, name: ObjectId) -> bytes | Disagreed:
 
 
 async def adopt_state(cluster: Cluster, name: ObjectId, state: bytes, instead_of: Iterable[bytes]) -> None:
-    """Give an object this state if it has one of those that it may replace.
+    """Give an object this state, in place of one of ``instead_of``.
 
     Raises:
         InvalidArguments: it has another one, or this is no state of its type.

@@ -50,7 +50,7 @@ _MEANS: Final = {
 def audit_command(
     cluster: ClusterOption = None,
     identity: IdentityOption = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Look at about so many objects, chosen at random.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Number of objects to look at, chosen at random.")] = None,
     evidence: Annotated[Path | None, typer.Option(help="Write what was found, with the proofs, to this file.")] = None,
     show: Annotated[Path | None, typer.Option(help="Explain what an audit has written; no cluster is needed.")] = None,
     json: JsonOption = False,

@@ -25,7 +25,8 @@ EXAMPLES: Final = """
 
 `fivefold backup /srv/backup`
 
-Run it again to bring the backup up to date: only what has changed is fetched. One that was interrupted goes on.
+Run it again to bring the backup up to date: only what has changed is fetched.
+An interrupted backup continues where it stopped.
 
 `fivefold backup /srv/backup --check`: reads all of it, without a cluster; exit code 5 if it is damaged
 
@@ -41,7 +42,7 @@ def backup(
     json: JsonOption = False,
     tls: Annotated[bool, typer.Option("--tls/--no-tls", hidden=True)] = True,
 ) -> None:
-    """Copy every object, with the word of b + 1 servers, while the cluster goes on working."""
+    """Copy every object, with the word of b + 1 servers, while the cluster works."""
     if check:
         _check(directory, json=json)
         return

@@ -99,7 +99,7 @@ async def audit(
         first: the same client's connections to all servers.
         second: other ones.
         cluster_id: for the report.
-        sample: about so many objects, chosen at random; all if it is left out.
+        sample: number of objects to look at, chosen at random; all if it is left out.
         told: hears how it gets on.
 
     Raises:

@@ -76,7 +76,7 @@ async def back_up(
     passes_max: int = PASSES_MAX,
     told: Told = lambda run, count: None,
 ) -> Run:
-    """Bring a backup up to date; one that was interrupted goes on where it was.
+    """Bring a backup up to date; an interrupted one continues where it stopped.
 
     Args:
         cluster: repairs objects that are not at rest; its client's access rule must be ``*``.

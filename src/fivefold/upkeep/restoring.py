@@ -78,8 +78,8 @@ async def restore_cluster(
 ) -> Configuration:
     """Make a new cluster that begins with a backup: cluster file, identities, and each server's data.
 
-    It has the clients, access rules and active versions of the old one. What is interrupted goes on when it is called
-    again with the same arguments; the directory appears when all is done.
+    It has the clients, access rules and active versions of the old one. An interrupted restore continues when it is
+    called again with the same arguments; the directory appears when all is done.
 
     Args:
         file: the backup, which has been checked.

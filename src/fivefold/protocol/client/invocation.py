@@ -7,7 +7,6 @@ only asks for histories, is followed by the next.
 When an attempt is certainly dead is said in :mod:`rounds`.
 A call is told that nothing was changed only if each of its attempts is certainly dead, those of operations that it
 travelled in before too. Otherwise the outcome is unknown.
-
 A rejection needs no such proof from earlier attempts at the same operation. It is told by q servers on an established
 version V. An attempt conditioned on an older established version can no longer be accepted by them, and what accepted
 it before is fewer than r. One conditioned on V itself gives the same rejection on every honest server. But an operation
@@ -275,7 +274,7 @@ class Invocation:
             self._bury(round_)
         goes_on = any(pending.is_open and pending.deadline_ns > now_ns for pending in self.calls)
         if goes_on and self._since is None and not self.is_query:
-            # The operation goes on, and the calls given up here with it: they may well be applied.
+            # The operation continues, and calls given up here are part of it: they may well be applied.
             self._since = self._conditioned_time()
         outcome = self._timed_out(self._delay(now_ns))
         if not goes_on:

@@ -26,8 +26,14 @@ from fivefold.protocol.history import (
     make_timestamp,
     time_of,
 )
-from fivefold.protocol.limits import CALLS_MAX, OBJECT_ID_BYTES_MAX, REPAIR_OBJECTS_MAX, TIME_LEAD_MAX
-from fivefold.protocol.messages import BUSY, SUCCESS, Vote, decode_operation, decode_request, encode, reply_frame
+from fivefold.protocol.limits import (
+    CALLS_MAX,
+    LONG_HISTORY_BYTES,
+    OBJECT_ID_BYTES_MAX,
+    REPAIR_OBJECTS_MAX,
+    TIME_LEAD_MAX,
+)
+from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, Vote, decode_operation, decode_request, encode, reply_frame
 from fivefold.protocol.operations import CANCEL, FORGOTTEN, REFUSED, VALUE, Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY
@@ -43,7 +49,7 @@ from fivefold.simulation.executors import OUT_OF_TIME, TroubledExecutor
 from fivefold.simulation.faults import CAMP
 from fivefold.simulation.hostile import HOSTILITIES, right_of
 from fivefold.simulation.injection import SERVER, Injected, Injector
-from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
+from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, LONG_READ_MAX, Judges
 from fivefold.simulation.plan import SECOND, Fault
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.rights import Rules
@@ -170,9 +176,9 @@ def test_an_injected_exception_comes_out_of_the_servers_code() -> None:
 # --- rights -------------------------------------------------------------------------------------------------------
 
 
-def candidate(client: str, *names: ObjectId, is_barrier: bool) -> Candidate:
+def candidate(client: str, *names: ObjectId, is_barrier: bool, time: int = 3) -> Candidate:
     timestamp = make_timestamp(
-        3,
+        time,
         is_barrier=is_barrier,
         client=client_id(client),
         operation_digest=bytes(32) if is_barrier else b"o" * 32,
@@ -234,7 +240,7 @@ def test_an_answer_beside_which_more_than_b_results_differ_is_divergence(others:
 def test_a_client_that_is_crowded_out_is_a_violation_unless_by_a_liar() -> None:
     """BUSY for want of room in an honest server's queue; a full disk is another matter."""
     run = hosted()
-    judges = Judges(run.watch, 1, liars=[2], faulty=[])
+    judges = Judges(run.watch, run.quorums, liars=[2], faulty=[])
     judges.heard(run.clients[0], 2, vote(BUSY, answer=REFUSED + b"overloaded"))
     judges.heard(run.clients[0], 1, vote(BUSY, answer=REFUSED + b"the disk is full"))
     with pytest.raises(Violation, match="server 1 is too busy for c0"):
@@ -244,7 +250,7 @@ def test_a_client_that_is_crowded_out_is_a_violation_unless_by_a_liar() -> None:
 def test_suspecting_a_server_that_did_nothing_is_a_violation() -> None:
     """Of a server that crashed, or lies, anything may be thought."""
     run = hosted()
-    judges = Judges(run.watch, 1, liars=[], faulty=[4])
+    judges = Judges(run.watch, run.quorums, liars=[], faulty=[4])
     for _ in range(9):
         run.clients[0].session.standing.strike(4, "malformed")
     judges.look_at_clients(run.clients)
@@ -277,20 +283,76 @@ def test_a_call_that_is_not_over_at_its_deadline_is_a_violation(monkeypatch: pyt
     assert run.world.now_ns == SECOND + 1_000_000
 
 
-def test_a_last_call_that_is_forgotten_is_a_violation_and_an_older_one_is_not() -> None:
-    """A client may lose track of what it called before, never of what it called last."""
+MINE, RIVAL, OTHER = b"i" * 16, b"r" * 16, b"o" * 16
+
+
+@pytest.mark.parametrize(
+    ("is_newest", "applied", "is_broken"),
+    [
+        (False, {}, False),
+        (True, {}, True),
+        (True, {RIVAL: 3}, False),
+        (True, {RIVAL: 3, MINE: 4}, True),
+        (True, {RIVAL: 4, MINE: 3}, False),
+        (True, {OTHER: 4}, True),
+    ],
+)
+def test_a_last_call_that_is_forgotten_is_a_violation(
+    is_newest: bool, applied: dict[bytes, int], is_broken: bool
+) -> None:
+    """A client may lose track of what it called before, or what was applied before a rival of its own: of no other."""
+    run = hosted()
+    client, update = run.clients[0], next(call for call in run.plan.calls if not call.is_query)
+    name = ObjectId(min(update.objects))
+    for call_id, time in applied.items():
+        made = candidate("c0", name, is_barrier=False, time=time).timestamp
+        run.watch.chains.of(name).members[made] = time
+        run.watch._made_by[name, ring_key(client.id, call_id)] = [made]
+    client._newest = dict.fromkeys(update.objects, update.number + (not is_newest))
+    client.unfinished[update.number] = task = Task(update, MINE, 0, rivals=(RIVAL,))
+    if is_broken:
+        with pytest.raises(Violation, match=r"the last call of c0 on .* is forgotten"):
+            client._answered(task, FORGOTTEN)
+    else:
+        client._answered(task, FORGOTTEN)
+
+
+def test_the_rivals_of_a_call_are_earlier_updates_that_may_still_be_applied() -> None:
+    """Those under way, and those whose outcome nobody knows; not what has ended."""
     run = hosted()
     client = run.clients[0]
-    update = next(call for call in run.plan.calls if not call.is_query)
-    client._newest = dict.fromkeys(update.objects, update.number + 1)
-    client.unfinished[update.number] = task = Task(update, b"i" * 16, 0)
-    client._answered(task, FORGOTTEN)
-    assert client.failure is None
-    client._newest = dict.fromkeys(update.objects, update.number)
-    client.unfinished[update.number] = task
-    client._answered(task, FORGOTTEN)
-    assert client.failure is not None
-    assert client.failure.rule == "forgotten"
+    first, second, third = [replace(call, client=0) for call in run.plan.calls if not call.is_query][:3]
+    client.start(first)
+    client.start(second)
+    mine, rival = client.unfinished[first.number], client.unfinished[second.number]
+    assert rival.rivals == (mine.call_id,)
+    client._end(mine, Seen.FAILED)
+    client._end(rival, Seen.UNKNOWN)
+    client.start(third)
+    assert client.unfinished[third.number].rivals == (rival.call_id,)
+
+
+@pytest.mark.parametrize("why", ["", "silent", "doubted", "a liar"])
+def test_a_client_may_read_long_histories_of_a_liar_only_where_it_needs_it(why: str) -> None:
+    """With q others at hand nine are too many; where one of them is silent, doubted or a liar, too, it is needed."""
+    run = hosted()
+    client, standing = run.clients[0], run.clients[0].session.standing
+    judges = Judges(run.watch, run.quorums, liars=[2, 3] if why == "a liar" else [2], faulty=[])
+    if why == "silent":
+        standing.note_silent(4, 0)
+    elif why == "doubted":
+        for _ in range(9):
+            standing.note_alone([4], [])
+    long = Vote(FAIL, b"", (), b"", (bytes(LONG_HISTORY_BYTES + 1),), ())
+    for _ in range(LONG_READ_MAX + 1):
+        judges.look_at_clients(run.clients)
+        judges.heard(client, 2, reply_frame(1, encode(long), ()))
+        judges.heard(client, 1, reply_frame(1, encode(long), ()))
+    if why:
+        judges.look_at_clients(run.clients)
+    else:
+        with pytest.raises(Violation, match="read 9 long histories of the liar 2, with q others at hand"):
+            judges.look_at_clients(run.clients)
 
 
 def test_a_history_that_has_grown_fat_is_a_violation() -> None:

@@ -179,6 +179,9 @@ def history_up_to(time: int) -> bytes:
         ("injected", 115),  # a reply that had left was counted as waiting, for good
         ("injected", 131),  # writes were forgotten before they were handed over
         ("injected", 740),  # a sync's number outlived it
+        ("injected", 1027),  # the judge counted long histories of a liar that was needed: another server was silent
+        ("rolling", 2002),  # the same
+        ("hostile", 2091),  # the judge took the call that was made last for the one that was applied last
     ],
 )
 def test_a_seed_that_failed_once_passes(profile: str, seed: int) -> None:

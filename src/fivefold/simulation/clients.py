@@ -49,13 +49,14 @@ class Task:
     Attributes:
         call_id: its id, the same for all its attempts.
         since: once its outcome is unknown, the logical time to resolve from.
+        rivals: ids of the client's earlier updates that might still be applied when it was called, and so after it.
     """
 
-    __slots__ = ("call", "call_id", "invoke_ns", "since")
+    __slots__ = ("call", "call_id", "invoke_ns", "rivals", "since")
 
-    def __init__(self, call: PlannedCall, call_id: bytes, invoke_ns: int) -> None:
+    def __init__(self, call: PlannedCall, call_id: bytes, invoke_ns: int, rivals: tuple[bytes, ...] = ()) -> None:
         """Called now."""
-        self.call, self.call_id, self.invoke_ns = call, call_id, invoke_ns
+        self.call, self.call_id, self.invoke_ns, self.rivals = call, call_id, invoke_ns, rivals
         self.since: int | None = None
 
 
@@ -73,9 +74,10 @@ class ClientHost:
         failure: what no client may ever see, if it has happened.
         on_end: hears every task that ended, with what was observed; the invariants listen here.
         on_frame: hears every frame with its server, before the session does.
+        on_forgotten: hears of the task of its last update on an object, if rings do not know what became of it.
         injector: lets inputs fail; None for a client of which that is not wanted.
         has_raised: whether an exception has come out of the session.
-        tolerated: what the plan lets happen to calls: *refused*, *disagreed*, *late*, *forgotten*.
+        tolerated: what the plan lets happen to calls: *refused*, *disagreed*, *late*.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class ClientHost:
         self.failure: Violation | None = None
         self.on_end: Callable[[ClientHost, Task, Observation], None] | None = None
         self.on_frame: Callable[[ClientHost, int, bytes], None] | None = None
+        self.on_forgotten: Callable[[ClientHost, Task], None] | None = None
         self.injector: Injector | None = None
         self.has_raised = False
         self.tolerated = tolerated
@@ -105,6 +108,7 @@ class ClientHost:
         self._connections: dict[int, Connection] = {}
         self._alarm = Alarm(world, lambda: self._give(lambda: self.session.wake(world.now_ns)))
         self._newest: dict[str, int] = {}
+        self._unsettled: dict[bytes, None] = {}
         self._lives = 0
         self.session = self._new_session()
         for server in servers:
@@ -178,10 +182,11 @@ class ClientHost:
     def start(self, call: PlannedCall) -> None:
         """Make a planned call."""
         self.world.tell(Called(self.index, call.number, call.method, call.objects, call.arguments, call.is_query))
-        task = Task(call, self._random.randbytes(16), self.world.now_ns)
+        task = Task(call, self._random.randbytes(16), self.world.now_ns, tuple(self._unsettled))
         self.unfinished[call.number] = task
         if not call.is_query:
             self._newest |= dict.fromkeys(call.objects, call.number)
+            self._unsettled[task.call_id] = None
         operation = _operation(call.objects, Call(task.call_id, 0, call.method, call.arguments))
         self._begin(task, operation, is_query=call.is_query, patience_ns=call.patience_ns)
 
@@ -269,9 +274,8 @@ class ClientHost:
         elif tag == CANCELLED:
             self._end(task, Seen.CANCELLED)
         elif tag == FORGOTTEN:
-            if "forgotten" not in self.tolerated and self._newest[min(task.call.objects)] == task.call.number:
-                what = f"the last call of c{self.index} on {min(task.call.objects)}, {task.call.method}, is forgotten"
-                self.failure = Violation("forgotten", what)
+            if self.on_forgotten is not None and self._newest[min(task.call.objects)] == task.call.number:
+                self.on_forgotten(self, task)
             self._end(task, Seen.UNKNOWN)
         else:
             self.failure = Violation("answer", f"{task.call.method} answered {answer!r}")
@@ -290,6 +294,8 @@ class ClientHost:
         )
         self.world.tell(Ended(self.index, call.number, outcome.value, str(seen)))
         del self.unfinished[call.number]
+        if outcome is not Seen.UNKNOWN:
+            self._unsettled.pop(task.call_id, None)
         self.history.append(seen)
         if self.on_end is not None:
             self.on_end(self, task, seen)

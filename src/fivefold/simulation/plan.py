@@ -155,4 +155,4 @@ class Plan(Struct, frozen=True):
         kinds = {fault.kind for fault in self.faults}
         found = {"disagreed"} if self.is_noisy else set()
         found |= {"refused"} if kinds & {"other rules", "older code", "stopped methods"} else set()
-        return frozenset(found if self.is_judged else found | {"late", "forgotten"})
+        return frozenset(found if self.is_judged else found | {"late"})

@@ -21,7 +21,7 @@ from fivefold.simulation.disk import Disk
 from fivefold.simulation.events import Happened, Healed, Raised, Replaced, Violated, trace_of
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.explain import Explainer
-from fivefold.simulation.faults import CAMP, OF_CLIENTS, Stage, crash, heal, schedule
+from fivefold.simulation.faults import OF_CLIENTS, Stage, crash, heal, schedule
 from fivefold.simulation.hostile import HOSTILITIES, Hostile, right_of
 from fivefold.simulation.injection import CLIENT, SERVER, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
@@ -121,7 +121,7 @@ class Run:
             for i in range(plan.clients + 1)
         ]
         harmed = {server for fault in plan.faults for server in fault.targets if fault.kind not in OF_CLIENTS}
-        self.judges = Judges(self.watch, plan.b, self.liars, harmed)
+        self.judges = Judges(self.watch, self.quorums, self.liars, harmed)
         self._listen_to_clients()
         self.network.far_ns = {plan.n + client: far_ns for client, far_ns in enumerate(plan.far_ns)}
         self.network.on_reset = self._reset
@@ -154,13 +154,12 @@ class Run:
 
     def _listen_to_clients(self) -> None:
         plan = self.plan
-        self.judges.minds_long = not plan.dead and not any(fault.kind == CAMP for fault in plan.faults)
         for client in self.clients:
             client.on_end = self._ended
             if plan.injected:
                 client.injector = self._injector_of(client)
             if plan.is_judged:
-                client.on_frame = self.judges.heard
+                client.on_frame, client.on_forgotten = self.judges.heard, self.judges.forgotten
 
     def _replace(self, slot: int, how: str) -> None:
         """A newcomer in a slot, unless that is refused (R9); its predecessor ends, or runs on."""

@@ -14,6 +14,8 @@ from fivefold.node.server import ServerNode
 from fivefold.node.server.driver import RETRY_S, SLICE_FRAMES_MAX, STATUS_BURST_MAX
 from fivefold.node.status import STATUS, STATUS_REPLY, decode_status, status_frame
 from fivefold.protocol.actions import Actions, Fault, Reply
+from fivefold.protocol.activity import Lately
+from fivefold.protocol.durations import Durations
 from fivefold.protocol.limits import FRAME_BYTES_MAX
 from fivefold.protocol.operations import ClientId
 from fivefold.protocol.quorums import QuorumSystem
@@ -31,6 +33,9 @@ class Machine:
         self.quorums, self.index = QuorumSystem(6, 1, 1), 0
         self.counters, self.storage_failure, self.cached_objects = Counter(), None, 0
         self.batches, self.answer, self.set_aside = [], ANSWER, {}
+        self.activity = SimpleNamespace(
+            lately=lambda now_ns, reader: Lately(60.0, 0), syncs=Durations(), queues={}, cached_bytes=0
+        )
 
     def receive_from_client(self, now_ns, client, channel, *frames):
         self.batches.append(len(frames))

@@ -10,6 +10,8 @@ from msgspec import Struct
 from fivefold.errors import PeerViolation
 from fivefold.node.sayings import Said
 from fivefold.objects import TypeDescription
+from fivefold.protocol.activity import Lately
+from fivefold.protocol.durations import BOUNDS_NS, Durations
 
 VERSION: Final = "0.1.0"
 """Of the program."""
@@ -60,6 +62,46 @@ class Place(Struct, frozen=True):
     position: str = ""
 
 
+class Room(Struct, frozen=True, array_like=True):
+    """What a server's data take on its disk, as of the last minute.
+
+    Attributes:
+        objects: in its database.
+        database_bytes: of the database.
+        journal_bytes: of the journal.
+        free_bytes: what is left on the file system.
+        disk_bytes: its size.
+    """
+
+    objects: int
+    database_bytes: int
+    journal_bytes: int
+    free_bytes: int
+    disk_bytes: int
+
+
+class Histogram(Struct, frozen=True, array_like=True):
+    """How long things took.
+
+    Attributes:
+        bounds_s: upper ends of the classes.
+        counts: how many there were in each class; one more for what took longer.
+        sum_s: how long all of them took together.
+    """
+
+    bounds_s: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum_s: float
+
+
+def histogram_of(durations: Durations) -> Histogram:
+    """As it is now."""
+    return Histogram(_BOUNDS_S, tuple(durations.counts), durations.sum_ns / 1e9)
+
+
+_BOUNDS_S: Final = tuple(bound / 1e9 for bound in BOUNDS_NS)
+
+
 class ServerStatus(Struct, frozen=True):
     """One server, as it sees itself. A malevolent server may say anything here.
 
@@ -80,6 +122,12 @@ class ServerStatus(Struct, frozen=True):
         set_aside: objects that it does not serve after an error of its own, and why; not all if there are many.
         place: which edition of the cluster file it uses, and how far it is as a newcomer; None without a file.
         said: what clients have told it of servers that lie; it believes none of it.
+        durations: how long it took: ``reply`` from a request to its reply, ``commit`` until a transaction was durable,
+            ``sync`` to fetch a version from other servers.
+        lately: what is hot, and who is loud; of the objects those that the client that asks has rights on.
+        queues: what waits for what: how many requests, replies or bytes.
+        cached_bytes: about how much memory its objects take.
+        room: on its disk; None without a disk.
     """
 
     index: int
@@ -97,6 +145,11 @@ class ServerStatus(Struct, frozen=True):
     set_aside: dict[str, str] = {}
     place: Place | None = None
     said: tuple[Said, ...] = ()
+    durations: dict[str, Histogram] = {}
+    lately: Lately | None = None
+    queues: dict[str, int] = {}
+    cached_bytes: int = 0
+    room: Room | None = None
 
 
 def progress_text(place: Place, index: int, n: int) -> str:

@@ -96,10 +96,17 @@ class Store(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Reply(Struct, frozen=True, array_like=True, gc=False):
-    """A frame back over the connection a message came on."""
+    """A frame back over the connection a message came on.
+
+    Attributes:
+        channel: the connection.
+        frame: the answer.
+        since_ns: when the request came that it answers; 0 for what is no request of a client.
+    """
 
     channel: Channel
     frame: bytes
+    since_ns: int = 0
 
 
 class Ask(Struct, frozen=True, array_like=True, gc=False):

@@ -8,6 +8,7 @@ from fivefold.storage.inspector import Inspector
 from fivefold.storage.memory import MemoryStorage
 from fivefold.storage.schema import DamagedRecord
 from fivefold.storage.sqlite import SqliteStorage
+from fivefold.storage.usage import Usage, usage_of
 
 __all__ = [
     "BACKUP_NAME",
@@ -24,9 +25,11 @@ __all__ = [
     "Run",
     "SqliteStorage",
     "Storage",
+    "Usage",
     "fill_data",
     "is_filled",
     "open_data",
     "page_of",
     "size_of",
+    "usage_of",
 ]

@@ -11,14 +11,18 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
+from msgspec import structs
+
 from fivefold.cluster import Configuration
 from fivefold.errors import DataDirectoryError, PeerViolation
 from fivefold.node.codes import Announcement, announcement_frame
 from fivefold.node.sayings import SAID, Sayings, decode_saying
 from fivefold.node.server.links import ServerLinks
 from fivefold.node.server.membership import Membership
+from fivefold.node.server.room import Rooms
 from fivefold.node.server.throttle import REQUEST_BYTES, Throttle
-from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, status_reply_frame
+from fivefold.node.server.timings import Timings
+from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, histogram_of, status_reply_frame
 from fivefold.objects import Shelf, TypeDescription, describe_type
 from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply, Store
 from fivefold.protocol.editions import FILE, is_about_editions
@@ -109,6 +113,7 @@ class ServerNode:
         self._staged = self._durable = 0
         self._damaged: dict[str, str] = {}
         self._sayings = Sayings()
+        self._timings, self._rooms = Timings(clock), Rooms(clock)
         self.faults = 0
 
     async def start(self) -> None:
@@ -120,6 +125,7 @@ class ServerNode:
         """
         self.storage = self._open_storage(self._on_durable)
         try:
+            self._rooms.use(getattr(self.storage, "path", None))
             await self._take_up_own_record()
             for server in range(self.machine.quorums.n):
                 if server != self.machine.index:
@@ -159,6 +165,7 @@ class ServerNode:
         await self._links.close()
         if self._timer is not None:
             self._timer.cancel()
+        await self._rooms.close()
         await asyncio.to_thread(self.storage.close)
 
     # --- transport --------------------------------------------------------------------------------------------
@@ -227,7 +234,7 @@ class ServerNode:
         """Frames of a client that is within its rate; how many bytes it has written, if it has a rate."""
         requests = [frame for frame in frames if frame[0] not in ASIDE]
         if len(requests) < len(frames):
-            self._answer_status(connection, [frame for frame in frames if frame[0] == STATUS])
+            self._answer_status(client, connection, [frame for frame in frames if frame[0] == STATUS])
             if self.membership is not None:
                 self.membership.answer(connection, [frame for frame in frames if frame[0] == FILE])
             for frame in frames:
@@ -253,7 +260,7 @@ class ServerNode:
         if self._sayings.hear(client, saying):
             log.warning("client %s says of server %d: %s", client.hex(), saying.server, saying.what)
 
-    def _answer_status(self, connection: Connection, frames: list[bytes]) -> None:
+    def _answer_status(self, client: ClientId, connection: Connection, frames: list[bytes]) -> None:
         whole = [frame for frame in frames if len(frame) == STATUS_BYTES]
         answered = whole[:STATUS_BURST_MAX]
         if len(whole) < len(frames):
@@ -261,7 +268,7 @@ class ServerNode:
         if len(answered) < len(whole):
             self.machine.counters["rejected.status-burst"] += len(whole) - len(answered)
         if answered:
-            status = self.status()
+            status = self.status(client)
             for frame in answered:
                 connection.send(status_reply_frame(frame, status))
 
@@ -310,6 +317,7 @@ class ServerNode:
     def _perform(self, actions: Actions) -> None:
         for store in actions.store:
             self._staged = store.sequence
+            self._timings.staged(store.sequence)
             if self._damaged:
                 self._note_mended(store)
             self.storage.stage(store.sequence, store.writes)
@@ -319,6 +327,7 @@ class ServerNode:
             except Exception as error:  # one reply that cannot be sent: the others and the loads are not to wait for it
                 connection = self._connections.get(message.channel) if isinstance(message, Reply) else None
                 self._report("sending a message", error, connection)
+        self._timings.sent(actions.send)
         for name in actions.load:
             try:
                 self.storage.load(name, self._loaded(ObjectId(name)))
@@ -388,6 +397,7 @@ class ServerNode:
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence
+        self._timings.durable(sequence)
         self._tell(self.machine.durable, sequence)
 
     def _wake_at(self, at_ns: int) -> None:
@@ -427,8 +437,12 @@ class ServerNode:
         """Requests that had to wait because their client was over its rate."""
         return self._throttle.waited
 
-    def status(self) -> ServerStatus:
-        """The server as it sees itself."""
+    def status(self, reader: ClientId | None = None) -> ServerStatus:
+        """The server as it sees itself; with what it was asked lately, as far as the reader may know of it."""
+        activity, lately = self.machine.activity, None
+        if reader is not None:
+            lately = activity.lately(self._clock(), reader)
+            lately = structs.replace(lately, clients=self._throttle.told(lately.clients))
         self._check_storage()
         more = {f"refused.{reason}": count for reason, count in self.refused_connections.items()}
         if self.throttled:
@@ -451,6 +465,15 @@ class ServerNode:
             set_aside=dict(islice(self.machine.set_aside.items(), SHOWN_ASIDE_MAX)),
             place=None if self.membership is None else self.membership.place(),
             said=self._sayings.shown(),
+            durations={
+                "reply": histogram_of(self._timings.replies),
+                "commit": histogram_of(self._timings.commits),
+                "sync": histogram_of(activity.syncs),
+            },
+            lately=lately,
+            queues={**activity.queues, "staged_bytes": self.storage.staged_bytes},
+            cached_bytes=activity.cached_bytes,
+            room=self._rooms.latest(),
         )
 
 

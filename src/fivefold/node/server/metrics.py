@@ -6,23 +6,54 @@ Served from the event loop itself: the numbers are those of one moment, and no s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fivefold.cluster import join_address
 from fivefold.errors import ConfigurationError
 from fivefold.node.server.driver import ServerNode
-from fivefold.node.status import Place
+from fivefold.node.status import Place, ServerStatus
+from fivefold.protocol.steps import Kind
 
 REQUEST_BYTES_MAX: Final = 8192
 """Head of a request; Prometheus sends a few hundred bytes."""
 
 REQUEST_S_MAX: Final = 5.0
 """A caller that has not said what it wants by then is sent away."""
+
+DURATIONS: Final[Mapping[str, str]] = {
+    "reply": "From a request to its reply, the wait for a rate left out.",
+    "commit": "From the moment a transaction is staged until it is durable.",
+    "sync": "To fetch a version from other servers.",
+}
+"""Histograms of a status, and what they tell."""
+
+LABELLED: Final[Mapping[str, tuple[str, str, str]]] = {
+    "accepted": ("accepted_steps", "kind", "Steps accepted; all but METHOD repair something."),
+    "rejected": ("rejected_messages", "reason", "Messages that no honest peer sends, or that came too often."),
+    "turned-away": ("turned_away_requests", "reason", "Requests answered BUSY or declined."),
+    "culled": ("culled_histories", "server", "Histories with wrong MACs, by the server whose they are said to be."),
+    "fault": ("caught_errors", "error", "Errors of this server's own, each of which ended one input."),
+    "repair": ("newcomer_repairs", "kind", "Repairs that a newcomer made to catch up."),
+    "scrub": ("scrub_steps", "step", "What the comparison with the other servers has led to."),
+}
+"""Counters of the machine whose names have two parts: the metric, its label, and what it tells."""
+
+SINGLE: Final[Mapping[str, tuple[str, str]]] = {
+    "stale": ("stale_requests", "Requests that another update had overtaken: contention."),
+    "repeated": ("repeated_requests", "Requests for what was accepted before, answered again."),
+    "sync.done": ("syncs", "Versions fetched from other servers."),
+    "adopted": ("adopted_objects", "Objects that a newcomer took over."),
+    "adoptions-given-up": ("given_up_adoptions", "Adoptions that have to begin anew."),
+}
+"""The other ones: the metric, and what it tells."""
+
+_KINDS: Final = tuple(f"accepted.{kind.value}" for kind in Kind)
+"""Counted from the start, so that their rates are known from the start."""
 
 
 class NodeCollector(Collector):
@@ -35,33 +66,25 @@ class NodeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics as they are now."""
         status = self._node.status()
-        staged, durable = status.transactions
-        events = CounterMetricFamily(
-            "fivefold_events", "Steps accepted, messages rejected, object syncs.", None, ["event"]
-        )
-        for event, count in sorted(self._node.machine.counters.items()):
-            events.add_metric([event], count)
+        yield from counted(self._node.machine.counters)
         refused = CounterMetricFamily("fivefold_refused_connections", "Connections refused.", None, ["reason"])
         for reason, count in sorted(self._node.refused_connections.items()):
             refused.add_metric([reason], count)
-        yield events
         yield refused
         yield CounterMetricFamily(
             "fivefold_throttled_requests", "Requests that had to wait for their client's rate.", self._node.throttled
         )
-        yield CounterMetricFamily("fivefold_transactions_staged", "Transactions handed to the store.", staged)
-        yield CounterMetricFamily("fivefold_transactions_durable", "Transactions that reached the disk.", durable)
-        yield GaugeMetricFamily("fivefold_durable_lag", "Transactions staged and not yet durable.", staged - durable)
-        yield GaugeMetricFamily(
-            "fivefold_storage_failing", "1 while nothing can be made durable.", int(status.storage_failure is not None)
-        )
-        yield GaugeMetricFamily(
-            "fivefold_damaged_objects", "Objects that the disk has damaged, at most 100.", len(status.damaged)
-        )
-        yield GaugeMetricFamily("fivefold_cached_objects", "Objects in memory.", status.cached_objects)
+        yield CounterMetricFamily("fivefold_faults", "Errors of its own; the log has them.", self._node.faults)
+        yield from _durations(status)
+        yield from _storage(status)
         yield GaugeMetricFamily("fivefold_connections", "Identified connections.", status.connections)
         yield GaugeMetricFamily("fivefold_resident_bytes", "Memory of the process.", status.memory_bytes)
         yield GaugeMetricFamily("fivefold_uptime_seconds", "Time since the start.", status.uptime_s)
+        queues = GaugeMetricFamily("fivefold_queue_length", "What waits, and for what.", None, ["queue"])
+        for queue, length in status.queues.items():
+            if queue != "staged_bytes":
+                queues.add_metric([queue], length)
+        yield queues
         information = GaugeMetricFamily("fivefold_server", "Always 1.", None, ["index", "version", "storage"])
         information.add_metric([str(status.index), status.version, status.storage], 1)
         yield information
@@ -76,6 +99,66 @@ class NodeCollector(Collector):
         for each in status.types:
             types.add_metric([each.name, str(each.version), each.code], int(each.is_active))
         yield types
+
+
+def _durations(status: ServerStatus) -> Iterator[Metric]:
+    for name, about in DURATIONS.items():
+        found = status.durations[name]
+        below, buckets = 0, []
+        for bound, count in zip((*map(repr, found.bounds_s), "+Inf"), found.counts, strict=True):
+            below += count
+            buckets.append((bound, below))
+        yield HistogramMetricFamily(f"fivefold_{name}_duration_seconds", about, buckets, found.sum_s)
+
+
+def _storage(status: ServerStatus) -> Iterator[Metric]:
+    staged, durable = status.transactions
+    yield CounterMetricFamily("fivefold_staged_transactions", "Transactions handed to the store.", staged)
+    yield CounterMetricFamily("fivefold_durable_transactions", "Transactions that reached the disk (commits).", durable)
+    gauges = {
+        "durable_lag": ("Transactions staged and not yet durable.", staged - durable),
+        "staged_bytes": ("Bytes staged and not yet durable.", status.queues["staged_bytes"]),
+        "storage_failing": ("1 while nothing can be made durable.", int(status.storage_failure is not None)),
+        "damaged_objects": ("Objects that the disk has damaged, at most 100.", len(status.damaged)),
+        "set_aside_objects": ("Objects out of use after an error of this server, at most 16.", len(status.set_aside)),
+        "cached_objects": ("Objects in memory.", status.cached_objects),
+        "cached_bytes": ("Memory that these take, about.", status.cached_bytes),
+        "objects": ("Objects, as of the last minute.", status.cached_objects),
+    }
+    if status.storage != "memory":
+        room = status.room
+        if room is None:
+            del gauges["objects"]
+        else:
+            gauges["objects"] = (gauges["objects"][0], room.objects)
+            gauges["database_bytes"] = ("Size of the database.", room.database_bytes)
+            gauges["journal_bytes"] = ("Size of the journal, room for reuse included.", room.journal_bytes)
+            gauges["disk_free_bytes"] = ("Room left on the file system of the data.", room.free_bytes)
+            gauges["disk_size_bytes"] = ("Size of that file system.", room.disk_bytes)
+    for name, (about, value) in gauges.items():
+        yield GaugeMetricFamily(f"fivefold_{name}", about, value)
+
+
+def counted(counters: Mapping[str, int]) -> Iterator[Metric]:
+    """The machine's counters as metrics: what has a reason or a kind in its name has it as a label."""
+    families = {
+        prefix: CounterMetricFamily(f"fivefold_{name}", about, None, [label])
+        for prefix, (name, label, about) in LABELLED.items()
+    }
+    single = dict.fromkeys(SINGLE, 0)
+    other = CounterMetricFamily("fivefold_other_events", "What has no metric of its own.", None, ["event"])
+    for event, count in sorted({**dict.fromkeys(_KINDS, 0), **counters}.items()):
+        prefix, dot, rest = event.partition(".")
+        if event in single:
+            single[event] = count
+        elif dot and prefix in families:
+            families[prefix].add_metric([rest], count)
+        else:
+            other.add_metric([event], count)
+    yield from families.values()
+    for event, count in single.items():
+        yield CounterMetricFamily(f"fivefold_{SINGLE[event][0]}", SINGLE[event][1], count)
+    yield other
 
 
 def _place_metrics(place: Place) -> Iterator[Metric]:

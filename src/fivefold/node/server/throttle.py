@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from fivefold.protocol.actions import Channel
+from fivefold.protocol.activity import SHOWN_MAX, Loud
 from fivefold.protocol.operations import ClientId
 from fivefold.transport import Connection, Peer
 
@@ -122,7 +123,7 @@ class Gate:
             return
         self._waiting.extend(frames)
         self.let_pass()
-        self._throttle.waited += min(len(frames), len(self._waiting))  # the last to come are the last to pass
+        self._throttle.note_waiting(self.peer, min(len(frames), len(self._waiting)))  # the last to come pass last
 
     def let_pass(self) -> None:
         """Pass on what may pass by now, all if there is no rate any more, and come back for the rest."""
@@ -167,6 +168,7 @@ class Throttle:
         clock: in ns; gives the time that rates are measured by.
         processor_clock: in ns; gives the time that the calling thread has used of a processor.
         waited: frames that had to wait so far.
+        waited_of: how many of each client; only clients with a rate wait.
         resumed_ns: time used so far for requests that had waited: it counts for their clients, not for the peer whose
             frame they had waited for.
     """
@@ -186,6 +188,7 @@ class Throttle:
         self.clock, self.processor_clock = clock, processor_clock
         self._waiting_of = waiting_of
         self.waited = self.resumed_ns = 0
+        self.waited_of: Counter[ClientId] = Counter()
         self._servers: dict[int, Bucket] = {}
         self._buckets = {client: Bucket(rate) for client, rate in rates.items()}
         self._rates = dict(rates)
@@ -200,6 +203,22 @@ class Throttle:
     def has_room(self, peer: Peer) -> bool:
         """Whether one more request of the peer may pass, however many wait already."""
         return isinstance(peer, int) or self._waiting_of(peer) < WAITING_MAX
+
+    def note_waiting(self, peer: Peer, count: int) -> None:
+        """So many more frames of the peer have to wait."""
+        self.waited += count
+        if count and not isinstance(peer, int):
+            self.waited_of[peer] += count
+
+    def told(self, clients: Sequence[Loud]) -> tuple[Loud, ...]:
+        """These clients with their rates and how often they had to wait; and those that had to wait most."""
+        waiting = {client.hex(): count for client, count in self.waited_of.items()}
+        rates = {client.hex(): rate for client, rate in self._rates.items()}
+        others = sorted(set(waiting) - {each.client for each in clients}, key=lambda each: -waiting[each])
+        return tuple(
+            Loud(each.client, each.requests, waiting.get(each.client, 0), rates.get(each.client, 0))
+            for each in (*clients, *(Loud(name, 0) for name in others[:SHOWN_MAX]))
+        )
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Of the running event loop."""
@@ -236,6 +255,7 @@ class Throttle:
         kept = {client: bucket for client, bucket in self._buckets.items() if self._rates[client] == rates.get(client)}
         self._buckets = {client: kept.get(client) or Bucket(rate) for client, rate in rates.items()}
         self._rates = dict(rates)
+        self.waited_of = Counter({client: count for client, count in self.waited_of.items() if client in rates})
         for gate in list(self._gates.values()):
             gate.bucket = self.bucket_of(gate.peer)
             gate.let_pass()

@@ -52,6 +52,7 @@ class Work:
         is_query: an operation all of whose calls are queries.
         fetched: versions that an object sync brought for it.
         size: bytes of its frame.
+        since_ns: when it came.
         share: used by Shares, to know whether it counts it.
         waits: how often it has waited.
     """
@@ -70,6 +71,7 @@ class Work:
         "proof",
         "request",
         "share",
+        "since_ns",
         "size",
         "step",
         "views",
@@ -77,7 +79,14 @@ class Work:
     )
 
     def __init__(
-        self, channel: Channel, client: ClientId, number: int, request: Request, proof: bytes, size: int
+        self,
+        channel: Channel,
+        client: ClientId,
+        number: int,
+        request: Request,
+        proof: bytes,
+        size: int,
+        since_ns: int = 0,
     ) -> None:
         """Start with what the request itself says; :meth:`judge` and :func:`admit` fill in the rest."""
         self.channel, self.client, self.number = channel, client, number
@@ -90,6 +99,7 @@ class Work:
         self.fetched: dict[VersionKey, bytes] = {}
         self.absent: set[ObjectId] = set()
         self.waits = self.share = 0
+        self.since_ns = since_ns
 
     def judge(self, keys: AuthenticatorKeys, quorums: QuorumSystem) -> None:
         """Cull its histories under these keys, and count what is left.

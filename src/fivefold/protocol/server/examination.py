@@ -16,6 +16,7 @@ from fivefold.protocol.messages import BUSY, FAIL, SUCCESS
 from fivefold.protocol.operations import Executor, ObjectId
 from fivefold.protocol.records import Candidate, Version
 from fivefold.protocol.server.acceptance import Acceptance
+from fivefold.protocol.server.activity import Activity
 from fivefold.protocol.server.admission import VersionKey, Work
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.execution import execute, repeated_answers
@@ -35,9 +36,16 @@ class Examination:
     """Takes requests as far as they go."""
 
     def __init__(
-        self, executor: Executor, replicas: Cache, acceptance: Acceptance, replies: Replies, counters: Counter[str]
+        self,
+        executor: Executor,
+        replicas: Cache,
+        acceptance: Acceptance,
+        replies: Replies,
+        counters: Counter[str],
+        activity: Activity,
     ) -> None:
         """``executor`` knows the states of objects that nobody has written."""
+        self._activity = activity
         self._executor, self._replicas = executor, replicas
         self._acceptance, self._replies, self.counters = acceptance, replies, counters
 
@@ -61,6 +69,7 @@ class Examination:
         for replica, bound in zip(replicas, step.bounds, strict=True):
             if replica.latest > bound and not replica.holds(step.candidate):
                 self.counters["stale"] += 1
+                self._activity.late.append((now_ns, replica.object_id))
                 self._fail(work)
                 return None
         if storage_failure is not None and not work.is_query:

@@ -21,6 +21,7 @@ from fivefold.protocol.operations import AccessPolicy, ClientId, Codes, Executor
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request, SyncReply
 from fivefold.protocol.server.acceptance import Acceptance
+from fivefold.protocol.server.activity import Activity
 from fivefold.protocol.server.admission import (
     Declined,
     SyncWork,
@@ -52,6 +53,7 @@ class Server:
     Attributes:
         upkeep: what is done here without being asked.
         membership: which edition is used here, and what was promised about it.
+        activity: what it was asked lately, and what it has under way.
         counters: how often what happened, by name: rejections of bad messages, histories culled by server, steps by
             kind, syncs.
         storage_failure: set by the driver while nothing can be made durable; requests that would write are then
@@ -86,12 +88,10 @@ class Server:
         self.index = keys.own_index
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.storage_failure: str | None = None
-        self._executor, self._access, self._codes = executor, access, codes
-        self._has_store = has_store
-        self._replicas = Cache(cached_objects_max if has_store else None, cached_bytes_max)
-        self._loads = Loads()
+        self._executor, self._access, self._codes, self._has_store = executor, access, codes, has_store
+        replicas = self._replicas = Cache(cached_objects_max if has_store else None, cached_bytes_max)
         self._numbers: dict[Channel, int] = {}
-        self._shares = Shares()
+        self._loads, self._shares = Loads(), Shares()
         self._resumed: list[ClientId] = []
         self._syncs: SyncTable[Work] = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
@@ -102,8 +102,9 @@ class Server:
         self.upkeep = Upkeep(quorums, self.membership, self._outbox, self._replicas, self._loads, self.counters, own)
         receivers = Receivers(self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full)
         self._peers = Peers(receivers, access, self.membership, self.upkeep, self._lists, self._outbox, self.counters)
-        self._acceptance = Acceptance(self._replicas, self._outbox)
-        self._examination = Examination(executor, self._replicas, self._acceptance, self._replies, self.counters)
+        self._acceptance = acceptance = Acceptance(self._replicas, self._outbox)
+        self.activity = Activity(replicas, self._outbox, self._loads, self._syncs, access)
+        self._examination = Examination(executor, replicas, acceptance, self._replies, self.counters, self.activity)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
 
     @property
@@ -217,6 +218,7 @@ class Server:
             self._numbers[channel] = number
             request = decode_request(body, self.quorums.n)
             operation = decode_operation(request) if request.operation else None
+            self.activity.asked.append((now_ns, client, request.sets[0].object_id))
             if operation is not None and is_server(client):
                 raise PeerViolation("operation-of-a-server")
         except PeerViolation as violation:
@@ -224,7 +226,7 @@ class Server:
             return
         if operation and self._take_ordinary(now_ns, client, channel, number, request, operation, proof):
             return
-        self._judge(now_ns, Work(channel, client, number, request, proof, len(frame)), operation)
+        self._judge(now_ns, Work(channel, client, number, request, proof, len(frame), now_ns), operation)
 
     def _judge(self, now_ns: int, work: Work, operation: Operation | None) -> None:
         """Cull, derive the step, and take the request as far as it goes."""
@@ -397,7 +399,7 @@ class Server:
                 self.counters["accepted.METHOD"] += 1
                 self._acceptance.accept_alone(replica, timestamp, version, now_ns)
             frame = reply_to(number, decision, replica.history, self._replies.authenticator(replica))
-            self._outbox.promise(Reply(channel, frame), replica.sequence)
+            self._outbox.promise(Reply(channel, frame, now_ns), replica.sequence)
         except AssertionError as error:
             self._acceptance.isolate((replica.object_id,), error)
             raise
@@ -478,6 +480,7 @@ class Server:
             return
         assert sync.version is not None, "a sync ends here with a version"
         self.counters["sync.done"] += 1
+        self.activity.syncs.add(now_ns - sync.began_ns)
         for work in self._syncs.end(sync):
             try:
                 work.fetched[sync.key] = sync.version

@@ -58,7 +58,8 @@ class Replies:
                 sequence = replica.sequence
         assert len(histories) == len(work.request.sets), "a history for every object of the request"
         vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
-        self._outbox.promise(Reply(work.channel, reply_frame(work.number, vote, authenticators)), sequence)
+        frame = reply_frame(work.number, vote, authenticators)
+        self._outbox.promise(Reply(work.channel, frame, work.since_ns), sequence)
 
     def turn_away(self, work: Work, status: int, name: str, reason: str) -> None:
         """Answer BUSY or DECLINED, counted as ``name``; without histories, so it need not wait for the disk.
@@ -67,4 +68,4 @@ class Replies:
         """
         self._counters[f"turned-away.{name}"] += 1
         vote = encode(Vote(status, b"", (REFUSED + reason.encode(),), b"", (), ()))
-        self._outbox.send.append(Reply(work.channel, reply_frame(work.number, vote, ())))
+        self._outbox.send.append(Reply(work.channel, reply_frame(work.number, vote, ()), work.since_ns))

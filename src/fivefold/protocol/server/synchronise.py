@@ -43,12 +43,13 @@ class Sync:
         number: that its questions carry.
         version: canonical bytes of the version once it is certain, else None.
         wake_at_ns: when to ask further servers.
+        began_ns: when it began.
         deadline_ns: when to give up.
     """
 
     __slots__ = (
-        "_answered", "_asked", "_asked_whole", "_copies", "_digests", "_needed", "_queue", "deadline_ns", "key",
-        "number", "version", "wake_at_ns",
+        "_answered", "_asked", "_asked_whole", "_copies", "_digests", "_needed", "_queue", "began_ns", "deadline_ns",
+        "key", "number", "version", "wake_at_ns",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +64,7 @@ class Sync:
         """Prepare to ask ``servers``, likely holders first; ``needed`` equal digests (b + 1) make it certain."""
         self.key = key
         self.version: bytes | None = None
-        self.wake_at_ns = now_ns
+        self.wake_at_ns = self.began_ns = now_ns
         self.deadline_ns = now_ns + SYNC_TIMEOUT_NS
         self.number = number
         self._needed = needed

@@ -1,0 +1,53 @@
+"""How much room a server's data take and have: looked at now and then, in a thread, and only while somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fivefold.node.status import Room
+from fivefold.storage import usage_of
+
+LOOK_NS: Final = 60_000_000_000
+"""How often at most: counting a million objects takes some tenths of a second."""
+
+
+class Rooms:
+    """The last look at the disk; asking for it starts the next one when its time has come."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        """Nothing is known yet; the clock is in ns."""
+        self._clock = clock
+        self._path: Path | None = None
+        self._latest: Room | None = None
+        self._next_ns = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def use(self, path: Path | None) -> None:
+        """Look at this database from now on; None for a server in memory."""
+        self._path = path
+        self.latest()
+
+    def latest(self) -> Room | None:
+        """What was seen last; None without a disk, and before the first look is over."""
+        if self._path is not None and self._task is None and self._clock() >= self._next_ns:
+            self._next_ns = self._clock() + LOOK_NS
+            self._task = asyncio.get_running_loop().create_task(self._look(self._path))
+        return self._latest
+
+    async def _look(self, path: Path) -> None:
+        try:
+            self._latest = Room(*await asyncio.to_thread(usage_of, path))
+        except (OSError, sqlite3.Error):  # the next look may be luckier; what is old is better than nothing
+            pass
+        finally:
+            self._task = None
+
+    async def close(self) -> None:
+        """Wait for the look that is under way: while it reads the database, that cannot be closed for good."""
+        self._path = None
+        if self._task is not None:
+            await self._task

@@ -37,6 +37,8 @@ def fivefold(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
+@pytest.mark.ci
 def test_a_run_measures_fivefold_the_floor_and_the_baseline(tmp_path: Path) -> None:
     """One command gives rates, ratios, costs and counts of all systems, and pictures of them."""
     out = tmp_path / "run.json"

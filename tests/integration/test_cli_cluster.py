@@ -244,6 +244,8 @@ def test_a_second_up_in_the_same_place(place: Place) -> None:
     assert (code, "holds a cluster for n=6, t=1, b=1" in err) == (1, True)
 
 
+@pytest.mark.long
+@pytest.mark.ci
 def test_lost_servers(tmp_path: Path) -> None:
     """One lost server is not noticed; two are: exit code 3, soon and with the reasons. A new start brings all back."""
     place = Place(tmp_path)

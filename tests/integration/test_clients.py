@@ -27,6 +27,8 @@ from tests.integration.rig import (
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_contending_client_processes_all_succeed(site: Site, key: str, tmp_path: Path) -> None:
     """Three processes with two identities increment one counter: all get on, and the joint history is linearizable.
 
@@ -148,6 +150,8 @@ async def test_a_fault_free_update_is_one_round_trip_to_a_quorum(tmp_path: Path,
             await asyncio.to_thread(site.processes.stop)
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_lost_replies_resolve_as_applied(tmp_path: Path, key: str) -> None:
     """All six servers apply an update and no reply comes back: resolve returns its answer, and it was applied once."""
     listening = free_addresses(6)

@@ -100,6 +100,8 @@ async def test_a_paused_server_is_used_again(site: Site, key: str) -> None:
         await verify(cluster, load.record)
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_too_few_servers_make_calls_fail_by_their_deadline(site: Site, key: str) -> None:
     """With t + 1 servers down a query is Unavailable, an update unknown; calls succeed once they are back."""
     async with client(site) as cluster:

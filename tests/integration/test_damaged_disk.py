@@ -13,6 +13,8 @@ pytestmark = pytest.mark.integration
 VICTIM, OBJECTS = 1, 20
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_one_damaged_object(tmp_path: Path) -> None:
     """Its server fetches it from the others, and is needed, and does its work for it as for all the others."""
     site = Site(tmp_path / "cluster")

@@ -14,6 +14,11 @@ import pytest
 from tests.doc_blocks import Block, blocks
 
 PROGRAMS = [block for block in blocks("python") if block.how.startswith("up objects=")]
+# One page's program at once, the README's; the others take as long each.
+PARAMETERS = [
+    block if block.name.startswith("README") else pytest.param(block, marks=[pytest.mark.long, pytest.mark.ci])
+    for block in PROGRAMS
+]
 START_S_MAX = 60.0
 
 # The console script, as the pages have it.
@@ -67,7 +72,7 @@ def children(process: int) -> list[int]:
     return sorted(int(word) for words in lists for word in words)
 
 
-@pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.name)
+@pytest.mark.parametrize("block", PARAMETERS, ids=lambda block: block.name)
 def test_program_runs_and_goes_on_without_a_server(block: Block, tmp_path: Path) -> None:
     """The page's program runs against `fivefold up`, and its count goes on after a kill -9 of one server."""
     module = block.how.removeprefix("up objects=")

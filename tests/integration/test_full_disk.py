@@ -87,6 +87,8 @@ async def test_one_full_disk(tmp_path: Path) -> None:
             await verify(cluster, load.record)
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_every_disk_is_full(tmp_path: Path) -> None:
     """With all disks full reads go on; with room again updates do, and nothing acknowledged is lost."""
     site = Site(tmp_path / "cluster")

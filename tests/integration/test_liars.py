@@ -125,6 +125,8 @@ def test_a_server_whose_exchange_key_was_replaced_does_not_start(tmp_path: Path)
     site.processes.stop()
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_an_impostor_with_its_own_cluster_file_is_not_connected(tmp_path: Path) -> None:
     """Whoever listens at a server's address with another certificate is not connected to, and clients say why."""
     site = Site(tmp_path / "cluster", memory=True)

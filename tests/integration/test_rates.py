@@ -39,7 +39,9 @@ async def test_a_client_over_its_rate_waits_and_loses_nothing(tmp_path: Path) ->
     assert all(0 < accepted <= RATE * (took + 1) + 1 for accepted in counters_of(status, "accepted.METHOD"))
 
 
-@pytest.mark.parametrize("villainy", [pytest.param("flood", marks=[pytest.mark.long, pytest.mark.ci]), "barriers"])
+@pytest.mark.long
+@pytest.mark.ci
+@pytest.mark.parametrize("villainy", ["flood", "barriers"])
 async def test_a_hostile_client_with_a_rate_does_not_stop_the_others(tmp_path: Path, villainy: str) -> None:
     """One that floods, or keeps barriers coming, is taken as much from as its rate says; others get on, correctly."""
     site = Site(tmp_path / "cluster", memory=True)
@@ -68,6 +70,8 @@ async def test_a_hostile_client_with_a_rate_does_not_stop_the_others(tmp_path: P
             assert sum(values.values()) == load.record.total()
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_a_rate_bounds_what_costly_calls_take(tmp_path: Path) -> None:
     """Queries of a large state are few: each decodes it, and the rate counts the time, not the number."""
     site = Site(tmp_path / "cluster", memory=True)
@@ -95,6 +99,8 @@ async def test_a_rate_bounds_what_costly_calls_take(tmp_path: Path) -> None:
     assert any(counters_of(status, "throttled"))
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_a_rate_comes_and_goes_while_servers_run(tmp_path: Path) -> None:
     """Servers read it from the changed file: they begin to hold the client back, and stop."""
     site = Site(tmp_path / "cluster", memory=True)

@@ -32,6 +32,8 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.mark.long
+@pytest.mark.ci
 def test_two_workers_find_what_one_process_finds(scheduler: str) -> None:
     """Digests, counters and operations of every seed are the same; the order of the seeds as well."""
     seen: list[int] = []

@@ -34,7 +34,8 @@ def loads(identity: Identity) -> bool:
     return False
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ci
 def test_any_flipped_bit_of_an_identity_is_a_sentence(identity: Identity) -> None:
     """Every bit of its three files: loaded as it was, or a sentence that names them."""
     refused = 0

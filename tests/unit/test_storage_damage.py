@@ -478,7 +478,14 @@ def test_the_judge_tells_forgotten_history(root: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("option", ["--ids", "--check", "--json"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--ids",
+        pytest.param("--check", marks=[pytest.mark.long, pytest.mark.ci]),
+        pytest.param("--json", marks=[pytest.mark.long, pytest.mark.ci]),
+    ],
+)
 def test_looking_into_a_damaged_store_ends_in_a_sentence(root: Path, option: str) -> None:
     """``fivefold inspect`` says what is damaged, or shows what is there: no exception of Python or SQLite."""
     made = storage_damage.images(root / "made")

@@ -65,7 +65,7 @@ class Scene:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_lied_to", [False, True])
+@pytest.mark.parametrize("is_lied_to", [False, pytest.param(True, marks=[pytest.mark.long, pytest.mark.ci])])
 def test_an_exception_anywhere_ends_one_operation_at_most(is_lied_to: bool) -> None:
     """The others are answered, nothing is left under way, and the next call on each object is done."""
     number = 0

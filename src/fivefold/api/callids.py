@@ -1,4 +1,4 @@
-"""The id of an update as text: anybody who has it can learn, at any time and in any program, what became of the update.
+"""The id of an update as text: with it, any program can learn at any time what became of the update.
 
 It says which call is meant and of which objects, and the logical time it may have been applied after. Only the client
 that made the call may ask: what objects remember is by client, so another one would be told that it was not applied.

@@ -29,7 +29,7 @@ ARRIVED: Final = "arrived"
 LOST: Final = "lost"
 LATE: Final = "late"
 REPEATED: Final = "repeated"
-"""How it fares. Lost are those that are never delivered, for whatever reason."""
+"""How it fares. A message is lost if it is never delivered, for any reason."""
 
 
 class Lane(Struct, frozen=True, array_like=True):

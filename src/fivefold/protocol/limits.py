@@ -154,7 +154,7 @@ LIST_READ_BYTES_MAX: Final = 1024 * 1024
 """... and about how many bytes; the object that goes beyond is read to its end."""
 
 LIST_READS_MAX: Final = 16
-"""After so many reads a page is sent as it is: a client may have no right on most objects."""
+"""Reads for one page, at most. Then it is sent as it is: a client may have no right on most objects."""
 
 LISTS_MAX: Final = 64
 """Pages that a server is putting together at once ..."""

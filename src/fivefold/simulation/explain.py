@@ -169,7 +169,7 @@ class Explainer:
             del self._asked[next(iter(self._asked))]
 
     def _because(self, sent: Sent, request: Request, left: Left) -> tuple[str, ...]:
-        """Why each history was culled: those that are culled with the right MACs, too, are such as nobody signs."""
+        """Why each history was culled. One that has the right MACs and is culled is one that nobody signs."""
         keys, proof = server_keys(sent.receiver, self._quorums.n), b""
         for each in request.sets:
             digests = [b"", *[remembered_digest(each.object_id, history) for history in each.histories]]

@@ -125,7 +125,7 @@ class Judges:
 
         Raises:
             Violation: a client suspects a server that did nothing but its duty, or has done so since its last start; or
-                it goes on reading the long histories of a liar.
+                it still reads the long histories of a liar.
         """
         for (_, liar), count in self._long.items():
             if count > LONG_READ_MAX:

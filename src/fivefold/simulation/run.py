@@ -294,7 +294,7 @@ class Run:
                 crash(self.stage, index)
 
     def _tell_everybody(self) -> None:
-        """Replaced identities end; every server is told, and those that lie help a newcomer if it needs them."""
+        """Replaced identities end; every server is told, and liars help a newcomer if it needs them."""
         if self.book.newest == 1:
             return
         for old in self.retired:

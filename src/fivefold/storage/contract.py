@@ -91,7 +91,7 @@ def size_of(writes: Sequence[Write]) -> int:
 def page_of(
     names: Sequence[str], objects_max: int, bytes_max: int, read: Callable[[str], ObjectRecord | Damaged | None]
 ) -> Page:
-    """A page of these objects: ordered ids, one more than ``objects_max`` if there are so many."""
+    """A page of these objects: ordered ids, one more than ``objects_max`` if there are more."""
     objects: list[tuple[str, ObjectRecord | Damaged]] = []
     size = 0
     for name in names:

@@ -60,7 +60,7 @@ class Reader:
         path: the database.
         ledger: what it must hold.
         layers: what is durable and not yet in it.
-        answer: called in the reader's thread with what tells those who asked.
+        answer: called in the reader's thread, with the function that tells the callers.
     """
 
     def __init__(self, path: Path, ledger: Ledger, layers: Layers, answer: Callable[[Sequence[Answer]], None]) -> None:

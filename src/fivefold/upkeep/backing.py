@@ -37,7 +37,7 @@ ATTEMPTS_MAX: Final = 20
 """How often an object is read whose servers do not agree on its newest version ..."""
 
 REPAIR_EVERY: Final = 4
-"""... and after so many times it is repaired: it need not be if it only is written all the time."""
+"""... and after this number of times it is repaired. An object that only is written all the time needs none."""
 
 REST: Final = 1.0
 """After each batch of fetches a backup rests this many times as long as it took: others come first."""

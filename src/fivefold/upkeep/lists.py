@@ -12,7 +12,7 @@ from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import Listed
 
 SPARE_PAGES: Final = 10
-"""A list may have so many pages, and four times those of the longest but b: a liar's need not end."""
+"""Pages of a list, at most; or four times the pages of the longest but b. A liar's list need not end."""
 
 EMPTY_PAGES_MAX: Final = 8
 """Pages without an entry, in a row, that are taken from a server whose list does not end there."""

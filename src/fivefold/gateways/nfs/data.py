@@ -96,7 +96,7 @@ def peek(*inodes: Inode) -> list[tuple[int, bool]]:
 
 @query
 def to_empty(inode: Inode, many: int) -> list[int]:
-    """Numbers of chunks to be emptied, so many at most."""
+    """Numbers of chunks to be emptied, a limited number."""
     return first(inode.garbage, many)
 
 

@@ -89,7 +89,7 @@ def _remember(known: dict[K, V], key: K, value: V) -> None:
 
 
 def buckets_from(level: int, split: int, place: int, many: int) -> tuple[list[int], int]:
-    """Numbers of the buckets from a place on, so many at most, and the place behind them."""
+    """Numbers of the buckets from a place on, a limited number, and the place behind them."""
     numbers: list[int] = []
     while place < 1 << PLACE_BITS and len(numbers) < min(many, GROUP):
         number, place = bucket_at(level, split, place)

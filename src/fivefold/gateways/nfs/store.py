@@ -123,7 +123,7 @@ class PatientStore:
     """A store whose calls wait for a quorum, for programs that nobody would tell to come back."""
 
     def __init__(self, store: Store, seconds: float) -> None:
-        """Wait for up to so many seconds at each call."""
+        """Wait at most this number of seconds for each call."""
         self._store, self._seconds = store, seconds
 
     async def call(self, function: Callable[..., R], objects: Sequence[Ref], **arguments: Any) -> R:  # noqa: ANN401

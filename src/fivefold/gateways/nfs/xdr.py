@@ -60,7 +60,7 @@ class Reader:
         return value
 
     def fixed(self, size: int) -> bytes:
-        """So many bytes, without a length."""
+        """This number of bytes, without a length."""
         at, end = self._at, self._at + size
         self._at = end + -size % 4
         if self._at > len(self._data):
@@ -70,7 +70,7 @@ class Reader:
         return self._data[at:end]
 
     def opaque(self, size_max: int) -> bytes:
-        """A length and so many bytes, or a string."""
+        """A length, and that number of bytes: opaque data, or a string."""
         size = self.u32()
         if size > size_max:
             raise XdrError(f"{size} bytes where at most {size_max} are allowed")

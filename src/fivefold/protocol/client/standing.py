@@ -169,14 +169,14 @@ class Standing:
     def left_out(self, told: Sequence[object]) -> set[int]:
         """Servers whose histories do not count: excluded ones while q others answer, doubted ones while q others tell.
 
-        Whoever is asked must be believed, or a repair that every server confirms seems never to succeed: one lying
-        report of culls would have the client leave out a server it asks and count the old history of one it does not.
+        A server that is asked must be believed. Else a repair that every server confirms seems never to succeed:
+        by one lying report of culls the client would leave out a server it asks, and count an old history instead.
         ``told`` says of each server whether it has told what it holds.
         """
         if not (self.is_anybody_doubted or self.outdated):
             return set()
         telling = [server for server in range(self._n) if told[server]]
-        # One that has come back counts: it is asked before those that are doubted.
+        # One that has come back counts: it is asked before the doubted ones.
         if sum(self.rank(server) <= RETURNING_RANK for server in telling) >= self._q:
             doubted = {server for server in range(self._n) if self.is_excluded(server) or self.is_doubted(server)}
             return doubted | self.outdated

@@ -65,7 +65,7 @@ def others_needed(quorums: QuorumSystem) -> int:
 
 
 def may_begin(quorums: QuorumSystem, followers: int) -> bool:
-    """Whether so many followers are enough: else the cut would leave others without MACs that are needed (R5)."""
+    """Whether this number of followers is enough: else the cut would leave others without MACs that are needed (R5)."""
     return followers >= others_needed(quorums)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from io import StringIO
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from fivefold import ClusterStatus
-from fivefold.cli.top import Sample, headline, overview, rates
+from fivefold.cli.top import headline, overview
 from fivefold.node import ServerStatus
+from fivefold.protocol.activity import Hot, Lately, Loud
 from fivefold.protocol.client import Evidence
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.upkeep import Look, Watch, headline_of, rates
 
 SIX = QuorumSystem(6, 1, 1)
-ADDRESSES = [f"127.0.0.1:{7000 + index}" for index in range(6)]
+ADDRESSES = tuple(f"127.0.0.1:{7000 + index}" for index in range(6))
 
 
 def server(index: int, *, uptime_s: float = 100.0, failure: str | None = None, **counters: int) -> ServerStatus:
@@ -40,7 +43,7 @@ def cluster(*down: int, liars: tuple[int, ...] = (), **counters: int) -> Cluster
 )
 def test_the_first_line_says_how_many_more_failures_it_takes(status: ClusterStatus, says: str) -> None:
     """With t and t + 1 servers down, with b and b + 1 proven liars."""
-    assert headline(status).plain == says
+    assert headline(headline_of(status)).plain == says
 
 
 def test_rates_are_per_second_between_two_looks() -> None:
@@ -61,15 +64,17 @@ def test_there_are_no_rates_of_a_server_that_was_away(before: ServerStatus | Non
     assert rates(before, after, 2.0) is None
 
 
-def printed(before: ClusterStatus, after: ClusterStatus, *, stale_s: float = 0.0) -> str:
-    console = Console(file=StringIO(), width=120, color_system=None)
-    console.print(overview(Sample(10.0, before), Sample(12.0, after), ADDRESSES, stale_s=stale_s))
+def shown(before: ClusterStatus, after: ClusterStatus, *, width: int = 120, stale_s: float = 0.0) -> str:
+    watch, later = Watch(), Look(12.0, after, ADDRESSES)
+    watch.note(Look(10.0, before, ADDRESSES), 1000.0)
+    console = Console(file=StringIO(), width=width, color_system=None)
+    console.print(overview(watch.note(later, 1002.0), later, stale_s=stale_s))
     return console.file.getvalue()
 
 
 def test_who_is_down_or_lies_is_named() -> None:
     """The overview names the state of each server, and the evidence against a liar."""
-    text = printed(cluster(), cluster(3, liars=(5,), accepted__METHOD=10))
+    text = shown(cluster(), cluster(3, liars=(5,), accepted__METHOD=10))
     assert "down" in text
     assert "LIES" in text
     assert "server 3 cannot be reached: connection refused" in text
@@ -77,13 +82,16 @@ def test_who_is_down_or_lies_is_named() -> None:
 
 def test_it_fits_a_terminal_of_80_columns() -> None:
     """Every column of both tables is whole."""
-    console = Console(file=StringIO(), width=80, color_system=None)
-    console.print(overview(Sample(10.0, cluster()), Sample(12.0, cluster(accepted__METHOD=10)), ADDRESSES, stale_s=0.0))
-    words = console.file.getvalue().split()
+    lately = Lately(60.0, 9, (Hot("Map/" + "x" * 250, 99_999, 9),), (Loud("ab" * 16, 9, 123_456, 1000),))
+    servers = tuple(replace(each, lately=lately) for each in cluster(accepted__METHOD=10).servers)
+    text = shown(cluster(), replace(cluster(), servers=servers), width=80)
+    words = text.split()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "740,736" in words
     assert {"updates", "repairs", "stale", "culls", "syncs", "rejected", "address", "memory"} <= set(words)
 
 
 def test_old_data_say_how_old_they_are() -> None:
     """When nobody answers, what was seen last is shown as old."""
-    assert "nobody has answered for" in printed(cluster(), cluster(), stale_s=30.0)
-    assert "nobody has answered" not in printed(cluster(), cluster())
+    assert "nobody has answered for" in shown(cluster(), cluster(), stale_s=30.0)
+    assert "nobody has answered" not in shown(cluster(), cluster())

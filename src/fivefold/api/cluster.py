@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from fivefold.api.callids import CallId, new_id, parse
+from fivefold.api.conditions import ClusterStatus, ask_all
 from fivefold.api.outcomes import NOT_APPLIED, answer_of, still_unknown
 from fivefold.api.proxies import Remote, TypedRemote, check_seconds, class_of, deadline_of, id_of, split_arguments
 from fivefold.cluster import (
@@ -35,7 +35,7 @@ from fivefold.errors import (
     OutcomeUnknown,
     Unavailable,
 )
-from fivefold.node import ClientNode, CodeTable, Inquiry, ServerStatus, failures_text
+from fivefold.node import ClientNode, CodeTable, Inquiry, failures_text
 from fivefold.objects import Object, Registry, standard_registry
 from fivefold.protocol.client import Answered, Disagreed, Evidence, Outcome, QueueFull, Session, TimedOut
 from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, VALUE, Call, ClientId, ObjectId, Operation
@@ -68,22 +68,6 @@ T = TypeVar("T", bound=Object)
 Typed = TypeVar("Typed", bound=TypedRemote[Any])
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class ClusterStatus(Struct, frozen=True):
-    """The cluster as this client sees it.
-
-    Attributes:
-        quorums: n, t, b and what follows from them.
-        servers: what each server says about itself; None for a server that did not answer.
-        evidence: what speaks against which server.
-        failures: for each server that is not connected, why.
-    """
-
-    quorums: QuorumSystem
-    servers: tuple[ServerStatus | None, ...]
-    evidence: tuple[Evidence, ...]
-    failures: dict[int, str]
 
 
 class Cluster:
@@ -389,9 +373,7 @@ class Cluster:
         """Ask every server about itself, and add what this client holds against them."""
         if asyncio.get_running_loop() is not self._loop:
             raise CallerError(ELSEWHERE)
-        quorums = self._node.session.knowledge.quorums
-        servers = await asyncio.gather(*(self._node.status(server, timeout) for server in range(quorums.n)))
-        return ClusterStatus(quorums, tuple(servers), self.evidence(), self._node.failures)
+        return await ask_all(self._node, timeout)
 
     def say(self, server: int, what: str) -> None:
         """Tell all servers what speaks against one of them: they show it in their status as said by this client."""

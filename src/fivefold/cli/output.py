@@ -18,6 +18,21 @@ from rich.highlighter import JSONHighlighter
 from rich.segment import Segment
 from rich.text import Text
 
+from fivefold.upkeep import bytes_text, seconds_text
+
+__all__ = [
+    "CleanConsole",
+    "bytes_text",
+    "err",
+    "marked",
+    "out",
+    "print_json",
+    "say",
+    "seconds_text",
+    "shown",
+    "to_json",
+]
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
@@ -126,20 +141,3 @@ def _json_character(character: str) -> str:
         return character
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
-
-
-def bytes_text(size: int) -> str:
-    """A size for people: ``62 MB``."""
-    amount, units = float(size), ["B", "kB", "MB", "GB", "TB"]
-    while amount >= 1000 and len(units) > 1:
-        amount, _ = amount / 1000, units.pop(0)
-    return f"{amount:.0f} {units[0]}" if amount >= 10 or units[0] == "B" else f"{amount:.1f} {units[0]}"
-
-
-def seconds_text(seconds: float) -> str:
-    """A time for people: ``850 µs``, ``12 ms``, ``3.1 s``, ``4 min``, ``2 h``."""
-    if seconds < 1:
-        return f"{seconds * 1e6:.0f} µs" if seconds < 0.001 else f"{seconds * 1e3:.1f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

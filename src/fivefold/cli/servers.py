@@ -5,7 +5,8 @@ A terminal may have no more than 80 columns: the table holds words and numbers, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -13,14 +14,26 @@ from rich.table import Table
 from rich.text import Text
 
 from fivefold import Cluster, ClusterStatus
-from fivefold.cli.output import bytes_text, marked, seconds_text, shown
-from fivefold.node import ServerStatus, progress_text
-from fivefold.protocol.client import Evidence
+from fivefold.cli.output import bytes_text, seconds_text, shown
+from fivefold.node import ServerStatus
+from fivefold.upkeep import Remark, count_up, evidence_text, remarks_of, state_of
+from fivefold.upkeep import edition_remarks as editions
+
+__all__ = [
+    "count_up",
+    "edition_remarks",
+    "evidence_text",
+    "newest_status",
+    "servers_view",
+    "shown_remarks",
+    "state_text",
+    "status_builtins",
+]
 
 
 def servers_view(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None = None) -> Group:
     """One row a server, with process ids where they are known, and below what is to be said of some of them."""
-    return Group(_table(status, addresses, pids), *_remarks(status))
+    return Group(_table(status, addresses, pids), *shown_remarks(remarks_of(status)))
 
 
 def _table(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None) -> Table:
@@ -44,50 +57,19 @@ def _table(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int |
     return table
 
 
-def _remarks(status: ClusterStatus) -> list[Text]:
-    evidence = {each.server: each for each in status.evidence}
-    remarks = []
-    for index, server in enumerate(status.servers):
-        if server is None and index in status.failures:
-            remarks.append(marked("[red]server {} cannot be reached: {}[/]", index, status.failures[index]))
-        if server is not None and server.storage_failure:
-            remarks.append(marked("[yellow]server {} promises nothing: {}[/]", index, server.storage_failure))
-        remarks += [
-            marked("[red]server {} answers nothing for {}: its disk has damaged it[/]", index, repr(name))
-            for name in sorted(server.damaged if server is not None else ())
-        ]
-        if server is not None and server.set_aside:
-            remarks += [Text(f"server {index}: {reason}", style="yellow") for reason in server.set_aside.values()]
-        if text := evidence_text(evidence.get(index)):
-            remarks.append(marked("[red]against server {}: {}[/]", index, text))
-    remarks += edition_remarks(status)
-    remarks += _said(status)
-    if any(server is not None and server.storage == "memory" for server in status.servers):
-        remarks.append(Text("nothing is on disk: these servers keep everything in memory", style="yellow"))
-    return remarks
+STYLES: Final = {"good": "green", "warn": "yellow", "bad": "red"}
+"""How levels look in a terminal."""
 
 
-def _said(status: ClusterStatus) -> list[Text]:
-    """What clients have told servers, each saying once: nobody draws conclusions from it."""
-    told: dict[tuple[str, int, str], list[int]] = {}
-    for index, server in enumerate(status.servers):
-        for each in server.said if server is not None else ():
-            told.setdefault((each.client, each.server, each.what), []).append(index)
-    return [
-        marked("[yellow]said by client {} of server {}: {}[/] (told to {})", client, of, what, ", ".join(map(str, by)))
-        for (client, of, what), by in told.items()
-    ]
+def shown_remarks(remarks: Iterable[Remark]) -> list[Text]:
+    """What is to be said, a line each."""
+    return [Text(shown(each.text), style=STYLES[each.level]) for each in remarks]
 
 
 def state_text(server: ServerStatus | None, failure: str | None) -> Text:
     """What state a server is in, in a word."""
-    if server is None:
-        return Text("down" if failure else "silent", style="red")
-    if server.storage_failure:
-        return Text("no disk", style="yellow")
-    if server.place is not None and not server.place.is_standing:
-        return Text("newborn", style="yellow")
-    return Text("up", style="green")
+    word, level = state_of(server, failure)
+    return Text(word, style=STYLES[level])
 
 
 def _numbers(server: ServerStatus | None) -> list[str]:
@@ -97,26 +79,6 @@ def _numbers(server: ServerStatus | None) -> list[str]:
     stored = str(durable) if staged == durable else f"{durable} (+{staged - durable})"
     memory, up_for = bytes_text(server.memory_bytes), seconds_text(server.uptime_s)
     return [stored, str(server.cached_objects), memory, str(server.connections), up_for]
-
-
-def evidence_text(evidence: Evidence | None) -> str:
-    """What speaks against a server, in words."""
-    if evidence is None:
-        return ""
-    parts = []
-    culled_by = evidence.culled_by or evidence.proven_by
-    if culled_by:
-        parts.append(f"wrong MACs, as server{'s' * (len(culled_by) > 1)} {', '.join(map(str, culled_by))} found")
-    if evidence.is_excluded:
-        parts.insert(0, "LIES, left out")
-    elif evidence.proven_by:
-        parts.insert(0, "LIED over an earlier connection, left out then")
-    if evidence.is_suspected:
-        parts.append("suspected")
-    parts += [f"{kind} ×{count}" for kind, count in sorted(evidence.strikes.items())]
-    if evidence.is_slow:
-        parts.append("was silent")
-    return "; ".join(parts)
 
 
 def status_builtins(status: ClusterStatus, addresses: Sequence[str]) -> Mapping[str, object]:
@@ -144,37 +106,6 @@ async def newest_status(cluster: Cluster, timeout_s: float) -> ClusterStatus:
     return status if cluster.configuration is old else await cluster.status(timeout=timeout_s)
 
 
-def count_up(status: ClusterStatus) -> int:
-    """How many servers answer, can make durable what they promise, and are in standing."""
-    return sum(
-        server is not None and server.storage_failure is None and (server.place is None or server.place.is_standing)
-        for server in status.servers
-    )
-
-
 def edition_remarks(status: ClusterStatus) -> list[Text]:
-    """Who catches up and how far it is, and who uses another edition of the cluster file than the newest."""
-    places = [(index, server.place) for index, server in enumerate(status.servers) if server and server.place]
-    if not places:
-        return []
-    newest = max(place.edition for _, place in places)
-    digests = [place.digest for _, place in places if place.edition == newest]
-    common = max(digests, key=digests.count)
-    remarks = []
-    for index, place in places:
-        if not place.is_standing or place.standing_s is not None:
-            style = "green" if place.is_standing else "yellow"
-            since = f", since {seconds_text(place.standing_s)}" if place.standing_s is not None else ""
-            remarks.append(Text(progress_text(place, index, len(status.servers)) + since, style=style))
-        if place.behind:
-            text = f"server {index} differs from the others in {place.behind} objects, and catches up with them"
-            remarks.append(Text(text, style="yellow"))
-        if place.edition < newest:
-            text = (
-                f"server {index} uses edition {place.edition} of the cluster file, others {newest}: bring it the newest"
-            )
-            remarks.append(Text(text, style="yellow"))
-        elif place.digest != common:
-            text = f"server {index} uses another file of edition {newest}: two were made, so make the next edition"
-            remarks.append(Text(text, style="red"))
-    return remarks
+    """Who catches up, and who uses another edition of the cluster file."""
+    return shown_remarks(editions(status))

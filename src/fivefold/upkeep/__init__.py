@@ -5,19 +5,53 @@ Programs use it, and it uses the API and the stores: a program that only calls o
 
 from fivefold.upkeep.auditing import Report, audit
 from fivefold.upkeep.backing import back_up
+from fivefold.upkeep.condition import (
+    Headline,
+    Remark,
+    accused,
+    count_up,
+    edition_remarks,
+    evidence_text,
+    headline_of,
+    remarks_of,
+    state_of,
+)
 from fivefold.upkeep.judging import Charge, Finding
 from fivefold.upkeep.lists import Window, windows
+from fivefold.upkeep.looking import ObjectView, look_at
 from fivefold.upkeep.restoring import check_backup, restore_cluster, restore_server
+from fivefold.upkeep.units import bytes_text, seconds_text
+from fivefold.upkeep.watching import RATES, ClusterView, Look, Point, Watch, look, rates
 
 __all__ = [
+    "RATES",
     "Charge",
+    "ClusterView",
     "Finding",
+    "Headline",
+    "Look",
+    "ObjectView",
+    "Point",
+    "Remark",
     "Report",
+    "Watch",
     "Window",
+    "accused",
     "audit",
     "back_up",
+    "bytes_text",
     "check_backup",
+    "count_up",
+    "edition_remarks",
+    "evidence_text",
+    "headline_of",
+    "look",
+    "look_at",
+    "rates",
+    "remarks_of",
     "restore_cluster",
     "restore_server",
+    "seconds_text",
+    "state_of",
     "windows",
 ]

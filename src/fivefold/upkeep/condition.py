@@ -1,0 +1,243 @@
+"""What is to be said of a cluster at one moment: who is up, what speaks against whom, and how many failures are left.
+
+The commands and the dashboard say the same, because they ask here. What is said is plain data: a line of text may hold
+what a peer sent, and whoever shows it escapes it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from fivefold.api import ClusterStatus
+from fivefold.node import ServerStatus, progress_text
+from fivefold.protocol.client import Evidence
+from fivefold.upkeep.units import seconds_text
+
+GOOD: Final = "good"
+WARN: Final = "warn"
+BAD: Final = "bad"
+"""How much something matters."""
+
+DISK_LEFT_MIN: Final = 0.1
+"""A disk with a smaller part left is nearly full."""
+
+SLOW_S: Final = 0.25
+"""A server that takes longer for its status, and ..."""
+SLOW_FACTOR: Final = 8
+"""... so many times as long as half of the others, is slow."""
+
+SHORT: Final = 200
+"""Characters of a text of a peer's."""
+
+NAMED_MAX: Final = 100
+"""Objects of one server that are named one by one."""
+
+SAYINGS_MAX: Final = 64
+"""Sayings that are taken from one server."""
+
+
+class Remark(Struct, frozen=True):
+    """Something to be said of a server.
+
+    Attributes:
+        server: which; None for something that is so of all.
+        level: GOOD, WARN or BAD.
+        text: a sentence.
+        source: who says so.
+    """
+
+    server: int | None
+    level: str
+    text: str
+    source: str
+
+
+class Headline(Struct, frozen=True):
+    """Whether calls end, and how many more failures the cluster can take.
+
+    Attributes:
+        level: GOOD, WARN or BAD.
+        word: UP, DOWN or DANGER.
+        text: the rest of the sentence.
+        spare: how many more servers may fail.
+        lying: how many more servers may lie.
+    """
+
+    level: str
+    word: str
+    text: str
+    spare: int
+    lying: int
+
+
+def is_well(server: ServerStatus | None) -> bool:
+    """Whether a server answers, can make durable what it promises, and is in standing."""
+    if server is None or server.storage_failure is not None:
+        return False
+    return server.place is None or server.place.is_standing
+
+
+def count_up(status: ClusterStatus) -> int:
+    """How many servers answer, can make durable what they promise, and are in standing."""
+    return sum(map(is_well, status.servers))
+
+
+def headline_of(status: ClusterStatus) -> Headline:
+    """What a person on call asks first."""
+    quorums, working = status.quorums, count_up(status)
+    liars = sum(each.is_excluded for each in status.evidence)
+    spare, lying = max(0, min(quorums.t, working - quorums.q)), max(0, quorums.b - liars)
+    if working < quorums.q:
+        missing = quorums.q - working
+        return Headline(BAD, "DOWN", f"no call completes: start {missing} more of the servers", 0, lying)
+    if liars > quorums.b:
+        text = f"{liars} servers lie, and this cluster bears {quorums.b}: trust no answer"
+        return Headline(BAD, "DANGER", text, spare, 0)
+    text = f"{spare} more of {quorums.n} servers may fail, and {lying} more may lie"
+    named = sorted(accused(status))
+    if named and lying and not liars:  # clients may say anything; if it is true, it counts
+        servers = f"server{'s' * (len(named) > 1)} {', '.join(map(str, named))}"
+        text += f"; {max(0, lying - len(named))} if what clients say of {servers} is true"
+    level = GOOD if spare == quorums.t and not liars and not named else WARN
+    return Headline(level, "UP", text, spare, lying)
+
+
+def state_of(server: ServerStatus | None, failure: str | None) -> tuple[str, str]:
+    """What state a server is in: a word, and its level."""
+    if server is None:
+        return ("down" if failure else "silent"), BAD
+    if server.storage_failure:
+        return "no disk", WARN
+    if server.place is not None and not server.place.is_standing:
+        return "newborn", WARN
+    return "up", GOOD
+
+
+def remarks_of(status: ClusterStatus, names: Mapping[str, str] | None = None) -> list[Remark]:
+    """All that is to be said of servers, by server; ``names`` are those of clients by their ids in hexadecimal."""
+    evidence = {each.server: each for each in status.evidence}
+    found: list[Remark] = []
+    for index, server in enumerate(status.servers):
+        failure = status.failures.get(index)
+        if server is None and failure is not None:
+            found.append(Remark(index, BAD, f"server {index} cannot be reached: {failure}", "this connection"))
+        if server is not None:
+            found += _own_words(index, server)
+        if text := evidence_text(evidence.get(index)):
+            found.append(Remark(index, BAD, f"against server {index}: {text}", "this connection"))
+    found += edition_remarks(status)
+    found += _versions(status)
+    found += _slow(status)
+    found += _said(status, names or {})
+    if any(server is not None and server.storage == "memory" for server in status.servers):
+        text = "nothing is on disk: these servers keep everything in memory"
+        found.append(Remark(None, WARN, text, "the servers"))
+    return found
+
+
+def _own_words(index: int, server: ServerStatus) -> Iterator[Remark]:
+    source = f"server {index} itself"
+    if server.storage_failure:
+        text = f"server {index} promises nothing: {server.storage_failure[:SHORT]}"
+        yield Remark(index, WARN, text, source)
+    for name in sorted(server.damaged)[:NAMED_MAX]:
+        text = f"server {index} answers nothing for {name[:SHORT]!r}: its disk has damaged it"
+        yield Remark(index, BAD, text, source)
+    for reason in list(server.set_aside.values())[:NAMED_MAX]:
+        yield Remark(index, WARN, f"server {index}: {reason[:SHORT]}", source)
+    room = server.room
+    if room is not None and 0 <= room.free_bytes < DISK_LEFT_MIN * room.disk_bytes:
+        share = 100 * room.free_bytes / room.disk_bytes
+        yield Remark(index, WARN, f"server {index} has a disk that is nearly full: {share:.0f} % is left", source)
+
+
+def _versions(status: ClusterStatus) -> Iterator[Remark]:
+    """Who runs another version of the program than most."""
+    versions = Counter(server.version for server in status.servers if server is not None)
+    if len(versions) < 2:
+        return
+    usual = versions.most_common(1)[0][0]
+    for index, server in enumerate(status.servers):
+        if server is not None and server.version != usual:
+            text = f"server {index} runs version {server.version[:SHORT]} of Fivefold, most run {usual[:SHORT]}"
+            yield Remark(index, WARN, text, f"server {index} itself")
+
+
+def _slow(status: ClusterStatus) -> Iterator[Remark]:
+    """Who takes far longer than half of the others to say how it is."""
+    took = sorted(each for each in status.took_s if each is not None)
+    for index, each in enumerate(status.took_s):
+        if each is not None and each > max(SLOW_S, SLOW_FACTOR * took[len(took) // 2]):
+            text = f"server {index} is slow: its status took {each:.1f} s, and half of the others less than "
+            yield Remark(index, WARN, f"{text}{took[len(took) // 2] * 1000:.0f} ms", "this connection")
+
+
+def _said(status: ClusterStatus, names: Mapping[str, str]) -> Iterator[Remark]:
+    """What clients have told servers, each saying once: nobody draws conclusions from it."""
+    told: dict[tuple[str, int, str], list[int]] = {}
+    for index, server in enumerate(status.servers):
+        for each in server.said[:SAYINGS_MAX] if server is not None else ():
+            told.setdefault((each.client[:SHORT], each.server, each.what[:SHORT]), []).append(index)
+    for (client, of, what), by in told.items():
+        text = f"said by client {names.get(client, client)} of server {of}: {what} (told to {', '.join(map(str, by))})"
+        yield Remark(of, WARN, text, f"client {names.get(client, client)}")
+
+
+def evidence_text(evidence: Evidence | None) -> str:
+    """What speaks against a server, in words."""
+    if evidence is None:
+        return ""
+    parts = []
+    culled_by = evidence.culled_by or evidence.proven_by
+    if culled_by:
+        parts.append(f"wrong MACs, as server{'s' * (len(culled_by) > 1)} {', '.join(map(str, culled_by))} found")
+    if evidence.is_excluded:
+        parts.insert(0, "LIES, left out")
+    elif evidence.proven_by:
+        parts.insert(0, "LIED over an earlier connection, left out then")
+    if evidence.is_suspected:
+        parts.append("suspected")
+    parts += [f"{kind} ×{count}" for kind, count in sorted(evidence.strikes.items())]
+    if evidence.is_slow:
+        parts.append("was silent")
+    return "; ".join(parts)
+
+
+def edition_remarks(status: ClusterStatus) -> list[Remark]:
+    """Who catches up and how far it is, and who uses another edition of the cluster file than the newest."""
+    places = [(index, server.place) for index, server in enumerate(status.servers) if server and server.place]
+    if not places:
+        return []
+    newest = max(place.edition for _, place in places)
+    digests = [place.digest for _, place in places if place.edition == newest]
+    common = max(digests, key=digests.count)
+    found: list[tuple[int, str, str]] = []
+    for index, place in places:
+        if not place.is_standing or place.standing_s is not None:
+            level = GOOD if place.is_standing else WARN
+            since = f", since {seconds_text(place.standing_s)}" if place.standing_s is not None else ""
+            found.append((index, level, progress_text(place, index, len(status.servers)) + since))
+        if place.behind:
+            text = f"server {index} differs from the others in {place.behind} objects, and catches up with them"
+            found.append((index, WARN, text))
+        if place.edition < newest:
+            text = f"server {index} uses edition {place.edition} of the cluster file, others {newest}"
+            found.append((index, WARN, f"{text}: bring it the newest"))
+        elif place.digest != common:
+            text = f"server {index} uses another file of edition {newest}: two were made, so make the next edition"
+            found.append((index, BAD, text))
+    return [Remark(index, level, text, f"server {index} itself") for index, level, text in found]
+
+
+def accused(status: ClusterStatus) -> Mapping[int, Sequence[str]]:
+    """The servers of which clients say something, and the clients' ids in hexadecimal."""
+    found: dict[int, dict[str, None]] = {}
+    for server in status.servers:
+        for each in server.said[:SAYINGS_MAX] if server is not None else ():
+            if 0 <= each.server < len(status.servers):
+                found.setdefault(each.server, {})[each.client] = None
+    return {server: tuple(clients) for server, clients in found.items()}

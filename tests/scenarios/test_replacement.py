@@ -1,10 +1,11 @@
 """A server is replaced: what the newcomer may take over, and what must not get lost (R2-R6, R8)."""
 
 from fivefold.protocol.actions import Channel
-from fivefold.protocol.messages import BUSY, decode_list_reply, list_frame
+from fivefold.protocol.messages import BUSY, decode_list, decode_list_reply, list_frame
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.records import ListRequest
+from fivefold.protocol.records import ListReply, ListRequest
 from fivefold.protocol.server import OWN_RECORD
+from fivefold.protocol.server.merging import Merge
 from tests.protocol_rig import A, B, X, Y, op
 from tests.replacement_rig import MILLISECOND, ReplacedRack
 
@@ -39,6 +40,37 @@ def replaced(*told: int, has_lists: bool = True) -> tuple[ReplacedRack, int]:
         rack.list_lies = {1: lambda request: None}
     rack.tell(*told)
     return rack, node
+
+
+def test_a_newcomer_in_standing_has_nothing_to_wake_for() -> None:
+    """One server was silent when its list was asked for; once the others' lists are adopted, nobody waits for it."""
+    rack = ReplacedRack(n=7, t=2)
+    written(rack, A, to=(0, 1, 2, 3, 4))
+    node = rack.replace(0)
+    rack.list_lies = {1: lambda request: None}
+    rack.tell(1, 2, 3, 4, 5, 6)
+    rack.run(node, 15)
+    assert rack.servers[node].progress.is_standing
+    rack.now_ns += 10**12
+    catch_up = rack.servers[node].upkeep.catch_up
+    catch_up.is_touched = True
+    rack.wake(node)
+    assert catch_up.wake_at_ns is None
+
+
+def test_no_list_is_waited_for_that_is_not_asked_for_again() -> None:
+    """A server is silent once, and lies when it is asked again; another is not asked any more."""
+    merge = Merge(0, 2, iter(range(1, 9)).__next__, is_whole=True)
+    merge.ask(0, [1, 2, 3])
+    merge.ask(10**12, [1, 2, 3])
+    assert merge.wake_at_ns is not None
+    assert merge.wake_at_ns > 10**12
+    [asked, _] = merge.ask(2 * 10**12, [1, 2])
+    number = decode_list(asked.frame).number
+    assert merge.receive(2 * 10**12, 1, ListReply(number, (), False, ""), 10) == "a list with pages that are not full"
+    merge.ask(3 * 10**12, [1])
+    merge.ask(4 * 10**12, [1])
+    assert merge.wake_at_ns is None
 
 
 # --- what a newcomer says and does not say ----------------------------------------------------------------------

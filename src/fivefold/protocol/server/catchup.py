@@ -251,7 +251,7 @@ class CatchUp:
         if is_newcomer and self._merge.is_done and not (self._works or self._inquiries or self._todo):
             self._membership.stand()
             return
-        self._note_wake(now_ns, storage_failure)
+        self._note_wake(now_ns, storage_failure, self._merge.wake_at_ns if is_newcomer else None)
 
     def _end_works(self, now_ns: int, storage_failure: str | None) -> None:
         for work in list(self._works.values()):
@@ -270,9 +270,9 @@ class CatchUp:
             for work in self._syncs.end(sync):
                 self._give_up(now_ns, work)
 
-    def _note_wake(self, now_ns: int, storage_failure: str | None) -> None:
+    def _note_wake(self, now_ns: int, storage_failure: str | None, lists_ns: int | None) -> None:
         times = [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
-        times += [at for at in (self._syncs.wake_at_ns, self._merge.wake_at_ns) if at is not None]
+        times += [at for at in (self._syncs.wake_at_ns, lists_ns) if at is not None]
         if self._todo and len(self._inquiries) < INQUIRIES_MAX:
             times.append(max(now_ns, min(self._todo.values())))
         if storage_failure is not None:

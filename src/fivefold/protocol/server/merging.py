@@ -82,8 +82,10 @@ class Merge:
             elif source.number and source.deadline_ns <= now_ns:
                 self._leave_out(now_ns, server)
         asks = []
+        # Times that have passed, or of servers that are not to be asked, would wake us without end.
+        self._again_ns = {s: at for s, at in self._again_ns.items() if at > now_ns and s in servers}
         for server in servers:
-            if server == self._own_index or server in self.dropped or self._again_ns.get(server, 0) > now_ns:
+            if server == self._own_index or server in self.dropped or server in self._again_ns:
                 continue
             source = self._sources.setdefault(server, _Source(self.after))
             if source.entries or source.is_last or source.number:

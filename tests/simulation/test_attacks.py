@@ -40,18 +40,19 @@ from fivefold.protocol.records import INITIAL_HISTORY
 from fivefold.protocol.server import ring_key
 from fivefold.protocol.server.execution import execute_alone
 from fivefold.protocol.server.versions import initial_version
-from fivefold.simulation import draw, run_plan
+from fivefold.simulation import Died, Switched, draw, run_plan
 from fivefold.simulation.alphabets import ATTACKS
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import Task
 from fivefold.simulation.cunning import CUNNING
 from fivefold.simulation.executors import OUT_OF_TIME, TroubledExecutor
-from fivefold.simulation.faults import CAMP
+from fivefold.simulation.faults import CAMP, TURNING
 from fivefold.simulation.hostile import HOSTILITIES, right_of
 from fivefold.simulation.injection import SERVER, Injected, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, LONG_READ_MAX, Judges
 from fivefold.simulation.plan import SECOND, Fault
 from fivefold.simulation.rack import client_id
+from fivefold.simulation.replacement import Book
 from fivefold.simulation.rights import Rules
 from fivefold.simulation.run import Run
 from fivefold.simulation.shrink import describe
@@ -90,8 +91,9 @@ def test_every_letter_of_the_alphabets_is_drawn() -> None:
     assert any(plan.far_ns for plan in plans["camps"])
     assert all(plan.injected for plan in plans["injected"])
     assert all(len(plan.liars) <= plan.b for plan in everything)
-    assert all(plan.is_judged or plan.profile == "replaced" for plan in everything)
-    assert kinds["replaced"] >= {"replacement", "replacement of a running server", "telling", "crash"}
+    assert all(plan.is_judged for plan in everything)
+    assert kinds["replaced"] >= {"replacement", "replacement of a running server", "telling", "crash", CAMP, TURNING}
+    assert {plan.is_handed_on for plan in plans["replaced"]} == {True, False}
 
 
 def test_a_camp_cannot_reach_the_servers_of_the_other() -> None:
@@ -384,14 +386,53 @@ def test_hostile_clients_ask_for_all_that_a_request_may_carry() -> None:
     assert min(times) >= TIME_LEAD_MAX
 
 
+def test_a_client_follows_the_servers_to_a_newer_edition() -> None:
+    """It learns of it from b + 1 servers, fetches it from one, and works on in the same life."""
+    plan = replace(draw(3, "calm"), n=6, t=1, b=1, clients=1, liars=(), dead=())
+    calls = tuple(replace(call, client=0) for call in plan.calls)
+    told = [Fault("telling", SECOND // 2 + 1, 0, (server,)) for server in (1, 2, 3, 4)]
+    plan = replace(plan, calls=calls, safety_ns=SECOND, faults=(Fault("replacement", SECOND // 2, 0, (0,)), *told))
+    report = run_plan(plan, is_traced=True)
+    assert report.failure is None
+    assert report.counters["followed"] == 2  # it, and the client that comes last
+    assert not any(isinstance(each.event, Died) for each in report.events)
+    # One of six is not told: the others hand it on.
+    assert {each.event.server for each in report.events if isinstance(each.event, Switched)} == {1, 2, 3, 4, 5}
+
+
+def test_an_edition_that_nobody_made_is_a_violation() -> None:
+    """The simulator's book knows what operators have made, and what a liar has invented."""
+    book = Book(4)
+    book.replace(0)
+    assert book.number_of(book.contents(book.edition(2).name)) == 2
+    with pytest.raises(Violation, match="no operator has made"):
+        book.number_of(book.contents(book.invent()))
+
+
+def test_a_server_that_turned_lies_from_its_edition_on() -> None:
+    """Clients of an older edition may count what it accepted before, and nothing that it only claims."""
+    book = Book(6)
+    book.lies_since[3] = 2
+    assert not book.lies(3, 1)
+    assert book.lies(3, 2)
+    assert not book.lies(4, 2)
+
+
 @pytest.mark.slow
 def test_replaced_servers_end_in_standing() -> None:
-    """In each run newcomers adopt, some after repairs; a second slot, and the same again, are among them."""
+    """In each run newcomers adopt, some after repairs; a second slot, and the same again, are among them.
+
+    Clients follow; the old identity ends, runs on, or lies on, and in its place another server begins to lie.
+    """
     counters: Counter[str] = Counter()
-    for seed in range(12):
+    for seed in range(24):
         report = run_plan(draw(seed, "replaced"))
         assert report.failure is None
         counters.update(report.counters)
-    assert counters["replaced.crashed"] + counters["replaced.twin"] > 12
+    assert counters["replaced.crashed"] + counters["replaced.twin"] + counters["replaced.lying"] > 24
+    assert counters["replaced.lying"] > 0
     assert counters["server.adopted"] > 12
     assert counters["server.repair.COPY"] > 0
+    assert counters["followed"] > 24
+    assert counters["lie.lying about editions"] > 0
+    assert sum(count for name, count in counters.items() if name.startswith("turned.")) > 0

@@ -27,6 +27,7 @@ from fivefold.simulation import (
     Disconnected,
     Ended,
     Event,
+    Followed,
     Forgot,
     Happened,
     Judged,
@@ -182,6 +183,7 @@ def _machine(event: Event | Derived, frames: Frames, n: int) -> int:
             | Resolving(client=client)
             | Ended(client=client)
             | Died(client=client)
+            | Followed(client=client)
             | Disconnected(client=client)
             | Judged(client=client)
         ):

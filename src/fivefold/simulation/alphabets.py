@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation.cunning import REPENTING
-from fivefold.simulation.faults import CAMP
+from fivefold.simulation.faults import CAMP, TURNING
 from fivefold.simulation.hostile import HOSTILITIES
 from fivefold.simulation.liars import CUNNING_STRATEGIES
 from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
@@ -181,25 +181,35 @@ def _injected(random: Random, plan: Plan) -> Plan:
 def _replaced(random: Random, plan: Plan) -> Plan:
     """Servers are replaced, once or more often, and the others are told one after the other, some not at all."""
     faults = list(_some(random, plan, ("crash", "crash", "pause", "slow disk", "isolation", "death of client"), 8))
-    lying = dict(plan.liars)
+    if random.random() < 0.4:
+        faults += _hiding(random, plan)
     kinds = ("replacement", "replacement", "replacement of a running server")
-    at_ns = random.randrange(plan.safety_ns // 2)
-    first = random.randrange(plan.n)
+    at_ns = random.randrange(plan.safety_ns // 4)
+    # Mostly the liar, if there is one: it is what operators replace.
+    liars = tuple((server, strategy) for server, strategy in plan.liars if strategy != "twins")
+    first = random.choice([*dict(liars), *dict(liars), random.randrange(plan.n)])
     slots = [first, *random.choice(([], [], [first], [random.randrange(plan.n)]))]
     for slot in slots:
         faults.append(Fault(random.choice(kinds), at_ns, 0, (slot,)))
         span_ns = random.choice((10, 100, 500)) * MILLISECOND
-        told = random.sample(range(plan.n), random.choice((plan.n, plan.n, plan.n - 1, plan.n - 2)))
+        told = random.sample(range(plan.n), random.choice((plan.n, plan.n, plan.n - 1, plan.n - 2, plan.b + 1)))
         faults += [Fault("telling", at_ns + 1 + random.randrange(span_ns), 0, (server,)) for server in told]
         if random.random() < 0.5:
             begins_ns = at_ns + random.randrange(span_ns)
             faults.append(Fault("crash", begins_ns, random.choice((5, 30, 100)) * MILLISECOND, (slot,)))
-        at_ns += random.randrange(plan.safety_ns // 2)
-    liars = tuple((server, strategy) for server, strategy in lying.items() if strategy != "twins")
-    ordered = tuple(sorted(faults, key=lambda fault: fault.at_ns))
-    villains = tuple(random.choice(VILLAINIES) for _ in range(random.choice((0, 0, 1, 2))))
-    cached_max = random.choice((7, 1000))
-    return replace(plan, faults=ordered, liars=liars, villains=villains, cached_objects_max=cached_max, is_judged=False)
+        at_ns += random.randrange(plan.safety_ns // 4)
+    if liars and random.random() < 0.5:
+        other = random.choice([server for server in range(plan.n) if server not in dict(liars)])
+        turns_ns = (random.randrange(at_ns, plan.safety_ns) for _ in range(8))
+        faults += [Fault(TURNING, turn_ns, 0, (other,)) for turn_ns in turns_ns]
+    return replace(
+        plan,
+        faults=tuple(sorted((f for f in faults if f.at_ns < plan.safety_ns), key=lambda fault: fault.at_ns)),
+        liars=liars,
+        villains=tuple(random.choice(VILLAINIES) for _ in range(random.choice((0, 0, 1, 2)))),
+        cached_objects_max=random.choice((7, 1000)),
+        is_handed_on=random.random() < 0.5,
+    )
 
 
 ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {

@@ -5,13 +5,17 @@ A naive twin of the protocol's own reasoning: it counts who durably accepted wha
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
 from fivefold.protocol.history import INITIAL_TIMESTAMP, is_barrier, short
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, LogicalTimestamp
-from fivefold.simulation.replacement import Book
+
+if TYPE_CHECKING:
+    from fivefold.simulation.replacement import Book
 
 
 class Violation(Exception):
@@ -152,20 +156,33 @@ class Chains:
             self._establish(chain, candidate)
 
     def _is_complete(self, chain: Chain, timestamp: LogicalTimestamp, acceptors: int) -> bool:
-        """Whether the clients of some edition may have seen it complete."""
+        """Whether clients of some edition may have seen it complete; b servers with a later one count, too (R7)."""
         if self.book is None or self.book.newest == 1:
             return acceptors.bit_count() + self.liars >= self.quorums.q
         for number in range(1, self.book.newest + 1):
-            counted = 0
+            counted = late = 0
             for identity in self.book.file(number):
-                if identity in self.book.liars:
+                if self.book.lies(identity, number):
                     counted += 1
-                    continue
-                is_early = chain.later.get((timestamp, identity), 1) <= number
-                counted += is_early and bool(acceptors >> identity & 1)
-            if counted >= self.quorums.q:
+                elif acceptors >> identity & 1:
+                    is_late = chain.later.get((timestamp, identity), 1) > number
+                    late += is_late
+                    counted += not is_late
+            if counted + min(late, self.quorums.b) >= self.quorums.q:
                 return True
         return False
+
+    def reconsider(self) -> None:
+        """Another server lies from now on: it may claim to have accepted what it has not.
+
+        Raises:
+            Violation: what is established therefore is a fork.
+        """
+        for chain in self.by_object.values():
+            for timestamp, acceptors in sorted(chain.acceptors.items()):
+                is_above = timestamp > chain.tip and not is_barrier(timestamp)
+                if is_above and self._is_complete(chain, timestamp, acceptors):
+                    self._establish(chain, chain.candidates[timestamp])
 
     def _establish(self, chain: Chain, candidate: Candidate) -> None:
         if not chain.extend(candidate):

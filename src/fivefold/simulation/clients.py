@@ -11,6 +11,7 @@ from msgspec import UNSET
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.client import Answered, ClientActions, Disagreed, Evidence, Finished, Refused, Session, TimedOut
+from fivefold.protocol.editions import EditionName, is_about_editions
 from fivefold.protocol.operations import (
     CANCEL,
     CANCELLED,
@@ -25,11 +26,12 @@ from fivefold.protocol.operations import (
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.times import pack_time
 from fivefold.simulation.chains import Violation
-from fivefold.simulation.events import Called, Died, Disconnected, Ended, Resolving
+from fivefold.simulation.events import Called, Died, Disconnected, Ended, Followed, Resolving
 from fivefold.simulation.injection import Injected, Injector
 from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND, SECOND, PlannedCall
 from fivefold.simulation.rack import client_id
+from fivefold.simulation.replacement import Book, Follower
 from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.workload import Workload
 from fivefold.simulation.world import Alarm, World
@@ -67,6 +69,7 @@ class ClientHost:
         index: of the client in the plan.
         machine: its number on the network.
         id: its identity.
+        uses: the edition that it uses.
         session: the production machine; a new one after the client died.
         history: operations that have ended, as their caller saw them.
         tasks: operations under way, by ticket.
@@ -83,7 +86,7 @@ class ClientHost:
     def __init__(
         self,
         world: World,
-        servers: list[ServerHost],
+        book: Book,
         quorums: QuorumSystem,
         workload: Workload,
         *,
@@ -92,6 +95,7 @@ class ClientHost:
     ) -> None:
         """Connect to all servers."""
         self.world, self.index, self.machine = world, index, quorums.n + index
+        self.uses = 1
         self.id: ClientId = client_id(f"c{index}")
         self.history: list[Observation] = []
         self.tasks: dict[int, Task] = {}
@@ -103,19 +107,21 @@ class ClientHost:
         self.injector: Injector | None = None
         self.has_raised = False
         self.tolerated = tolerated
-        self._servers, self._quorums, self._workload = servers, quorums, workload
+        self._book, self._quorums, self._workload = book, quorums, workload
         self._random = world.stream(f"client/{index}")
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, tuple[Connection, ServerHost]] = {}
         self._alarm = Alarm(world, lambda: self._give(lambda: self.session.wake(world.now_ns)))
         self._newest: dict[str, int] = {}
         self._unsettled: dict[bytes, None] = {}
         self._lives = 0
-        self.session = self._new_session()
-        for server in servers:
-            self._connect(server, self._lives)
+        self._begin_session()
 
-    def _new_session(self) -> Session:
-        return Session(self._quorums, Random(self._random.getrandbits(64)))
+    def _begin_session(self) -> None:
+        edition = self._book.edition(self.uses)
+        self.session = Session(self._quorums, Random(self._random.getrandbits(64)), edition=edition)
+        self._follower = Follower(self.world, self._book, self._quorums, self.uses, send=self._ask, use=self._switch)
+        for slot in range(self._quorums.n):
+            self._connect(slot, self._lives)
 
     def evidence(self) -> Sequence[Evidence]:
         """What speaks against servers in its eyes."""
@@ -123,27 +129,67 @@ class ClientHost:
 
     # --- connections ------------------------------------------------------------------------------------------
 
-    def _connect(self, server: ServerHost, life: int) -> None:
+    def _connect(self, slot: int, life: int) -> None:
         """Open a connection, or try again a while later."""
-        if life != self._lives:
+        if life != self._lives or slot in self._connections:
             return
-        if server.is_up:
-            self._connections[server.index] = server.accept(self.machine, self.id, self._receive)
-            self._give(lambda: self.session.connected(self.world.now_ns, server.index))
-        else:
-            self.world.after(RECONNECT_NS, partial(self._connect, server, life))
+        server = self._book.host(self.uses, slot)
+        if not server.is_up:
+            self.world.after(RECONNECT_NS, partial(self._connect, slot, life))
+            return
+        self._connections[slot] = server.accept(self.machine, self.id, self._receive), server
+        self._give(lambda: self.session.connected(self.world.now_ns, slot))
+        self._hear(slot, server.announces())
+
+    def _hear(self, slot: int, name: EditionName) -> None:
+        """The first that comes over a connection is which edition the server uses."""
+        self.perform(self.session.announced(self.world.now_ns, slot, *name))
+        self._follower.hear(slot, name)
 
     def lose(self, server: ServerHost) -> None:
         """The connection to a server has broken; the client notices, and tries to connect anew."""
-        connection = self._connections.pop(server.index, None)
-        if connection is None:
+        connection, connected = self._connections.get(server.index, (None, None))
+        if connection is not None and connected is server:
+            self.lost(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """The same of one connection."""
+        slot = connection.callee
+        found, server = self._connections.get(slot, (None, None))
+        if found is not connection or server is None:
             return
-        self.world.tell(Disconnected(self.index, server.index))
+        del self._connections[slot]
+        self.world.tell(Disconnected(self.index, slot))
         server.close(connection)
-        self._give(lambda: self.session.disconnected(self.world.now_ns, server.index))
-        self.world.after(RECONNECT_NS, partial(self._connect, server, self._lives))
+        self._give(lambda: self.session.disconnected(self.world.now_ns, slot))
+        self.world.after(RECONNECT_NS, partial(self._connect, slot, self._lives))
+
+    def _switch(self, number: int) -> None:
+        """Take a later edition over: nothing counts any more that comes from the servers that it replaces."""
+        before, self.uses = self.uses, number
+        edition = self._book.edition(number)
+        replaced = edition.replaced(self._book.edition(before))
+        for slot in replaced:
+            connection, server = self._connections.pop(slot, (None, None))
+            if connection is not None and server is not None:
+                server.close(connection)
+                self._give(partial(self.session.disconnected, self.world.now_ns, slot))
+        self.world.tell(Followed(self.index, number))
+        self.world.counters["followed"] += 1
+        self._follower.use(number, before)
+        self.perform(self.session.switch(self.world.now_ns, edition))
+        for slot in replaced:
+            self._connect(slot, self._lives)
+
+    def _ask(self, slot: int, frame: bytes) -> None:
+        connection, server = self._connections.get(slot, (None, None))
+        if connection is not None and server is not None:
+            server.network.call(connection, frame)
 
     def _receive(self, connection: Connection, frame: bytes) -> None:
+        if is_about_editions(frame):
+            self._follower.receive(connection.callee, frame)
+            return
         if self.on_frame is not None:
             self.on_frame(self, connection.callee, frame)
         self._give(lambda: self.session.receive(self.world.now_ns, connection.callee, frame))
@@ -167,9 +213,7 @@ class ClientHost:
     def perform(self, actions: ClientActions) -> None:
         """Carry actions out."""
         for ask in actions.send:
-            connection = self._connections.get(ask.server)
-            if connection is not None:
-                self._servers[ask.server].network.call(connection, ask.frame)
+            self._ask(ask.server, ask.frame)
         for finished in actions.finished:
             self._finish(finished)
         for fault in actions.faults:
@@ -303,19 +347,23 @@ class ClientHost:
     # --- faults -----------------------------------------------------------------------------------------------
 
     def die(self) -> None:
-        """The process is killed; another one with the same identity starts at once and knows nothing."""
+        """The process is killed; another one with the same identity starts at once and knows nothing.
+
+        It starts with the file that is at hand, which may be an old one: clients do not write it.
+        """
         self._lives += 1
         self._alarm.stop()
         self.world.tell(Died(self.index))
-        for index, connection in self._connections.items():
-            self._servers[index].close(connection)
+        self._follower.is_over = True
+        for connection, server in self._connections.values():
+            server.close(connection)
         self._connections = {}
         self.tasks = {}
-        self.session = self._new_session()
         for task in list(self.unfinished.values()):
             self._end(task, Seen.UNKNOWN)
-        for server in self._servers:
-            self._connect(server, self._lives)
+        if self.uses > 1:
+            self.uses = self._random.randint(1, self.uses)
+        self._begin_session()
 
 
 def _operation(objects: tuple[str, ...], call: Call) -> Operation:

@@ -165,6 +165,18 @@ class Switched(Recorded, frozen=True):
         return f"server {self.server} uses edition {self.edition}"
 
 
+class Followed(Recorded, frozen=True):
+    """A client uses a newer edition of the cluster file."""
+
+    client: int
+    edition: int
+
+    @property
+    def line(self) -> str:
+        """As in ``c3 uses edition 2``."""
+        return f"c{self.client} uses edition {self.edition}"
+
+
 class Replaced(Recorded, frozen=True):
     """A newcomer takes a server's place; nobody has been told yet."""
 
@@ -368,6 +380,7 @@ Event = (
     | Resolving
     | Ended
     | Died
+    | Followed
     | Plotted
     | Began
     | Over

@@ -17,6 +17,9 @@ from fivefold.simulation.world import World
 CAMP: Final = "camp"
 """A client cannot reach some servers: clients in different camps see different ones."""
 
+TURNING: Final = "turning"
+"""A server lies from now on."""
+
 OF_CLIENTS: Final = frozenset((CAMP, "death of client", "telling"))
 """Faults that say nothing of a server."""
 
@@ -31,6 +34,7 @@ class Stage:
         servers: all hosts, by index.
         clients: all correct clients, by index.
         replace: puts a newcomer in a slot.
+        turn: lets a server lie from now on.
         machines: how many machines there are on the network.
         plan: what the run is made from.
     """
@@ -42,12 +46,13 @@ class Stage:
         servers: list[ServerHost],
         clients: list[ClientHost],
         replace: Callable[[int, str], None],
+        turn: Callable[[int], None],
         machines: int,
         plan: Plan,
     ) -> None:
         """Remember them all."""
         self.world, self.network, self.servers, self.clients, self.machines = world, network, servers, clients, machines
-        self.plan, self.replace = plan, replace
+        self.plan, self.replace, self.turn = plan, replace, turn
 
 
 def crash(stage: Stage, server: int) -> None:
@@ -109,6 +114,8 @@ def _isolate(stage: Stage, server: int) -> None:
 def _reach(stage: Stage, server: int) -> None:
     _hear(stage, server)
     _unmute(stage, server)
+    if stage.servers[server].book.newest > 1:
+        stage.servers[server].announce()
 
 
 def _reset(stage: Stage, server: int) -> None:
@@ -159,7 +166,7 @@ def _agree(stage: Stage, server: int) -> None:
 def _forget(stage: Stage, server: int) -> None:
     """A malevolent server loses its memory: nothing of the kind is done to an honest one."""
     host = stage.servers[server]
-    if server in dict(stage.plan.liars):
+    if server in dict(stage.plan.liars) and host.book.is_liar(host.member.number):  # or an honest one has its place
         crash(stage, server)
         host.disk.forget()
         stage.world.tell(Forgot(server))
@@ -179,14 +186,18 @@ def _replace_crashed(stage: Stage, server: int) -> None:
 
 
 def _replace_running(stage: Stage, server: int) -> None:
-    """The wrong one is replaced, or the old incarnation runs on."""
+    """The wrong one is replaced, or the old incarnation runs on; if it lies, it lies on."""
     stage.replace(server, "twin")
 
 
 def _tell(stage: Stage, server: int) -> None:
     """A server is told of the newest edition."""
-    stage.servers[server].switch()
-    stage.servers[server].announce()
+    stage.servers[server].switch(stage.servers[server].book.newest)
+
+
+def _turn(stage: Stage, server: int) -> None:
+    """A server begins to lie, if no other one does any more."""
+    stage.turn(server)
 
 
 Change = Callable[[Stage, int], None]
@@ -211,6 +222,7 @@ FAULTS: Final[Mapping[str, tuple[Change, Change]]] = MappingProxyType(
         "replacement": (_replace_crashed, _nothing),
         "replacement of a running server": (_replace_running, _nothing),
         "telling": (_tell, _nothing),
+        TURNING: (_turn, _nothing),
     }
 )
 """What each fault does to one target when it begins and when it ends."""

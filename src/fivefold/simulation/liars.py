@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Channel, Reply
+from fivefold.protocol.editions import EditionName
 from fivefold.protocol.messages import (
     LIST_REPLY,
     REPLY,
@@ -34,6 +35,9 @@ STRATEGIES: Final = (*LIES, "anything", "anything", "anything", "twins")
 
 CUNNING_STRATEGIES: Final = (*CUNNING, "promising", "denouncing", "forgetting", "anything", "twins")
 """Those of the modes that attack."""
+
+HONEST: Final = "honest"
+"""The strategy of one that has not begun yet, or has stopped."""
 
 FLOOD_SYNCS: Final = 4500
 """Questions of one flood: more than a server parks."""
@@ -74,9 +78,25 @@ class LyingHost(ServerHost):
         if len(self._asked) > REMEMBERED_REQUESTS:
             del self._asked[next(iter(self._asked))]
 
+    def announces(self) -> EditionName:
+        """An older edition than it uses, or one that nobody has made, now and then."""
+        true, book = super().announces(), self.book
+        if book.newest == 1 or self.strategy == HONEST or self.liar.random.random() < 0.6:
+            return true
+        name = self.liar.random.choice((book.edition(1).name, book.edition(book.newest).name, book.invent()))
+        if name != true:
+            self.world.tell(Lied(self.index, "lying about editions"))
+        return name
+
+    def hands_over(self, name: EditionName) -> bytes | None:
+        """Whatever fits, invented or not, or nothing that fits, or no answer."""
+        if self.strategy == HONEST:
+            return super().hands_over(name)
+        return self.liar.random.choice((self.book.contents(name), self.book.contents(name), b"damaged", None))
+
     def send(self, reply: Reply) -> None:
         """Send something else, or nothing."""
-        frame = self._altered(reply)
+        frame = reply.frame if self.strategy == HONEST else self._altered(reply)
         if frame is not None:
             super().send(Reply(reply.channel, frame))
 
@@ -109,7 +129,7 @@ class LyingHost(ServerHost):
 
     def _altered_list(self, frame: bytes) -> bytes | None:
         """A list without some objects, with older histories, with inventions, or none."""
-        if self.strategy == "honest" or self.liar.random.random() < 0.3:
+        if self.strategy == HONEST or self.liar.random.random() < 0.3:
             return frame
         random, reply = self.liar.random, decode_list_reply(frame)
         self.world.tell(Lied(self.index, "lying in a list"))
@@ -130,7 +150,7 @@ class LyingHost(ServerHost):
         """Turn honest, if it is one that does; whether it is one."""
         is_repenting = self.strategy in REPENTING
         if is_repenting:
-            self.strategy = "honest"
+            self.strategy = HONEST
         return is_repenting
 
     def flood(self) -> None:

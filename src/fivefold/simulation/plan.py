@@ -122,6 +122,7 @@ class Plan(Struct, frozen=True):
         denied: what servers with other rules deny: pairs of correct client and method.
         unknown: methods that servers with older code do not have.
         is_judged: whether clients' waiting, servers' memory and whom clients suspect are judged, too.
+        is_handed_on: whether servers ask each other for a newer edition of the cluster file.
     """
 
     seed: int
@@ -143,6 +144,7 @@ class Plan(Struct, frozen=True):
     denied: tuple[tuple[int, str], ...] = ()
     unknown: tuple[str, ...] = ()
     is_judged: bool = False
+    is_handed_on: bool = True
 
     @property
     def is_noisy(self) -> bool:

@@ -21,11 +21,11 @@ from fivefold.simulation.disk import Disk
 from fivefold.simulation.events import Happened, Healed, Raised, Replaced, Violated, trace_of
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.explain import Explainer
-from fivefold.simulation.faults import OF_CLIENTS, Stage, crash, heal, schedule
+from fivefold.simulation.faults import OF_CLIENTS, TURNING, Stage, crash, heal, schedule
 from fivefold.simulation.hostile import HOSTILITIES, Hostile, right_of
 from fivefold.simulation.injection import CLIENT, SERVER, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
-from fivefold.simulation.liars import LyingHost, TwinHost
+from fivefold.simulation.liars import HONEST, LyingHost, TwinHost
 from fivefold.simulation.lies import Liar
 from fivefold.simulation.network import Connection, Network
 from fivefold.simulation.plan import SECOND, Plan, PlannedCall, Weather
@@ -52,6 +52,9 @@ STANDING_NS = 120 * SECOND
 
 QUIET_NS = 10 * SECOND
 """Virtual time after which a server that nobody asks anything has nothing left to do."""
+
+TURNED = ("anything", "anything", "spoiling", "outbidding", "promising")
+"""What a server does that begins to lie in a run."""
 
 CHECK_STEPS_MAX = 300_000
 """Steps of the history checker; histories that need more are counted as undecided."""
@@ -100,8 +103,9 @@ class Run:
         self.world = World(plan.seed, is_traced=is_traced)
         self.network = Network(self.world, plan.weather)
         self.quorums = QuorumSystem(plan.n, plan.t, plan.b)
-        self.book = Book(plan.n)
+        self.book = Book(plan.n, is_handed_on=plan.is_handed_on)
         self.retired: list[ServerHost] = []
+        self._turning = {server for fault in plan.faults if fault.kind == TURNING for server in fault.targets}
         self._is_replacing = any(fault.kind.startswith("replacement") for fault in plan.faults)
         self.watch = Watch(self.quorums, len(plan.liars), self.world.tell, self.book)
         self.watch.is_noisy = plan.is_noisy
@@ -114,10 +118,10 @@ class Run:
         lying = dict(plan.liars)
         self.servers = [self._server(index, lying.get(index)) for index in range(plan.n)]
         self.book.hosts = {server.index: server for server in self.servers}
-        self.book.liars = frozenset(lying)
+        self.book.lies_since = dict.fromkeys(lying, 1)
         # One client more than planned: it comes last, alone.
         self.clients = [
-            ClientHost(self.world, self.servers, self.quorums, workload, index=i, tolerated=plan.tolerated)
+            ClientHost(self.world, self.book, self.quorums, workload, index=i, tolerated=plan.tolerated)
             for i in range(plan.clients + 1)
         ]
         harmed = {server for fault in plan.faults for server in fault.targets if fault.kind not in OF_CLIENTS}
@@ -150,7 +154,9 @@ class Run:
             explainer.liars = frozenset(lying)
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
-        self.stage = Stage(self.world, self.network, self.servers, self.clients, self._replace, machines, plan)
+        self.stage = Stage(
+            self.world, self.network, self.servers, self.clients, self._replace, self._turn, machines, plan
+        )
 
     def _listen_to_clients(self) -> None:
         plan = self.plan
@@ -167,19 +173,34 @@ class Run:
         catching_up = [s for s in self.servers if s.index != slot and not s.machine.progress.is_standing]
         if len(catching_up) + 1 > self.plan.t:
             return
+        if how == "twin" and isinstance(old, LyingHost) and old.strategy != HONEST:
+            how = "lying"
         member = book.replace(slot)
         self.world.tell(Replaced(slot, book.newest, how))
         self.world.counters[f"replaced.{how}"] += 1
-        if how == "crashed" or isinstance(old, LyingHost):
+        if how == "crashed":
             crash(self.stage, slot)
             old.member.is_ended = True
         self.retired.append(old)
         host = self._benign(slot, member)
         self.servers[slot] = host
         book.hosts[member.number] = host
-        for client in self.clients:
-            client.die()
         host.announce()
+
+    def _turn(self, slot: int) -> None:
+        """A server begins to lie, if the liars that there were have been replaced, and nobody counts them any more."""
+        book, host = self.book, self.servers[slot]
+        lying = sum(book.lies(identity, book.newest) for identity in book.file(book.newest))
+        used = [*(server.member.uses for server in self.servers if server.is_up), *(c.uses for c in self.clients)]
+        if lying >= self.plan.b or not isinstance(host, LyingHost) or min(used) < book.newest:
+            return
+        host.strategy = host.liar.random.choice(TURNED)
+        self.world.counters[f"turned.{host.strategy}"] += 1
+        host.disk.on_commit, host.on_reply = (lambda writes: None), None
+        self.liars[slot] = host.liar
+        self.judges.liars |= {slot}
+        book.lies_since[host.member.number] = book.newest
+        self.watch.chains.reconsider()
 
     def _host(self, kind: type[Host], index: int, name: str = "disk", member: Member | None = None) -> Host:
         plan, world = self.plan, self.world
@@ -213,7 +234,10 @@ class Run:
 
     def _benign(self, index: int, member: Member | None = None) -> ServerHost:
         name = "disk" if member is None else f"disk of {member.number}"
-        host = self._host(ServerHost, index, name, member)
+        host = self._host(LyingHost if index in self._turning else ServerHost, index, name, member)
+        if isinstance(host, LyingHost):
+            random = self.world.stream(f"later liar/{index}")
+            host.become(Liar(index, random, self.watch, n=self.plan.n, b=self.plan.b), HONEST)
         disk, identity = host.disk, host.member
 
         def committed(writes: Sequence[Write]) -> None:
@@ -240,7 +264,7 @@ class Run:
         """A connection breaks, and who called notices."""
         index = connection.caller - self.plan.n
         if 0 <= index < len(self.clients):
-            self.clients[index].lose(self.servers[connection.callee])
+            self.clients[index].lost(connection)
 
     # --- the two phases ---------------------------------------------------------------------------------------
 
@@ -294,20 +318,28 @@ class Run:
                 crash(self.stage, index)
 
     def _tell_everybody(self) -> None:
-        """Replaced identities end; every server is told, and liars help a newcomer if it needs them."""
-        if self.book.newest == 1:
+        """Replaced identities end; all servers are told, or b + 1 that tell the others.
+
+        Liars help a newcomer if it needs them.
+        """
+        book = self.book
+        if book.newest == 1:
             return
         for old in self.retired:
             old.crash()
             old.member.is_ended = True
+            for client in self.clients:
+                client.lose(old)
         for server in self.servers:
             if isinstance(server, LyingHost):
-                server.strategy = "honest"
+                server.strategy = HONEST
+        told = [server for server in self.servers if server.member.number < self.plan.n and server.is_up]
+        for server in told[: self.plan.b + 1] if book.is_handed_on else self.servers:
             if server.is_up:
-                server.switch()
+                server.switch(book.newest)
             else:
-                server.member.uses = self.book.newest
-                server.keys = self.book.keys(server.index, server.member)
+                server.member.uses = book.newest
+                server.keys = book.keys(server.index, server.member)
         for server in self.servers:
             server.announce()
 

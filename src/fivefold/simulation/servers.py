@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectRecord, Page, Reply
+from fivefold.protocol.editions import FILE, EditionName, decode_edition_frame, file_reply_frame, is_about_editions
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
@@ -17,7 +19,7 @@ from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.injection import Injected, Injector
 from fivefold.simulation.network import Connection, Deliver, Network
 from fivefold.simulation.plan import MILLISECOND
-from fivefold.simulation.replacement import Book, Member
+from fivefold.simulation.replacement import Book, Follower, Member
 from fivefold.simulation.rights import Rules
 from fivefold.simulation.world import Alarm, World
 
@@ -45,6 +47,7 @@ class ServerHost:
         executor: runs methods here.
         book: all editions.
         member: which identity this is, and what edition it uses.
+        follower: what it hears of newer editions.
         injector: lets inputs fail; None for a server of which that is not wanted.
     """
 
@@ -91,6 +94,9 @@ class ServerHost:
             counters=self.counters,
             edition=self.book.edition(self.member.uses),
         )
+        self.follower = Follower(
+            self.world, self.book, self._quorums, self.member.uses, send=self._call, use=self.switch
+        )
         self.perform(self.machine.start(self.world.now_ns, self.disk.own_record()))
 
     # --- editions ---------------------------------------------------------------------------------------------
@@ -99,11 +105,20 @@ class ServerHost:
         """Whether the other's identity is in the edition that this one uses."""
         return self.book.knows(self.member, other.member, other.index)
 
-    def switch(self) -> None:
-        """Use the newest edition: close the connections of all clients, and of identities that are over."""
-        number = self.book.newest
-        if self.member.is_ended or self.member.uses == number or not self.is_up:
+    def announces(self) -> EditionName:
+        """Which edition it says that it uses, to whom it has a connection with."""
+        return self.book.edition(self.member.uses).name
+
+    def hands_over(self, name: EditionName) -> bytes | None:
+        """What it answers to whom asks it for an edition: what is written in it, or nothing; None for no answer."""
+        return self.book.contents(name) if name == self.book.edition(self.member.uses).name else b""
+
+    def switch(self, number: int) -> None:
+        """Use a later edition: close the connections of all clients, and of identities that are over."""
+        before = self.member.uses
+        if self.member.is_ended or before == number or not self.is_up:
             return
+        self.follower.use(number, before)
         self.member.uses = number
         self.keys = self.book.keys(self.index, self.member)
         for connection, client in list(self._connections.values()):
@@ -117,18 +132,36 @@ class ServerHost:
         edition, keys = self.book.edition(number), self.keys
         self._input(lambda machine: machine.switch(self.world.now_ns, edition, keys))
         self.world.tell(Switched(self.index, number))
+        self.announce()
 
     def announce(self) -> None:
         """Exchange with all others which editions are in use."""
         for other in list(self.book.hosts.values()):
-            if other is not self and other.is_up and self.is_up and self.knows(other) and other.knows(self):
+            if other is not self and self._reaches(other):
                 other.hear(self)
                 self.hear(other)
 
+    def _reaches(self, other: ServerHost) -> bool:
+        """Whether there are connections between the two."""
+        pair = (self.index, other.index)
+        is_open = not self.network.blocked & {pair, pair[::-1]}
+        return is_open and other.is_up and self.is_up and self.knows(other) and other.knows(self)
+
     def hear(self, other: ServerHost) -> None:
         """Another server's connection names its edition."""
-        index, name = other.index, self.book.edition(other.member.uses).name
+        index, name = other.index, other.announces()
         self._input(lambda machine: machine.announced(self.world.now_ns, index, name.number, name.digest))
+        if self.book.is_handed_on:
+            self.follower.hear(index, name)
+
+    def _hand_over(self, connection: Connection, frame: bytes) -> None:
+        try:
+            kind, name, _ = decode_edition_frame(frame)
+        except PeerViolation:
+            return
+        contents = self.hands_over(name) if kind == FILE and self.is_up and not self.is_paused else None
+        if contents is not None:
+            self.network.reply(connection, file_reply_frame(name, contents))
 
     # --- connections ------------------------------------------------------------------------------------------
 
@@ -145,6 +178,9 @@ class ServerHost:
             self.machine.closed(connection.channel)
 
     def _receive(self, connection: Connection, frame: bytes) -> None:
+        if frame and is_about_editions(frame):
+            self._hand_over(connection, frame)
+            return
         client = self._connections[connection.channel][1]
         now, channel = self.world, connection.channel
         if client is None:
@@ -156,6 +192,10 @@ class ServerHost:
     def _receive_answer(self, connection: Connection, frame: bytes) -> None:
         """Another server's answer to an ask of ours."""
         callee = connection.callee
+        if is_about_editions(frame):
+            if self.is_up:
+                self.follower.receive(callee, frame)
+            return
         self._input(
             lambda machine: machine.receive_from_server(self.world.now_ns, callee, Channel(0), frame), connection
         )
@@ -164,7 +204,7 @@ class ServerHost:
         """Ask another server, over one connection that is opened when needed."""
         connection, peer = self._calls.get(server, (None, None))
         if connection is None or not connection.is_open:
-            peer = self.book.hosts[self.book.file(self.member.uses)[server]]
+            peer = self.book.host(self.member.uses, server)
             if not (peer.is_up and peer.knows(self)):
                 return
             connection = peer.accept(self.index, None, self._receive_answer)
@@ -259,6 +299,7 @@ class ServerHost:
         if not self.is_up:
             return
         self.is_up, self.is_paused = False, False
+        self.follower.is_over = True
         self._boots += 1
         self._alarm.stop()
         self._backlog = []

@@ -11,7 +11,7 @@ from typing import Final
 
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
-from fivefold.protocol.authenticators import columns
+from fivefold.protocol.authenticators import AuthenticatorKeys, columns
 from fivefold.protocol.history import history_digest, make_histories
 from fivefold.protocol.messages import encode, request_frame
 from fivefold.protocol.operations import Call, ClientId, ObjectId, Operation
@@ -24,7 +24,7 @@ from fivefold.simulation.network import Connection
 from fivefold.simulation.plan import MILLISECOND
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.servers import ServerHost
-from fivefold.simulation.watch import Watch
+from fivefold.simulation.watch import Signature, Watch
 from fivefold.simulation.workload import encode_arguments
 from fivefold.simulation.world import World
 
@@ -76,6 +76,7 @@ class Villain:
         self.world, self.servers, self.watch, self.quorums, self.index = world, servers, watch, quorums, index
         self.id: ClientId = client_id(f"v{index}")
         self.strategy, self.names, self.liars, self.machine = strategy, names, liars, machine
+        self._book = servers[0].book
         self.is_at_it = True
         self._random: Random = world.stream(f"villain/{index}")
         self._pace_ns = self._random.choice(self.paces_ms) * MILLISECOND
@@ -191,10 +192,26 @@ class Villain:
         if self.strategy == "forging" and self._random.random() < 0.3:
             return self._random.randbytes(16 * self.quorums.n)
         name, history = histories.object_id, histories.of(server)
-        found = self.watch.signatures.get((server, name, history))
+        found = [*self.watch.signatures.get((server, name, history), ()), *self._signed_now(server, name, history)]
         if found:
-            return self._random.choice(found).authenticator(name, history)
-        return self.servers[server].keys.make(history_digest(name, history))
+            signature: Signature = self._random.choice(found)
+            return signature.authenticator(name, history)
+        return self._liars_keys(server).make(history_digest(name, history))
+
+    def _signed_now(self, slot: int, name: ObjectId, history: bytes) -> list[Signature]:
+        """How the identities of a slot that was replaced sign what they hold, if they hold this."""
+        hosts = [self._book.hosts[number] for number in self.watch.identities.get(slot, ())]
+        return [
+            Signature(host.keys, host.machine.membership.untold)
+            for host in hosts
+            if host.is_up and host.disk.records.get(name, (b"",))[0] == history
+        ]
+
+    def _liars_keys(self, slot: int) -> AuthenticatorKeys:
+        """The keys of the slot's identity that lies; the first one's if none does, for what nobody has signed."""
+        lying = [host for number, host in self._book.hosts.items() if host.index == slot and self._book.is_liar(number)]
+        host = lying[-1] if lying else self._book.hosts[slot]
+        return host.keys
 
     def _operation(self, chosen: list[ObjectId]) -> bytes:
         """An operation with an id of its own, noted for the history."""
@@ -226,13 +243,20 @@ class Villain:
             self._throw(server, request_frame(self._numbers, letter.body, proofs[server]))
 
     def _throw(self, server: int, frame: bytes) -> None:
-        host = self.servers[server]
+        host = self._host(server)
         if not host.is_up:
             return
-        connection = self._connections.get(server)
+        number = host.member.number
+        connection = self._connections.get(number)
         if connection is None or not connection.is_open:
-            connection = self._connections[server] = host.accept(self.machine, self.id, _ignore)
+            connection = self._connections[number] = host.accept(self.machine, self.id, _ignore)
         host.network.call(connection, frame)
+
+    def _host(self, slot: int) -> ServerHost:
+        """A server of a slot: the newest, or one that it has replaced and that runs on."""
+        older = [host for host in self._book.hosts.values() if host.index == slot and host is not self.servers[slot]]
+        running = [host for host in older if host.is_up]
+        return self._random.choice([self.servers[slot], *running]) if running else self.servers[slot]
 
     def _babble(self) -> None:
         """Bytes that are no request, or almost one."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fivefold.protocol import authenticators, classify, history, limits, messages, quorums
+from fivefold.protocol import authenticators, classify, editions, history, limits, messages, quorums
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.client import invocation, knowledge, rounds, session, standing, verdict
 from fivefold.protocol.compiled import is_compiled
@@ -24,6 +24,7 @@ from fivefold.protocol.server import (
     catchup,
     examination,
     execution,
+    listing,
     loading,
     machine,
     membership,
@@ -1064,3 +1065,48 @@ def cut_not_durable() -> list[Patch]:
 def no_floor() -> list[Patch]:
     """A damaged object is taken over again whatever the server had promised about it."""
     return [(adoption, "reaches", lambda timestamp, floor: True)]
+
+
+# --- moving a cluster -------------------------------------------------------------------------------------------------
+
+
+@bug
+def sealed_servers_accept() -> list[Patch]:
+    """M1: a sealed server accepts updates and repairs as before."""
+    return [(membership.Membership, "is_sealed_for", lambda self, client, is_repair: False)]
+
+
+@bug
+def anybody_repairs_what_is_sealed() -> list[Patch]:
+    """M1: repairs are accepted from every client, not from the mover alone."""
+    return [(membership.Membership, "is_sealed_for", lambda self, client, is_repair: not is_repair)]
+
+
+@bug
+def lists_from_before_the_seal() -> list[Patch]:
+    """M2: a list is read although what was accepted before the seal is not durable yet."""
+
+    def go_on(self: Any) -> None:
+        held, self._held = self._held, []
+        for work in held:
+            self._go_on(work)
+
+    return [(listing.Lists, "go_on", go_on)]
+
+
+@bug
+def moved_servers_answer_queries() -> list[Patch]:
+    """M4: the servers of a cluster that has moved go on to answer queries."""
+    return [(membership.Membership, "has_moved", False)]
+
+
+@bug
+def b_plus_one_have_moved() -> list[Patch]:
+    """M4: a client goes to the new cluster when b + 1 servers say so, as it takes over any edition."""
+    return [(editions.Announced, "is_agreed", property(lambda self: self.by.count(self.own) > self._b))]
+
+
+@bug
+def calls_are_carried_without_their_doubt() -> list[Patch]:
+    """M4: a call that goes to the new cluster forgets that it may have been applied in the old one."""
+    return [(invocation.Invocation, "leave", lambda self: self.calls)]

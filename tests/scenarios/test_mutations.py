@@ -17,6 +17,7 @@ from tests.scenarios import test_client_rules as client
 from tests.scenarios import test_clock as clock
 from tests.scenarios import test_damaged_objects as damaged
 from tests.scenarios import test_full_histories as full
+from tests.scenarios import test_moving as moving
 from tests.scenarios import test_multi_object as multi
 from tests.scenarios import test_pruning as pruning
 from tests.scenarios import test_quorum_rules as sizes
@@ -185,6 +186,20 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("digest_without_the_target", multi.test_one_timestamp_names_one_version_whatever_the_target, "one timestamp"),
     ("flags_only_in_memory", multi.test_a_settled_flag_survives_a_crash, ""),
     ("only_success_waits", multi.test_a_flag_that_was_not_durable_is_not_shown, ""),
+    ("sealed_servers_accept", moving.test_a_sealed_server_accepts_no_update_and_answers_queries, ""),
+    ("anybody_repairs_what_is_sealed", moving.test_only_the_mover_repairs, ""),
+    ("lists_from_before_the_seal", moving.test_a_list_after_the_seal_shows_all_that_was_accepted_before, ""),
+    ("moved_servers_answer_queries", moving.test_a_cluster_that_has_moved_answers_nothing, ""),
+    (
+        "b_plus_one_have_moved",
+        moving.test_a_client_leaves_once_q_servers_have_announced_that_the_cluster_has_moved,
+        "",
+    ),
+    (
+        "calls_are_carried_without_their_doubt",
+        moving.test_a_call_that_may_be_applied_is_not_told_as_refused_by_the_new_cluster,
+        "",
+    ),
     ("newcomer_answers_early", replaced.test_d1_a_newcomer_is_silent, "fork"),
     ("newcomer_reads_who_was_not_told", replaced.test_d2_untold_servers_are_not_read, "fork"),
     ("switch_keeps_old_keys", replaced.test_d2b_a_switch_takes_the_old_keys_away, "fork"),

@@ -23,12 +23,14 @@ from fivefold.cluster.editions import (
     follow,
     keep_edition,
     newest_edition,
+    successor_of,
 )
 from fivefold.cluster.identity import Identity, client_id_of, create_identity, fingerprint_of, load_identity
 from fivefold.cluster.keys import derive_mac_keys
 from fivefold.cluster.launcher import READY, LocalCluster, ServerProcess, free_addresses, serve_command, watch_parent
 from fivefold.cluster.macs import macs_under
 from fivefold.cluster.publishing import PublicHalf, load_public, public_half, save_public
+from fivefold.cluster.sealing import hand_over, open_again, seal_cluster
 from fivefold.cluster.setup import (
     CLUSTER_FILE,
     activate_version,
@@ -76,6 +78,7 @@ __all__ = [
     "follow",
     "format_configuration",
     "free_addresses",
+    "hand_over",
     "join_address",
     "keep_edition",
     "limit_client",
@@ -86,6 +89,7 @@ __all__ = [
     "make_configuration",
     "move_server",
     "newest_edition",
+    "open_again",
     "parse_configuration",
     "public_half",
     "quorums_of",
@@ -93,9 +97,11 @@ __all__ = [
     "replace_server",
     "save_configuration",
     "save_public",
+    "seal_cluster",
     "serve_command",
     "server_at",
     "server_directory",
     "split_address",
+    "successor_of",
     "watch_parent",
 ]

@@ -20,7 +20,7 @@ from fivefold.cluster.files import replace_file, write_new_file
 from fivefold.cluster.identity import client_id_of, fingerprint_of, x509_der, x509_pem
 from fivefold.errors import ConfigurationError
 from fivefold.protocol.limits import EDITION_NUMBER_MAX
-from fivefold.protocol.operations import ClientId
+from fivefold.protocol.operations import DIGEST_BYTES, ClientId
 from fivefold.protocol.quorums import QuorumSystem
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -28,6 +28,8 @@ FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 RATE_MAX: Final = 1_000_000
 """Requests a second that a rate may allow; more than a server can do, so it would limit nothing."""
+
+CLIENT_ID_BYTES: Final = 16
 
 VERSION_MAX: Final = 2**31 - 1
 """The greatest version of a class."""
@@ -93,6 +95,9 @@ class Configuration(Struct, frozen=True):
         clients: in the order of the file.
         versions: for a type the greatest version of its class that servers run (`fivefold upgrade`).
         edition: number of what the file says of the servers; clients and versions change within an edition.
+        mover: id of the client that moves a sealed cluster to another one; empty for one that is not sealed.
+        successor: what the edition of the cluster says that has taken this one's place; empty if none has.
+        imported: digest of the list of objects that the cluster began with; empty if it began with none.
     """
 
     cluster_id: bytes
@@ -101,6 +106,9 @@ class Configuration(Struct, frozen=True):
     clients: tuple[ClientEntry, ...]
     versions: dict[str, int] = {}
     edition: int = 1
+    mover: bytes = b""
+    successor: bytes = b""
+    imported: bytes = b""
 
     @property
     def rates(self) -> dict[ClientId, int]:
@@ -161,6 +169,9 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     clients: tuple[_ClientTable, ...] = ()
     versions: dict[str, int] = {}
     edition: int = 1
+    mover: str = ""
+    successor: str = ""
+    imported: str = ""
 
 
 def load_configuration(path: Path | str) -> Configuration:
@@ -206,7 +217,19 @@ def parse_configuration(text: str) -> Configuration:
         clients=tuple(map(_client_entry, file.clients)),
         versions=file.versions,
         edition=file.edition,
+        mover=unhex(file.mover, CLIENT_ID_BYTES if file.mover else 0, "mover"),
+        successor=unhex(file.successor, len(file.successor) // 2, "successor"),
+        imported=unhex(file.imported, DIGEST_BYTES if file.imported else 0, "imported"),
     )
+
+
+def changed(configuration: Configuration, **changes: object) -> Configuration:
+    """A configuration in which some parts are other ones, checked like any.
+
+    Raises:
+        ConfigurationError: they do not fit.
+    """
+    return make_configuration(**(msgspec.structs.asdict(configuration) | changes))
 
 
 def make_configuration(
@@ -217,6 +240,9 @@ def make_configuration(
     clients: tuple[ClientEntry, ...],
     versions: Mapping[str, int] = MappingProxyType({}),
     edition: int = 1,
+    mover: bytes = b"",
+    successor: bytes = b"",
+    imported: bytes = b"",
 ) -> Configuration:
     """Check the parts of a configuration against each other.
 
@@ -239,7 +265,12 @@ def make_configuration(
         if not _TYPE.fullmatch(name) or not 1 <= version <= VERSION_MAX:
             raise ConfigurationError(f"versions: {name} = {version} is no version of a type: write one as Names = 2")
     _check_edition(edition, [server.since for server in servers])
-    return Configuration(cluster_id, quorums, servers, clients, dict(sorted(versions.items())), edition)
+    if len(mover) not in (0, CLIENT_ID_BYTES) or len(imported) not in (0, DIGEST_BYTES):
+        raise ConfigurationError("mover or imported is not of the right length: only `fivefold` writes these lines")
+    if successor and not mover:
+        raise ConfigurationError("the cluster has moved but was never sealed: only `fivefold move` writes these lines")
+    versions = dict(sorted(versions.items()))
+    return Configuration(cluster_id, quorums, servers, clients, versions, edition, mover, successor, imported)
 
 
 def _check_edition(edition: int, since: Sequence[int]) -> None:
@@ -305,6 +336,12 @@ def format_configuration(configuration: Configuration) -> str:
         f"b = {quorums.b}  # servers among them that may lie",
         f"edition = {configuration.edition}  # one higher with each change of a server",
     ]
+    if configuration.imported:
+        lines += [f'imported = "{configuration.imported.hex()}"  # the list of objects that the servers began with']
+    if configuration.mover:
+        lines += [f'mover = "{configuration.mover.hex()}"  # sealed: this client moves it to another cluster']
+    if configuration.successor:
+        lines += [f'successor = "{configuration.successor.hex()}"']
     if configuration.versions:
         lines += ["", "[versions]", *[f"{name} = {version}" for name, version in configuration.versions.items()]]
     for server in configuration.servers:

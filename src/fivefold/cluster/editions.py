@@ -17,6 +17,7 @@ from msgspec import Struct
 from fivefold.cluster.configuration import (
     Configuration,
     ServerEntry,
+    changed,
     load_configuration,
     make_configuration,
     save_configuration,
@@ -41,6 +42,9 @@ class _Servers(Struct, frozen=True, array_like=True):
     b: int
     edition: int
     servers: tuple[tuple[str, bytes, bytes, int], ...]
+    mover: bytes = b""
+    successor: bytes = b""
+    imported: bytes = b""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -53,15 +57,16 @@ def encode_edition(configuration: Configuration) -> bytes:
     servers = tuple(
         (server.address, server.certificate, server.exchange_public, server.since) for server in configuration.servers
     )
-    return _encoder.encode(
-        _Servers(configuration.cluster_id, quorums.n, quorums.t, quorums.b, configuration.edition, servers)
-    )
+    told = (configuration.cluster_id, quorums.n, quorums.t, quorums.b, configuration.edition, servers)
+    rest = (configuration.mover, configuration.successor, configuration.imported)
+    return _encoder.encode(told + rest if any(rest) else told)
 
 
 def edition_of(configuration: Configuration) -> Edition:
     """What the protocol needs to know of a cluster file's edition."""
     since = tuple(server.since for server in configuration.servers)
-    return Edition(configuration.edition, digest(encode_edition(configuration)), since)
+    name = digest(encode_edition(configuration))
+    return Edition(configuration.edition, name, since, configuration.mover, bool(configuration.successor))
 
 
 def decode_edition(contents: bytes, own: Configuration) -> Configuration:
@@ -70,6 +75,26 @@ def decode_edition(contents: bytes, own: Configuration) -> Configuration:
     Raises:
         ConfigurationError: these are not the canonical bytes of an edition that can follow ``own``.
     """
+    new = _decoded(contents, own)
+    check_follows(own, new)
+    return new
+
+
+def successor_of(own: Configuration) -> Configuration | None:
+    """The cluster that has taken this one's place, with the clients and versions of the file at hand; None if none has.
+
+    Raises:
+        ConfigurationError: what the file says of it is no edition of another cluster.
+    """
+    if not own.successor:
+        return None
+    new = _decoded(own.successor, own)
+    if new.cluster_id == own.cluster_id:
+        raise ConfigurationError("the file says that the cluster has moved to itself: bring the right one")
+    return new
+
+
+def _decoded(contents: bytes, own: Configuration) -> Configuration:
     try:
         found = _decoder.decode(contents)
         new = make_configuration(
@@ -79,12 +104,14 @@ def decode_edition(contents: bytes, own: Configuration) -> Configuration:
             clients=own.clients,
             versions=own.versions,
             edition=found.edition,
+            mover=found.mover,
+            successor=found.successor,
+            imported=found.imported,
         )
     except (ConfigurationError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise ConfigurationError(f"what servers hand over as a newer edition is none: {error}") from error
     if encode_edition(new) != contents:
         raise ConfigurationError("what servers hand over as a newer edition is none: it is not canonical")
-    check_follows(own, new)
     return new
 
 
@@ -112,6 +139,10 @@ def check_follows(own: Configuration, new: Configuration) -> None:
             f"it is another file of edition {found.number} than the one in use ({found.digest.hex()[:8]}, not "
             f"{used.digest.hex()[:8]}): two were made, so make the next edition from the one that most servers use"
         )
+    if own.successor and found.number > used.number:
+        raise ConfigurationError("the cluster has moved to another one for good: use that one's cluster file")
+    if new.imported != own.imported:
+        raise ConfigurationError("it says that the cluster began with other objects: bring this cluster's file")
     for before, after in zip(own.servers, new.servers, strict=True):
         _check_identity(before, after)
 
@@ -126,14 +157,7 @@ def follow(own: Configuration, file: Configuration) -> Configuration:
     if file.edition >= own.edition:
         check_follows(own, file)
         return file
-    return make_configuration(
-        cluster_id=own.cluster_id,
-        quorums=own.quorums,
-        servers=own.servers,
-        clients=file.clients,
-        versions=file.versions,
-        edition=own.edition,
-    )
+    return changed(own, clients=file.clients, versions=file.versions)
 
 
 def newest_edition(file: Configuration, identity_directory: Path) -> Configuration:

@@ -24,6 +24,7 @@ from fivefold.cluster.configuration import (
     ClientEntry,
     Configuration,
     ServerEntry,
+    changed,
     check_client,
     load_configuration,
     make_configuration,
@@ -82,6 +83,7 @@ def create_cluster(
     b: int,
     publics: Mapping[int, PublicHalf] = MappingProxyType({}),
     successor_of: Configuration | None = None,
+    imported: bytes = b"",
 ) -> Configuration:
     """Make cluster file and identities for servers at ``host:port`` each, and the client ``admin``.
 
@@ -94,6 +96,7 @@ def create_cluster(
         b: how many of these may lie.
         publics: public halves of identities that exist, by the servers' indices; the other servers' are made.
         successor_of: a cluster whose clients and active versions this one has, in place of a new admin.
+        imported: digest of the list of objects that its servers begin with.
 
     Raises:
         ConfigurationError: too few servers for t and b, an address is bad or given twice, files exist already, or an
@@ -128,6 +131,7 @@ def create_cluster(
         servers=tuple(servers),
         clients=clients,
         versions={} if successor_of is None else successor_of.versions,
+        imported=imported,
     )
     save_configuration(directory / CLUSTER_FILE, configuration, is_new=True)
     return configuration
@@ -148,7 +152,7 @@ def add_client(
     Raises:
         ConfigurationError: the name is taken, a rule or the rate is bad, or the identity exists already.
     """
-    with _locked(cluster_file):
+    with locked(cluster_file):
         configuration = load_configuration(cluster_file)
         if any(client.name == name for client in configuration.clients):
             raise ConfigurationError(f"a client is named {name!r} already: choose another name")
@@ -167,7 +171,7 @@ def remove_client(cluster_file: Path, name: str) -> None:
     Raises:
         ConfigurationError: there is no such client.
     """
-    with _locked(cluster_file):
+    with locked(cluster_file):
         configuration = load_configuration(cluster_file)
         gone = configuration.client_named(name)
         _save_clients(cluster_file, configuration, tuple(c for c in configuration.clients if c != gone))
@@ -179,7 +183,7 @@ def limit_client(cluster_file: Path, name: str, rate: int | None) -> None:
     Raises:
         ConfigurationError: there is no such client, or the rate is bad.
     """
-    with _locked(cluster_file):
+    with locked(cluster_file):
         configuration = load_configuration(cluster_file)
         old = configuration.client_named(name)
         new = msgspec.structs.replace(old, rate=rate)
@@ -193,16 +197,9 @@ def activate_version(cluster_file: Path, name: str, version: int) -> None:
     Raises:
         ConfigurationError: that is no version of a type.
     """
-    with _locked(cluster_file):
+    with locked(cluster_file):
         old = load_configuration(cluster_file)
-        new = make_configuration(
-            cluster_id=old.cluster_id,
-            quorums=old.quorums,
-            servers=old.servers,
-            clients=old.clients,
-            versions={**old.versions, name: version},
-            edition=old.edition,
-        )
+        new = changed(old, versions={**old.versions, name: version})
         save_configuration(cluster_file, new, is_new=False)
 
 
@@ -212,8 +209,8 @@ def move_server(cluster_file: Path, index: int, address: str) -> Configuration:
     Raises:
         ConfigurationError: there is no such server, or the address is bad, its own, or another's.
     """
-    with _locked(cluster_file):
-        old = load_configuration(cluster_file)
+    with locked(cluster_file):
+        old = load_open(cluster_file)
         host, port = split_address(address)
         server = server_at(old, index)
         if (server.host, server.port) == (host, port):
@@ -238,8 +235,8 @@ def replace_server(
     Raises:
         ConfigurationError: there is no such server, the address is another's, or the identity exists already.
     """
-    with _locked(cluster_file):
-        old = load_configuration(cluster_file)
+    with locked(cluster_file):
+        old = load_open(cluster_file)
         server = server_at(old, index)
         host, port = (server.host, server.port) if address is None else split_address(address)
         number, made = old.edition + 1, None
@@ -265,14 +262,8 @@ def server_at(configuration: Configuration, index: int) -> ServerEntry:
 
 def _save_server(cluster_file: Path, old: Configuration, server: ServerEntry) -> Configuration:
     """The next edition, in which one server is another one."""
-    new = make_configuration(
-        cluster_id=old.cluster_id,
-        quorums=old.quorums,
-        servers=tuple(server if each.index == server.index else each for each in old.servers),
-        clients=old.clients,
-        versions=old.versions,
-        edition=old.edition + 1,
-    )
+    servers = tuple(server if each.index == server.index else each for each in old.servers)
+    new = changed(old, servers=servers, edition=old.edition + 1)
     save_configuration(cluster_file, new, is_new=False)
     return new
 
@@ -311,8 +302,24 @@ def _save_clients(cluster_file: Path, configuration: Configuration, clients: tup
     save_configuration(cluster_file, changed, is_new=False)
 
 
+def load_open(cluster_file: Path) -> Configuration:
+    """The cluster file of a cluster whose servers may change.
+
+    Raises:
+        ConfigurationError: it is sealed, or cannot be used.
+    """
+    configuration = load_configuration(cluster_file)
+    if configuration.successor:
+        raise ConfigurationError("the cluster has moved to another one: use that one's cluster file")
+    if configuration.mover:
+        raise ConfigurationError(
+            "the cluster is sealed, since it moves to another one: finish that with `fivefold move`, or give it up"
+        )
+    return configuration
+
+
 @contextmanager
-def _locked(cluster_file: Path) -> Iterator[None]:
+def locked(cluster_file: Path) -> Iterator[None]:
     """Keep a second `client add` on this machine out: it would undo the first."""
     try:
         descriptor = os.open(cluster_file.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -9,6 +9,9 @@
 A new edition changes the identity of one server, or its address. Each has a number, one higher than the last. A server
 announces its own as the first frame of every connection, and again when it has switched.
 
+Two kinds of editions change no server. A *sealed* one names a mover, a client: nothing is written any more but the
+mover's repairs, while it copies all objects into another cluster. One that *has moved* names that cluster (M1, M4).
+
 An edition is taken over from servers only if b + 1 of them announce it: one of these is honest, so it is one that an
 operator has made. They announce its digest, so one copy that fits is as good as b + 1 equal ones.
 """
@@ -45,11 +48,15 @@ class Edition(NamedTuple):
         number: 1 for a new cluster.
         digest: of what it says of the servers.
         since: for each server the edition in which its identity began; another identity has a greater one.
+        mover: id of the client that moves a sealed cluster; empty for one that is not sealed.
+        has_moved: whether another cluster has taken this one's place.
     """
 
     number: int
     digest: bytes
     since: tuple[int, ...]
+    mover: bytes = b""
+    has_moved: bool = False
 
     @property
     def name(self) -> EditionName:
@@ -123,7 +130,7 @@ class Announced:
         """Nothing is heard yet."""
         self.own = own
         self.by: list[EditionName | None] = [None] * quorums.n
-        self._b = quorums.b
+        self._b, self._q = quorums.b, quorums.q
         self._asked: int | None = None
         self._asked_for = own
         self._until_ns = 0
@@ -147,6 +154,18 @@ class Announced:
         names = {name for name in self.by if name is not None and name.number > self.own.number}
         convincing = [name for name in names if self.by.count(name) > self._b]
         return max(convincing, default=None)
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether q servers announce the edition in use: so many have to, before a client leaves for another cluster.
+
+        Story (n = 4, b = 0): (1) one server is told first that the cluster has moved; b + 1 is one. (2) A client takes
+        that over, and updates an object in the new cluster. (3) Three servers that were not told yet answer another
+        client's query with the old state, after the update was acknowledged. Once q servers have been told, no query
+        finds q that were not. And if the cluster was opened again in another file of the same number, fewer than q use
+        one of the two: so it is not written to in both clusters.
+        """
+        return self.by.count(self.own) >= self._q
 
     def ask(self, now_ns: int, reachable: Iterable[int]) -> tuple[int, bytes] | None:
         """A server to ask now, and the frame for it; to be called after news, and now and then while one is wanted."""

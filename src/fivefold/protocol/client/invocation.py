@@ -80,21 +80,17 @@ class Invocation:
     def __init__(self, knowledge: Knowledge, random: Random, calls: list[Pending]) -> None:
         """Prepare; ``send_operation`` sends the first request."""
         first = calls[0]
-        self.calls = calls
-        self.ticket = first.ticket
-        self.operation = first.operation
-        self.objects = first.objects
-        self.is_query = first.is_query
-        self.deadline_ns = first.deadline_ns
+        self.calls, self.ticket, self.operation = calls, first.ticket, first.operation
+        self.objects, self.is_query, self.deadline_ns = first.objects, first.is_query, first.deadline_ns
         if len(calls) > 1:
             self.operation = combined(calls)
             self.deadline_ns = min([pending.deadline_ns for pending in calls])
         self._knowledge, self._standing, self._random = knowledge, knowledge.standing, random
         self._pauses, self._target = Pauses(), first.objects[0]
+        if first.since is not None:
+            self._since, self._may_be_applied = first.since, True
         if first.is_fixed:  # a resolve starts where the lost call was
             self._since = unpack_time(self.operation.calls[0].since)
-        elif first.since is not None:
-            self._since, self._may_be_applied = first.since, True
 
     # --- rounds -----------------------------------------------------------------------------------------------
 
@@ -208,9 +204,8 @@ class Invocation:
         if round_ is None:
             return
         self._look_at_held(round_)
-        if server not in round_.sent or server in round_.votes:
-            return
-        if round_.sent[server] <= limits.RECONNECTIONS_AT_ONCE:  # a connection may come and go all the time
+        is_awaited = server in round_.sent and server not in round_.votes
+        if is_awaited and round_.sent[server] <= limits.RECONNECTIONS_AT_ONCE:  # it may come and go all the time
             self._send_again(round_, [server])
 
     def disconnected(self, now_ns: int, server: int) -> None:
@@ -231,6 +226,14 @@ class Invocation:
             self.closed += (self._round,)
             self._round, self._evidence = None, ()
             self._act(now_ns)
+
+    def leave(self) -> list[Pending]:
+        """The calls, to be made in another cluster: each remembers whether it may have been applied in this one."""
+        if self._round is not None:
+            self._bury(self._round)
+        for pending in self.calls:
+            pending.since = self._since if self._may_be_applied else None
+        return self.calls
 
     def wake(self, now_ns: int) -> None:
         """Time has come: the deadline, the end of a back-off, or silence."""
@@ -465,10 +468,7 @@ class Invocation:
             wanted = set(plan.objects)
         self._evidence = tuple(sorted(wanted))
         unknown = [name for name in self._evidence if not self._knowledge.is_known(name)]
-        if unknown:
-            self._refresh(now_ns, *unknown)
-        else:
-            self._act(now_ns)
+        self._refresh(now_ns, *unknown) if unknown else self._act(now_ns)
 
     def _refresh(self, now_ns: int, *objects: ObjectId) -> None:
         """Ask for histories only: a repair conditioned on nothing is answered FAIL, with what the servers hold."""

@@ -31,6 +31,10 @@ class Queues:
         self._busy: set[ObjectId] = set()
         self._queues: dict[ObjectId, deque[Pending]] = {}
 
+    def emptied(self) -> Queues:
+        """The same without any call."""
+        return Queues(is_combining=self._is_combining)
+
     def enter(self, pending: Pending) -> bool:
         """Queue a call; True if it may start at once, and then its objects are busy."""
         busy, queues, names = self._busy, self._queues, pending.objects

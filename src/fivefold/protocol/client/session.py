@@ -98,9 +98,12 @@ class Session:
             except Exception as error:
                 self._fail_at_start(now_ns, [pending], error)
         else:
-            self._waiting[ticket] = pending
-            heappush(self._alarms, (deadline_ns, ticket))
+            self._wait(pending)
         return ticket, self._flush()
+
+    def _wait(self, pending: Pending) -> None:
+        self._waiting[pending.ticket] = pending
+        heappush(self._alarms, (pending.deadline_ns, pending.ticket))
 
     def receive(self, now_ns: int, server: int, *frames: bytes) -> ClientActions:
         """Frames from a server, named by its connection, in the order in which they came."""
@@ -178,6 +181,36 @@ class Session:
             invocation.start_again(now_ns)
             self._after(now_ns, invocation)
         return self._flush()
+
+    def leave(self) -> list[Pending]:
+        """Give all open calls away, because the cluster has moved: a session with the new one takes them (M4).
+
+        Nothing is accepted here any more, and all that was accepted is there, with the ids of the calls. So they are
+        made again there, under the same ids: what was applied here is answered as it was.
+        """
+        calls = [pending for invocation in self._running.values() for pending in invocation.leave()]
+        calls += self._waiting.values()
+        self._running.clear()
+        self._waiting.clear()
+        self._rounds.clear()
+        self._alarms.clear()
+        self._queues = self._queues.emptied()
+        return [pending for pending in calls if pending.is_open]
+
+    def take(self, now_ns: int, calls: Sequence[Pending]) -> tuple[list[int], ClientActions]:
+        """Go on with calls that another session has given away: their tickets here, and what to do now."""
+        tickets = []
+        for pending in calls:
+            self._tickets = pending.ticket = self._tickets + 1
+            tickets.append(pending.ticket)
+            if not self._queues.enter(pending):
+                self._wait(pending)
+                continue
+            try:
+                self._run(now_ns, [pending])
+            except Exception as error:
+                self._fail_at_start(now_ns, [pending], error)
+        return tickets, self._flush()
 
     def wake(self, now_ns: int) -> ClientActions:
         """Time has come for the calls that asked to be woken by now."""
@@ -356,8 +389,7 @@ class Session:
         if calls:
             self._queues.put_back(calls)
         for pending in calls:
-            self._waiting[pending.ticket] = pending
-            heappush(self._alarms, (pending.deadline_ns, pending.ticket))
+            self._wait(pending)
 
     def _flush(self) -> ClientActions:
         alarms, running, waiting = self._alarms, self._running, self._waiting

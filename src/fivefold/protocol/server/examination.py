@@ -59,6 +59,10 @@ class Examination:
 
     def _examine(self, now_ns: int, work: Work, storage_failure: str | None) -> Need | None:
         step = work.step
+        if self._replies.membership.has_moved:
+            # M4: not even queries. The new cluster may have a newer version by now.
+            self._replies.turn_away(work, BUSY, "moved", "this cluster has moved to another one")
+            return None
         if step is None:
             self._fail(work)
             return None
@@ -72,6 +76,9 @@ class Examination:
                 self._activity.late.append((now_ns, replica.object_id))
                 self._fail(work)
                 return None
+        if not work.is_query and self._replies.membership.is_sealed_for(work.client, is_repair=work.operation is None):
+            self._replies.turn_away(work, BUSY, "sealed", "this cluster is sealed while it moves to another one")
+            return None
         if storage_failure is not None and not work.is_query:
             self._replies.turn_away(work, BUSY, "storage", storage_failure)
             return None

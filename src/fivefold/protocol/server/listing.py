@@ -72,6 +72,7 @@ class Lists:
         self._replicas, self._membership, self._outbox = replicas, membership, outbox
         self._access, self._counters = access, counters
         self._works: dict[int, ListWork] = {}
+        self._held: list[ListWork] = []
         self._count = 0
         self._stopped: dict[Channel, tuple[ObjectId, ObjectId]] = {}
 
@@ -80,14 +81,22 @@ class Lists:
         if not self._membership.is_standing:
             self._answer(channel, ListReply(request.number, (), False, "catching up: ask another server"))
             return
-        waiting = sum([work.peer == peer for work in self._works.values()])
-        if waiting >= LISTS_PER_PEER_MAX or len(self._works) >= LISTS_MAX:
+        works = [*self._works.values(), *self._held]
+        if sum([work.peer == peer for work in works]) >= LISTS_PER_PEER_MAX or len(works) >= LISTS_MAX:
             self._counters["turned-away.lists"] += 1
             self._answer(channel, ListReply(request.number, (), False, "too many lists at once: ask again later"))
             return
         asked, stopped = self._stopped.get(channel, ("", ""))
         after = stopped if asked == request.after and stopped > asked else request.after
-        self._go_on(ListWork(peer, channel, request, ObjectId(after)))
+        self._held.append(ListWork(peer, channel, request, ObjectId(after)))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Begin to read, once all is durable that was accepted before a seal (M1): the mover must not miss it."""
+        if self._held and self._membership.sealed_at <= self._outbox.durable:
+            held, self._held = self._held, []
+            for work in held:
+                self._go_on(work)
 
     def closed(self, channel: Channel) -> None:
         """The connection is gone."""

@@ -90,9 +90,8 @@ class Server:
         self.storage_failure: str | None = None
         self._executor, self._access, self._codes, self._has_store = executor, access, codes, has_store
         replicas = self._replicas = Cache(cached_objects_max if has_store else None, cached_bytes_max)
-        self._numbers: dict[Channel, int] = {}
         self._loads, self._shares = Loads(), Shares()
-        self._resumed: list[ClientId] = []
+        self._numbers, self._resumed = dict[Channel, int](), list[ClientId]()
         self._syncs: SyncTable[Work] = SyncTable(self.index, quorums)
         self._outbox = Outbox(has_store=has_store)
         self.membership = Membership(quorums, self.index, edition or first_edition(quorums.n), self._outbox)
@@ -386,7 +385,7 @@ class Server:
     ) -> bool:
         """Do at once what nearly every request asks for; False if this one is to be examined step by step."""
         replica = self._replicas.hot.get(request.sets[0].object_id)
-        if replica is None or self.storage_failure is not None or self._is_full:
+        if replica is None or self.membership.edition.mover or self.storage_failure is not None or self._is_full:
             return False
         decision = self._ordinary.decide(client, request, operation, proof, replica)
         if decision is None:
@@ -453,6 +452,7 @@ class Server:
         try:
             if self._outbox.durable < self._outbox.reached:
                 self._outbox.let_go()
+                self._lists.go_on()
             self.upkeep.advance(now_ns, self.storage_failure)
             self._replicas.shrink(self._outbox.durable)
             wake_at_ns = self.upkeep.earlier(self._syncs.wake_at_ns)

@@ -20,7 +20,7 @@ from msgspec import Struct
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.editions import Edition, EditionName
-from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server.outbox import Outbox
 
@@ -55,6 +55,7 @@ class Membership:
         is_standing: whether it may answer for every object; a newcomer only for those it has adopted (R4).
         sequence: the transaction that has the last promise made here.
         untold: the servers that the cut leaves out.
+        sealed_at: the last transaction from before the seal of a cluster that moves.
     """
 
     def __init__(self, quorums: QuorumSystem, own_index: int, edition: Edition, outbox: Outbox) -> None:
@@ -62,7 +63,7 @@ class Membership:
         self._quorums, self.own_index, self._outbox = quorums, own_index, outbox
         self.edition = edition
         self.announced: list[EditionName | None] = [None] * quorums.n
-        self.cut = self.sequence = self._stands_at = 0
+        self.cut = self.sequence = self._stands_at = self.sealed_at = 0
         self._standing = 1 if self.born == 1 else 0
         self._promised = _Own(0, 0)
         self.untold: tuple[int, ...] = ()
@@ -123,10 +124,24 @@ class Membership:
         """Another edition; returns the servers that it replaces, whose word counts no more."""
         replaced = edition.replaced(self.edition)
         self.edition = edition
+        if edition.mover and self._outbox.has_store:
+            # M1: what is answered from now on shows all that was accepted before the seal. Otherwise the mover could
+            # read a list without an update that is staged, and whose SUCCESS leaves a moment later.
+            self.sequence = max(self.sequence, self._outbox.next_sequence - (not self._outbox.writes))
+            self.sealed_at = self.sequence
         for server in replaced:
             self.announced[server] = None
         self._note_untold()
         return replaced
+
+    @property
+    def has_moved(self) -> bool:
+        """M4: whether another cluster has taken this one's place."""
+        return self.edition.has_moved
+
+    def is_sealed_for(self, client: ClientId, *, is_repair: bool) -> bool:
+        """M1: whether nothing may be accepted from a client, since the cluster moves: only its mover may repair."""
+        return bool(self.edition.mover) and not (is_repair and client == self.edition.mover)
 
     def has_followed(self, server: int) -> bool:
         """Whether a server uses this edition, or a newer one: a newcomer may read it (R5)."""

@@ -17,11 +17,16 @@ from fivefold.protocol.server.replica import Replica
 
 
 class Replies:
-    """Puts replies together and hands them to the outbox."""
+    """Puts replies together and hands them to the outbox.
+
+    Attributes:
+        keys: what they are signed with.
+        membership: which edition is used here.
+    """
 
     def __init__(self, keys: AuthenticatorKeys, membership: Membership, outbox: Outbox, counters: Counter[str]) -> None:
         """Sign with ``keys``; count refusals in ``counters``."""
-        self.keys, self._membership, self._outbox, self._counters = keys, membership, outbox, counters
+        self.keys, self.membership, self._outbox, self._counters = keys, membership, outbox, counters
         self._authenticator_bytes = keys.n * MAC_BYTES
 
     def macs(self, replica: Replica) -> bytes:
@@ -34,7 +39,7 @@ class Replies:
         """The authenticator over a replica's history; without MACs for servers that the cut leaves out (R3)."""
         found = self.macs(replica)[: self._authenticator_bytes]
         assert len(found) == self._authenticator_bytes, "a MAC for every server"
-        return self._membership.masked(found) if self._membership.untold else found
+        return self.membership.masked(found) if self.membership.untold else found
 
     def show(
         self,
@@ -49,7 +54,7 @@ class Replies:
         """Show the histories and their authenticators, but nothing that is not yet durable (§4.8)."""
         histories: tuple[bytes, ...] = ()
         authenticators = []
-        sequence = self._membership.sequence
+        sequence = self.membership.sequence
         for replica in replicas:
             histories += (replica.history,)
             if replica.history:

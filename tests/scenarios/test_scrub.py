@@ -25,6 +25,12 @@ class Scrubbed(WatchedRack):
         keys = rack_keys(index, self.quorums.n)
         return Server(self.quorums, keys, self._executors[index], self._access, has_scrub=index == 3)
 
+    def wait(self, seconds: int = 1) -> None:
+        """Let time pass."""
+        for _ in range(20 * seconds):
+            self.now_ns += SECOND // 20
+            self._perform(3, self.servers[3].wake(self.now_ns))
+
     def pass_by(self, passes: int = 1) -> None:
         """Let time pass until so many passes more are over."""
         wanted = self.servers[3].upkeep.scrub.passes + passes
@@ -61,6 +67,7 @@ def test_what_is_equal_costs_lists_alone() -> None:
     """A pass over objects on which all agree asks nobody for histories."""
     rack = Scrubbed(n=4, t=1, b=0)
     written(rack, b"v", [0, 1, 2, 3], *NAMES)
+    rack.wait()
     rack.asked.clear()
     rack.pass_by()
     assert len(rack.asked) <= 3 * 2, "lists, and nothing else"
@@ -79,6 +86,7 @@ def test_what_a_client_has_left_is_repaired_in_the_next_pass() -> None:
     """A barrier on two servers: after ten minutes without a change it is repaired as by any client."""
     rack = Scrubbed(n=4, t=1, b=0)
     written(rack, b"v", [0, 1, 2, 3])
+    rack.wait()
     send(rack, X, now(rack, [0, 1, 2, 3]), [0], kind=Kind.METHOD, operation=op("set", b"left"))
     send(rack, X, now(rack, [0, 1, 2]), [0, 1], kind=Kind.BARRIER)
     rack.pass_by()

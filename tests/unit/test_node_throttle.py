@@ -70,11 +70,13 @@ class Rack:
         self.timers = deque()
         self.used_ns = 0
         self.waiting = Counter()
+        self.held = set()
         self.throttle = Throttle(
             lambda: self.now_ns,
             rates,
             processor_clock=lambda: self.used_ns,
             waiting_of=lambda client: self.waiting[client],
+            must_wait=lambda now_ns, client: client in self.held,
         )
         self.throttle.call_later = self._call_later
 
@@ -100,6 +102,28 @@ def test_without_a_rate_everything_passes_at_once():
     wire.send(*[REQUEST] * 10_000)
     assert len(wire.passed) == 10_000
     assert (rack.throttle.waited, wire.is_held, len(rack.timers)) == (0, False, 0)
+
+
+@pytest.mark.parametrize("rates", [{}, {ANN: 1000}])
+def test_a_client_whose_work_is_not_verified_is_not_read(rates):
+    """With a rate or without: nothing is lost, what came later stays behind, and others pass."""
+    rack = Rack(rates)
+    wire, other = Wire(rack, 1, ANN), Wire(rack, 2, BOB)
+    wire.send(b"0")
+    rack.held.add(ANN)
+    wire.send(b"1", b"2")
+    wire.send(b"3")
+    other.send(b"4")
+    rack.advance(5 * PAUSE_NS_MIN)
+    assert [frame for _, frame in wire.passed] == [b"0"]
+    assert wire.is_held
+    assert len(other.passed) == 1
+    assert not other.is_held
+    rack.held.clear()
+    wire.send(b"5")
+    rack.advance(PAUSE_NS_MIN)
+    assert [frame for _, frame in wire.passed] == [b"0", b"1", b"2", b"3", b"5"]
+    assert not wire.is_held
 
 
 def test_a_second_s_worth_passes_at_once_and_the_rest_at_the_rate():

@@ -231,6 +231,52 @@ SCRUB_WAITING_MAX: Final = 1024
 SCRUB_LEFT_NS: Final = 500_000_000_000
 """What a client has left unfinished is repaired if nothing has changed for so long: in the next pass."""
 
+SCRUB_TURN_NS: Final = 60_000_000
+"""... one server after the other: so long after the last one, each looks whether there is still something to do."""
+
+UNVERIFIED_MAX: Final = 4096
+"""Candidates of one client that a server has accepted and nobody has shown to be established; with more it waits.
+
+A client that writes 4,000 new objects a second has about a third of it open: each is looked at after a quarter of a
+second.
+"""
+
+LEFT_NS: Final = 10_000_000
+"""What a client has left for others to repair keeps it busy for so long ..."""
+
+LEFT_BURST_NS: Final = 2_560_000_000
+"""... and it waits while that adds up to more than this: 256 at once, and 100 a second ..."""
+
+LEFT_DEBT_NS_MAX: Final = 30_000_000_000
+"""... but never longer than this."""
+
+VERIFY_AFTER_NS: Final = 250_000_000
+"""A candidate is looked at when it has been the latest for so long: its client was still at it ..."""
+
+VERIFY_STEP_NS: Final = 50_000_000
+"""... in steps ..."""
+
+VERIFY_OBJECTS_MAX: Final = 512
+"""... of so many objects, all in one frame."""
+
+VERIFY_PATIENCE_NS: Final = 500_000_000
+"""A step waits for answers at most for so long ..."""
+
+VERIFY_GRACE_NS: Final = 20_000_000
+"""... and from the moment at which enough have come."""
+
+VERIFY_TIMES: Final = 2
+"""What was asked so often and not confirmed is read, with its histories, ..."""
+
+VERIFY_AGAIN_NS: Final = 500_000_000
+"""... and again after this time ..."""
+
+VERIFY_DOUBLINGS_MAX: Final = 4
+"""... which doubles so often ..."""
+
+VERIFY_LEFT_NS: Final = 400_000_000
+"""... and repaired if nothing has changed for so long."""
+
 WANTED_MAX: Final = 256
 """Objects that requests have named and a newcomer has not adopted: it looks at them first."""
 

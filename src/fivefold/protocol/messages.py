@@ -10,6 +10,8 @@
     LIST_REPLY    u8 kind | ListReply
     WITNESS       u8 kind | u64 number
     WITNESS_REPLY u8 kind | WitnessReply
+    HELD          u8 kind | HeldRequest
+    HELD_REPLY    u8 kind | HeldReply
 
 A proof has 16 bytes for each history that is not initial, an authenticator 16·n. Bodies are canonical MessagePack:
 what the encoder would not have written is refused.
@@ -31,6 +33,8 @@ from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, METHOD_BYTES_MAX, OBJE
 from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, DIGEST_BYTES, Operation
 from fivefold.protocol.records import (
     TIMESTAMP_BYTES,
+    HeldReply,
+    HeldRequest,
     Listed,
     ListReply,
     ListRequest,
@@ -50,6 +54,8 @@ LIST: Final = 11
 LIST_REPLY: Final = 12
 WITNESS: Final = 16
 WITNESS_REPLY: Final = 17
+HELD: Final = 21
+HELD_REPLY: Final = 22
 
 _object_id: Final = attrgetter("object_id")
 _head: Final = Struct(">BQI")
@@ -82,6 +88,8 @@ _sync_decoder = msgspec.msgpack.Decoder(SyncRequest)
 _sync_reply_decoder = msgspec.msgpack.Decoder(SyncReply)
 _list_decoder = msgspec.msgpack.Decoder(ListRequest)
 _witness_reply_decoder = msgspec.msgpack.Decoder(WitnessReply)
+_held_decoder = msgspec.msgpack.Decoder(HeldRequest)
+_held_reply_decoder = msgspec.msgpack.Decoder(HeldReply)
 _list_reply_decoder = msgspec.msgpack.Decoder(ListReply)
 
 encode = _encoder.encode
@@ -326,6 +334,50 @@ def decode_list_reply(frame: bytes) -> ListReply:
         if len(entry.version_digest) not in (0, DIGEST_BYTES) or len(entry.history) > limits.HISTORY_BYTES_MAX:
             raise PeerViolation("list-reply-malformed")
         previous = entry.object_id
+    return reply
+
+
+# --- what servers hold -----------------------------------------------------------------------------------------
+
+
+_HELD_BYTES_MAX: Final = limits.VERIFY_OBJECTS_MAX * (OBJECT_ID_BYTES_MAX + TIMESTAMP_BYTES + 16)
+
+
+def held_frame(request: HeldRequest) -> bytes:
+    """Ask a server whether these are its latest candidates."""
+    return bytes((HELD,)) + _encoder.encode(request)
+
+
+def held_reply_frame(reply: HeldReply) -> bytes:
+    """Frame the answer."""
+    return bytes((HELD_REPLY,)) + _encoder.encode(reply)
+
+
+def decode_held(frame: bytes) -> HeldRequest:
+    """A question about candidates.
+
+    Raises:
+        PeerViolation: it is none, or asks about too many.
+    """
+    if frame[:1] != bytes((HELD,)) or len(frame) > _HELD_BYTES_MAX:
+        raise PeerViolation("frame-malformed")
+    request = _decode(_held_decoder, frame[1:], "held")
+    if len(request.items) > limits.VERIFY_OBJECTS_MAX:
+        raise PeerViolation("held-malformed")
+    return request
+
+
+def decode_held_reply(frame: bytes) -> HeldReply:
+    """What a server holds.
+
+    Raises:
+        PeerViolation: not of the right shape.
+    """
+    if frame[:1] != bytes((HELD_REPLY,)):
+        raise PeerViolation("frame-malformed")
+    reply = _decode(_held_reply_decoder, frame[1:], "held-reply")
+    if len(reply.held) > limits.VERIFY_OBJECTS_MAX:
+        raise PeerViolation("held-reply-malformed")
     return reply
 
 

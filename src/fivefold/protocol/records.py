@@ -280,6 +280,30 @@ class WitnessReply(Struct, frozen=True, array_like=True, gc=False):
     seen: tuple[ObjectHistories, ...]
 
 
+class HeldRequest(Struct, frozen=True, array_like=True, gc=False):
+    """Which of these are your latest candidates?
+
+    Attributes:
+        number: that the answer carries.
+        items: objects, and the timestamp of the latest candidate here.
+    """
+
+    number: int
+    items: tuple[tuple[ObjectId, LogicalTimestamp], ...]
+
+
+class HeldReply(Struct, frozen=True, array_like=True, gc=False):
+    """The answer.
+
+    Attributes:
+        number: of the question.
+        held: a byte for each item: 1 if the server's latest candidate has that timestamp, and is durable.
+    """
+
+    number: int
+    held: bytes
+
+
 class ListRequest(Struct, frozen=True, array_like=True, gc=False):
     """A page of a server's list of objects is asked for, by another server or by a client.
 

@@ -101,7 +101,7 @@ class ServerNode:
         self._types = self._describe()
         self._clock = clock
         self._started_ns = clock()
-        self._throttle = Throttle(clock, rates or {}, waiting_of=machine.waiting_of)
+        self._throttle = Throttle(clock, rates or {}, waiting_of=machine.waiting_of, must_wait=machine.upkeep.must_wait)
         self._connections: dict[Channel, Connection] = {}
         self._links = ServerLinks(transport, self._throttle, hear=self._hear_server, on_up=self._on_up)
         self.membership = membership

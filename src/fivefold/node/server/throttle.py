@@ -8,6 +8,9 @@ that one stays on the peer's budget (transport/wire.py).
 A rate counts requests, but what costs a server is their time and their bytes. One query of a large map can take as
 long as a thousand of a counter. So a request counts for more if it took long, and each passes alone: only then can the
 next one wait for what this one cost.
+
+A client waits in the same way, with a rate or without, while too much that it has left to others is not verified:
+the machine says so (protocol/server/unverified.py).
 """
 
 from __future__ import annotations
@@ -118,7 +121,7 @@ class Gate:
 
     def arrive(self, frames: list[bytes]) -> None:
         """Frames have come: they pass, or wait for their turn; while any waits the connection is not read."""
-        if self.bucket is None:
+        if self.bucket is None and not self._waiting and not self._throttle.is_held(self.peer):
             self._pass_on(frames)
             return
         self._waiting.extend(frames)
@@ -126,11 +129,11 @@ class Gate:
         self._throttle.note_waiting(self.peer, min(len(frames), len(self._waiting)))  # the last to come pass last
 
     def let_pass(self) -> None:
-        """Pass on what may pass by now, all if there is no rate any more, and come back for the rest."""
+        """Pass on what may pass by now, all if there is no rate, and come back for the rest."""
         self._stop_timer()
         bucket, throttle = self.bucket, self._throttle
         now_ns = throttle.clock()
-        if bucket is None and self._waiting:
+        if bucket is None and self._waiting and not throttle.is_held(self.peer):
             passing = list(self._waiting)
             self._waiting.clear()
             self._pass_on(passing)
@@ -141,10 +144,10 @@ class Gate:
             used_ns = throttle.processor_clock() - throttle.resumed_ns - began_ns
             bucket.spend(now_ns, len(frame) + written, used_ns)
             now_ns = throttle.clock()
-        if bucket is not None and self._waiting:
+        if self._waiting:
             self._is_holding = True
             self._connection.hold()
-            pause_ns = max(bucket.wait_ns(now_ns), PAUSE_NS_MIN)
+            pause_ns = max(0 if bucket is None else bucket.wait_ns(now_ns), PAUSE_NS_MIN)
             self._timer = throttle.call_later(pause_ns / 1e9, self.let_pass)
         elif self._is_holding:
             self._is_holding = False
@@ -180,11 +183,14 @@ class Throttle:
         *,
         processor_clock: Callable[[], int] = time.thread_time_ns,
         waiting_of: Callable[[ClientId], int] = lambda client: 0,
+        must_wait: Callable[[int, ClientId], bool] = lambda now_ns, client: False,
     ) -> None:
-        """No connection yet; a client without a rate is not limited.
+        """No connection yet; a client without a rate is limited by what it leaves to others alone.
 
-        ``waiting_of`` says how many requests of a client wait in the machine.
+        ``waiting_of`` says how many requests of a client wait in the machine, ``must_wait`` whether the machine takes
+        none, because too much that it has left is not verified.
         """
+        self._must_wait = must_wait
         self.clock, self.processor_clock = clock, processor_clock
         self._waiting_of = waiting_of
         self.waited = self.resumed_ns = 0
@@ -202,7 +208,11 @@ class Throttle:
 
     def has_room(self, peer: Peer) -> bool:
         """Whether one more request of the peer may pass, however many wait already."""
-        return isinstance(peer, int) or self._waiting_of(peer) < WAITING_MAX
+        return isinstance(peer, int) or (self._waiting_of(peer) < WAITING_MAX and not self.is_held(peer))
+
+    def is_held(self, peer: Peer) -> bool:
+        """Whether a client has to wait until what it has left is verified."""
+        return not isinstance(peer, int) and self._must_wait(self.clock(), peer)
 
     def note_waiting(self, peer: Peer, count: int) -> None:
         """So many more frames of the peer have to wait."""

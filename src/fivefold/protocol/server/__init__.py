@@ -10,7 +10,8 @@ memory).
 
 A newcomer in the place of another server: ``membership`` (editions, and what is promised for good), ``adoption`` (what
 may be taken over), ``catchup`` (how it is), ``merging`` (the others' lists), ``inquiry`` (reads and repairs),
-``scrub`` (catching up unasked), ``upkeep`` and ``peers`` (how this is joined with the rest).
+``scrub`` (catching up unasked), ``unverified`` and ``verification`` (what clients have left), ``upkeep`` and ``peers``
+(how this is joined with the rest).
 """
 
 from fivefold.protocol.server.catchup import Progress

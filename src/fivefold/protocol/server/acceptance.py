@@ -21,11 +21,12 @@ from fivefold.protocol.limits import (
     SET_ASIDE_MAX,
     SET_ASIDE_TIMES_MAX,
 )
-from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.records import Candidate, Entry, LogicalTimestamp, Part, Version
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.replica import Replica, first_kept, prune
+from fivefold.protocol.server.unverified import Unverified
 from fivefold.protocol.steps import Kind, Step
 
 
@@ -35,15 +36,21 @@ class Acceptance:
     Attributes:
         aside: the objects that are set aside, and why.
         fresh: the ones that were set aside since somebody last looked.
+        suspects: clients that may have to wait (:meth:`must_wait`); nearly always nobody.
     """
 
-    def __init__(self, replicas: Cache, outbox: Outbox) -> None:
-        """Nothing is set aside."""
-        self._replicas, self._outbox = replicas, outbox
+    def __init__(self, replicas: Cache, outbox: Outbox, unverified: Unverified | None = None) -> None:
+        """Nothing is set aside; what is accepted is counted as unverified, if anybody verifies it."""
+        self._replicas, self._outbox, self._unverified = replicas, outbox, unverified
+        self.suspects: set[ClientId] = set() if unverified is None else unverified.suspects
         self.aside: dict[ObjectId, str] = {}
         self.fresh: list[ObjectId] = []
         self._until: dict[ObjectId, int] = {}
         self._times: Counter[ObjectId] = Counter()
+
+    def must_wait(self, now_ns: int, client: ClientId) -> bool:
+        """Whether nothing more is accepted of a client, because too much that it has left is not verified."""
+        return self._unverified is not None and self._unverified.must_wait(now_ns, client)
 
     def set_aside(self, objects: Iterable[ObjectId], error: Exception) -> None:
         """Take objects out of use."""
@@ -123,6 +130,8 @@ class Acceptance:
             replica.accept(candidate, version, now_ns)
             self._replicas.measure(replica)
             self._outbox.writes += self._outbox.write_of(replica)
+            if self._unverified is not None:
+                self._unverified.accepted_alone(replica.object_id, timestamp)
         except Exception as error:
             self.set_aside((replica.object_id,), error)
             raise
@@ -154,6 +163,8 @@ class Acceptance:
                 self._replicas.measure(changed[name])
                 writes += self._outbox.write_of(changed[name])
             self._outbox.writes += writes
+            if self._unverified is not None:
+                self._unverified.accepted(now_ns, step)
         except Exception as error:
             self.set_aside(touched, error)
             raise

@@ -16,9 +16,10 @@ from typing import Final
 import msgspec
 
 from fivefold.protocol.actions import Damaged, ObjectRecord, Page
+from fivefold.protocol.history import trusted_history
 from fivefold.protocol.limits import CACHED_BYTES_MAX, PACKED_BYTES_MAX
 from fivefold.protocol.operations import ObjectId
-from fivefold.protocol.records import INITIAL_HISTORY
+from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp
 from fivefold.protocol.server.replica import Replica
 
 HOT_OBJECTS_MAX: Final = 4096
@@ -92,6 +93,17 @@ class Cache:
                 objects.append((name, _unpack(self._packed[name]) if replica is None else replica.record()))
                 size += len(self._packed[name]) if replica is None else replica.counted
         return Page(tuple(objects), is_last=True)
+
+    def has_durable(self, name: ObjectId, timestamp: LogicalTimestamp, durable: int) -> bool:
+        """Whether this is the object's latest candidate, and its transaction is among the durable ones.
+
+        What is not in memory is not looked for: whoever asks then has the object read.
+        """
+        replica = self.hot.get(name)
+        if replica is not None:
+            return replica.latest == timestamp and replica.sequence <= durable
+        data = self._packed.get(name)
+        return data is not None and trusted_history(_unpack(data).history)[-1].candidate.timestamp == timestamp
 
     def forget_macs(self) -> None:
         """The keys have changed."""

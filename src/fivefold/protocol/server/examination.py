@@ -22,11 +22,14 @@ from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.execution import execute, repeated_answers
 from fivefold.protocol.server.replica import Replica, held_version, newly_settled
 from fivefold.protocol.server.replies import Replies
+from fivefold.protocol.server.unverified import INLINE
 from fivefold.protocol.server.versions import decode_version, joint_digest
 from fivefold.protocol.steps import Kind, Step
 
 _ACCEPTED: Final = {kind: f"accepted.{kind.value}" for kind in Kind}
 """Names of counters."""
+
+_UNVERIFIED: Final = "too many of your updates are not established yet: wait until this server has verified them"
 
 Need = list[ObjectId] | VersionKey
 """Objects to be in memory, or a version to be fetched."""
@@ -81,6 +84,9 @@ class Examination:
             return None
         if storage_failure is not None and not work.is_query:
             self._replies.turn_away(work, BUSY, "storage", storage_failure)
+            return None
+        if not work.is_query and step.kind not in INLINE and self._acceptance.must_wait(now_ns, work.client):
+            self._replies.turn_away(work, BUSY, "unverified", _UNVERIFIED)
             return None
         versions = self._versions(work, step, replicas)
         if isinstance(versions, tuple):

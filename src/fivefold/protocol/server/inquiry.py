@@ -41,7 +41,6 @@ class Inquiry:
         number: of the requests under way; 0 while it pauses.
         wake_at_ns: when the round or the pause is over at the latest.
         shown: what each server has answered last.
-        is_repairing: whether it was decided that a repair is due.
     """
 
     def __init__(self, quorums: QuorumSystem, own_index: int, names: Iterable[ObjectId], target: ObjectId) -> None:
@@ -54,7 +53,6 @@ class Inquiry:
         self._asked: set[int] = set()
         self._answered: set[int] = set()
         self._culled: dict[int, int] = {}
-        self.is_repairing = False
 
     def read(self, now_ns: int, number: int, servers: Collection[int]) -> list[Ask]:
         """Ask for histories."""
@@ -67,7 +65,7 @@ class Inquiry:
         self.rounds += 1
         self.number = number
         self.wake_at_ns = now_ns + INQUIRY_PATIENCE_NS
-        self._asked, self._answered, self._culled = set(servers), set(), {}
+        self._asked, self._answered, self._culled = set(servers) - {self._own_index}, set(), {}
         head = request_head(number, encode(Request(self.target, sets, b"")))
         frames = columns(macs, self._quorums.n, head)
         return [Ask(server, frames[server]) for server in servers]
@@ -147,6 +145,7 @@ class Inquiry:
         is taken over outside the ordinary rules: this server judges the request like any other.
         """
         usable = self._usable()
+        usable.pop(self._own_index, None)
         newest = {server: read_history(self.target, shown[self.target][0])[-1] for server, shown in usable.items()}
         order = sorted(usable, key=lambda server: newest[server].candidate.timestamp, reverse=True)
         chosen = {server: usable[server] for server in sorted(order[: self._quorums.q - 1])}
@@ -162,7 +161,7 @@ class Inquiry:
         return digest(b"".join([shown[self.target][0] for _, shown in sorted(self.shown.items())]))
 
     def repair(self, now_ns: int, number: int, servers: Collection[int]) -> list[Ask]:
-        """Send what was answered as a repair."""
+        """Send what was answered as a repair; the one for this server itself, if it is among them, is not sent."""
         usable = self._usable()
         sets = self._sets(usable)
         macs = [usable[server][name][1] for name in self.names for server in sorted(usable) if usable[server][name][0]]
@@ -188,5 +187,9 @@ class Inquiry:
         """
         longest = min(INQUIRY_BACKOFF_NS << min(self.rounds, 16), INQUIRY_BACKOFF_NS_MAX)
         share = digest(bytes((self._own_index,)) + number.to_bytes(8, "big") + self.target.encode())[0]
+        self.rest(now_ns + longest // 2 + longest * share // 512)
+
+    def rest(self, until_ns: int) -> None:
+        """Ask nothing until then."""
         self.number = 0
-        self.wake_at_ns = now_ns + longest // 2 + longest * share // 512
+        self.wake_at_ns = until_ns

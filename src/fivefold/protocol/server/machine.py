@@ -44,7 +44,7 @@ from fivefold.protocol.server.peers import Peers, Receivers
 from fivefold.protocol.server.replies import Replies
 from fivefold.protocol.server.shares import Shares
 from fivefold.protocol.server.synchronise import SyncTable, sync_answer
-from fivefold.protocol.server.upkeep import Upkeep
+from fivefold.protocol.server.upkeep import Own, Upkeep
 
 
 class Server:
@@ -97,11 +97,12 @@ class Server:
         self.membership = Membership(quorums, self.index, edition or first_edition(quorums.n), self._outbox)
         self._replies = Replies(keys, self.membership, self._outbox, self.counters)
         self._lists = Lists(self._replicas, self.membership, self._outbox, access, self.counters)
-        own = partial(self._receive_request, client=server_client(self.index), channel=NOBODY) if has_scrub else None
+        deliver = partial(self._receive_request, client=server_client(self.index), channel=NOBODY)
+        own = Own(deliver, self._replies.authenticator) if has_scrub else None
         self.upkeep = Upkeep(quorums, self.membership, self._outbox, self._replicas, self._loads, self.counters, own)
         receivers = Receivers(self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full)
         self._peers = Peers(receivers, access, self.membership, self.upkeep, self._lists, self._outbox, self.counters)
-        self._acceptance = acceptance = Acceptance(self._replicas, self._outbox)
+        self._acceptance = acceptance = Acceptance(self._replicas, self._outbox, self.upkeep.unverified)
         self.activity = Activity(replicas, self._outbox, self._loads, self._syncs, access)
         self._examination = Examination(executor, replicas, acceptance, self._replies, self.counters, self.activity)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
@@ -137,10 +138,7 @@ class Server:
         return size >= PENDING_BYTES_MAX or self.pending_requests >= PENDING_REQUESTS_MAX
 
     def take_resumed(self) -> list[ClientId]:
-        """Whose requests had waited and were worked on since this was asked last, once for each request.
-
-        The driver counts the time for their clients: they cannot have it for nothing by letting requests wait.
-        """
+        """Whose requests had waited and were worked on since this was last asked: the time counts for these clients."""
         resumed, self._resumed = self._resumed, []
         return resumed
 
@@ -386,6 +384,8 @@ class Server:
         """Do at once what nearly every request asks for; False if this one is to be examined step by step."""
         replica = self._replicas.hot.get(request.sets[0].object_id)
         if replica is None or self.membership.edition.mover or self.storage_failure is not None or self._is_full:
+            return False
+        if client in self._acceptance.suspects:
             return False
         decision = self._ordinary.decide(client, request, operation, proof, replica)
         if decision is None:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import OWN_LINK, Channel
-from fivefold.protocol.messages import LIST, SYNC, SYNC_REPLY, WITNESS, decode_list, decode_sync
+from fivefold.protocol.messages import HELD, LIST, SYNC, SYNC_REPLY, WITNESS, decode_list, decode_sync
 from fivefold.protocol.operations import SHOW, AccessPolicy, ClientId
 from fivefold.protocol.records import SyncReply, SyncRequest
 from fivefold.protocol.server.admission import SyncWork, server_client
@@ -99,12 +99,14 @@ class Peers:
 
     def _receive_about_objects(self, now_ns: int, server: int, channel: Channel, frame: bytes) -> None:
         if channel == OWN_LINK:
-            if frame[0] == LIST:
+            if frame[0] in (LIST, HELD):
                 raise PeerViolation("list-over-own-link")
             self._upkeep.receive(now_ns, server, frame)
             return
         self._membership.answer_to(server)
         if frame[0] == LIST:
             self._lists.begin(server, channel, decode_list(frame))
+        elif frame[0] == HELD:
+            self._upkeep.answer_held(channel, frame)
         else:
             self._receivers.receive_request(now_ns, server_client(server), channel, frame)

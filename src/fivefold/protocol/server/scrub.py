@@ -10,6 +10,7 @@ to clients, and b + 1 holders of each version stay.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -26,17 +27,22 @@ from fivefold.protocol.limits import (
     SCRUB_REPAIRS_MAX,
     SCRUB_STEP_NS,
     SCRUB_STEP_OBJECTS,
+    SCRUB_TURN_NS,
     SCRUB_WAITING_MAX,
+    VERIFY_LEFT_NS,
 )
-from fivefold.protocol.messages import LIST_REPLY, REPLY, decode_list_reply, split
-from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.messages import HELD_REPLY, LIST_REPLY, REPLY, decode_list_reply, split
+from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Listed
 from fivefold.protocol.server.cache import Cache
-from fivefold.protocol.server.inquiry import Inquiry
+from fivefold.protocol.server.inquiry import Inquiry, Shown
 from fivefold.protocol.server.membership import OWN_RECORD, Membership
 from fivefold.protocol.server.merging import Merge
 from fivefold.protocol.server.outbox import Outbox
+from fivefold.protocol.server.replica import Replica
+from fivefold.protocol.server.unverified import Unverified
+from fivefold.protocol.server.verification import Verification
 from fivefold.protocol.steps import Kind, Missing, Plan
 
 FIRST_NUMBER: Final = 1 << 61
@@ -51,8 +57,26 @@ class Deliver(Protocol):
         ...
 
 
+OWN_AGAIN_NS: Final = 5_000_000
+"""What this server has accepted itself is shown to the others when it is durable: it is looked at this often."""
+
 OWN_LISTING: Final = -1
 """Number of the scrub's own reading of the store's list."""
+
+
+class _Turn:
+    """A repair that this server has decided upon.
+
+    Attributes:
+        before: what was read then.
+        last: the kind of step that it took last; None before the first.
+    """
+
+    __slots__ = ("before", "last")
+
+    def __init__(self, before: bytes) -> None:
+        self.before = before
+        self.last: Kind | None = None
 
 
 class ScrubState(Struct, frozen=True):
@@ -84,13 +108,17 @@ class Scrub:
         membership: Membership,
         outbox: Outbox,
         replicas: Cache,
+        unverified: Unverified,
         counters: Counter[str],
         deliver: Deliver,
+        sign: Callable[[Replica], bytes],
     ) -> None:
-        """Nothing is compared yet; ``deliver`` gives a repair to this server itself."""
+        """Nothing is compared yet; ``deliver`` gives a repair to this server itself, ``sign`` makes authenticators."""
         self._quorums, self._membership, self._outbox, self._replicas = quorums, membership, outbox, replicas
-        self._counters, self._deliver = counters, deliver
+        self._counters, self._deliver, self._sign = counters, deliver, sign
         self._own_index = membership.own_index
+        self.unverified = unverified
+        self._verification = Verification(quorums, self._own_index, unverified, outbox, self._look_at)
         self._numbers = FIRST_NUMBER
         self._merge: Merge | None = None
         self._own: deque[tuple[ObjectId, bytes]] = deque()
@@ -98,6 +126,7 @@ class Scrub:
         self._pending: tuple[ObjectId, list[bytes]] | None = None
         self._todo: OrderedDict[ObjectId, None] = OrderedDict()
         self._inquiries: dict[ObjectId, Inquiry] = {}
+        self._turns: dict[ObjectId, _Turn] = {}
         self._left: dict[ObjectId, tuple[int, bytes]] = {}
         self._passes = 0
         self._last_pass_ns: int | None = None
@@ -134,6 +163,9 @@ class Scrub:
             self.is_touched = True
             if reason is not None:
                 raise PeerViolation(reason)
+        elif frame[0] == HELD_REPLY:
+            self._verification.receive(now_ns, server, frame)
+            self.is_touched = True
         elif frame[0] == REPLY:
             number, vote, authenticators = split(frame, REPLY)
             for inquiry in self._inquiries.values():
@@ -156,13 +188,17 @@ class Scrub:
 
     def is_due(self, now_ns: int) -> bool:
         """Whether :meth:`advance` has something to do."""
-        return self.is_touched or (self.wake_at_ns is not None and self.wake_at_ns <= now_ns)
+        if self.is_touched or (self.wake_at_ns is not None and self.wake_at_ns <= now_ns):
+            return True
+        return bool(self.unverified.fresh) and self._verification.is_idle
 
-    def forget(self, replaced: tuple[int, ...]) -> None:
+    def forget(self, now_ns: int, replaced: tuple[int, ...]) -> None:
         """These servers were replaced: this pass ends."""
         if replaced:
+            self._verification.forget(now_ns)
             self._merge, self._pending = None, None
             self._inquiries.clear()
+            self._turns.clear()
 
     # --- what is due ------------------------------------------------------------------------------------------
 
@@ -171,7 +207,8 @@ class Scrub:
         self.is_touched = False
         if self._next_ns is None:
             self._next_ns = now_ns + SCRUB_FIRST_NS * (1 + self._own_index)
-        self.wake_at_ns = self._next_ns
+        self._verification.advance(now_ns)
+        self._note_wake()
         if not self._membership.is_standing:
             return
         for inquiry in list(self._inquiries.values()):
@@ -183,8 +220,17 @@ class Scrub:
             self._outbox.send += inquiry.read(now_ns, self._next_number(), self._others)
         if now_ns >= self._next_ns:
             self._step(now_ns)
-        times = [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
-        self.wake_at_ns = min([self._next_ns, *times])
+        self._note_wake()
+
+    def _note_wake(self) -> None:
+        times = [self._next_ns, self._verification.wake_at_ns]
+        times += [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
+        self.wake_at_ns = min([at for at in times if at is not None], default=None)
+
+    def _look_at(self, name: ObjectId) -> None:
+        """Read what a client may have left, if there is room; else it is asked for again."""
+        if len(self._todo) < SCRUB_WAITING_MAX and name not in self._inquiries:
+            self._todo[name] = None
 
     def _step(self, now_ns: int) -> None:
         """Compare some objects."""
@@ -251,12 +297,15 @@ class Scrub:
 
     def _judge(self, now_ns: int, inquiry: Inquiry) -> None:
         """A round or a pause is over."""
-        if inquiry.rounds >= INQUIRY_ROUNDS_MAX or len(inquiry.shown) < self._quorums.q - 1:
-            self._inquiries.pop(inquiry.target)  # the next pass comes back to it
+        others = inquiry.shown.keys() - {self._own_index}
+        if inquiry.rounds >= INQUIRY_ROUNDS_MAX or len(others) < self._quorums.q - 1:
+            self._drop(inquiry)  # the next pass comes back to it
+            return
+        if not self._show_own(now_ns, inquiry):
             return
         plan, frame = inquiry.inline(self._next_number())
-        if isinstance(plan, Plan) and plan.kind is Kind.INLINE_METHOD:
-            del self._inquiries[inquiry.target]
+        if isinstance(plan, Plan) and plan.kind is Kind.INLINE_METHOD and not self._holds(inquiry.target, plan):
+            self._drop(inquiry)
             self._caught_up += 1
             self._counters["scrub.caught-up"] += 1
             self._deliver(now_ns, frame=frame)
@@ -264,30 +313,95 @@ class Scrub:
         plan = plan if isinstance(plan, Missing) else inquiry.plan()
         if isinstance(plan, Missing):
             if not inquiry.add(plan.objects):
-                self._inquiries.pop(inquiry.target)
+                self._drop(inquiry)
                 return
             self._outbox.send += inquiry.read(now_ns, self._next_number(), self._others)
         elif plan is None or not self._is_left(now_ns, inquiry):
-            self._inquiries.pop(inquiry.target)
-        elif plan.kind in (Kind.BARRIER, Kind.COPY) and inquiry.number:
-            inquiry.pause(now_ns, self._next_number())
+            self._drop(inquiry)
+            if plan is None:
+                self._end(inquiry)
         else:
-            self._repaired += 1
-            self._counters[f"scrub.{plan.kind.value}"] += 1
-            self._outbox.send += inquiry.repair(now_ns, self._next_number(), self._others)
+            self._take_turn(now_ns, inquiry, plan)
+
+    def _take_turn(self, now_ns: int, inquiry: Inquiry, plan: Plan) -> None:
+        """Repair, unless somebody else is at it: several servers may find the same object at the same moment.
+
+        So each waits for its turn, which depends on the object, and reads again. What has changed by then is left to
+        others, and so is what a step of its own did not bring on. If they leave it, too, it is found again.
+        """
+        turn = self._turns.get(inquiry.target)
+        if turn is None:
+            rank = (self._own_index - digest(inquiry.target.encode())[0]) % self._quorums.n
+            self._turns[inquiry.target] = _Turn(inquiry.digest)
+            inquiry.rest(now_ns + rank * SCRUB_TURN_NS)
+        elif inquiry.number == 0:
+            self._outbox.send += inquiry.read(now_ns, self._next_number(), self._others)
+        elif turn.last is plan.kind or (turn.last is None and turn.before != inquiry.digest):
+            self._drop(inquiry)
+        else:
+            turn.last = plan.kind
+            self._repair(now_ns, inquiry, plan)
+
+    def _drop(self, inquiry: Inquiry) -> None:
+        self._inquiries.pop(inquiry.target, None)
+        self._turns.pop(inquiry.target, None)
+
+    def _repair(self, now_ns: int, inquiry: Inquiry, plan: Plan) -> None:
+        """Send what is known as a repair, to this server as well if its own history is among that."""
+        self._repaired += 1
+        self._counters[f"scrub.{plan.kind.value}"] += 1
+        servers = self._others
+        if self._own_index in inquiry.shown:
+            servers = [*servers, self._own_index]
+        for ask in inquiry.repair(now_ns, self._next_number(), servers):
+            if ask.server == self._own_index:
+                self._deliver(now_ns, frame=ask.frame)
+            else:
+                self._outbox.send.append(ask)
+
+    def _show_own(self, now_ns: int, inquiry: Inquiry) -> bool:
+        """Add what this server holds, if it is in memory; False if the disk has to have it first."""
+        own: Shown = {}
+        inquiry.shown.pop(self._own_index, None)
+        for name in inquiry.names:
+            if not self._replicas.fetch(now_ns, name):
+                return True
+            replica = self._replicas.hot[name]
+            if replica.sequence > self._outbox.durable:
+                inquiry.wake_at_ns = now_ns + OWN_AGAIN_NS
+                return False
+            own[name] = (replica.history, self._sign(replica) if replica.history else b"")
+        inquiry.shown[self._own_index] = own
+        return True
+
+    def _holds(self, name: ObjectId, plan: Plan) -> bool:
+        """Whether this server has what it would be brought up to."""
+        replica = self._replicas.hot.get(name)
+        return replica is not None and plan.repaired is not None and replica.holds(plan.repaired)
+
+    def _end(self, inquiry: Inquiry) -> None:
+        """An object is established: nothing is open of it any more, if this is the latest here."""
+        name = inquiry.target
+        open_now = self.unverified.open.get(name)
+        if open_now is None:
+            return
+        replica = self._replicas.hot.get(name)
+        if replica is None:  # no longer in memory: what it had open is the next pass's business
+            self.unverified.forget(name)
+        else:
+            self.unverified.establish(name, replica.latest)
 
     def _is_left(self, now_ns: int, inquiry: Inquiry) -> bool:
         """Whether a client has left the object so: nothing has changed since a pass long ago."""
-        if inquiry.is_repairing:
+        if inquiry.target in self._turns:
             return True
-        since_ns, digest = self._left.get(inquiry.target, (now_ns, b""))
-        if digest != inquiry.digest:
+        since_ns, before = self._left.get(inquiry.target, (now_ns, b""))
+        if before != inquiry.digest:
             if len(self._left) >= SCRUB_WAITING_MAX:
                 self._left.clear()
             self._left[inquiry.target] = (now_ns, inquiry.digest)
             return False
-        if now_ns - since_ns < SCRUB_LEFT_NS:
+        if now_ns - since_ns < (VERIFY_LEFT_NS if inquiry.target in self.unverified.open else SCRUB_LEFT_NS):
             return False
         del self._left[inquiry.target]
-        inquiry.is_repairing = True
         return True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
 
-from fivefold.protocol.actions import Damaged, ObjectRecord, Page
+from fivefold.protocol.actions import Channel, Damaged, ObjectRecord, Page
 from fivefold.protocol.editions import Edition
-from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import SyncReply
 from fivefold.protocol.server.cache import Cache
@@ -14,7 +16,22 @@ from fivefold.protocol.server.catchup import CatchUp, Progress
 from fivefold.protocol.server.loading import Loads
 from fivefold.protocol.server.membership import Membership
 from fivefold.protocol.server.outbox import Outbox
+from fivefold.protocol.server.replica import Replica
 from fivefold.protocol.server.scrub import OWN_LISTING, Deliver, Scrub, ScrubState
+from fivefold.protocol.server.unverified import Unverified
+from fivefold.protocol.server.verification import answer_held
+
+
+class Own(NamedTuple):
+    """What a scrub needs of its server.
+
+    Attributes:
+        deliver: gives it a repair of its own.
+        sign: makes authenticators.
+    """
+
+    deliver: Deliver
+    sign: Callable[[Replica], bytes]
 
 
 class Upkeep:
@@ -22,6 +39,7 @@ class Upkeep:
 
     Attributes:
         catch_up: takes objects over: all of them for a newcomer, and damaged ones.
+        unverified: what clients have had accepted and nobody has shown to be established; None without a scrub.
     """
 
     def __init__(
@@ -32,17 +50,19 @@ class Upkeep:
         replicas: Cache,
         loads: Loads,
         counters: Counter[str],
-        deliver: Deliver | None,
+        own: Own | None,
     ) -> None:
-        """``deliver`` gives this server a repair of its own; None for no scrub.
+        """``own`` is what a scrub needs; None for no scrub.
 
         What there is to do is known after :meth:`start`; until then it is as if nothing had ever been stored.
         """
         self._quorums, self._membership, self._outbox, self._replicas = quorums, membership, outbox, replicas
         self._loads, self._counters = loads, counters
         self._scrub: Scrub | None = None
-        if deliver is not None:
-            self._scrub = Scrub(quorums, membership, outbox, replicas, counters, deliver)
+        self.unverified: Unverified | None = None
+        if own is not None:
+            self.unverified = Unverified()
+            self._scrub = Scrub(quorums, membership, outbox, replicas, self.unverified, counters, own.deliver, own.sign)
         self._doubtful: set[ObjectId] = set()
         self._is_newcomer = False
         self.start(None)
@@ -66,7 +86,7 @@ class Upkeep:
         replaced = self._membership.use(edition)
         self.catch_up.forget(now_ns, replaced)
         if self._scrub is not None:
-            self._scrub.forget(replaced)
+            self._scrub.forget(now_ns, replaced)
 
     def receive(self, now_ns: int, server: int, frame: bytes) -> None:
         """An answer to what was asked here.
@@ -77,6 +97,18 @@ class Upkeep:
         self.catch_up.receive(now_ns, server, frame)
         if self._scrub is not None:
             self._scrub.receive(now_ns, server, frame)
+
+    def answer_held(self, channel: Channel, frame: bytes) -> None:
+        """Another server asks which candidates are the latest here.
+
+        Raises:
+            PeerViolation: that is no such question.
+        """
+        answer_held(channel, frame, self._replicas, self._membership, self._outbox)
+
+    def must_wait(self, now_ns: int, client: ClientId) -> bool:
+        """Whether a client has to wait until what it has left is verified."""
+        return self.unverified is not None and self.unverified.must_wait(now_ns, client)
 
     def listed(self, number: int, page: Page | Damaged) -> None:
         """A page of the own list, if it has this number."""

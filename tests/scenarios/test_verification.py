@@ -1,0 +1,211 @@
+"""What clients leave unfinished is found in the background, repaired, and bounded for each client (PROTOCOL §8)."""
+
+import pytest
+
+from fivefold.protocol import limits
+from fivefold.protocol.actions import Ask
+from fivefold.protocol.messages import BUSY, HELD, HeldReply, decode_held, held_reply_frame
+from fivefold.protocol.operations import ObjectId
+from fivefold.protocol.server import Server
+from fivefold.protocol.steps import Kind
+from fivefold.simulation.rack import Letter, rack_keys
+from tests.protocol_rig import SECOND, A, B, WatchedRack, X, Y, newest, now, op, send
+
+STEP_NS = SECOND // 50
+NAMES = [ObjectId(f"Reg/{number:04}") for number in range(40)]
+
+
+class Verifying(WatchedRack):
+    """All servers verify; a client may have four candidates open at each."""
+
+    def __init__(self, *, n: int = 6, t: int = 1, b: int = 1) -> None:
+        self.held_lies: set[int] = set()
+        self.down: set[int] = set()
+        super().__init__(n=n, t=t, b=b)
+
+    def _boot(self, index: int) -> Server:
+        keys = rack_keys(index, self.quorums.n)
+        server = Server(self.quorums, keys, self._executors[index], self._access, has_scrub=True)
+        server.upkeep.unverified.open_max = 4
+        return server
+
+    def _ask(self, asker: int, ask: Ask) -> None:
+        if ask.server in self.down or asker in self.down:
+            return
+        if ask.server in self.held_lies and ask.frame[0] == HELD:
+            request = decode_held(ask.frame)
+            frame = held_reply_frame(HeldReply(request.number, b"\1" * len(request.items)))
+            back = self.servers[asker].receive_from_server(self.now_ns, ask.server, 0, frame)
+            self._perform(asker, back)
+            return
+        super()._ask(asker, ask)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(int(seconds * SECOND / STEP_NS)):
+            self.now_ns += STEP_NS
+            for index, machine in enumerate(self.servers):
+                if index not in self.down:
+                    self._perform(index, machine.wake(self.now_ns))
+
+    def open(self, server: int, client: bytes = X) -> int:
+        """How many candidates of a client are open at a server."""
+        return self.servers[server].upkeep.unverified.counts.get(client, 0)
+
+
+def write(rack: WatchedRack, to: list[int], name: ObjectId = A, value: bytes = b"v", client: bytes = X) -> None:
+    send(rack, client, now(rack, range(rack.quorums.n), name), to, kind=Kind.METHOD, operation=op("set", value, name))
+
+
+def attempt(rack: WatchedRack, to: list[int], name: ObjectId, client: bytes = X) -> dict[int, int]:
+    """Statuses of an update that may be turned away."""
+    letter = Letter(rack, client, now(rack, range(rack.quorums.n), name), operation=op("set", b"w", name))
+    return {server: vote.status for server, vote in letter.to(to).items()}
+
+
+def test_what_is_established_is_open_no_more_after_a_moment() -> None:
+    """A frame or two to each other server, whatever the number of objects, and nobody is blamed."""
+    rack = Verifying()
+    for name in NAMES[:3]:
+        write(rack, [0, 1, 2, 3, 4], name)
+    assert [rack.open(server) for server in range(6)] == [3, 3, 3, 3, 3, 0]
+    rack.asked.clear()
+    rack.wait(0.2)
+    assert not rack.asked, "its client may still be at it"
+    rack.wait(0.4)
+    assert [rack.open(server) for server in range(6)] == [0] * 6
+    assert len(rack.asked) <= 2 * 5 * 5
+    assert all(server.upkeep.unverified.left == 0 for server in rack.servers)
+
+
+def test_an_update_on_an_update_proves_that_one_established() -> None:
+    """However often an object is written, its client has one candidate open, and nobody need be asked."""
+    rack = Verifying()
+    for number in range(20):
+        write(rack, [0, 1, 2, 3, 4], A, b"%d" % number)
+    assert rack.open(0) == 1
+    write(rack, [0, 1, 2, 3, 4], A, b"y", Y)
+    assert (rack.open(0), rack.open(0, Y)) == (0, 1)
+
+
+def test_an_update_on_r_minus_1_servers_is_repaired() -> None:
+    """The next client finds the object established, without a repair of its own."""
+    rack = Verifying()
+    write(rack, [0, 1, 2, 3, 4, 5])
+    rack.wait(1)
+    write(rack, [0, 1], A, b"left")
+    rack.wait(6)
+    assert len({newest(rack, server) for server in range(5)}) == 1
+    assert {rack.state(server, A) for server in range(6)} == {b"v"}
+    assert rack.open(0) == rack.open(1) == 0
+    assert rack.servers[0].upkeep.unverified.left > 0
+
+
+def test_an_update_on_r_servers_is_completed() -> None:
+    """It may have been complete for somebody: it is brought to the others, and stays."""
+    rack = Verifying()
+    write(rack, [0, 1, 2], A, b"left")
+    rack.wait(6)
+    assert [rack.state(server, A) for server in range(6)] == [b"left"] * 6
+    assert [rack.open(server) for server in range(6)] == [0] * 6
+
+
+def test_a_barrier_that_was_left_is_repaired() -> None:
+    """A barrier decides nothing, so it is never taken for established, however many hold it."""
+    rack = Verifying()
+    write(rack, [0, 1, 2, 3, 4, 5])
+    rack.wait(1)
+    send(rack, X, now(rack, [0], A), [0, 1, 2, 3, 4, 5], kind=Kind.BARRIER)
+    assert newest(rack, 0).is_barrier
+    rack.wait(4)
+    assert not any(newest(rack, server).is_barrier for server in range(5))
+    assert {rack.state(server, A) for server in range(5)} == {b"v"}
+
+
+def test_a_joint_update_that_was_left_is_repaired_on_all_its_objects() -> None:
+    """Both objects show one newest candidate afterwards, or both none of it."""
+    rack = Verifying()
+    send(rack, X, now(rack, range(6), A, B), [0, 1, 2], kind=Kind.METHOD, operation=op("set", b"v", A, B))
+    rack.wait(8)
+    assert len({rack.state(server, name) for server in range(5) for name in (A, B)}) == 1
+    assert [rack.open(server) for server in range(6)] == [0] * 6
+
+
+def test_repairs_come_through_beside_a_server_that_is_down() -> None:
+    """The server that repairs is one of the q itself."""
+    rack = Verifying()
+    write(rack, [0, 1, 2, 3, 4, 5])
+    rack.wait(1)
+    rack.down.add(5)
+    write(rack, [0, 1], A, b"left")
+    rack.wait(12)
+    assert len({newest(rack, server) for server in range(5)}) == 1
+    assert rack.open(0) == 0
+
+
+def test_a_client_with_too_much_open_waits_and_holds_nobody_else_up() -> None:
+    """It is told to wait until what it has left is verified; others write, and it may read."""
+    rack = Verifying()
+    for name in NAMES[:4]:
+        write(rack, [0, 1], name)
+    assert attempt(rack, [0, 1, 2], NAMES[5]) == {0: BUSY, 1: BUSY, 2: 0}
+    assert rack.servers[0].counters["turned-away.unverified"] == 1
+    assert set(attempt(rack, [0, 1, 2, 3, 4], NAMES[6], Y).values()) == {0}
+    query = Letter(rack, X, now(rack, range(6), NAMES[6]), operation=op("get", b"", NAMES[6]))
+    assert query.to([0])[0].status == 0
+    rack.wait(20)
+    assert rack.open(0) == 0
+    assert attempt(rack, [0, 1], NAMES[5]) == {0: 0, 1: 0}
+
+
+def test_what_a_client_has_left_costs_it_time() -> None:
+    """However fast others repair it: so many at once, and then so many a second."""
+    rack = Verifying()
+    rack.servers[0].upkeep.unverified.open_max = 10**6
+    write(rack, [0, 1, 2, 3, 4, 5])
+    waits = 0
+    for number in range(limits.LEFT_BURST_NS // limits.LEFT_NS + 20):
+        view = now(rack, [0], A)
+        before = newest(rack, 0)
+        Letter(rack, X, view).to([0])
+        waits += newest(rack, 0) == before
+        rack.now_ns += 1
+        assert newest(rack, 0).is_barrier, number
+    assert waits >= 18, "each barrier takes the place of the last one, which is left"
+    assert rack.servers[0].upkeep.must_wait(rack.now_ns, X)
+    assert not rack.servers[0].upkeep.must_wait(rack.now_ns, Y)
+    assert not rack.servers[0].upkeep.must_wait(rack.now_ns + 1 * SECOND, X)
+
+
+def test_one_liar_does_not_verify() -> None:
+    """A candidate that r - 1 servers hold is not established because b others say so, too."""
+    rack = Verifying()
+    rack.held_lies = {5}
+    write(rack, [0, 1, 2, 3], A, b"left")
+    rack.wait(0.5)
+    assert rack.open(0) == 0, "with the liar five servers hold it: as in any history set"
+    write(rack, [0, 1], B, b"left")
+    rack.wait(0.9)
+    assert rack.open(0) == 1
+
+
+def test_answers_of_servers_that_were_not_asked_count_for_nothing() -> None:
+    """Neither does a second answer of one server."""
+    rack = Verifying()
+    write(rack, [0, 1], A, b"left")
+    rack.down = {1, 2, 3, 4, 5}
+    rack.wait(0.5)
+    number = rack.servers[0].upkeep._scrub._verification._batch.number
+    for _ in range(9):
+        frame = held_reply_frame(HeldReply(number, b"\1"))
+        rack._perform(0, rack.servers[0].receive_from_server(rack.now_ns, 5, 0, frame))
+    rack.wait(0.6)
+    assert rack.open(0) == 1
+
+
+@pytest.mark.parametrize("frame", [bytes((HELD,)), bytes((HELD,)) + b"\x92\x01\xc0", bytes((HELD,)) + bytes(300_000)])
+def test_a_malformed_question_is_refused(frame: bytes) -> None:
+    """It is counted, and changes nothing."""
+    rack = Verifying()
+    rack._perform(0, rack.servers[0].receive_from_server(0, 1, 7, frame))
+    assert sum(count for name, count in rack.servers[0].counters.items() if name.startswith("rejected.")) == 1

@@ -390,7 +390,7 @@ def barriers_add_up() -> list[Patch]:
 
 
 @bug
-def histories_without_shares() -> list[Patch]:
+def histories_without_bound() -> list[Patch]:
     """§4.7: a history has room for every copy."""
     return [(acceptance.Acceptance, "has_room", lambda self, step: True)]
 
@@ -405,6 +405,17 @@ def copies_of_a_version_add_up() -> list[Patch]:
 def superseded_copies_not_counted() -> list[Patch]:
     """§4 Copies of one version: a history that has dropped a copy for a newer one is not counted as having it."""
     return [(classify._Counts, "newest_copies", lambda self, r: [])]
+
+
+@bug
+def superseded_joint_copies_not_counted() -> list[Patch]:
+    """§4 Copies of one version: that is so for copies over several objects."""
+    honest = classify._Counts.newest_copies
+
+    def newest(self: Any, r: int) -> list[Candidate]:
+        return [each for each in honest(self, r) if not each.is_multi]
+
+    return [(classify._Counts, "newest_copies", newest)]
 
 
 @bug
@@ -845,7 +856,7 @@ def b_flags_enough() -> list[Patch]:
     honest = classify.is_settled
 
     def is_settled(quorums: Any, candidate: Candidate, at: Any, views: Any) -> bool:
-        return views[at].flags.get(candidate, 0) >= max(1, quorums.b) or honest(quorums, candidate, at, views)
+        return views[at].flags.get(candidate.original, 0) >= max(1, quorums.b) or honest(quorums, candidate, at, views)
 
     return [(classify, "is_settled", is_settled)]
 
@@ -874,13 +885,15 @@ def barriers_not_asked_for() -> list[Patch]:
 
 
 @bug
-def later_copies_count() -> list[Patch]:
-    """S5: later candidates that cover the target count as well."""
+def joint_copies_are_others() -> list[Patch]:
+    """S2, S5: what is known of a joint copy of a candidate says nothing of the candidate."""
+    return [(Candidate, "original", property(lambda self: self.timestamp))]
 
-    def is_agreed(candidate: Candidate, target: Any, views: Any) -> bool:
-        return all(views[name].repairable[0] == candidate for name in candidate.objects if name != target)
 
-    return [(classify, "_is_agreed", is_agreed)]
+@bug
+def joint_copies_are_bases() -> list[Patch]:
+    """S1: the base of a method on a joint copy is that copy."""
+    return [(classify, "_base_above", lambda candidate: None)]
 
 
 @bug
@@ -903,7 +916,7 @@ def joint_barriers_finished_alone_and_less_evidence() -> list[Patch]:
     """S4 and S2: besides, only the newest candidate of another object counts as evidence, as in the C++ model."""
 
     def is_settled(quorums: Any, candidate: Candidate, at: Any, views: Any) -> bool:
-        if not candidate.is_multi or views[at].flags.get(candidate, 0) >= quorums.b + 1:
+        if not candidate.is_multi or views[at].flags.get(candidate.original, 0) >= quorums.b + 1:
             return True
         others = [views[name] for name in candidate.objects if name in views]
         if any(view.order(candidate) >= quorums.q for view in others):

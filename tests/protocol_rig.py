@@ -222,11 +222,14 @@ class WatchedRack(Rack):
         return links
 
     def _origin(self, name: ObjectId, timestamp: LogicalTimestamp) -> LogicalTimestamp:
-        """The version that a copy of this object alone is: a copy of the same version takes its place."""
-        by_timestamp = {c.timestamp: c for of, c in self.accepted if of == name and c.is_copy and not c.is_multi}
+        """The version that a copy is: a copy of the same version takes its place."""
+        by_timestamp = {c.timestamp: c for of, c in self.accepted if of == name and c.is_copy}
         while timestamp in by_timestamp:
             timestamp = by_timestamp[timestamp].part(name).conditioned_on
         return timestamp
+
+    def _has(self, name: ObjectId, timestamp: LogicalTimestamp, chain: list[LogicalTimestamp]) -> bool:
+        return self._origin(name, timestamp) in {self._origin(name, each) for each in chain}
 
     def check(self) -> None:
         """Raise if an established version is lost, or a multi-object one is in the past of only some of its objects."""
@@ -245,7 +248,7 @@ class WatchedRack(Rack):
                     raise Violation(f"fork: {short(candidate.timestamp)} of {name} is not below {newest}")
         for candidate in {each for _, each in self.accepted if each.is_multi and not each.is_barrier}:
             passed = [name for name in candidate.objects if name in chains and chains[name][0] >= candidate.timestamp]
-            holding = [name for name in passed if candidate.timestamp in chains[name]]
+            holding = [name for name in passed if self._has(name, candidate.timestamp, chains[name])]
             if holding and holding != passed:
                 raise Violation(f"atomicity: {short(candidate.timestamp)} is in {holding}, but not in all of {passed}")
 

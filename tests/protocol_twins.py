@@ -52,7 +52,7 @@ def order(candidate: Candidate, shown: list[Shown]) -> int:
 
 def flags(candidate: Candidate, shown: list[Shown]) -> int:
     """How many histories flag the candidate as settled."""
-    return sum((candidate, True) in history for history in shown)
+    return sum(any(flag and version_of(c) == version_of(candidate) for c, flag in history) for history in shown)
 
 
 def latest(shown: list[Shown]) -> LogicalTimestamp:
@@ -61,9 +61,14 @@ def latest(shown: list[Shown]) -> LogicalTimestamp:
 
 
 def is_copy(candidate: Candidate) -> bool:
-    """A version of one object that no operation made, other than the initial one."""
-    is_made = not candidate.is_barrier and not candidate.is_method and candidate.timestamp != INITIAL_TIMESTAMP
-    return is_made and len(candidate.parts) == 1
+    """A version that no operation made, other than the initial one."""
+    return not candidate.is_barrier and not candidate.is_method and candidate.timestamp != INITIAL_TIMESTAMP
+
+
+def version_of(candidate: Candidate) -> LogicalTimestamp:
+    """A joint copy is called after what it copied, anything else after itself."""
+    is_joint_copy = is_copy(candidate) and len(candidate.parts) > 1
+    return candidate.parts[0].conditioned_on if is_joint_copy else candidate.timestamp
 
 
 def support(candidate: Candidate, shown: list[Shown]) -> int:
@@ -125,12 +130,12 @@ def derive(sets: Sets, target: ObjectId, *, q: int, r: int, b: int) -> Derived |
         if flags(candidate, sets[at]) >= b + 1:
             return True
         objects = [part.object_id for part in candidate.parts if part.object_id in sets]
-        if any(order(candidate, sets[name]) >= q for name in objects):
-            return True
         for name in objects:
-            if name != at and any(
-                base(c, name) == candidate.timestamp for c in at_least(sets[name], r, barriers=False)
-            ):
+            shown = {c for history in sets[name] for c, _ in history if version_of(c) == version_of(candidate)}
+            if any(order(each, sets[name]) >= q for each in shown):
+                return True
+            found = at_least(sets[name], r, barriers=False)
+            if name != at and any(base(c, name) == version_of(candidate) for c in found):
                 return True
         return False
 
@@ -163,7 +168,7 @@ def derive(sets: Sets, target: ObjectId, *, q: int, r: int, b: int) -> Derived |
             objects = tuple(part.object_id for part in m.parts)
             if settled(m, target):
                 if len(m.parts) > 1 or order(m, sets[target]) >= q:
-                    return "COPY", ((target, m.timestamp, m.timestamp),), False
+                    return "COPY", ((target, version_of(m), version_of(m)),), False
                 copied = m.parts[0].conditioned_on if is_copy(m) else m.timestamp
                 return "COPY", ((target, copied, base(m, target)),), False
             if any(name not in sets for name in objects):
@@ -174,11 +179,10 @@ def derive(sets: Sets, target: ObjectId, *, q: int, r: int, b: int) -> Derived |
             agreed = True
             for name in objects:
                 if name != target:
-                    left = at_least(sets[name], r, barriers=False)
-                    left = [c for c in left if c == m or target not in [part.object_id for part in c.parts]]
-                    agreed = agreed and left[:1] == [m]
+                    newest = at_least(sets[name], r, barriers=False)[0]
+                    agreed = agreed and version_of(newest) == version_of(m)
             if agreed:
-                return "COPY", tuple((name, m.timestamp, base(m, name)) for name in objects), False
+                return "COPY", tuple((name, version_of(m), base(m, name)) for name in objects), False
         return None
     if kind == "INLINE_BARRIER":
         (b_latest, *_) = at_least(sets[target], r, barriers=True)

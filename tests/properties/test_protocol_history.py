@@ -158,7 +158,7 @@ def test_views_count_like_explicit_sets(shown: list, sizes: tuple[int, int, int]
     naive = [[(entry.candidate, entry.is_settled) for entry in history] for history in shown]
     for each in {entry.candidate for history in shown for entry in history}:
         assert view.order(each) == twins.order(each, naive)
-        assert view.flags.get(each, 0) == twins.flags(each, naive)
+        assert view.flags.get(each.original, 0) == twins.flags(each, naive)
     assert view.latest == twins.latest(naive)
     assert view.repairable == twins.at_least(naive, system.r, barriers=False)
     barriers = twins.at_least(naive, system.r, barriers=True)

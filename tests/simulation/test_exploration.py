@@ -79,7 +79,7 @@ NEAR = [
     ("no_bases", "D4", "fork"),
     ("barriers_may_differ", "D5", "fork"),
     ("barriers_not_asked_for", "D5", "fork"),
-    ("later_copies_count", "D6", "fork"),
+    ("joint_copies_are_others", "D6", "fork"),
     ("joint_barriers_finished_alone_and_less_evidence", "D7", "fork"),
     ("inline_alone", "D8", "split"),
     ("copies_without_agreement", "agreement", "split"),
@@ -87,6 +87,7 @@ NEAR = [
     ("b_flags_enough", "flags", "split"),
     ("copies_prune", "copies", "fork"),
     ("superseded_copies_not_counted", "superseded", "fork"),
+    ("superseded_joint_copies_not_counted", "joint", "fork"),
 ]
 """A bug, the schedule near which it is found, and as what."""
 
@@ -156,11 +157,13 @@ NOT_REACHED = {
     # What only many more requests show: histories that grow.
     "copies_of_a_version_add_up",
     "copies_of_copies_are_others",
+    # A liar that shows a barrier and nothing else of what was accepted.
+    "joint_copies_are_bases",
     "excluded_over_every_connection",
     "exceptions_come_through_the_client",
     "fellow_travellers_forget",
     "half_changed_objects_served",
-    "histories_without_shares",
+    "histories_without_bound",
     "long_histories_read",
     "no_floor",
     "own_disk_read_like_a_peers",

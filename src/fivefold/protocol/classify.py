@@ -26,7 +26,6 @@ from fivefold.protocol.records import (
     BARRIER_AT,
     NO_OPERATION,
     Candidate,
-    Entry,
     LogicalTimestamp,
     ObjectHistories,
     Part,
@@ -87,8 +86,8 @@ class View:
         return self._counted.orders
 
     @property
-    def flags(self) -> dict[Candidate, int]:
-        """How many histories show each multi-object candidate as settled."""
+    def flags(self) -> dict[LogicalTimestamp, int]:
+        """How many histories show a multi-object candidate, or a joint copy of it, as settled, by its timestamp."""
         return self._counted.flags
 
     @property
@@ -136,7 +135,7 @@ class _Counts:
 
     Attributes:
         orders: how many histories contain each candidate.
-        flags: how many histories show each multi-object candidate as settled.
+        flags: how many histories show a multi-object candidate as settled, or a joint copy, by its timestamp.
         newest: the greatest timestamp of each distinct history, and how many servers show that history.
     """
 
@@ -146,7 +145,7 @@ class _Counts:
         object_id, holders = histories.object_id, histories.holders
         initial = holders.count(0)
         orders: dict[Candidate, int] = {}
-        flags: dict[Candidate, int] = {}
+        flags: dict[LogicalTimestamp, int] = {}
         newest = [(INITIAL_TIMESTAMP, initial)]
         copies: dict[tuple[Part, ...], list[tuple[Candidate, int]]] = {}
         if initial:
@@ -157,10 +156,10 @@ class _Counts:
             for entry in history:
                 candidate = entry.candidate
                 orders[candidate] = orders.get(candidate, 0) + count
-                if entry.is_settled:
-                    flags[candidate] = flags.get(candidate, 0) + count
+            for original in {entry.candidate.original for entry in history if entry.is_settled}:
+                flags[original] = flags.get(original, 0) + count
             newest.append((history[-1].candidate.timestamp, count))
-            for copy in {each.candidate.parts: each.candidate for each in history if _is_single_copy(each)}.values():
+            for copy in {each.candidate.parts: each.candidate for each in history if each.candidate.is_copy}.values():
                 copies.setdefault(copy.parts, []).append((copy, count))
         self.orders, self.flags, self.newest, self._copies = orders, flags, newest, copies
 
@@ -180,10 +179,6 @@ class _Counts:
                     found.append(copy)
                     break
         return found
-
-
-def _is_single_copy(entry: Entry) -> bool:
-    return len(entry.candidate.parts) == 1 and entry.candidate.is_copy
 
 
 def classify(quorums: QuorumSystem, view: View) -> Kind | None:
@@ -212,7 +207,8 @@ def plan_operation(quorums: QuorumSystem, views: Views, *, is_query: bool = Fals
     for name, view in views.items():
         if classify(quorums, view) is not Kind.METHOD:
             return None
-        parts += (Part(name, view.repairable[0].timestamp, None),)
+        candidate = view.repairable[0]
+        parts += (Part(name, candidate.timestamp, None if len(candidate.parts) == 1 else _base_above(candidate)),)
         latests += (view.latest,)
     if len(latests) > 1 and not is_query and time_of(max(latests)) > time_of(min(latests)) + TIME_LEAD_MAX:
         return None
@@ -341,7 +337,9 @@ def _plan_copy(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | 
         if any(not _shows_barrier(quorums, views[name], barrier) for name in candidate.objects):
             return _plan_barrier(quorums, views)
         if _is_agreed(candidate, target, views):
-            parts = tuple(_copy_part(part, candidate, part.base_or_conditioned_on) for part in candidate.parts)
+            parts = candidate.parts
+            if not candidate.is_copy:  # a joint copy of a joint copy says what that one says, like a copy alone below
+                parts = tuple(_copy_part(part, candidate, part.base_or_conditioned_on) for part in parts)
             return Plan(Kind.COPY, parts, tuple(views[name].latest for name in candidate.objects))
         # Otherwise pass over it for good: an established candidate always has evidence (REPORT, keep-by-default forks).
     return None
@@ -349,12 +347,23 @@ def _plan_copy(quorums: QuorumSystem, target: ObjectId, views: Views) -> Plan | 
 
 def _plan_copy_alone(quorums: QuorumSystem, target: ObjectId, candidate: Candidate, views: Views) -> Plan:
     view, part = views[target], candidate.part(target)
-    if candidate.is_multi or view.order(candidate) >= quorums.q:
+    if candidate.is_multi:
+        part = Part(target, candidate.original, None)
+    elif view.order(candidate) >= quorums.q:
         part = _copy_part(part, candidate, candidate.timestamp)
     elif not candidate.is_copy:
         part = _copy_part(part, candidate, part.base_or_conditioned_on)
     # Otherwise a copy of a copy is a copy of the same version, on the same base: one takes the other's place.
     return Plan(Kind.COPY, (part,), (view.latest,))
+
+
+def _base_above(candidate: Candidate) -> LogicalTimestamp | None:
+    """What the base of a method on an established multi-object candidate is called, if not by its own timestamp.
+
+    Its joint copies take each other's place, on some objects and not yet on others: by the update that they are copies
+    of, each of them is known to be the version that was built upon.
+    """
+    return None if candidate.original == candidate.timestamp else candidate.original
 
 
 def _copy_part(part: Part, copied: Candidate, base: LogicalTimestamp) -> Part:
@@ -366,36 +375,33 @@ def _shows_barrier(quorums: QuorumSystem, view: View, barrier: Candidate) -> boo
 
 
 def _is_agreed(candidate: Candidate, target: ObjectId, views: Views) -> bool:
-    """Whether every other object of the candidate M has M as its newest, leaving out others that cover the target.
+    """Whether every other object of the candidate M has M as its newest, or a joint copy of M (schedule D6).
 
-    Those left out are later joint copies of M, of which the target shows less (schedule D6).
+    If M is established, whatever is newer there descends from M; its base is M, or something whose acceptors flag M.
     """
-    for name in candidate.objects:
-        if name == target:
-            continue
-        newest = next((c for c in views[name].repairable if c == candidate or not c.covers(target)), None)
-        if newest != candidate:
-            return False
-    return True
+    others = [views[name] for name in candidate.objects if name != target]
+    return all(view.repairable[0].original == candidate.original for view in others)
 
 
 def is_settled(quorums: QuorumSystem, candidate: Candidate, at: ObjectId, views: Views) -> bool:
     """Whether the request proves that the candidate is established (S2); true of every single-object candidate.
 
     One of: b + 1 histories of the object flag it; it has order ≥ q at any of its objects; another of its objects
-    shows a candidate of order ≥ r whose base it is.
+    shows a candidate of order ≥ r whose base it is. What is said of a joint copy of it is said of its version, and
+    counts as well: one of them is established then.
     """
     if not candidate.is_multi:
         return True
-    if views[at].flags.get(candidate, 0) >= quorums.b + 1:
+    original = candidate.original
+    if views[at].flags.get(original, 0) >= quorums.b + 1:
         return True
     for name in candidate.objects:
         view = views.get(name)
         if view is None:
             continue
-        if view.order(candidate) >= quorums.q:
+        if any(order >= quorums.q and each.original == original for each, order in view.orders.items()):
             return True
-        if name != at and any(c.part(name).base_or_conditioned_on == candidate.timestamp for c in view.repairable):
+        if name != at and any(c.part(name).base_or_conditioned_on == original for c in view.repairable):
             return True
     return False
 

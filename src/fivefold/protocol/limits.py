@@ -57,22 +57,13 @@ CALLS_MAX: Final = 16
 
 # --- histories ------------------------------------------------------------------------------------------------
 # A history holds one barrier at most, its newest candidate, and versions: two of these in the good case. An acceptor
-# bounds its bytes, so that every reader takes what any acceptor signs. Of copies of one object it holds one for each
-# version that r servers can show, so a handful; copies over several objects are counted in bytes.
+# bounds its bytes, so that every reader takes what any acceptor signs. Of copies it holds one for each version that r
+# servers can show, so a handful.
 HISTORY_BARRIER_BYTES_MAX: Final = 24 * 1024
 """A barrier over REPAIR_OBJECTS_MAX objects with the longest ids: it always has room."""
 
 HISTORY_VERSIONS_BYTES_MAX: Final = 96 * 1024
-"""Versions in one history, those repaired inline and every client's share included."""
-
-HISTORY_RESERVE_BYTES: Final = 8 * 1024
-"""Of this, so much is left to what covers the object alone, and so much again to inline repairs."""
-
-HISTORY_COPIES_BYTES_MAX: Final = 48 * 1024
-"""Up to here copies over several objects have room, of any client: some 75 over two objects."""
-
-CLIENT_COPIES_BYTES_MAX: Final = 8 * 1024
-"""Beyond that a client has this for such copies of its own, and one at least: others' do not crowd it out (ours)."""
+"""Versions in one history: thirteen over 16 objects with the longest ids, several times what can add up."""
 
 HISTORY_BYTES_MAX: Final = HISTORY_VERSIONS_BYTES_MAX + HISTORY_BARRIER_BYTES_MAX
 """Encoded replica history."""

@@ -102,18 +102,22 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
         is_version = not timestamp[BARRIER_AT] and any(timestamp)  # the initial version is nobody's copy
         return is_version and timestamp[OPERATION_AT:HISTORIES_AT] == NO_OPERATION
 
+    @property
+    def original(self) -> LogicalTimestamp:
+        """The update over several objects that this is, if it is that or a copy of it over all of them; else itself.
+
+        What proves one of them established proves it of their version (S2).
+        """
+        if len(self.parts) > 1 and self.is_copy:
+            return self.parts[0].conditioned_on
+        return self.timestamp
+
     def supersedes(self, older: Candidate) -> bool:
         """Whether both are copies of one version on one base, and ``older`` is what it is called.
 
-        A history that shows this one need not show the other (§4, Copies of one version). Only of one object: what
-        proves a candidate over several established is its own (S2).
+        A history that shows this one need not show the other (§4, Copies of one version).
         """
-        return (
-            older.timestamp < self.timestamp
-            and len(self.parts) == 1
-            and older.parts == self.parts
-            and (self.is_copy and older.is_copy)
-        )
+        return older.timestamp < self.timestamp and older.parts == self.parts and self.is_copy and older.is_copy
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):

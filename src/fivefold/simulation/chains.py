@@ -59,8 +59,8 @@ class Chain:
         self.open: dict[bytes, Candidate] = {}
 
     def origin(self, timestamp: LogicalTimestamp) -> LogicalTimestamp:
-        """The version that a copy of this object alone is, itself for any other: copies of one version are one."""
-        while (found := self.candidates.get(timestamp)) is not None and found.is_copy and not found.is_multi:
+        """The version that a copy is, itself for any other: copies of one version are one."""
+        while (found := self.candidates.get(timestamp)) is not None and found.is_copy:
             timestamp = found.part(self.object_id).conditioned_on
         return timestamp
 
@@ -72,6 +72,10 @@ class Chain:
             if candidate.supersedes(older):
                 found |= self.acceptors.get(each, 0)
         return found
+
+    def holds(self, timestamp: LogicalTimestamp) -> bool:
+        """Whether a version is a member, or a copy or the original of one."""
+        return self.origin(timestamp) in map(self.origin, self.members)
 
     def extend(self, established: Candidate) -> list[LogicalTimestamp]:
         """Take an established version in; the chain's new members, oldest first.
@@ -88,7 +92,7 @@ class Chain:
                     "fork", f"{short(timestamp)} of {self.object_id} is built upon, and no benign server accepted it"
                 )
             timestamp = self.candidates[timestamp].part(self.object_id).conditioned_on
-        is_known = timestamp in self.members or self.origin(timestamp) in map(self.origin, self.members)
+        is_known = timestamp in self.members or self.holds(timestamp)
         if not is_known or (path and self.origin(timestamp) != self.origin(self.tip)):
             raise Violation(
                 "fork",
@@ -193,7 +197,7 @@ class Chains:
     def _decide(self, chain: Chain, candidate: Candidate) -> None:
         """The chain has grown past a multi-object candidate: all its objects must decide alike."""
         decision = self._decisions.setdefault(candidate.timestamp, Decision(set(), set()))
-        (decision.taken if candidate.timestamp in chain.members else decision.passed).add(chain.object_id)
+        (decision.taken if chain.holds(candidate.timestamp) else decision.passed).add(chain.object_id)
         if decision.taken and decision.passed:
             raise Violation(
                 "split",

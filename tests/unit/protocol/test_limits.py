@@ -28,11 +28,6 @@ def test_fewer_than_four_object_sets_fit_into_a_repair() -> None:
     assert limits.REPAIR_OBJECTS_MAX >= 4 * limits.OPERATION_OBJECTS_MAX
 
 
-def test_a_client_cannot_fill_a_history_alone() -> None:
-    """So that contention between a few clients leaves room."""
-    assert limits.CLIENT_COPIES_BYTES_MAX * 6 <= limits.HISTORY_COPIES_BYTES_MAX < limits.HISTORY_VERSIONS_BYTES_MAX
-
-
 def test_time_cannot_be_used_up_by_leaps() -> None:
     """It takes a million leaps of the largest size to reach the end of time."""
     assert limits.TIME_MAX // limits.TIME_LEAD_MAX >= 1_000_000

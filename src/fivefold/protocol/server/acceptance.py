@@ -12,11 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fivefold.protocol.actions import Write
-from fivefold.protocol.history import client_of, encode_entry
+from fivefold.protocol.history import encode_entry
 from fivefold.protocol.limits import (
-    CLIENT_COPIES_BYTES_MAX,
-    HISTORY_COPIES_BYTES_MAX,
-    HISTORY_RESERVE_BYTES,
     HISTORY_VERSIONS_BYTES_MAX,
     SET_ASIDE_MAX,
     SET_ASIDE_TIMES_MAX,
@@ -95,30 +92,18 @@ class Acceptance:
     def has_room(self, step: Step) -> bool:
         """Whether the histories can take what a repair appends.
 
-        A barrier always has room, and a method, which prunes, and a copy of one object, which takes another's place.
-        Copies over several objects share what is left; where that is used up, each client still has bytes of its own.
-        An inline repair is charged to nobody: where it is due, no other step is.
+        A barrier always has room, and a method, which prunes. A copy takes the place of those of the same version, so
+        what adds up is a handful of versions that r servers could show: far less than this, which is what no argument
+        has to be right for.
         """
-        candidate, is_copy = step.candidate, step.kind is Kind.COPY
+        candidate = step.candidate
         if candidate.is_barrier or step.kind is Kind.METHOD:
             return True
-        room = HISTORY_VERSIONS_BYTES_MAX - HISTORY_RESERVE_BYTES * (
-            candidate.is_multi + (candidate.is_multi and is_copy)
-        )
-        new = len(encode_entry(Entry(candidate, False)))
-        client = client_of(candidate.timestamp)
+        size = len(encode_entry(Entry(candidate, False)))
         for name in step.objects:
             replica = self._replicas.hot[name]
-            if replica.holds(candidate):
-                continue
-            own = whole = 0
-            for entry in prune(replica.entries, first_kept(name, candidate), candidate):
-                size = len(encode_entry(entry))
-                whole += size
-                if client_of(entry.candidate.timestamp) == client and not entry.candidate.is_method:
-                    own += size
-            is_beyond = is_copy and candidate.is_multi and own > 0 and own + new > CLIENT_COPIES_BYTES_MAX
-            if whole + new > (min(room, HISTORY_COPIES_BYTES_MAX) if is_beyond else room):
+            kept = prune(replica.entries, first_kept(name, candidate), candidate)
+            if sum([len(encode_entry(entry)) for entry in kept]) + size > HISTORY_VERSIONS_BYTES_MAX:
                 return False
         return True
 

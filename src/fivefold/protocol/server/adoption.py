@@ -43,19 +43,15 @@ def view_of(quorums: QuorumSystem, object_id: ObjectId, histories: Sequence[byte
     view = View(quorums, make_histories(object_id, histories))
     copies: Counter[tuple[Part, ...]] = Counter()
     for candidate, order in view.orders.items():
-        if _is_single_copy(candidate):
+        if candidate.is_copy:
             copies[candidate.parts] += order
     shown = [
         candidate.timestamp
         for candidate, order in view.orders.items()
-        if (copies[candidate.parts] if _is_single_copy(candidate) else order) > quorums.b
+        if (copies[candidate.parts] if candidate.is_copy else order) > quorums.b
     ]
     view.latest = max(shown, default=view.latest)
     return view
-
-
-def _is_single_copy(candidate: Candidate) -> bool:
-    return candidate.is_copy and not candidate.is_multi
 
 
 def plan_adoption(
@@ -120,7 +116,7 @@ def _with_base(
 def _bases(candidate: Candidate, name: ObjectId, view: View) -> tuple[Candidate, ...]:
     """S2: the base of what is accepted is established."""
     base = candidate.part(name).base_or_conditioned_on
-    return tuple([each for each in view.orders if each.is_multi and each.timestamp == base])
+    return tuple([each for each in view.orders if each.is_multi and each.original == base])
 
 
 def may_mend(adoption: Adoption, floor: bytes) -> bool:

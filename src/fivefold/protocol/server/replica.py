@@ -187,9 +187,12 @@ class Replica:
         return None
 
     def flag_settled(self, candidate: Candidate) -> bool:
-        """Set the candidate's settled flag if the history holds it without (S2); whether that changed anything."""
-        entries = self.entries
-        changed = tuple(Entry(e.candidate, e.is_settled or e.candidate == candidate) for e in entries)
+        """Set the settled flag of a multi-object candidate and its joint copies (S2); whether that changed anything."""
+        entries, original = self.entries, candidate.original
+        changed = tuple(
+            Entry(e.candidate, e.is_settled or (e.candidate.is_multi and e.candidate.original == original))
+            for e in entries
+        )
         if changed == entries:
             return False
         self._show(changed, None)
@@ -312,13 +315,15 @@ def newly_settled(step: Step, replicas: Sequence[Replica], views: Views) -> list
     settled = [] if step.settled is None else [step.settled]
     for replica, part in zip(replicas, step.parts, strict=True):
         base = part.base_or_conditioned_on
-        entry = replica.entry_at(base)
-        if entry is not None:
-            if entry.candidate.is_multi and not entry.is_settled:
-                settled.append(entry.candidate)
+        if base == INITIAL_TIMESTAMP:
+            continue
+        held = [entry for entry in replica.entries if entry.candidate.original == base]
+        if held:
+            if held[-1].candidate.is_multi and not held[-1].is_settled:
+                settled.append(held[-1].candidate)
         else:
             orders = views[replica.object_id].orders
-            settled.extend(each for each in orders if each.is_multi and each.timestamp == base)
+            settled.extend(each for each in orders if each.is_multi and each.original == base)
     return settled
 
 

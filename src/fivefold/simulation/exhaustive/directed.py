@@ -132,9 +132,18 @@ SCHEDULES: Final[dict[str, str]] = {
         X a? a:023  > 023
         X a? a:023  > 023
     """,
+    "joint": """
+        X ab! ab:    > 01
+        Y a? ab:0    > 0123
+        Y a? ab:0123 > 123
+        X a? ab:01   > 0123
+        X a? ab:012  > 12
+        X a? ab:023  > 023
+        X b? ab:023  > 023
+    """,
 }
 """As in tests/scenarios, with objects a and b: D1 to D8, agreement and flags are those of test_multi_object.py,
-superseded is that of test_full_histories.py.
+superseded and joint are those of test_full_histories.py.
 
 Four servers and no liar, but for those of :func:`is_with_liar`.
 """

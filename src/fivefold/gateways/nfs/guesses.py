@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final, NamedTuple, TypeVar
 
 from fivefold.gateways.nfs import names
@@ -28,9 +29,9 @@ class Guesses:
     def __init__(self, export: str) -> None:
         """Of one export; nothing is known."""
         self._export = export
-        self._shapes: dict[int, tuple[int, int]] = {}
-        self._children: dict[tuple[int, bytes], int] = {}
-        self._sizes: dict[int, int] = {}
+        self._shapes: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._children: OrderedDict[tuple[int, bytes], int] = OrderedDict()
+        self._sizes: OrderedDict[int, int] = OrderedDict()
 
     def bucket(self, directory: int, number: int) -> Ref:
         """Where a bucket is kept."""
@@ -81,11 +82,11 @@ class Guesses:
         self._sizes.pop(id, None)
 
 
-def _remember(known: dict[K, V], key: K, value: V) -> None:
-    known.pop(key, None)
-    if len(known) >= HINTS_MAX:
-        del known[next(iter(known))]
+def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:
     known[key] = value
+    known.move_to_end(key)
+    if len(known) > HINTS_MAX:
+        known.popitem(last=False)
 
 
 def buckets_from(level: int, split: int, place: int, many: int) -> tuple[list[int], int]:

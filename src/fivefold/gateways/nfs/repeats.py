@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 
@@ -18,7 +19,7 @@ class Repeats:
         """Empty; ``seconds`` is a clock that does not go back."""
         self._seconds = seconds
         self._running: dict[Key, asyncio.Future[bytes]] = {}
-        self._answers: dict[Key, tuple[float, bytes]] = {}
+        self._answers: OrderedDict[Key, tuple[float, bytes]] = OrderedDict()  # a dict takes ever longer to find its first
         self._bytes = 0
 
     @staticmethod
@@ -60,9 +61,9 @@ class Repeats:
         now = self._seconds()
         self._answers[key] = (now, answer)
         self._bytes += len(answer)
-        for old, (since, kept) in list(self._answers.items()):
+        while self._answers:
+            since, _ = next(iter(self._answers.values()))
             is_full = len(self._answers) > ANSWERS_MAX or self._bytes > ANSWERS_BYTES_MAX
             if not is_full and now - since < ANSWERS_AGE_S:
                 break
-            del self._answers[old]
-            self._bytes -= len(kept)
+            self._bytes -= len(self._answers.popitem(last=False)[1][1])

@@ -62,11 +62,19 @@ class QuorumSystem:
     def preference(self, object_id: ObjectId) -> tuple[int, ...]:
         """All servers in the order in which clients try them: k, k+1, …, k+n-1 (mod n), k from the object's id.
 
-        The first q are the object's *preferred quorum*; the rest are probed in this order.
+        The first q are the object's *preferred quorum*; the rest are probed in this order. Objects whose keys begin with
+        the same name before a ``/`` have the same one (ours): what is changed together should be held together. An
+        operation that goes to the quorum of another object of its own finds servers there that must fetch this one.
         """
-        first = int.from_bytes(digest(object_id.encode())[:8], "big") % self.n
+        first = int.from_bytes(digest(_family(object_id).encode())[:8], "big") % self.n
         return self._rotations[first]
 
     def __repr__(self) -> str:
         """All five numbers."""
         return f"QuorumSystem(n={self.n}, t={self.t}, b={self.b}, q={self.q}, r={self.r})"
+
+
+def _family(object_id: ObjectId) -> str:
+    """What decides an object's preferred quorum: its key up to a ``/``; without one, the whole id."""
+    family, slash, _ = object_id.partition("/")[2].partition("/")
+    return family if slash else object_id

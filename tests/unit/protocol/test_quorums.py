@@ -68,6 +68,16 @@ def test_the_preferred_quorum_depends_on_the_object_alone() -> None:
     assert sorted(first.preference("Reg/a")) == list(range(6))
 
 
+def test_keys_with_one_beginning_share_a_preferred_quorum() -> None:
+    """What stands before a ``/`` in the key decides, for objects of every type; without one the whole id does."""
+    six = QuorumSystem(6, 1, 1)
+    family = {six.preference(name) for name in ("Inode/files/1", "Chunk/files/1.0", "Inode/files/2", "Ids/files/")}
+    assert len(family) == 1
+    assert len({six.preference(f"Inode/files{number}/1") for number in range(50)}) == 6
+    assert len({six.preference(f"Reg/{number}") for number in range(50)}) == 6
+    assert len({six.preference(f"{cls}/alone") for cls in "abcdefghijklmnopqrstuvwxyz"}) == 6
+
+
 def test_a_quorum_system_shows_its_numbers() -> None:
     """All five in its repr."""
     assert repr(QuorumSystem(6, 1, 1)) == "QuorumSystem(n=6, t=1, b=1, q=5, r=3)"

@@ -21,7 +21,7 @@ import msgspec
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.history import decode_history, remembered_digest, time_of, without
-from fivefold.protocol.limits import TIME_MAX
+from fivefold.protocol.limits import REMEMBERED_MACS_MAX, TIME_MAX
 from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ObjectHistories
@@ -38,7 +38,7 @@ MacsUnder = Callable[[Sequence[bytes]], Callable[[bytes], bytes]]
 class AuthenticatorKeys:
     """One server's keys: to every server (itself included) for making, from every server for checking."""
 
-    __slots__ = ("_macs", "n", "own_index")
+    __slots__ = ("_earlier", "_made", "_macs", "n", "own_index")
 
     def __init__(
         self, own_index: int, outgoing: Sequence[bytes], incoming: Sequence[bytes], macs_under: MacsUnder
@@ -47,6 +47,8 @@ class AuthenticatorKeys:
         self.own_index = own_index
         self.n = len(outgoing)
         self._macs = macs_under((*outgoing, *incoming))
+        self._made: dict[bytes, bytes] = {}  # by digest; with ``_earlier``, the last REMEMBERED_MACS_MAX at least
+        self._earlier: dict[bytes, bytes] = {}
 
     def macs(self, authenticated: bytes) -> bytes:
         """All MACs over a history digest that this server has to do with, one after the other.
@@ -54,8 +56,15 @@ class AuthenticatorKeys:
         Returns:
             The authenticator, n MACs in the order of the servers that it is for; then the n MACs that the servers, in
             their order, make for this one if they have the same history.
+
+        They are remembered for a while: a server signs a history, and then meets it again in the next request.
         """
-        return self._macs(authenticated)
+        found = self._made.get(authenticated) or self._earlier.get(authenticated)
+        if found is None:
+            if len(self._made) >= REMEMBERED_MACS_MAX:
+                self._earlier, self._made = self._made, {}
+            found = self._made[authenticated] = self._macs(authenticated)
+        return found
 
     def make(self, authenticated: bytes) -> bytes:
         """The authenticator over a history digest: n MACs one after the other, in the order of the servers."""

@@ -87,6 +87,9 @@ RING_ANSWER_BYTES_MAX: Final = 128
 """Answers up to this size are kept in the ring as they are, larger ones as their digest."""
 
 # --- server ---------------------------------------------------------------------------------------------------
+REMEMBERED_MACS_MAX: Final = 2048
+"""Histories whose MACs are remembered, and as many of those before: 2 KiB each with 64 servers."""
+
 PENDING_REQUESTS_MAX: Final = 4096
 """Requests that wait for a load or an object sync; one more is refused as *busy*."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.authenticators import MAC_BYTES, Culled, cull, expected_of
+from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys, Culled, cull, expected_of
 from fivefold.protocol.history import Entry, encode_history, history_digest, make_histories, without
-from fivefold.protocol.limits import TIME_MAX
+from fivefold.protocol.limits import REMEMBERED_MACS_MAX, TIME_MAX
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation.rack import rack_keys
 from tests.protocol_rig import A, B, candidate
@@ -69,6 +71,24 @@ def test_whoever_is_left_out_has_no_mac_expected(bits: int) -> None:
     """Any subset of holders: one, none, in a row or not, at either end."""
     holders = bytes(bits >> server & 1 for server in range(6))
     assert expected_of(KEYS[4].macs(DIGEST), holders) == KEYS[4].expected(holders, [b"", DIGEST])
+
+
+def test_macs_are_made_once_and_remembered_for_a_while() -> None:
+    """A history that is met again costs no second MAC; after 2 * REMEMBERED_MACS_MAX others it is forgotten."""
+    made: list[bytes] = []
+
+    def macs_under(secrets: object) -> Callable[[bytes], bytes]:
+        return lambda digest: (made.append(digest), digest + digest)[1]
+
+    keys = AuthenticatorKeys(0, [bytes(32)], [bytes(32)], macs_under)
+    assert keys.macs(DIGEST) == keys.macs(DIGEST) == DIGEST + DIGEST
+    assert made == [DIGEST]
+    for number in range(2 * REMEMBERED_MACS_MAX):
+        keys.macs(number.to_bytes(32, "big"))
+        keys.macs(DIGEST) if number == REMEMBERED_MACS_MAX - 2 else None
+    assert made.count(DIGEST) == 1
+    keys.macs(DIGEST)
+    assert made.count(DIGEST) == 2
 
 
 def test_keys_never_show() -> None:

@@ -25,8 +25,8 @@ from tests.nfs_client import OK, Client
 from tests.nfs_model import DIR, LNK, REG, Failed, Model, Node
 
 NAMES = (b"a", b"b", b"c", b"\xff\xfe", b"x" * 255, b".", b"..", b"", b"n/m", b"y" * 256)
-OFFSETS = (0, 1, 65535, 65536, 65537, 131072, 150000)
-LENGTHS = (0, 1, 100, 65536, 70000)
+OFFSETS = (0, 1, 16300, 16384, 65535, 65536, 65537, 131072, 150000)
+LENGTHS = (0, 1, 84, 100, 65536, 70000)
 MODES = (0o777, 0o755, 0o644, 0o600, 0o1777, 0o2775, 0o4755, 0o000, 0o060, 0o311)
 CALLERS = ((0, (0,)), (1000, (1000, 50)), (1001, (50,)), (1002, (1002,)))
 TIMES = (-1, 5_000_000_001, 10**18)

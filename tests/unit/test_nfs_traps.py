@@ -13,7 +13,7 @@ import pytest
 from fivefold.gateways.nfs import Chunk, Entries, Ids, MemoryStore, limits, names
 from fivefold.gateways.nfs.codes import Kind, Status
 from fivefold.gateways.nfs.guesses import Handle
-from fivefold.gateways.nfs.objects import Attributes, Caller, Change, Changes, Refused
+from fivefold.gateways.nfs.objects import Attributes, Caller, Change, Changes, Inode, Refused
 from fivefold.gateways.nfs.repeats import Repeats
 from fivefold.gateways.nfs.store import LATER, Applied, Ref
 from fivefold.gateways.nfs.tree import Tree
@@ -400,6 +400,47 @@ async def test_a_full_bucket_is_no_space(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 # --- directories -----------------------------------------------------------------------------------------------
+async def test_a_small_directory_has_no_bucket_and_a_larger_one_keeps_its_names_and_cookies() -> None:
+    """Up to SMALL_ENTRIES_MAX names lie in the inode; the next one moves all to two buckets."""
+    store = MemoryStore()
+    tree, root = await tree_over(store)
+    for at in range(limits.SMALL_ENTRIES_MAX):
+        await make(tree, root, b"%d" % at)
+    assert not [kind for kind, _ in store.objects if kind is Entries]
+    before, is_end, _ = await tree.directories.read(root, 0, 1000, ROOT)
+    assert is_end
+    assert len(before) == limits.SMALL_ENTRIES_MAX + 2
+    last = await make(tree, root, b"more")
+    assert len([kind for kind, _ in store.objects if kind is Entries]) == 2
+    after, is_end, _ = await tree.directories.read(root, 0, 1000, ROOT)
+    assert is_end
+    assert [each for each in after if each.name != b"more"] == before
+    other, _ = await tree_over(store)
+    assert (await other.lookup(root, b"more", ROOT))[0].handle == last
+    assert (await other.rename(root, b"more", root, b"most", ROOT))[0].after.nlink == 2
+    await other.remove(root, b"most", ROOT)
+    assert (await tree.getattr(root)).nlink == 2
+    await tree.close()
+    await other.close()
+
+
+async def test_a_directory_that_was_made_with_one_bucket_goes_on_with_it() -> None:
+    """As earlier gateways made them: its names are found, made and removed there, and it grows as it did."""
+    store = MemoryStore()
+    tree, root = await tree_over(store)
+    inode = store.objects[Inode, "root/1"]
+    assert isinstance(inode, Inode)
+    inode.level = 0
+    for at in range(limits.BUCKET_LOAD):
+        await make(tree, root, b"%d" % at)
+    assert not inode.names
+    assert len([kind for kind, _ in store.objects if kind is Entries]) == 1
+    await make(tree, root, b"more")
+    assert (inode.level, inode.split) == (1, 0)
+    assert await status_of(tree.lookup(root, b"0", ROOT)) == OK
+    await tree.close()
+
+
 async def test_a_large_directory_is_many_small_buckets() -> None:
     """3,000 names: each bucket stays near its load, so that a new name rewrites a few kilobytes."""
     store = MemoryStore()
@@ -457,6 +498,58 @@ async def test_what_was_cut_never_comes_back(size: int) -> None:
         await tree.setattr(file, Changes(size=3 * CHUNK), None, ROOT)
         assert (await tree.read(file, 0, 3 * CHUNK, ROOT)).data == b"x" * size + bytes(3 * CHUNK - size)
     await tree.close()
+
+
+SMALL = limits.SMALL_BYTES_MAX
+
+
+@pytest.mark.parametrize("size", [1, SMALL - 1, SMALL, SMALL + 1])
+async def test_a_small_file_has_no_chunk_and_a_larger_one_keeps_its_beginning(size: int) -> None:
+    """Up to SMALL bytes lie in the inode; what grows further, by a write or by a size, has the same bytes."""
+    store = MemoryStore()
+    tree, root = await tree_over(store)
+    for name, end in ((b"write", CHUNK + 5), (b"size", CHUNK + 5), (b"append", size + 9)):
+        file = await make(tree, root, name)
+        before = sum(kind is Chunk for kind, _ in store.objects)
+        await tree.write(file, 0, b"x" * size, ROOT)
+        assert (sum(kind is Chunk for kind, _ in store.objects) > before) is (size > SMALL)
+        assert (await tree.getattr(file)).used == size
+        if name == b"size":
+            await tree.setattr(file, Changes(size=end), None, ROOT)
+        else:
+            await tree.write(file, end - 4, b"tail", ROOT)
+        tail = bytes(4) if name == b"size" else b"tail"
+        assert (await tree.read(file, 0, end + 9, ROOT)).data == b"x" * size + bytes(end - 4 - size) + tail
+        await tree.write(file, 0, b"y", ROOT)
+        await tree.setattr(file, Changes(size=2), None, ROOT)
+        await tree.setattr(file, Changes(size=7), None, ROOT)
+        assert (await tree.read(file, 0, 9, ROOT)).data == (b"yx" if size > 1 else b"y\0") + bytes(5)
+    await tree.close()
+
+
+async def test_a_gateway_that_guesses_wrong_where_a_files_data_is_asks_again() -> None:
+    """Another gateway makes a small file large, or a large one small: reads, writes and cuts are right all the same."""
+    store = MemoryStore()
+    (one, root), (two, _) = await tree_over(store), await tree_over(store)
+    file = await make(one, root, b"a")
+    await one.write(file, 0, b"small", ROOT)
+    await two.write(file, 0, b"L" * CHUNK, ROOT)
+    assert (await one.read(file, 2, 3, ROOT)).data == b"LLL"
+    await two.setattr(file, Changes(size=5), None, ROOT)  # its beginning stays in a chunk
+    one._guesses.learn_size(file.id, 0)
+    await one.write(file, 1, b"oo", ROOT)
+    assert (await two.read(file, 0, 99, ROOT)).data == b"LooLL"
+    one._guesses.learn_size(file.id, 0)
+    await one.setattr(file, Changes(size=4), None, ROOT)
+    one._guesses.learn_size(file.id, 0)
+    await one.make(root, b"a", Kind.REG, Changes(size=2), ROOT, is_guarded=False)
+    assert (await two.read(file, 0, 99, ROOT)).data == b"Lo"
+    await two.setattr(file, Changes(size=0), None, ROOT)
+    await two.write(file, 0, b"again", ROOT)
+    await one.write(file, 0, b"A", ROOT)
+    assert (await two.read(file, 0, 99, ROOT)).data == b"Again"
+    await one.close()
+    await two.close()
 
 
 async def test_a_sparse_file_is_as_small_as_what_was_written() -> None:

@@ -38,7 +38,7 @@ MacsUnder = Callable[[Sequence[bytes]], Callable[[bytes], bytes]]
 class AuthenticatorKeys:
     """One server's keys: to every server (itself included) for making, from every server for checking."""
 
-    __slots__ = ("_earlier", "_made", "_macs", "n", "own_index")
+    __slots__ = ("_earlier", "_macs", "_made", "n", "own_index")
 
     def __init__(
         self, own_index: int, outgoing: Sequence[bytes], incoming: Sequence[bytes], macs_under: MacsUnder

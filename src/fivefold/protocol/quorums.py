@@ -62,9 +62,9 @@ class QuorumSystem:
     def preference(self, object_id: ObjectId) -> tuple[int, ...]:
         """All servers in the order in which clients try them: k, k+1, …, k+n-1 (mod n), k from the object's id.
 
-        The first q are the object's *preferred quorum*; the rest are probed in this order. Objects whose keys begin with
-        the same name before a ``/`` have the same one (ours): what is changed together should be held together. An
-        operation that goes to the quorum of another object of its own finds servers there that must fetch this one.
+        The first q are the object's *preferred quorum*; the rest are probed in this order. Objects whose keys begin
+        with the same name before a ``/`` have the same one (ours): what is changed together should be held together.
+        Where an operation goes to the quorum of another one of its objects, servers may have to fetch this one first.
         """
         first = int.from_bytes(digest(_family(object_id).encode())[:8], "big") % self.n
         return self._rotations[first]

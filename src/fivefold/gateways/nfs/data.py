@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from fivefold import query, update
 from fivefold.gateways.nfs.codes import Kind, Status
-from fivefold.gateways.nfs.limits import CHUNK_BYTES, RANGES_MAX
+from fivefold.gateways.nfs.limits import CHUNK_BYTES, RANGES_MAX, SMALL_BYTES_MAX
 from fivefold.gateways.nfs.objects import (
     Attributes,
     Caller,
@@ -18,9 +18,9 @@ from fivefold.gateways.nfs.objects import (
     Changes,
     Chunk,
     Crowded,
+    Elsewhere,
     Ids,
     Inode,
-    Moved,
 )
 from fivefold.gateways.nfs.ranges import add, first, has, merge, remove, within
 from fivefold.gateways.nfs.rights import (
@@ -121,7 +121,7 @@ def readlink(inode: Inode, generation: int) -> Link:
 def setattr(
     inode: Inode, *chunks: Chunk, generation: int, changes: Changes, guard: int | None, who: Caller, now: int
 ) -> Change:
-    """SETATTR; of a new size inside a chunk, that chunk is given.
+    """SETATTR; of a new size inside a chunk, that chunk is given, unless its data is in the inode.
 
     ``guard`` is the ctime that the file must have, by the caller's last look.
     """
@@ -142,6 +142,8 @@ def cut(inode: Inode, chunks: tuple[Chunk, ...], size: int) -> None:
     """Give the file this size. Data beyond it never comes back, whatever size the file gets later."""
     number, rest = divmod(size, CHUNK_BYTES)
     if size < inode.size:
+        if rest and has(inode.live, number) and not chunks:
+            raise _elsewhere(inode)
         live, garbage = inode.live.copy(), inode.garbage.copy()
         start = number + (rest > 0)
         gone = within(live, start, max(start, *live, 0))
@@ -152,7 +154,12 @@ def cut(inode: Inode, chunks: tuple[Chunk, ...], size: int) -> None:
         if rest and has(live, number):
             chunks[0].data = chunks[0].data[:rest]
         inode.live, inode.garbage = live, garbage
+        inode.data = inode.data[:size]
     inode.size = size
+
+
+def _elsewhere(inode: Inode) -> Elsewhere:
+    return Elsewhere(inode.size, has(inode.live, 0))
 
 
 def _bound(live: list[int], garbage: list[int]) -> None:
@@ -162,29 +169,34 @@ def _bound(live: list[int], garbage: list[int]) -> None:
 
 
 @query
-def read(inode: Inode, *chunks: Chunk, generation: int, offset: int, count: int, who: Caller) -> Bytes:
-    """READ; the chunks are those of the stretch, from the first on."""
+def read(inode: Inode, *chunks: Chunk, generation: int, offset: int, count: int, first: int, who: Caller) -> Bytes:
+    """READ; the chunks are those of the stretch, from number ``first`` on: chunk 0 may be left out."""
     check(inode, generation)
     if inode.kind != Kind.REG:
         raise refuse(Status.INVAL)
     require_data(inode, who, READ)
     end = min(offset + count, inode.size)
-    lowest = offset // CHUNK_BYTES
-    if offset < end and (end - 1) // CHUNK_BYTES >= lowest + len(chunks):
-        raise Moved(inode.size)
     pieces = []
-    for number, chunk in enumerate(chunks, lowest):
+    for number in range(offset // CHUNK_BYTES, -(-end // CHUNK_BYTES) if offset < end else 0):
         start = number * CHUNK_BYTES
         low, high = max(offset - start, 0), min(end - start, CHUNK_BYTES)
-        if low < high:
-            data = chunk.data if has(inode.live, number) else b""
-            pieces.append(data[low:high].ljust(high - low, b"\0"))
+        data = b"" if number else inode.data
+        if has(inode.live, number):
+            if not first <= number < first + len(chunks):
+                raise _elsewhere(inode)
+            data = chunks[number - first].data
+        pieces.append(data[low:high].ljust(high - low, b"\0"))
     return Bytes(b"".join(pieces), attributes_of(inode))
 
 
 @update
-def write(inode: Inode, *chunks: Chunk, generation: int, offset: int, data: bytes, who: Caller, now: int) -> Change:
-    """WRITE, all of it or nothing; the chunks are those of the stretch, from the first on."""
+def write(
+    inode: Inode, *chunks: Chunk, generation: int, offset: int, data: bytes, first: int, who: Caller, now: int
+) -> Change:
+    """WRITE, all of it or nothing; the chunks are those of the stretch, from number ``first`` on.
+
+    Chunk 0 is left out if the file's beginning is to stay in the inode.
+    """
     check(inode, generation)
     if inode.kind != Kind.REG:
         raise refuse(Status.ISDIR if inode.kind == Kind.DIR else Status.INVAL)
@@ -192,22 +204,35 @@ def write(inode: Inode, *chunks: Chunk, generation: int, offset: int, data: byte
     earlier = before(inode)
     if not data:
         return changed(inode, earlier)
-    lowest = offset // CHUNK_BYTES
-    live, garbage = inode.live.copy(), inode.garbage.copy()
-    add(live, lowest, lowest + len(chunks))
-    remove(garbage, lowest, lowest + len(chunks))
-    _bound(live, garbage)
-    for number, chunk in enumerate(chunks, lowest):
-        start = number * CHUNK_BYTES
-        low, high = max(offset - start, 0), min(offset + len(data) - start, CHUNK_BYTES)
-        old = chunk.data if has(inode.live, number) else b""
-        piece = data[start + low - offset : start + high - offset]
-        chunk.data = old[:low].ljust(low, b"\0") + piece + old[high:]
-    inode.live, inode.garbage = live, garbage
+    if chunks:
+        _write_chunks(inode, chunks, first, offset, data)
+    elif offset + len(data) > SMALL_BYTES_MAX or has(inode.live, 0):
+        raise _elsewhere(inode)
+    else:
+        inode.data = _spliced(inode.data, offset, data)
     inode.size = max(inode.size, offset + len(data))
     drop_privileges(inode, who)
     touch(inode, now)
     return changed(inode, earlier)
+
+
+def _write_chunks(inode: Inode, chunks: tuple[Chunk, ...], first: int, offset: int, data: bytes) -> None:
+    live, garbage = inode.live.copy(), inode.garbage.copy()
+    add(live, first, first + len(chunks))
+    remove(garbage, first, first + len(chunks))
+    _bound(live, garbage)
+    for number, chunk in enumerate(chunks, first):
+        start = number * CHUNK_BYTES
+        low, high = max(offset - start, 0), min(offset + len(data) - start, CHUNK_BYTES)
+        old = chunk.data if has(inode.live, number) else b"" if number else inode.data
+        chunk.data = _spliced(old, low, data[start + low - offset : start + high - offset])
+    inode.live, inode.garbage = live, garbage
+    if first == 0:
+        inode.data = b""
+
+
+def _spliced(old: bytes, low: int, piece: bytes) -> bytes:
+    return old[:low].ljust(low, b"\0") + piece + old[low + len(piece) :]
 
 
 @update

@@ -84,7 +84,7 @@ class Directories:
         self._splitting.add(directory)
         try:
             level, at = self._guesses.shape(directory)
-            buckets = [self._guesses.bucket(directory, number) for number in (at, (1 << level) + at)]
+            buckets = [self._guesses.bucket(directory, number) for number in (at, (1 << max(level, 0)) + at)]
             shape = await self._store.call(names.split, [self._inode(directory), *buckets], level=level, at=at)
             self._guesses.learn_shape(directory, *shape)
         except Moved as moved:

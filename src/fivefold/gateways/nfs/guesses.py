@@ -6,14 +6,24 @@ from collections import OrderedDict
 from typing import Final, NamedTuple, TypeVar
 
 from fivefold.gateways.nfs import names
-from fivefold.gateways.nfs.limits import CHUNK_BYTES, GROUP, HINTS_MAX
-from fivefold.gateways.nfs.objects import PLACE_BITS, Entries, Moved, Name, bucket_at, bucket_of, places_of
+from fivefold.gateways.nfs.limits import GROUP, HINTS_MAX, SMALL_BYTES_MAX
+from fivefold.gateways.nfs.objects import (
+    NO_BUCKETS,
+    PLACE_BITS,
+    Elsewhere,
+    Entries,
+    Moved,
+    Name,
+    bucket_at,
+    bucket_of,
+    places_of,
+)
 from fivefold.gateways.nfs.store import Ref
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_ONE_BUCKET: Final = (0, 0)
+_SMALL: Final = (NO_BUCKETS, 0)
 
 
 class Handle(NamedTuple):
@@ -32,19 +42,23 @@ class Guesses:
         self._shapes: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._children: OrderedDict[tuple[int, bytes], int] = OrderedDict()
         self._sizes: OrderedDict[int, int] = OrderedDict()
+        self._chunked: OrderedDict[int, None] = OrderedDict()  # small files whose beginning is in a chunk all the same
 
     def bucket(self, directory: int, number: int) -> Ref:
         """Where a bucket is kept."""
         return Entries, f"{self._export}/{directory}.{number}"
 
-    def place(self, directory: Handle, name: bytes) -> tuple[Name, Ref]:
-        """The name with the bucket that it is probably in."""
-        number = bucket_of(*self.shape(directory.id), places_of(name)[1])
-        return Name(directory.generation, name, number), self.bucket(directory.id, number)
+    def place(self, directory: Handle, name: bytes) -> tuple[Name, list[Ref]]:
+        """The name with the bucket that it is probably in; none if the directory probably has none."""
+        level, split = self.shape(directory.id)
+        if level < 0:
+            return Name(directory.generation, name, NO_BUCKETS), []
+        number = bucket_of(level, split, places_of(name)[1])
+        return Name(directory.generation, name, number), [self.bucket(directory.id, number)]
 
     def shape(self, directory: int) -> tuple[int, int]:
         """Level and split of a directory."""
-        return self._shapes.get(directory, _ONE_BUCKET)
+        return self._shapes.get(directory, _SMALL)
 
     def child(self, directory: int, name: bytes) -> int | None:
         """The file that a name leads to."""
@@ -52,7 +66,11 @@ class Guesses:
 
     def size(self, id: int) -> int:
         """A file's size."""
-        return self._sizes.get(id, CHUNK_BYTES)
+        return self._sizes.get(id, SMALL_BYTES_MAX)
+
+    def is_small(self, id: int, end: int) -> bool:
+        """Whether the file's beginning is in its inode, and stays there if ``end`` is the end of what is written."""
+        return id not in self._chunked and max(end, self._sizes.get(id, 0)) <= SMALL_BYTES_MAX
 
     def learn_shape(self, directory: int, level: int, split: int) -> None:
         """A directory has these buckets."""
@@ -68,6 +86,17 @@ class Guesses:
     def learn_size(self, id: int, size: int) -> None:
         """A file has this size."""
         _remember(self._sizes, id, size)
+        if size == 0:
+            self._chunked.pop(id, None)
+
+    def learn_data(self, id: int, elsewhere: Elsewhere) -> None:
+        """What an operation on a file's data that was tried on the wrong objects says."""
+        size, is_chunked = elsewhere.args
+        self.learn_size(id, size)
+        if is_chunked:
+            _remember(self._chunked, id, None)
+        else:
+            self._chunked.pop(id, None)
 
     def learn(self, directory: Handle, name: bytes, moved: Moved) -> None:
         """What an operation that was tried on the wrong objects says."""
@@ -80,6 +109,7 @@ class Guesses:
         """The id is another file's from now on."""
         self._shapes.pop(id, None)
         self._sizes.pop(id, None)
+        self._chunked.pop(id, None)
 
 
 def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:
@@ -92,6 +122,8 @@ def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:
 def buckets_from(level: int, split: int, place: int, many: int) -> tuple[list[int], int]:
     """Numbers of the buckets from a place on, a limited number, and the place behind them."""
     numbers: list[int] = []
+    if level < 0:
+        return numbers, 1 << PLACE_BITS
     while place < 1 << PLACE_BITS and len(numbers) < min(many, GROUP):
         number, place = bucket_at(level, split, place)
         numbers.append(number)

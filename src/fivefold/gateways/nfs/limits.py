@@ -7,6 +7,9 @@ from typing import Final
 CHUNK_BYTES: Final = 64 * 1024
 """One piece of a file. Every write in it rewrites it at each server; every piece of a large file costs a call."""
 
+SMALL_BYTES_MAX: Final = 16 * 1024
+"""The data of a file up to this size lies in its inode. It costs no object of its own; every change rewrites it."""
+
 TRANSFER_BYTES_MAX: Final = 512 * 1024
 """Data of one READ or WRITE: nine chunks at most, and well below what one operation may carry (1 MiB)."""
 
@@ -24,6 +27,9 @@ LINKS_MAX: Final = 65_000
 
 BUCKET_LOAD: Final = 48
 """Entries in a bucket of a directory, on the average: more, and the directory gets another bucket."""
+
+SMALL_ENTRIES_MAX: Final = 128
+"""A directory with up to so many entries has no bucket: they lie in its inode."""
 
 BUCKET_ENTRIES_MAX: Final = 2048
 """Entries in one bucket. Only names that were chosen to meet in one bucket get there: NFS3ERR_NOSPC."""

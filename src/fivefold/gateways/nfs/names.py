@@ -7,6 +7,7 @@ change, as in :mod:`data`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, cast
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from fivefold.gateways.nfs.objects import (
     COOKIE_BITS,
     COOKIE_FIRST,
     DIRECTORY_BYTES,
+    NO_BUCKETS,
     ROOT,
     Attributes,
     Caller,
@@ -30,6 +32,7 @@ from fivefold.gateways.nfs.objects import (
     Moved,
     Moves,
     Name,
+    Names,
     Taken,
     Unchecked,
     bucket_of,
@@ -120,7 +123,10 @@ class NewFile(Struct, frozen=True, array_like=True):
 
 
 class Roles(Struct, frozen=True, array_like=True):
-    """Which of a rename's objects is what, by index; -1 for none. Some may be the same one."""
+    """Which of a rename's objects is what, by index; -1 for none, also for the buckets of a directory without.
+
+    Some may be the same one.
+    """
 
     source: int
     source_bucket: int
@@ -144,41 +150,45 @@ def _text(name: bytes) -> str:
     return name.decode("latin-1")
 
 
-def _look(directory: Inode, bucket: Entries, at: Name, who: Caller) -> int:
-    """The file id under the name, 0 if there is none; refused without the right to search, or in the wrong bucket."""
+def _look(directory: Inode, buckets: Sequence[Entries], at: Name, who: Caller) -> tuple[int, Names]:
+    """The file id under the name, 0 if there is none, and the names among which it is.
+
+    Refused without the right to search, and in the wrong bucket.
+    """
     check_directory(directory, at.generation)
     require(directory, who, EXECUTE)
     if bucket_of(directory.level, directory.split, places_of(at.name)[1]) != at.bucket:
         raise _moved(directory)
-    return bucket.names.get(_text(at.name), (0, 0))[0]
+    names = buckets[0].names if buckets else directory.names
+    return names.get(_text(at.name), (0, 0))[0], names
 
 
 def _moved(directory: Inode, child: int = UNKNOWN) -> Moved:
     return Moved(directory.level, directory.split, child)
 
 
-def _new_cookie(bucket: Entries, name: bytes) -> int:
+def _new_cookie(names: Names, name: bytes) -> int:
     """A cookie in the order of places; the few names of one place are told apart by a number."""
-    if len(bucket.names) >= BUCKET_ENTRIES_MAX:
+    if len(names) >= BUCKET_ENTRIES_MAX:
         raise refuse(Status.NOSPC)
     first = (places_of(name)[0] << COOKIE_BITS) + COOKIE_FIRST
-    taken = {cookie for _, cookie in bucket.names.values() if 0 <= cookie - first < 1 << COOKIE_BITS}
+    taken = {cookie for _, cookie in names.values() if 0 <= cookie - first < 1 << COOKIE_BITS}
     return next(cookie for cookie in range(first, first + len(taken) + 1) if cookie not in taken)
 
 
 @query
-def find(directory: Inode, bucket: Entries, at: Name, who: Caller) -> Found:
-    """Which file a name leads to."""
-    child = _look(directory, bucket, at, who)
+def find(directory: Inode, *buckets: Entries, at: Name, who: Caller) -> Found:
+    """Which file a name leads to; here and below, the bucket is given if the directory has any."""
+    child, _ = _look(directory, buckets, at, who)
     if not child:
         raise refuse(Status.NOENT)
     return Found(child, None, attributes_of(directory))
 
 
 @query
-def lookup(directory: Inode, bucket: Entries, child: Inode, at: Name, expected: int, who: Caller) -> Found:
+def lookup(directory: Inode, child: Inode, *buckets: Entries, at: Name, expected: int, who: Caller) -> Found:
     """LOOKUP, if the name leads to the inode given, whose id is ``expected``."""
-    found = _look(directory, bucket, at, who)
+    found, _ = _look(directory, buckets, at, who)
     if not found:
         raise refuse(Status.NOENT)
     if found != expected:
@@ -198,15 +208,18 @@ def parent(directory: Inode, generation: int, who: Caller) -> Found:
 def read_entries(
     directory: Inode, *buckets: Entries, generation: int, level: int, split: int, after: int, limit: int, who: Caller
 ) -> Page:
-    """READDIR: entries behind the cookie ``after`` in these buckets, which follow each other; ``limit`` at most."""
+    """READDIR: entries behind the cookie ``after`` in these buckets, which follow each other; ``limit`` at most.
+
+    Of a directory without buckets, all of it.
+    """
     check_directory(directory, generation)
     require(directory, who, READ)
     if (directory.level, directory.split) != (level, split):
         raise _moved(directory)
     entries = [
         (cookie, child, name.encode("latin-1"))
-        for bucket in buckets
-        for name, (child, cookie) in bucket.names.items()
+        for names in ([bucket.names for bucket in buckets] or [directory.names])
+        for name, (child, cookie) in names.items()
         if cookie > after
     ]
     return Page(sorted(entries)[:limit], attributes_of(directory), directory.parent)
@@ -229,15 +242,15 @@ def found_root(root: Inode, mode: int, uid: int, gid: int, now: int) -> Attribut
     """Make the root directory, unless there is one."""
     if root.kind == Kind.FREE:
         root.kind, root.mode, root.uid, root.gid = int(Kind.DIR), mode, uid, gid
-        root.generation, root.nlink, root.parent, root.size = 1, 2, ROOT, DIRECTORY_BYTES
+        root.generation, root.nlink, root.parent, root.size, root.level = 1, 2, ROOT, DIRECTORY_BYTES, NO_BUCKETS
         root.atime = root.mtime = root.ctime = now
     return attributes_of(root)
 
 
 @update
-def make(directory: Inode, bucket: Entries, child: Inode, at: Name, new: NewFile, who: Caller, now: int) -> Made:
+def make(directory: Inode, child: Inode, *buckets: Entries, at: Name, new: NewFile, who: Caller, now: int) -> Made:
     """CREATE of a file that is not there, MKDIR, SYMLINK, MKNOD: of the free inode given."""
-    found = _look(directory, bucket, at, who)
+    found, names = _look(directory, buckets, at, who)
     if found:
         raise _moved(directory, found)
     require(directory, who, WRITE)
@@ -250,7 +263,7 @@ def make(directory: Inode, bucket: Entries, child: Inode, at: Name, new: NewFile
     is_inherited = directory.mode & SETGID
     fresh.gid = directory.gid if is_inherited else who.gids[0]
     check_changes(fresh, new.changes, who)
-    cookie = _new_cookie(bucket, at.name)
+    cookie = _new_cookie(names, at.name)
     earlier = before(directory)
 
     _fill(child, fresh)
@@ -260,7 +273,7 @@ def make(directory: Inode, bucket: Entries, child: Inode, at: Name, new: NewFile
     apply_changes(child, new.changes, who, now)
     if is_inherited and is_directory:
         child.mode |= SETGID
-    bucket.names[_text(at.name)] = (new.id, cookie)
+    names[_text(at.name)] = (new.id, cookie)
     directory.entries += 1
     directory.nlink += is_directory
     touch(directory, now)
@@ -271,23 +284,28 @@ def _fill(child: Inode, fresh: Inode) -> None:
     """The freed inode becomes the fresh one; what is still to be emptied stays known."""
     child.kind, child.generation, child.nlink = fresh.kind, fresh.generation, fresh.nlink
     child.mode, child.uid, child.gid = 0, fresh.uid, fresh.gid
-    child.live, child.entries, child.level, child.split = [], 0, 0, 0
+    child.live, child.entries, child.level, child.split = [], 0, NO_BUCKETS, 0
+    child.data, child.names = b"", {}
 
 
 @update
 def reopen(
     directory: Inode,
-    bucket: Entries,
     child: Inode,
-    *chunks: Chunk,
+    *others: Object,
     at: Name,
     expected: int,
     new: NewFile,
     who: Caller,
     now: int,
 ) -> Made:
-    """CREATE of a name that is there: UNCHECKED may cut it, EXCLUSIVE finds the file that the same call made before."""
-    found = _look(directory, bucket, at, who)
+    """CREATE of a name that is there: UNCHECKED may cut it, EXCLUSIVE finds the file that the same call made before.
+
+    Given are also the bucket, if the directory has any, and the chunk that is cut, if there is one.
+    """
+    buckets = [each for each in others if isinstance(each, Entries)]
+    chunks = tuple([each for each in others if isinstance(each, Chunk)])
+    found, _ = _look(directory, buckets, at, who)
     if found != expected:
         raise _moved(directory, found)
     if child.kind != Kind.REG or (new.verifier and child.verifier != new.verifier):
@@ -304,10 +322,17 @@ def reopen(
 
 @update
 def remove(
-    directory: Inode, bucket: Entries, child: Inode, at: Name, expected: int, is_directory: bool, who: Caller, now: int
+    directory: Inode,
+    child: Inode,
+    *buckets: Entries,
+    at: Name,
+    expected: int,
+    is_directory: bool,
+    who: Caller,
+    now: int,
 ) -> Gone:
     """REMOVE and RMDIR of a name that leads to the inode given."""
-    found = _look(directory, bucket, at, who)
+    found, names = _look(directory, buckets, at, who)
     if not found:
         raise refuse(Status.NOENT)
     if found != expected:
@@ -318,7 +343,7 @@ def remove(
     if child.entries:
         raise refuse(Status.NOTEMPTY)
     earlier = before(directory)
-    del bucket.names[_text(at.name)]
+    del names[_text(at.name)]
     directory.entries -= 1
     directory.nlink -= is_directory
     touch(directory, now)
@@ -335,27 +360,28 @@ def _unlink(child: Inode, now: int) -> bool:
     for low, high in zip(child.live[::2], child.live[1::2], strict=True):
         add(child.garbage, low, high)
     merge(child.garbage, [], RANGES_MAX)
-    child.live, child.target, child.verifier, child.rdev = [], b"", b"", (0, 0)
+    child.live, child.data, child.target, child.verifier, child.rdev = [], b"", b"", b"", (0, 0)
     return True
 
 
 @update
 def link(
-    directory: Inode, bucket: Entries, child: Inode, at: Name, id: int, generation: int, who: Caller, now: int
+    directory: Inode, child: Inode, *buckets: Entries, at: Name, id: int, generation: int, who: Caller, now: int
 ) -> Made:
     """LINK: another name for the inode given."""
     if child.kind == Kind.FREE or child.generation != generation:
         raise refuse(Status.STALE)
-    if _look(directory, bucket, at, who):
+    found, names = _look(directory, buckets, at, who)
+    if found:
         raise refuse(Status.EXIST)
     if child.kind == Kind.DIR:
         raise refuse(Status.INVAL)
     require(directory, who, WRITE)
     if child.nlink >= LINKS_MAX:
         raise refuse(Status.MLINK)
-    cookie = _new_cookie(bucket, at.name)
+    cookie = _new_cookie(names, at.name)
     earlier = before(directory)
-    bucket.names[_text(at.name)] = (id, cookie)
+    names[_text(at.name)] = (id, cookie)
     directory.entries += 1
     child.nlink += 1
     touch(child, now, is_modified=False)
@@ -373,12 +399,14 @@ def rename(
     ``moves`` moves of directories; if there was one since, it looks again.
     """
     source, target, moved = (cast(Inode, objects[at]) for at in (roles.source, roles.target, roles.moved))
-    source_bucket, target_bucket = (cast(Entries, objects[at]) for at in (roles.source_bucket, roles.target_bucket))
+    source_buckets, target_buckets = (
+        [cast(Entries, objects[at])] if at >= 0 else [] for at in (roles.source_bucket, roles.target_bucket)
+    )
     replaced = cast(Inode, objects[roles.replaced]) if roles.replaced >= 0 else None
-    found = _look_for_rename(source, source_bucket, source_at, who, plan.source)
+    found, source_names = _look_for_rename(source, source_buckets, source_at, who, plan.source)
     if not found:
         raise refuse(Status.NOENT)
-    there = _look_for_rename(target, target_bucket, target_at, who, plan.target)
+    there, target_names = _look_for_rename(target, target_buckets, target_at, who, plan.target)
     if (found, there) != (plan.moved, plan.replaced):
         raise Moved(found, there)
     is_directory = moved.kind == Kind.DIR
@@ -394,10 +422,10 @@ def rename(
             raise refuse(Status.MLINK)
         counter.count += 1
         moved.parent = plan.target
-    cookie = target_bucket.names[_text(target_at.name)][1] if there else _new_cookie(target_bucket, target_at.name)
+    cookie = target_names[_text(target_at.name)][1] if there else _new_cookie(target_names, target_at.name)
 
-    del source_bucket.names[_text(source_at.name)]
-    target_bucket.names[_text(target_at.name)] = (found, cookie)
+    del source_names[_text(source_at.name)]
+    target_names[_text(target_at.name)] = (found, cookie)
     source.entries -= 1
     target.entries += replaced is None
     source.nlink -= is_directory
@@ -415,10 +443,10 @@ def _renamed(source: Inode, target: Inode, earlier: tuple[Before, Before], *, is
     return Renamed(changed(source, earlier[0]), other, is_freed, wants_split(target))
 
 
-def _look_for_rename(directory: Inode, bucket: Entries, at: Name, who: Caller, id: int) -> int:
+def _look_for_rename(directory: Inode, buckets: Sequence[Entries], at: Name, who: Caller, id: int) -> tuple[int, Names]:
     """Like ``_look``; of two directories, Moved says which one has other buckets."""
     try:
-        return _look(directory, bucket, at, who)
+        return _look(directory, buckets, at, who)
     except Moved:
         raise _moved(directory, id) from None
 
@@ -441,7 +469,7 @@ def _check_rename(source: Inode, target: Inode, moved: Inode, replaced: Inode | 
 
 @update
 def split(directory: Inode, full: Entries, added: Entries, level: int, at: int) -> tuple[int, int]:
-    """Give a directory its next bucket, into which part of bucket ``at`` goes.
+    """Give a directory its next bucket, into which part of bucket ``at`` goes; or its first two.
 
     Returns:
         Its level and split from now on.
@@ -449,6 +477,8 @@ def split(directory: Inode, full: Entries, added: Entries, level: int, at: int) 
     if (directory.level, directory.split) != (level, at) or directory.kind != Kind.DIR:
         raise _moved(directory)
     if wants_split(directory):
+        if level < 0:
+            level, full.names, directory.names = 0, directory.names, {}
         for name in list(full.names):
             if places_of(name.encode("latin-1"))[1] >> level & 1:
                 added.names[name] = full.names.pop(name)

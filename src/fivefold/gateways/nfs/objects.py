@@ -1,7 +1,8 @@
 """The objects that a file system is made of, and the values that its operations take and answer.
 
 A file is an :class:`Inode` and a :class:`Chunk` for each piece that was written; a directory is an Inode and its
-:class:`Entries`, a bucket each. Keys: ``EXPORT/ID`` of an inode, ``EXPORT/ID.NUMBER`` of a chunk or bucket.
+:class:`Entries`, a bucket each. Small files and directories lie in their inode and have neither. Keys: ``EXPORT/ID`` of
+an inode, ``EXPORT/ID.NUMBER`` of a chunk or bucket.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from typing import Final
 from msgspec import Struct
 
 from fivefold import Object, Rejected
-from fivefold.gateways.nfs.limits import BUCKET_LOAD, LEVEL_MAX
+from fivefold.gateways.nfs.limits import BUCKET_LOAD, LEVEL_MAX, SMALL_ENTRIES_MAX
 
 ROOT: Final = 1
 """File id of the root directory."""
+
+NO_BUCKETS: Final = -1
+"""As a directory's level, and as the number of a name's bucket: the names are in the inode."""
 
 PLACE_BITS: Final = 48
 COOKIE_BITS: Final = 12
@@ -32,6 +36,10 @@ class Refused(Rejected):
 
 class Moved(Rejected):
     """The operation was tried on the wrong objects: (level, split, file id found or -1), to try again with."""
+
+
+class Elsewhere(Rejected):
+    """A file's data is in chunks that were not given: (its size, whether its beginning is in a chunk)."""
 
 
 class Taken(Rejected):
@@ -127,6 +135,10 @@ class Change(Struct, frozen=True, array_like=True):
         return self.after.size - self.size_grown, ctime - self.mtime_ago, ctime
 
 
+Names = dict[str, tuple[int, int]]
+"""From each name (its bytes as Latin-1 text) to file id and cookie."""
+
+
 class Inode(Object):
     """A file of any kind.
 
@@ -137,6 +149,8 @@ class Inode(Object):
         garbage: ranges of chunks with bytes that no longer count, until they are emptied.
         parent: of a directory.
         entries: how many, of a directory; then also ``level`` and ``split``, which say what buckets there are.
+        data: what chunk 0 would hold, as long as that is not ``live``.
+        names: what a bucket would hold, of a directory without buckets.
     """
 
     kind: int = 0
@@ -158,12 +172,14 @@ class Inode(Object):
     entries: int = 0
     level: int = 0
     split: int = 0
+    data: bytes = b""
+    names: Names = {}  # noqa: RUF012
 
 
 class Entries(Object):
-    """A bucket of a directory: from each name (its bytes as Latin-1 text) to file id and cookie."""
+    """A bucket of a directory."""
 
-    names: dict[str, tuple[int, int]] = {}  # noqa: RUF012
+    names: Names = {}  # noqa: RUF012
 
 
 class Chunk(Object):
@@ -198,7 +214,9 @@ def places_of(name: bytes) -> tuple[int, int]:
 
 
 def bucket_of(level: int, split: int, low: int) -> int:
-    """The bucket for reversed bits ``low`` in a directory with 2**level + split buckets."""
+    """The bucket for reversed bits ``low`` in a directory with 2**level + split buckets, or NO_BUCKETS."""
+    if level < 0:
+        return NO_BUCKETS
     bucket = low & ((1 << level) - 1)
     return low & ((2 << level) - 1) if bucket < split else bucket
 
@@ -214,4 +232,6 @@ def bucket_at(level: int, split: int, place: int) -> tuple[int, int]:
 
 def wants_split(inode: Inode) -> bool:
     """Whether the directory's buckets are fuller than they should be on the average."""
+    if inode.level < 0:
+        return inode.entries > SMALL_ENTRIES_MAX
     return inode.entries > BUCKET_LOAD * ((1 << inode.level) + inode.split) and inode.level < LEVEL_MAX

@@ -19,7 +19,7 @@ class Repeats:
         """Empty; ``seconds`` is a clock that does not go back."""
         self._seconds = seconds
         self._running: dict[Key, asyncio.Future[bytes]] = {}
-        self._answers: OrderedDict[Key, tuple[float, bytes]] = OrderedDict()  # a dict takes ever longer to find its first
+        self._answers: OrderedDict[Key, tuple[float, bytes]] = OrderedDict()  # a dict is slow to find its first
         self._bytes = 0
 
     @staticmethod

@@ -86,12 +86,16 @@ def attributes_of(inode: Inode) -> Attributes:
         uid=inode.uid,
         gid=inode.gid,
         size=inode.size,
-        unused=max(0, inode.size - count(inode.live) * CHUNK_BYTES) if inode.kind == Kind.REG else 0,
+        unused=max(0, inode.size - _stored(inode)) if inode.kind == Kind.REG else 0,
         rdev=inode.rdev,
         ctime=inode.ctime,
         mtime_ago=inode.ctime - inode.mtime,
         atime_ago=inode.ctime - inode.atime,
     )
+
+
+def _stored(inode: Inode) -> int:
+    return len(inode.data) + count(inode.live) * CHUNK_BYTES
 
 
 def before(inode: Inode) -> Before:

@@ -32,6 +32,7 @@ from fivefold.gateways.nfs.objects import (
     Change,
     Changes,
     Crowded,
+    Elsewhere,
     Moved,
     Moves,
     Name,
@@ -93,7 +94,7 @@ class Tree:
                 return known
             at, bucket = self._guesses.place(directory, name)
             try:
-                found = await self._call(names.find, [self._inode(directory.id), bucket], at=at, who=who)
+                found = await self._call(names.find, [self._inode(directory.id), *bucket], at=at, who=who)
                 self._guesses.learn_child(directory.id, name, found.id)
             except Moved as moved:
                 self._guesses.learn(directory, name, moved)
@@ -107,7 +108,7 @@ class Tree:
             child = await self._child(directory, name, who)
             at, bucket = self._guesses.place(directory, name)
             try:
-                objects = [self._inode(directory.id), bucket, self._inode(child)]
+                objects = [self._inode(directory.id), self._inode(child), *bucket]
                 return child, await run(objects, at, child)
             except Moved as moved:
                 self._guesses.learn(directory, name, moved)
@@ -136,59 +137,69 @@ class Tree:
 
     async def setattr(self, file: Handle, changes: Changes, guard: int | None, who: Caller) -> Change:
         """SETATTR; ``guard`` is the ctime that the file must have."""
-        objects = [self._inode(file.id), *self._boundary(file.id, changes.size)]
         given = {"generation": file.generation, "changes": changes, "guard": guard, "who": who, "now": self._clock()}
-        change = await self._uncrowded(file.id, data.setattr, objects, given)
-        self._sized(file, change.after)
-        return change
+        for _ in range(ATTEMPTS_MAX):
+            objects = [self._inode(file.id), *self._boundary(file.id, changes.size)]
+            try:
+                change = await self._call(data.setattr, objects, **given)
+            except (Crowded, Elsewhere) as error:
+                await self._learn_data(file.id, error)
+            else:
+                self._sized(file, change.after)
+                return change
+        raise LATER
 
     def _boundary(self, id: int, size: int | None) -> list[Ref]:
         """The chunk that a new size cuts."""
         _check_size(size or 0)
-        return [self._chunk(id, size // CHUNK_BYTES)] if size and size % CHUNK_BYTES else []
+        if not size or size % CHUNK_BYTES == 0 or self._guesses.is_small(id, size):
+            return []
+        return [self._chunk(id, size // CHUNK_BYTES)]
 
-    async def _uncrowded(
-        self,
-        id: int,
-        function: Callable[..., R],
-        objects: list[Ref],
-        given: dict[str, Any],
-    ) -> R:
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                return await self._call(function, objects, **given)
-            except Crowded:
-                await self.freed.empty(id)
-        raise LATER
+    async def _learn_data(self, id: int, error: Crowded | Elsewhere) -> None:
+        """Get ready to try an operation on a file's data again."""
+        if isinstance(error, Elsewhere):
+            self._guesses.learn_data(id, error)
+        else:
+            await self.freed.empty(id)
 
     async def read(self, file: Handle, offset: int, count: int, who: Caller) -> data.Bytes:
         """READ of at most TRANSFER_BYTES_MAX."""
         for _ in range(ATTEMPTS_MAX):
             end = min(offset + count, max(self._guesses.size(file.id), offset + 1))
-            objects = [self._inode(file.id), *self._stretch(file.id, offset, end)]
+            first, chunks = self._stretch(file.id, offset, end, 0)
+            given = {"generation": file.generation, "offset": offset, "count": count, "first": first, "who": who}
             try:
-                found = await self._call(
-                    data.read, objects, generation=file.generation, offset=offset, count=count, who=who
-                )
-            except Moved as moved:
-                self._guesses.learn_size(file.id, moved.args[0])
+                found = await self._call(data.read, [self._inode(file.id), *chunks], **given)
+            except Elsewhere as elsewhere:
+                self._guesses.learn_data(file.id, elsewhere)
             else:
                 self._sized(file, found.attributes)
                 return found
         raise LATER
 
-    def _stretch(self, id: int, offset: int, end: int) -> list[Ref]:
-        numbers = range(offset // CHUNK_BYTES, -(-end // CHUNK_BYTES))
-        return [self._chunk(id, number) for number in numbers]
+    def _stretch(self, id: int, offset: int, end: int, written: int) -> tuple[int, list[Ref]]:
+        """The chunks of a stretch, behind the number of the first; ``written`` is the end of what is to be written."""
+        first = offset // CHUNK_BYTES
+        if first == 0 and self._guesses.is_small(id, written):
+            first = 1
+        return first, [self._chunk(id, number) for number in range(first, -(-end // CHUNK_BYTES))]
 
     async def write(self, file: Handle, offset: int, content: bytes, who: Caller) -> Change:
         """WRITE of at most TRANSFER_BYTES_MAX; it is durable when this returns."""
         _check_size(offset + len(content))
-        objects = [self._inode(file.id), *self._stretch(file.id, offset, offset + len(content))]
+        end = offset + len(content)
         given = {"generation": file.generation, "offset": offset, "data": content, "who": who, "now": self._clock()}
-        change = await self._uncrowded(file.id, data.write, objects, given)
-        self._sized(file, change.after)
-        return change
+        for _ in range(ATTEMPTS_MAX):
+            first, chunks = self._stretch(file.id, offset, end, end)
+            try:
+                change = await self._call(data.write, [self._inode(file.id), *chunks], first=first, **given)
+            except (Crowded, Elsewhere) as error:
+                await self._learn_data(file.id, error)
+            else:
+                self._sized(file, change.after)
+                return change
+        raise LATER
 
     # --- names -------------------------------------------------------------------------------------------------
 
@@ -246,8 +257,8 @@ class Tree:
                 return await self._make(directory, name, new, who)
             except Taken:
                 continue
-            except Crowded:
-                await self.freed.empty(child or 0)
+            except (Crowded, Elsewhere) as error:
+                await self._learn_data(child or 0, error)
             except Moved as moved:
                 self._guesses.learn(directory, name, moved)
                 if moved.args[2] > 0 and not is_reopened:
@@ -257,7 +268,7 @@ class Tree:
     async def _make(self, directory: Handle, name: bytes, new: names.NewFile, who: Caller) -> tuple[File, Change]:
         at, bucket = self._guesses.place(directory, name)
         id = await self.freed.take()
-        objects = [self._inode(directory.id), bucket, self._inode(id)]
+        objects = [self._inode(directory.id), self._inode(id), *bucket]
         new = names.NewFile(new.kind, id, directory.id, new.changes, new.target, new.rdev, new.verifier)
         try:
             made = await self._call(names.make, objects, at=at, new=new, who=who, now=self._clock())
@@ -274,7 +285,7 @@ class Tree:
     ) -> tuple[File, Change]:
         at, bucket = self._guesses.place(directory, name)
         size = None if new.verifier else new.changes.size
-        objects = [self._inode(directory.id), bucket, self._inode(child), *self._boundary(child, size)]
+        objects = [self._inode(directory.id), self._inode(child), *bucket, *self._boundary(child, size)]
         made = await self._call(names.reopen, objects, at=at, expected=child, new=new, who=who, now=self._clock())
         handle = Handle(child, made.child.generation)
         return File(handle, self._sized(handle, made.child)), made.directory
@@ -311,7 +322,7 @@ class Tree:
             raise refuse(Status.INVAL)
         for _ in range(ATTEMPTS_MAX):
             at, bucket = self._guesses.place(directory, name)
-            objects = [self._inode(directory.id), bucket, self._inode(file.id)]
+            objects = [self._inode(directory.id), self._inode(file.id), *bucket]
             given = {"at": at, "id": file.id, "generation": file.generation, "who": who, "now": self._clock()}
             try:
                 made = await self._call(names.link, objects, **given)
@@ -351,19 +362,19 @@ class Tree:
         (source_at, source_bucket), (target_at, target_bucket) = self._guesses.place(*old), self._guesses.place(*new)
         objects: list[Ref] = []
 
-        def role(ref: Ref) -> int:
-            if ref not in objects:
-                objects.append(ref)
-            return objects.index(ref)
+        def role(refs: list[Ref]) -> int:
+            """The index of one object; -1 if there is none."""
+            objects.extend([ref for ref in refs if ref not in objects])
+            return objects.index(refs[0]) if refs else -1
 
         roles = names.Roles(
-            role(self._inode(plan.source)),
+            role([self._inode(plan.source)]),
             role(source_bucket),
-            role(self._inode(plan.target)),
+            role([self._inode(plan.target)]),
             role(target_bucket),
-            role(self._inode(plan.moved)),
-            role(self._inode(plan.replaced)) if plan.replaced else -1,
-            role((Moves, self._export)) if moves >= 0 else -1,
+            role([self._inode(plan.moved)]),
+            role([self._inode(plan.replaced)] if plan.replaced else []),
+            role([(Moves, self._export)] if moves >= 0 else []),
         )
         given = {"roles": roles, "plan": plan, "source_at": source_at, "target_at": target_at, "moves": moves}
         return await self._call(names.rename, objects, who=who, now=self._clock(), **given)

@@ -1,18 +1,29 @@
-"""Takes the picture of the page of `fivefold play` that README and documentation show.
+"""Takes the pictures of `fivefold play` and `fivefold dashboard` that README and documentation show.
 
-    python docs/screenshots.py
+    python docs/screenshots.py [--only dashboard] [--to DIRECTORY]
 
-Needs Debian's chromium and `pip install -e '.[browser]'`. With a font such as Debian's fonts-inter
-it looks as on most readers' screens.
+Needs Debian's chromium and `pip install -e '.[browser,dashboard]'`. With a font such as Debian's fonts-inter
+it looks as on most readers' screens. The dashboard's cluster runs for a minute, with a load: one of its servers lies,
+and another one is killed.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import os
+import random
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
+from fivefold import Counter, FivefoldError, connect
+from fivefold.cluster import LocalCluster, add_client, create_cluster, free_addresses, serve_command, server_directory
+from fivefold.dashboard import Watcher, serve
 from fivefold.node import VERSION
 from fivefold.play import Chapter, page, record, tell
 
@@ -20,18 +31,107 @@ PICTURES = Path(__file__).parent / "pictures"
 STEP = 96
 """Of the paper's example: the barrier stands, and X is about to copy."""
 
+LIAR, KILLED = 6, 1
+SERVERS, FAULTY, LYING = 9, 2, 1
+RUNS_S = 55.0
+"""How long the dashboard watches before its picture is taken."""
+
+SIZES = {"dashboard": (1360, 1000), "dashboard-narrow": (360, 780), "dashboard-wall": (2560, 1440)}
+
 
 def main() -> None:
-    """Take it."""
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        file = Path(folder) / "play.html"
-        file.write_text(page([Chapter("", tell(record("paper")))], version=VERSION), encoding="utf-8")
+    """Take them."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--only", choices=("play", "dashboard"))
+    options.add_argument("--to", type=Path, default=PICTURES)
+    chosen = options.parse_args()
+    with chromium() as browser:
+        if chosen.only != "dashboard":
+            take_play(browser, chosen.to)
+    if chosen.only != "play":
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(take_dashboard(Path(folder), chosen.to))
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's."""
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def take_play(browser: Browser, folder: Path) -> None:
+    """The page that plays the paper's example."""
+    with tempfile.TemporaryDirectory() as pages:
+        file = Path(pages) / "play.html"
+        file.write_text(page([Chapter("", tell(record("paper")))], version=VERSION), encoding="utf-8")
         tab = browser.new_page(viewport={"width": 1180, "height": 740}, color_scheme="light")
         tab.goto(f"{file.as_uri()}#step={STEP}")
         tab.wait_for_selector("html[data-ready]")
-        tab.screenshot(path=PICTURES / "play.png")
-        browser.close()
+        tab.screenshot(path=folder / "play.png")
+
+
+async def take_dashboard(site: Path, folder: Path) -> None:
+    """A cluster with a load; one server lies, and one is killed."""
+    os.environ["FIVEFOLD_ALLOW_LIES"] = "1"
+    file = site / "cluster.toml"
+    create_cluster(site, free_addresses(SERVERS), t=FAULTY, b=LYING)
+    for name, rate in (("shop", None), ("warehouse", None), ("report", 40), ("monitor", None)):
+        add_client(file, name, ("*",), **({} if rate is None else {"rate": rate}))
+
+    def command(index: int) -> list[str]:
+        plain = serve_command(file, identity=server_directory(site, index), data=site / f"data-{index}")
+        return [*plain, "--lie", "macs"] if index == LIAR else plain
+
+    with LocalCluster(SERVERS, command, site / "logs") as servers:
+        work = [asyncio.create_task(load(file, name)) for name in ("shop", "warehouse", "report")]
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        watcher = Watcher(file, identity="monitor", every_s=1.0)
+        serving = asyncio.create_task(serve(watcher, "127.0.0.1", 8056, None, ready.set_result))
+        address = await ready
+        await asyncio.sleep(RUNS_S / 2)
+        servers.servers[KILLED].send_kill()
+        await asyncio.sleep(RUNS_S / 2)
+        await asyncio.to_thread(photograph, address, folder)
+        for task in (*work, serving):
+            task.cancel()
+        await asyncio.gather(*work, serving, return_exceptions=True)
+
+
+async def load(file: Path, name: str) -> None:
+    """A client that works: many counters, two of which are everybody's."""
+    chance = random.Random(name)
+    async with connect(file, identity=name) as cluster:
+
+        async def work() -> None:
+            while True:
+                key = chance.choice(("tickets", "visits", *(f"shelf-{number}" for number in range(12))))
+                counter: Any = cluster.object(Counter, key)
+                with suppress(FivefoldError):
+                    await (counter.increment() if chance.random() < 0.6 else counter.get())
+                await asyncio.sleep(chance.random() * 0.06)
+
+        await asyncio.gather(*(work() for _ in range(6 if name != "report" else 3)))
+
+
+def photograph(address: str, folder: Path) -> None:
+    """Wide and narrow, light and dark, and for a wall."""
+    with chromium() as browser:
+        for name, (width, height) in SIZES.items():
+            for theme in ("light", "dark"):
+                tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+                tab.goto(address)
+                tab.wait_for_selector('html[data-looks="2"]')
+                if name == "dashboard":
+                    tab.fill("#id", "Counter/tickets")
+                    tab.click("#ask button")
+                    tab.wait_for_selector("#object tbody tr")
+                    tab.evaluate("window.scrollTo(0, 0)")
+                suffix = "" if theme == "light" else "-dark"
+                tab.screenshot(path=folder / f"{name}{suffix}.png", full_page=name != "dashboard-wall")
+                tab.close()
 
 
 if __name__ == "__main__":

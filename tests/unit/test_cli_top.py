@@ -37,7 +37,11 @@ def cluster(*down: int, liars: tuple[int, ...] = (), **counters: int) -> Cluster
         (cluster(), "UP    1 more of 6 servers may fail, and 1 more may lie"),
         (cluster(3), "UP    0 more of 6 servers may fail, and 1 more may lie"),
         (cluster(3, 4), "DOWN  no call completes: start 1 more of the servers"),
-        (cluster(liars=(5,)), "UP    1 more of 6 servers may fail, and 0 more may lie"),
+        (cluster(liars=(5,)), "UP    0 more of 6 servers may fail, and 0 more may lie"),
+        (
+            cluster(3, liars=(5,)),
+            "DOWN  no call is sure to complete: 4 servers are well and honest, and 5 are needed",
+        ),
         (cluster(liars=(4, 5)), "DANGER  2 servers lie, and this cluster bears 1: trust no answer"),
     ],
 )

@@ -89,13 +89,26 @@ def test_a_saying_accuses_and_names_who_says_it() -> None:
     status = cluster(server(0, said=(said,)), server(1, said=(said,)))
     view = seen(status, names={"ab" * 16: "shop"})
     assert view.servers[3].state == "accused"
-    assert view.headline.text.endswith("and 1 more may lie; 0 if what clients say of server 3 is true")
+    assert view.headline.text == (
+        "1 more of 6 servers may fail, and 1 more may lie; "
+        "if what clients say of server 3 is true, 0 may fail and 0 may lie"
+    )
+    assert (view.headline.spare, view.headline.lying, view.headline.level) == (0, 0, "warn")
     [remark] = [each for each in view.remarks if each.server == 3]
     assert remark.source == "client shop"
     assert remark.text.endswith("said by client shop of server 3: servers 1, 2 found its MACs wrong (told to 0, 1)")
     proven = cluster(server(0, said=(said,)), evidence=(Evidence(3, True, False, (1, 2), {}, False),))
     assert seen(proven).servers[3].state == "LIES"
     assert headline_of(proven).lying == 0
+
+
+@pytest.mark.parametrize(("clients", "level"), [(1, "warn"), (2, "bad")])
+def test_what_two_clients_say_is_an_alarm_if_no_call_would_complete(clients: int, level: str) -> None:
+    """One server is down; if another lies, too, the five that are needed are not there. One client may make it up."""
+    said = tuple(Said(f"{number:02d}" * 16, 3, "wrong MACs") for number in range(clients))
+    headline = headline_of(cluster(server(0, said=said), None))
+    assert (headline.word, headline.level) == ("UP", level)
+    assert headline.text.endswith("no call is sure to complete: 4 servers are well and honest, and 5 are needed")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from fivefold.cli import (
     backup,
     call,
     check,
+    dashboard,
     demo,
     describe,
     example,
@@ -72,6 +73,7 @@ app.command(epilog=up.EXAMPLES)(up.up)
 app.command(epilog=call.EXAMPLES)(call.call)
 app.command(epilog=status.EXAMPLES)(status.status)
 app.command(epilog=top.EXAMPLES)(top.top)
+app.command(epilog=dashboard.EXAMPLES)(dashboard.dashboard)
 app.command(name="objects", epilog=describe.EXAMPLES)(describe.objects_command)
 app.command(name="stubs", epilog=stubs.EXAMPLES)(stubs.stubs_command)
 app.command(epilog=init.EXAMPLES)(init.init)

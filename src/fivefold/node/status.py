@@ -63,7 +63,7 @@ class Place(Struct, frozen=True):
 
 
 class Room(Struct, frozen=True, array_like=True):
-    """What a server's data take on its disk, as of the last minute.
+    """What a server's data take on its disk, as of some seconds ago.
 
     Attributes:
         objects: in its database.

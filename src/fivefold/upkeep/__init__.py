@@ -1,4 +1,4 @@
-"""What operators do to a whole cluster, as its client: backups, restores, audits.
+"""What operators do to a whole cluster, as its client: watch it, back it up, restore it, audit it.
 
 Programs use it, and it uses the API and the stores: a program that only calls objects imports none of it.
 """

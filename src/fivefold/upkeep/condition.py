@@ -7,7 +7,7 @@ what a peer sent, and whoever shows it escapes it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from msgspec import Struct
@@ -87,22 +87,42 @@ def count_up(status: ClusterStatus) -> int:
 
 
 def headline_of(status: ClusterStatus) -> Headline:
-    """What a person on call asks first."""
+    """What a person on call asks first. A liar is one of the failures: what it answers counts towards no quorum."""
+    liars = {each.server for each in status.evidence if each.is_excluded}
+    found = _judged(status, liars)
+    named = {server: clients for server, clients in accused(status).items() if server not in liars}
+    if found.word != "UP" or not named:
+        return found
+    # Clients may say anything. What would follow is said under an if; two that agree are an alarm.
+    then = _judged(status, liars | set(named))
+    servers = f"server{'s' * (len(named) > 1)} {', '.join(map(str, sorted(named)))}"
+    left = f"{then.spare} may fail and {then.lying} may lie" if then.word == "UP" else then.text
+    is_alarm = then.level == BAD and any(len(clients) > 1 for clients in named.values())
+    return Headline(
+        BAD if is_alarm else WARN,
+        found.word,
+        f"{found.text}; if what clients say of {servers} is true, {left}",
+        min(found.spare, then.spare),
+        min(found.lying, then.lying),
+    )
+
+
+def _judged(status: ClusterStatus, liars: Set[int]) -> Headline:
+    """The headline if exactly these servers lie."""
     quorums, working = status.quorums, count_up(status)
-    liars = sum(each.is_excluded for each in status.evidence)
-    spare, lying = max(0, min(quorums.t, working - quorums.q)), max(0, quorums.b - liars)
+    honest = sum(is_well(server) for index, server in enumerate(status.servers) if index not in liars)
+    spare, lying = max(0, min(quorums.t, honest - quorums.q)), max(0, quorums.b - len(liars))
     if working < quorums.q:
         missing = quorums.q - working
         return Headline(BAD, "DOWN", f"no call completes: start {missing} more of the servers", 0, lying)
-    if liars > quorums.b:
-        text = f"{liars} servers lie, and this cluster bears {quorums.b}: trust no answer"
+    if len(liars) > quorums.b:
+        text = f"{len(liars)} servers lie, and this cluster bears {quorums.b}: trust no answer"
         return Headline(BAD, "DANGER", text, spare, 0)
+    if honest < quorums.q:
+        text = f"no call is sure to complete: {honest} servers are well and honest, and {quorums.q} are needed"
+        return Headline(BAD, "DOWN", text, 0, lying)
+    level = GOOD if spare == quorums.t and not liars else WARN
     text = f"{spare} more of {quorums.n} servers may fail, and {lying} more may lie"
-    named = sorted(accused(status))
-    if named and lying and not liars:  # clients may say anything; if it is true, it counts
-        servers = f"server{'s' * (len(named) > 1)} {', '.join(map(str, named))}"
-        text += f"; {max(0, lying - len(named))} if what clients say of {servers} is true"
-    level = GOOD if spare == quorums.t and not liars and not named else WARN
     return Headline(level, "UP", text, spare, lying)
 
 
@@ -124,11 +144,11 @@ def remarks_of(status: ClusterStatus, names: Mapping[str, str] | None = None) ->
     for index, server in enumerate(status.servers):
         failure = status.failures.get(index)
         if server is None and failure is not None:
-            found.append(Remark(index, BAD, f"server {index} cannot be reached: {failure}", "this connection"))
+            found.append(Remark(index, BAD, f"server {index} cannot be reached: {failure}", "seen from here"))
         if server is not None:
             found += _own_words(index, server)
         if text := evidence_text(evidence.get(index)):
-            found.append(Remark(index, BAD, f"against server {index}: {text}", "this connection"))
+            found.append(Remark(index, BAD, f"against server {index}: {text}", "seen from here"))
     found += edition_remarks(status)
     found += _versions(status)
     found += _slow(status)
@@ -173,7 +193,7 @@ def _slow(status: ClusterStatus) -> Iterator[Remark]:
     for index, each in enumerate(status.took_s):
         if each is not None and each > max(SLOW_S, SLOW_FACTOR * took[len(took) // 2]):
             text = f"server {index} is slow: its status took {each:.1f} s, and half of the others less than "
-            yield Remark(index, WARN, f"{text}{took[len(took) // 2] * 1000:.0f} ms", "this connection")
+            yield Remark(index, WARN, f"{text}{took[len(took) // 2] * 1000:.0f} ms", "seen from here")
 
 
 def _said(status: ClusterStatus, names: Mapping[str, str]) -> Iterator[Remark]:

@@ -184,19 +184,16 @@ class ClusterView(Struct, frozen=True):
     loud: tuple[LoudView, ...]
 
 
-async def look(cluster: Cluster, timeout_s: float, addresses: Sequence[str] = ()) -> Look:
-    """Ask the servers of the newest edition, which may have others than the file at hand.
-
-    ``addresses`` are those of the file, for a cluster that does not know it.
-    """
+async def look(cluster: Cluster, timeout_s: float) -> Look:
+    """Ask the servers of the newest edition, which may have others than the file at hand."""
     old = cluster.configuration
     status = await cluster.status(timeout=timeout_s)
     await cluster.until_followed(timeout_s)
     if cluster.configuration is not old:
         status = await cluster.status(timeout=timeout_s)
     file = cluster.configuration
-    if file is None:
-        return Look(time.monotonic(), status, tuple(addresses))
+    if file is None:  # a cluster inside a test
+        return Look(time.monotonic(), status, ("",) * status.quorums.n)
     names = {client.id.hex(): client.name for client in file.clients}
     return Look(time.monotonic(), status, tuple(server.address for server in file.servers), names)
 

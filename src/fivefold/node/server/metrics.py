@@ -123,7 +123,7 @@ def _storage(status: ServerStatus) -> Iterator[Metric]:
         "set_aside_objects": ("Objects out of use after an error of this server, at most 16.", len(status.set_aside)),
         "cached_objects": ("Objects in memory.", status.cached_objects),
         "cached_bytes": ("Memory that these take, about.", status.cached_bytes),
-        "objects": ("Objects, as of the last minute.", status.cached_objects),
+        "objects": ("Objects, as of the last count.", status.cached_objects),
     }
     if status.storage != "memory":
         room = status.room

@@ -11,8 +11,11 @@ from typing import Final
 from fivefold.node.status import Room
 from fivefold.storage import usage_of
 
-LOOK_NS: Final = 60_000_000_000
-"""How often at most: counting a million objects takes some tenths of a second."""
+LOOK_NS: Final = 5_000_000_000
+"""How often at most ..."""
+
+SHARE: Final = 300
+"""... and so many times as long as it took: counting a million objects takes some tenths of a second."""
 
 
 class Rooms:
@@ -34,16 +37,18 @@ class Rooms:
     def latest(self) -> Room | None:
         """What was seen last; None without a disk, and before the first look is over."""
         if self._path is not None and self._task is None and self._clock() >= self._next_ns:
-            self._next_ns = self._clock() + LOOK_NS
             self._task = asyncio.get_running_loop().create_task(self._look(self._path))
         return self._latest
 
     async def _look(self, path: Path) -> None:
+        began_ns = self._clock()
         try:
             self._latest = Room(*await asyncio.to_thread(usage_of, path))
         except (OSError, sqlite3.Error):  # the next look may be luckier; what is old is better than nothing
             pass
         finally:
+            now_ns = self._clock()
+            self._next_ns = now_ns + max(LOOK_NS, SHARE * (now_ns - began_ns))
             self._task = None
 
     async def close(self) -> None:

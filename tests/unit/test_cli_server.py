@@ -6,7 +6,7 @@ import pytest
 from fivefold import ClusterStatus
 from fivefold.cli.server import refuse_old_file, refuse_too_many
 from fivefold.cli.servers import count_up, edition_remarks, state_text
-from fivefold.cluster import create_cluster, move_server, replace_server
+from fivefold.cluster import TWO_FILES, create_cluster, move_server, replace_server
 from fivefold.errors import ConfigurationError, Unavailable
 from fivefold.node import Place, ServerStatus
 from fivefold.protocol.quorums import QuorumSystem
@@ -43,6 +43,14 @@ def test_a_newcomer_counts_until_it_is_in_standing() -> None:
     with pytest.raises(Unavailable, match="server 0 is still catching up"):
         refuse_too_many(catching_up, 3)
     refuse_too_many(catching_up, 0)
+
+
+def test_a_server_with_another_file_of_this_edition_counts_as_missing() -> None:
+    """It can do nothing for a newcomer: first all have one file; that very server may be replaced."""
+    apart = status(*ALL[:5], server(5, digest="bb"))
+    with pytest.raises(Unavailable, match="server 5 uses another file of this edition: two were made"):
+        refuse_too_many(apart, 0)
+    refuse_too_many(apart, 5)
 
 
 def test_where_two_may_fail_a_second_slot_may_be_replaced() -> None:
@@ -103,5 +111,5 @@ def test_status_names_servers_with_another_file() -> None:
     found = status(server(0, edition=1), server(1, digest="bb"), *ALL[2:])
     assert [remark.plain for remark in edition_remarks(found)] == [
         "server 0 uses edition 1 of the cluster file, others 2: bring it the newest",
-        "server 1 uses another file of edition 2: two were made, so make the next edition",
+        f"server 1 uses another file of edition 2: {TWO_FILES}",
     ]

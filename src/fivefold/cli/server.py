@@ -13,6 +13,7 @@ from fivefold.cli.options import ClusterOption, IdentityOption, find_cluster_fil
 from fivefold.cli.output import say
 from fivefold.cli.servers import newest_status
 from fivefold.cluster import (
+    TWO_FILES,
     Configuration,
     edition_of,
     load_configuration,
@@ -23,6 +24,7 @@ from fivefold.cluster import (
     server_at,
 )
 from fivefold.errors import ConfigurationError, Unavailable
+from fivefold.upkeep import with_another_file
 
 REPLACE_EXAMPLES: Final = """
 **Examples**
@@ -128,14 +130,16 @@ def refuse_too_many(status: ClusterStatus, index: int) -> None:
     others = [(each, server) for each, server in enumerate(status.servers) if each != index]
     down = [each for each, server in others if server is None]
     ahead = [each for each, server in others if server and server.place and not server.place.is_standing]
-    missing = len(down) + len(ahead) + 1
+    apart = [each for each in with_another_file(status) if each != index]
+    missing = len({*down, *ahead, *apart}) + 1
     if missing <= status.quorums.t:
         return
     reasons = [f"server {each} is down or cannot be reached" for each in down]
     reasons += [f"server {each} is still catching up" for each in ahead]
+    reasons += [f"server {each} uses another file of this edition: {TWO_FILES}" for each in apart]
     raise Unavailable(
         f"{'; '.join(reasons)}: with server {index} {missing} would be missing, and {status.quorums.t} may be: wait "
-        "until the others are up and in standing, or calls would stop"
+        "until the others are up, in standing and of one file, or calls would stop"
     )
 
 

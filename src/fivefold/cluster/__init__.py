@@ -16,6 +16,7 @@ from fivefold.cluster.configuration import (
 from fivefold.cluster.credentials import Credentials
 from fivefold.cluster.editions import (
     EDITION_FILE,
+    TWO_FILES,
     check_follows,
     decode_edition,
     edition_of,
@@ -51,6 +52,7 @@ __all__ = [
     "CLUSTER_FILE",
     "EDITION_FILE",
     "READY",
+    "TWO_FILES",
     "AccessRules",
     "ClientEntry",
     "Configuration",

@@ -32,6 +32,9 @@ from fivefold.protocol.quorums import QuorumSystem
 EDITION_FILE: Final = "edition.toml"
 """In a server's identity directory: the newest edition that it has used."""
 
+TWO_FILES: Final = 'two were made, see "Two files of one number" in the how-to "Replace a lost server"'
+"""What to do about two files of one edition."""
+
 
 class _Servers(Struct, frozen=True, array_like=True):
     """What an edition covers; the addresses as text, so that there is one way to write each."""
@@ -137,7 +140,7 @@ def check_follows(own: Configuration, new: Configuration) -> None:
     if found.number == used.number and found.digest != used.digest:
         raise ConfigurationError(
             f"it is another file of edition {found.number} than the one in use ({found.digest.hex()[:8]}, not "
-            f"{used.digest.hex()[:8]}): two were made, so make the next edition from the one that most servers use"
+            f"{used.digest.hex()[:8]}): {TWO_FILES}"
         )
     if own.successor and found.number > used.number:
         raise ConfigurationError("the cluster has moved to another one for good: use that one's cluster file")

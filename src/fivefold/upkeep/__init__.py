@@ -15,6 +15,7 @@ from fivefold.upkeep.condition import (
     headline_of,
     remarks_of,
     state_of,
+    with_another_file,
 )
 from fivefold.upkeep.judging import Charge, Finding
 from fivefold.upkeep.lists import Window, windows
@@ -54,4 +55,5 @@ __all__ = [
     "seconds_text",
     "state_of",
     "windows",
+    "with_another_file",
 ]

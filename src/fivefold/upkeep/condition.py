@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from fivefold.api import ClusterStatus
+from fivefold.cluster import TWO_FILES
 from fivefold.node import ServerStatus, progress_text
 from fivefold.protocol.client import Evidence
 from fivefold.upkeep.units import seconds_text
@@ -227,14 +228,22 @@ def evidence_text(evidence: Evidence | None) -> str:
     return "; ".join(parts)
 
 
+def with_another_file(status: ClusterStatus) -> list[int]:
+    """The servers that use another file of the newest edition than most of those that use it."""
+    places = [(index, server.place) for index, server in enumerate(status.servers) if server and server.place]
+    newest = max([place.edition for _, place in places], default=0)
+    digests = [place.digest for _, place in places if place.edition == newest]
+    common = max(digests, key=digests.count, default="")
+    return [index for index, place in places if place.edition == newest and place.digest != common]
+
+
 def edition_remarks(status: ClusterStatus) -> list[Remark]:
     """Who catches up and how far it is, and who uses another edition of the cluster file than the newest."""
     places = [(index, server.place) for index, server in enumerate(status.servers) if server and server.place]
     if not places:
         return []
     newest = max(place.edition for _, place in places)
-    digests = [place.digest for _, place in places if place.edition == newest]
-    common = max(digests, key=digests.count)
+    odd = with_another_file(status)
     found: list[tuple[int, str, str]] = []
     for index, place in places:
         if not place.is_standing or place.standing_s is not None:
@@ -247,8 +256,8 @@ def edition_remarks(status: ClusterStatus) -> list[Remark]:
         if place.edition < newest:
             text = f"server {index} uses edition {place.edition} of the cluster file, others {newest}"
             found.append((index, WARN, f"{text}: bring it the newest"))
-        elif place.digest != common:
-            text = f"server {index} uses another file of edition {newest}: two were made, so make the next edition"
+        elif index in odd:
+            text = f"server {index} uses another file of edition {newest}: {TWO_FILES}"
             found.append((index, BAD, text))
     return [Remark(index, level, text, f"server {index} itself") for index, level, text in found]
 

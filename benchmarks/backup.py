@@ -1,7 +1,9 @@
-"""Backup, restore and audit of a cluster with many objects: time, memory, and what others get meanwhile.
+"""Upkeep of a cluster with many objects: time, messages, memory, and what others get meanwhile.
 
 n = 6, t = b = 1, durable, TLS, one machine. ``--objects`` counters are made by a client with 64 updates in flight; then
-two clients update objects of their own (8 in flight each) all the time, without and with a backup beside them.
+a client updates 16 other objects all the time, without and with each of these beside it: a backup, a second one, an
+audit, a scrub pass of one server, and the replacement of a server that has lost its disk. What the others get is
+compared with what they got just before and just after.
 """
 
 from __future__ import annotations
@@ -9,41 +11,74 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from fivefold import Counter, connect
-from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve_command, server_directory
+from fivefold import Cluster, Counter, connect
+from fivefold.cluster import (
+    LocalCluster,
+    ServerProcess,
+    create_cluster,
+    free_addresses,
+    replace_server,
+    serve_command,
+    server_directory,
+)
 
 IN_FLIGHT = 64
 LOAD_IN_FLIGHT = 16
 LOAD_SECONDS = 8.0
 START_S = 180.0
+UPKEEP_S = 3600.0
+POLL_S = 0.5
+SCRUBBER, LOST = 0, 5
+
+COUNTING = """
+import sys
+from fivefold.cli import main
+from fivefold.transport import links
+sent, send = 0, links.StreamLink.send
+def counting(self, frame):
+    global sent
+    sent += 1
+    return send(self, frame)
+links.StreamLink.send = counting
+try:
+    main()
+finally:
+    print("messages:", sent, file=sys.stderr)
+"""
+"""Runs a command of fivefold, and says how many messages it has sent."""
 
 
 class Cost(NamedTuple):
-    """What a command costs.
+    """What something costs.
 
     Attributes:
         seconds: by the clock.
         processor_seconds: of its process, which a busy machine does not distort.
         megabytes: of memory, at most.
+        messages: sent by it, to all servers together.
     """
 
     seconds: float
     processor_seconds: float
     megabytes: float
+    messages: int
 
     @property
     def cells(self) -> str:
         """For the table."""
-        return f"{self.seconds:.1f} | {self.processor_seconds:.1f} | {self.megabytes:.0f} MB"
+        messages = f"{self.messages:,}" if self.messages else ""
+        return f"{self.seconds:.1f} | {self.processor_seconds:.1f} | {self.megabytes:.0f} MB | {messages}"
 
 
 async def fill(file: Path, count: int) -> float:
@@ -60,45 +95,140 @@ async def fill(file: Path, count: int) -> float:
     return time.monotonic() - began
 
 
-async def load(file: Path, is_done: asyncio.Event) -> float:
-    """Updates a second until told to stop."""
-    began, count = time.monotonic(), 0
-    async with connect(file, deadline=60) as cluster:
+class Load:
+    """A client that updates a few objects all the time."""
 
-        async def work(number: int) -> None:
-            nonlocal count
-            while not is_done.is_set():
-                await cluster.object(Counter, f"load-{number}").increment()
-                count += 1
+    def __init__(self, cluster: Cluster) -> None:
+        """It begins at once."""
+        self._count = 0
+        self._work = [asyncio.create_task(self._update(cluster, number)) for number in range(LOAD_IN_FLIGHT)]
 
-        await asyncio.gather(*(work(number) for number in range(LOAD_IN_FLIGHT)))
-    return count / (time.monotonic() - began)
+    async def _update(self, cluster: Cluster, number: int) -> None:
+        while True:
+            await cluster.object(Counter, f"load-{number}").increment()
+            self._count += 1
+
+    async def rate(self, meanwhile: Awaitable[object]) -> float:
+        """Updates a second while something else goes on."""
+        began, before = time.monotonic(), self._count
+        await meanwhile
+        return (self._count - before) / (time.monotonic() - began)
+
+    async def stop(self) -> None:
+        """It ends."""
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
 
 
-async def beside(file: Path, command: Sequence[str] | None) -> tuple[float, Cost]:
-    """The rate of others while a command runs, and what that costs; or while nothing does."""
-    is_done = asyncio.Event()
-    rate = asyncio.create_task(load(file, is_done))
-    cost = Cost(0, 0, 0)
-    if command is None:
-        await asyncio.sleep(LOAD_SECONDS)
-    else:
-        cost = await asyncio.to_thread(run, command)
-    is_done.set()
-    return await rate, cost
+class Rows:
+    """The table, a row at a time."""
+
+    def __init__(self, load: Load) -> None:
+        """Print its head."""
+        self._load = load
+        print("| | seconds | processor seconds | memory | messages | updates of others, before, during, after |")
+        print("|---|---:|---:|---:|---:|---:|", flush=True)
+
+    async def row(
+        self, title: str, work: Callable[[], Awaitable[Cost]], *, ready: Awaitable[None] | None = None
+    ) -> None:
+        """Do something beside the load, once it is time, and print what it costs and what the others get."""
+        before = await self._load.rate(asyncio.sleep(LOAD_SECONDS))
+        if ready is not None:
+            await ready
+        task = asyncio.ensure_future(work())
+        during = await self._load.rate(task)
+        after = await self._load.rate(asyncio.sleep(LOAD_SECONDS))
+        share = during / ((before + after) / 2)
+        rates = f"{before:,.0f}, {during:,.0f}, {after:,.0f}/s ({share:.2f})"
+        print(f"| {title} | {task.result().cells} | {rates} |", flush=True)
 
 
 def run(command: Sequence[str]) -> Cost:
     """What a command of fivefold costs."""
     began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fivefold", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([sys.executable, "-c", COUNTING, *command], stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read()
     if process.returncode:
-        raise SystemExit(f"fivefold {command[0]} failed: {process.stderr.read() if process.stderr else ''}")
-    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
+        raise SystemExit(f"fivefold {command[0]} failed: {text}")
+    messages = int(re.findall(r"messages: (\d+)", text)[-1])
+    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, messages)
+
+
+# --- servers ------------------------------------------------------------------------------------------------------
+
+
+def processor_s(process: ServerProcess) -> float:
+    """Processor time of a server so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb(process: ServerProcess) -> float:
+    """The most memory that a server has had."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    return int(found[1]) / 1000 if found else 0.0
+
+
+async def scrub(cluster: Cluster, process: ServerProcess) -> Cost:
+    """The first pass of one server, which has just begun; its processor time is for the load, too."""
+    began, used_s = time.monotonic(), processor_s(process)
+    while time.monotonic() < began + UPKEEP_S:
+        status = (await cluster.status(timeout=20)).servers[SCRUBBER]
+        if status is not None and status.place is not None and status.place.passes:
+            asked = status.counters.get("upkeep-asks", 0)
+            return Cost(time.monotonic() - began, processor_s(process) - used_s, peak_mb(process), asked)
+        await asyncio.sleep(POLL_S)
+    raise SystemExit("the scrub has not ended")
+
+
+async def until_scrub(cluster: Cluster) -> None:
+    """Wait until the pass begins."""
+    while True:
+        status = (await cluster.status(timeout=20)).servers[SCRUBBER]
+        if status is not None and status.place is not None and (status.place.position or status.place.passes):
+            return
+        await asyncio.sleep(POLL_S)
+
+
+async def replacement(cluster: Cluster, process: ServerProcess) -> Cost:
+    """From the start of the newcomer until it is in standing."""
+    began = time.monotonic()
+    process.start()
+    await asyncio.to_thread(process.wait_ready, time.monotonic() + START_S)
+    while time.monotonic() < began + UPKEEP_S:
+        status = (await cluster.status(timeout=20)).servers[LOST]
+        place = None if status is None else status.place
+        if status is not None and place is not None and place.born > 1 and place.is_standing:
+            asked = status.counters.get("upkeep-asks", 0)
+            return Cost(time.monotonic() - began, processor_s(process), peak_mb(process), asked)
+        await asyncio.sleep(POLL_S)
+    raise SystemExit("the newcomer is not in standing")
+
+
+async def beside_load(directory: Path, file: Path, servers: LocalCluster) -> None:
+    """Everything that goes on beside other clients."""
+    backup = ["backup", str(directory / "backup")]
+    async with connect(file, deadline=60) as cluster:
+        load = Load(cluster)
+        rows = Rows(load)
+        for title, command in (("first backup", backup), ("second backup", backup), ("audit", ["audit"])):
+            await rows.row(title, lambda command=command: asyncio.to_thread(run, command))
+        await asyncio.to_thread(servers.restart, SCRUBBER)
+        scrubber = servers.servers[SCRUBBER]
+        await rows.row("scrub pass of a server", lambda: scrub(cluster, scrubber), ready=until_scrub(cluster))
+        await asyncio.to_thread(servers.kill, LOST)
+        shutil.rmtree(directory / f"data-{LOST}")
+        _, identity = await asyncio.to_thread(replace_server, file, LOST)
+        assert identity is not None
+        servers.servers[LOST]._command = serve_command(file, identity=identity, data=directory / "data-new")
+        await rows.row("replacement of a server", lambda: replacement(cluster, servers.servers[LOST]))
+        await load.stop()
 
 
 def main() -> None:
@@ -121,21 +251,12 @@ def main() -> None:
             servers.start(START_S)
             took = asyncio.run(fill(file, count))
             print(f"{count:,} objects, made in {took:.0f} s\n", flush=True)
-            print("| | seconds | processor seconds | memory of the command | updates of others |")
-            print("|---|---:|---:|---:|---:|", flush=True)
-            alone, _ = asyncio.run(beside(file, None))
-            print(f"| nothing else | | | | {alone:,.0f}/s |", flush=True)
-            backup = ["backup", str(directory / "backup")]
-            rows = [("first backup", backup), ("second backup", backup), ("audit", ["audit"])]
-            for title, command in rows:
-                rate, cost = asyncio.run(beside(file, command))
-                print(f"| {title} | {cost.cells} | {rate:,.0f}/s ({rate / alone:.2f}) |", flush=True)
-            again, _ = asyncio.run(beside(file, None))
-            print(f"| nothing else, again | | | | {again:,.0f}/s |", flush=True)
+            asyncio.run(beside_load(directory, file, servers))
         words = [word for address in free_addresses(6) for word in ("--server", address)]
+        backup = str(directory / "backup")
         for title, command in (
-            ("check of the backup", [*backup, "--check"]),
-            ("restore of six servers", ["restore", str(directory / "backup"), str(directory / "new"), *words]),
+            ("check of the backup", ["backup", backup, "--check"]),
+            ("restore of six servers", ["restore", backup, str(directory / "new"), *words]),
         ):
             print(f"| {title} | {run(command).cells} | |", flush=True)
 

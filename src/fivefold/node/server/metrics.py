@@ -48,6 +48,7 @@ SINGLE: Final[Mapping[str, tuple[str, str]]] = {
     "repeated": ("repeated_requests", "Requests for what was accepted before, answered again."),
     "sync.done": ("syncs", "Versions fetched from other servers."),
     "adopted": ("adopted_objects", "Objects that a newcomer took over."),
+    "upkeep-asks": ("upkeep_messages", "Messages to other servers, to catch up and to compare objects with them."),
     "adoptions-given-up": ("given_up_adoptions", "Adoptions that have to begin anew."),
 }
 """The other ones: the metric, and what it tells."""

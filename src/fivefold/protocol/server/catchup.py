@@ -22,7 +22,7 @@ from typing import Final
 from msgspec import Struct
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import Damaged, ObjectRecord, Write
+from fivefold.protocol.actions import Ask, Damaged, ObjectRecord, Write
 from fivefold.protocol.classify import View
 from fivefold.protocol.history import encode_history, make_histories, read_history
 from fivefold.protocol.limits import (
@@ -134,6 +134,10 @@ class CatchUp:
         self._numbers += 1
         return self._numbers
 
+    def _send(self, asks: list[Ask]) -> None:
+        self._outbox.send += asks
+        self._counters["upkeep-asks"] += len(asks)
+
     @property
     def _others(self) -> list[int]:
         return [server for server in range(self._quorums.n) if server != self._own_index]
@@ -199,7 +203,7 @@ class CatchUp:
         """Another server's answer about a version."""
         self.is_touched = True
         asks, sync = self._syncs.receive(server, reply)
-        self._outbox.send += asks
+        self._send(asks)
         if sync is not None and sync.version is not None:
             for work in self._syncs.end(sync):
                 work.fetched[sync.key] = sync.version
@@ -247,7 +251,7 @@ class CatchUp:
         self._begin_inquiries(now_ns, followers)
         if is_newcomer:
             self._read_on(now_ns)
-            self._outbox.send += self._merge.ask(now_ns, followers)
+            self._send(self._merge.ask(now_ns, followers))
         if is_newcomer and self._merge.is_done and not (self._works or self._inquiries or self._todo):
             self._membership.stand()
             return
@@ -265,7 +269,7 @@ class CatchUp:
     def _end_syncs(self, now_ns: int) -> None:
         for sync in self._syncs.due(now_ns):
             if sync.deadline_ns > now_ns:
-                self._outbox.send += self._syncs.ask_after_silence(now_ns, sync)
+                self._send(self._syncs.ask_after_silence(now_ns, sync))
                 continue
             for work in self._syncs.end(sync):
                 self._give_up(now_ns, work)
@@ -324,7 +328,7 @@ class CatchUp:
                 return
             del self._todo[due]
             inquiry = self._inquiries[due] = Inquiry(self._quorums, self._own_index, (), due)
-            self._outbox.send += inquiry.read(now_ns, self._next_number(), followers)
+            self._send(inquiry.read(now_ns, self._next_number(), followers))
 
     def _judge(self, now_ns: int, inquiry: Inquiry, followers: list[int]) -> None:
         """A round or a pause is over."""
@@ -357,7 +361,7 @@ class CatchUp:
         plan = inquiry.plan()
         if isinstance(plan, Missing):
             if inquiry.add(plan.objects):
-                self._outbox.send += inquiry.read(now_ns, self._next_number(), followers)
+                self._send(inquiry.read(now_ns, self._next_number(), followers))
             else:
                 self._put_off(now_ns, inquiry)
         elif plan is None:
@@ -366,14 +370,14 @@ class CatchUp:
             inquiry.pause(now_ns, self._next_number())
         else:
             self._counters[f"repair.{plan.kind.value}"] += 1
-            self._outbox.send += inquiry.repair(now_ns, self._next_number(), followers)
+            self._send(inquiry.repair(now_ns, self._next_number(), followers))
 
     def _read_again(self, now_ns: int, inquiry: Inquiry, followers: list[int]) -> None:
         """At once if others have to be read as well; after a pause if the same would be read again."""
         if inquiry.number and inquiry.has_read_all:
             inquiry.pause(now_ns, self._next_number())
         else:
-            self._outbox.send += inquiry.read(now_ns, self._next_number(), followers)
+            self._send(inquiry.read(now_ns, self._next_number(), followers))
 
     def _put_off(self, now_ns: int, inquiry: Inquiry, pause_ns: int = INQUIRY_AGAIN_NS) -> None:
         self._inquiries.pop(inquiry.target, None)
@@ -404,7 +408,7 @@ class CatchUp:
             for key in missing:
                 if key not in work.asked:
                     work.asked.add(key)
-                    self._outbox.send += self._syncs.wait(now_ns, work, key, work.shown[key[0]])
+                    self._send(self._syncs.wait(now_ns, work, key, work.shown[key[0]]))
             return
         for name in work.flagged:
             if name not in work.absent and not self._replicas.fetch(now_ns, name):

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import Damaged, Listing, ObjectRecord, Page
+from fivefold.protocol.actions import Ask, Damaged, Listing, ObjectRecord, Page
 from fivefold.protocol.history import history_digest
 from fivefold.protocol.limits import (
     INQUIRY_ROUNDS_MAX,
@@ -146,6 +146,10 @@ class Scrub:
         self._numbers += 1
         return self._numbers
 
+    def _send(self, asks: list[Ask]) -> None:
+        self._outbox.send += asks
+        self._counters["upkeep-asks"] += len(asks)
+
     @property
     def _others(self) -> list[int]:
         return [server for server in range(self._quorums.n) if server != self._own_index]
@@ -217,7 +221,7 @@ class Scrub:
         while self._todo and len(self._inquiries) < SCRUB_REPAIRS_MAX:
             name, _ = self._todo.popitem(last=False)
             self._inquiries[name] = inquiry = Inquiry(self._quorums, self._own_index, (), name)
-            self._outbox.send += inquiry.read(now_ns, self._next_number(), self._others)
+            self._send(inquiry.read(now_ns, self._next_number(), self._others))
         if now_ns >= self._next_ns:
             self._step(now_ns)
         self._note_wake()
@@ -242,7 +246,7 @@ class Scrub:
         for _ in range(SCRUB_STEP_OBJECTS):
             if len(self._todo) >= SCRUB_WAITING_MAX or not self._compare_next():
                 break
-        self._outbox.send += self._merge.ask(now_ns, self._others)
+        self._send(self._merge.ask(now_ns, self._others))
         if self._merge.is_done and self._pending is None and not (self._todo or self._inquiries):
             self._merge = None
             self._passes += 1
@@ -315,7 +319,7 @@ class Scrub:
             if not inquiry.add(plan.objects):
                 self._drop(inquiry)
                 return
-            self._outbox.send += inquiry.read(now_ns, self._next_number(), self._others)
+            self._send(inquiry.read(now_ns, self._next_number(), self._others))
         elif plan is None or not self._is_left(now_ns, inquiry):
             self._drop(inquiry)
             if plan is None:
@@ -335,7 +339,7 @@ class Scrub:
             self._turns[inquiry.target] = _Turn(inquiry.digest)
             inquiry.rest(now_ns + rank * SCRUB_TURN_NS)
         elif inquiry.number == 0:
-            self._outbox.send += inquiry.read(now_ns, self._next_number(), self._others)
+            self._send(inquiry.read(now_ns, self._next_number(), self._others))
         elif turn.last is plan.kind or (turn.last is None and turn.before != inquiry.digest):
             self._drop(inquiry)
         else:
@@ -357,7 +361,7 @@ class Scrub:
             if ask.server == self._own_index:
                 self._deliver(now_ns, frame=ask.frame)
             else:
-                self._outbox.send.append(ask)
+                self._send([ask])
 
     def _show_own(self, now_ns: int, inquiry: Inquiry) -> bool:
         """Add what this server holds, if it is in memory; False if the disk has to have it first."""

@@ -11,7 +11,7 @@ import pytest
 
 from fivefold.protocol import authenticators, classify, editions, history, limits, messages, quorums
 from fivefold.protocol.authenticators import Culled
-from fivefold.protocol.client import invocation, knowledge, rounds, session, standing, verdict
+from fivefold.protocol.client import following, invocation, knowledge, rounds, session, standing, verdict
 from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
@@ -36,6 +36,7 @@ from fivefold.protocol.server import (
 )
 from fivefold.protocol.steps import Kind, Plan
 from fivefold.simulation import rack as rack_module
+from fivefold.simulation import servers as simulated
 from fivefold.simulation.exhaustive import moves
 from tests import protocol_rig, replacement_rig
 
@@ -974,6 +975,53 @@ def kept_by_default() -> list[Patch]:
 
 
 @bug
+def one_servers_edition_is_taken() -> list[Patch]:
+    """R1: an edition is taken over that one server announces, and not b + 1."""
+
+    def wanted(self: Any) -> Any:
+        return max([name for name in self.by if name is not None and name.number > self.own.number], default=None)
+
+    return [(editions.Announced, "wanted", property(wanted))]
+
+
+@bug
+def editions_go_back() -> list[Patch]:
+    """R1: what b + 1 servers announce is taken over although it is older than what is in use."""
+
+    def wanted(self: Any) -> Any:
+        names = {name for name in self.by if name is not None and name != self.own}
+        return max([name for name in names if self.by.count(name) > self._b], default=None)
+
+    return [(editions.Announced, "wanted", property(wanted))]
+
+
+@bug
+def answers_of_newer_editions_count() -> list[Patch]:
+    """R7: a client counts every answer, however many servers use a newer edition than its own."""
+    return [(verdict, "counted", lambda servers, newer, b: len(servers))]
+
+
+@bug
+def culls_across_editions_count() -> list[Patch]:
+    """R7: what servers of different editions say of each other's MACs is evidence."""
+    return [(following.Following, "may_testify", lambda self, culled, by: True)]
+
+
+@bug
+def newcomer_leaves_repairs_out() -> list[Patch]:
+    """R8: a newcomer is in standing when the lists are through, without what has to be repaired first."""
+    look_at = catchup.CatchUp._look_at
+
+    def look(self: Any, now_ns: int, name: Any, shown: Any) -> None:
+        is_new = name not in self._todo
+        look_at(self, now_ns, name, shown)
+        if is_new:
+            self._todo.pop(name, None)
+
+    return [(catchup.CatchUp, "_look_at", look)]
+
+
+@bug
 def newcomer_answers_early() -> list[Patch]:
     """R4: a newcomer answers at once, as if everything were initial."""
     return [(membership.Membership, "is_standing", property(lambda self: True))]
@@ -985,6 +1033,7 @@ def newcomer_reads_who_was_not_told() -> list[Patch]:
     return [
         (membership.Membership, "has_followed", lambda self, server: True),
         (replacement_rig.ReplacedRack, "knows", lambda self, node, other: True),
+        (simulated.ServerHost, "knows", lambda self, other: True),
         (membership.Membership, "answer_to", lambda self, server: self.sequence),
     ]
 

@@ -16,6 +16,7 @@ from tests.protocol_rig import A, Violation
 from tests.scenarios import test_client_rules as client
 from tests.scenarios import test_clock as clock
 from tests.scenarios import test_damaged_objects as damaged
+from tests.scenarios import test_following as followed
 from tests.scenarios import test_full_histories as full
 from tests.scenarios import test_moving as moving
 from tests.scenarios import test_multi_object as multi
@@ -29,6 +30,7 @@ from tests.scenarios import test_standing as standings
 from tests.scenarios import test_verdicts as verdicts
 from tests.unit.protocol import test_acceptance as acceptance
 from tests.unit.protocol import test_client_faults as client_faults
+from tests.unit.protocol import test_editions as told
 from tests.unit.protocol import test_faults as faults
 from tests.unit.protocol import test_quorums as quorums
 
@@ -202,6 +204,12 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
         moving.test_a_call_that_may_be_applied_is_not_told_as_refused_by_the_new_cluster,
         "",
     ),
+    ("one_servers_edition_is_taken", told.test_b_servers_convince_nobody, ""),
+    ("editions_go_back", told.test_an_older_edition_is_not_wanted, ""),
+    ("answers_of_newer_editions_count", followed.test_of_servers_with_a_newer_edition_b_count, ""),
+    ("answers_of_newer_editions_count", followed.test_without_the_file_nothing_is_finished_up_to_the_deadline, ""),
+    ("culls_across_editions_count", followed.test_before_a_server_has_announced_anything_its_reports_prove_nothing, ""),
+    ("newcomer_leaves_repairs_out", newcomers.test_rivals_are_repaired_before_they_are_adopted, ""),
     ("newcomer_answers_early", replaced.test_d1_a_newcomer_is_silent, "fork"),
     ("newcomer_reads_who_was_not_told", replaced.test_d2_untold_servers_are_not_read, "fork"),
     ("switch_keeps_old_keys", replaced.test_d2b_a_switch_takes_the_old_keys_away, "fork"),

@@ -176,6 +176,11 @@ NOT_REACHED = {
     "two_equal_results_are_enough",
     "who_stands_alone_is_suspected",
     # Nobody is replaced here.
+    "answers_of_newer_editions_count",
+    "culls_across_editions_count",
+    "editions_go_back",
+    "newcomer_leaves_repairs_out",
+    "one_servers_edition_is_taken",
     "cut_not_durable",
     "newcomer_adopts_copies",
     "newcomer_adopts_half",

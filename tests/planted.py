@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from fivefold.protocol.server import (
     ordinary,
     outbox,
     replica,
+    settled,
     synchronise,
     versions,
 )
@@ -578,6 +580,45 @@ def rings_kept_silent() -> list[Patch]:
         tell(self, work) if work.is_query else self._reply(work, messages.FAIL)
 
     return [(examination.Examination, "_fail", fail)]
+
+
+@bug
+def settled_kept_silent() -> list[Patch]:
+    """§6: a refused update is not told what is settled."""
+    return [(examination, "settled_answers", lambda replica, client, operation: None)]
+
+
+@bug
+def settled_by_what_may_be_passed_over() -> list[Patch]:
+    """§6: what the newest method's candidate has recorded itself is called settled, not only what it rests on."""
+
+    def recorded_by(version: Any, key: bytes, time: int) -> bytes | None:
+        return versions.find_answer(version, key)
+
+    return [(settled, "recorded_by", recorded_by)]
+
+
+@bug
+def settled_by_copies() -> list[Patch]:
+    """§6: what a copy is conditioned on counts as established, like what a method is."""
+
+    def newest_version(replica: Any) -> Candidate | None:
+        return next((each.candidate for each in reversed(replica.entries) if not each.candidate.is_barrier), None)
+
+    return [(settled, "newest_method", newest_version)]
+
+
+@bug
+def settled_by_liars() -> list[Patch]:
+    """§6: b servers that call an update settled are believed."""
+    honest = verdict._judge_settled
+
+    def judge_settled(round_: Any, quorums: Any, newer: Any) -> Any:
+        fewer = copy(quorums)
+        fewer.b = max(quorums.b - 1, 0)
+        return honest(round_, fewer, newer)
+
+    return [(verdict, "_judge_settled", judge_settled)]
 
 
 @bug

@@ -18,6 +18,7 @@ from fivefold.protocol.messages import (
     DECLINED,
     FAIL,
     REQUEST,
+    SETTLED,
     SUCCESS,
     UNABLE,
     UNCHANGED,
@@ -50,6 +51,7 @@ KINDS = (
     "initial and signed",
     "declined",
     "unable",
+    "settled",
     "busy",
     "not canonical",
     "no answers",
@@ -97,6 +99,8 @@ def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
         status, answers = DECLINED, (REFUSED + b"NotAllowed: no",)
     elif kind == "unable":
         status, version, answers = UNABLE, b"", (STOPPED + b"out of time",)
+    elif kind == "settled":
+        status, version = SETTLED, b""
     elif kind == "busy":
         status, answers = BUSY, (b"xBusy: later",)
     elif kind == "no answers":
@@ -110,7 +114,14 @@ def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
     if status in (DECLINED, BUSY):
         histories, version = (), b""
     vote = encode(
-        Vote(status, made.timestamp if status in (SUCCESS, UNCHANGED) else b"", answers, version, histories, culled)
+        Vote(
+            status,
+            made.timestamp if status in (SUCCESS, UNCHANGED, SETTLED) else b"",
+            answers,
+            version,
+            histories,
+            culled,
+        )
     )
     if kind == "no vote":
         vote = b"\x96\x00\xc1"

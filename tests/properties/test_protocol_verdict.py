@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from fivefold.protocol.client.rounds import Purpose, Round
 from fivefold.protocol.client.verdict import Next, Verdict, judge
 from fivefold.protocol.history import Entry, empty_histories, encode_history
-from fivefold.protocol.messages import BUSY, DECLINED, FAIL, SUCCESS, UNABLE, UNCHANGED, Vote, encode, reply_frame
+from fivefold.protocol.messages import (
+    BUSY,
+    DECLINED,
+    FAIL,
+    SETTLED,
+    SUCCESS,
+    UNABLE,
+    UNCHANGED,
+    Vote,
+    encode,
+    reply_frame,
+)
 from fivefold.protocol.operations import REFUSED, STOPPED
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request
@@ -22,6 +33,7 @@ STATUSES = {
     "declined": DECLINED,
     "unable": UNABLE,
     "busy": BUSY,
+    "settled": SETTLED,
 }
 CANDIDATES = [candidate(1, A).timestamp, candidate(2, A).timestamp]
 SIZES = [(4, 1, 0), (6, 1, 1), (7, 1, 1), (11, 2, 2)]
@@ -31,7 +43,7 @@ def vote(server: int, kind: str, which: int, result: bytes) -> Vote:
     """A vote of this kind. No two servers show the same history: what follows from those is not the twin's matter."""
     status = STATUSES[kind]
     shown = (encode_history((Entry(candidate(9, A, salt=bytes([server])), False),)),)
-    if kind in ("accepted", "unchanged"):
+    if kind in ("accepted", "unchanged", "settled"):
         made = b"d" * 32 if kind == "accepted" else b""
         return Vote(status, CANDIDATES[which], (b"v" + result,), made, shown, ())
     if kind == "stale":

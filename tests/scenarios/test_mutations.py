@@ -26,6 +26,7 @@ from tests.scenarios import test_rejections as rejections
 from tests.scenarios import test_replacement as newcomers
 from tests.scenarios import test_replacement_schedules as replaced
 from tests.scenarios import test_server_rules as rules
+from tests.scenarios import test_settled as settled
 from tests.scenarios import test_standing as standings
 from tests.scenarios import test_verdicts as verdicts
 from tests.unit.protocol import test_acceptance as acceptance
@@ -98,6 +99,19 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ),
     ("rings_kept_silent", client.test_a_call_that_keeps_losing_is_not_forgotten, ""),
     ("rings_kept_silent", client.test_an_update_that_was_applied_is_done_though_it_is_refused, ""),
+    ("settled_kept_silent", settled.test_a_client_that_others_always_outrun_hears_that_its_call_was_applied, ""),
+    (
+        "settled_by_what_may_be_passed_over",
+        settled.test_a_client_whose_call_two_servers_hold_goes_on_until_it_is_established,
+        "",
+    ),
+    (
+        "settled_by_what_may_be_passed_over",
+        settled.test_where_a_version_was_fetched_its_method_stands_alone_and_settles_nothing_of_its_own,
+        "",
+    ),
+    ("settled_by_copies", settled.test_neither_a_barrier_nor_a_copy_settles_anything, ""),
+    ("settled_by_liars", settled.test_b_servers_that_lie_settle_nothing, ""),
     ("any_ring_believed", client.test_an_attempt_that_r_servers_may_show_is_not_dead, ""),
     ("attempts_buried_alive", client.test_an_attempt_that_r_servers_may_show_is_not_dead, ""),
     ("only_a_quorum_buries", client.test_a_liars_success_does_not_keep_an_attempt_alive, ""),

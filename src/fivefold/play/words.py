@@ -28,6 +28,7 @@ _ANSWERS: Final = MappingProxyType(
         "busy": "it is busy",
         "unchanged": "nothing was to be written",
         "unable": "it could not run the operation",
+        "settled": "an established version has recorded the call",
     }
 )
 

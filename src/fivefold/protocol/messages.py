@@ -78,6 +78,9 @@ or was refused by itself, or is in the ring. No candidate was accepted."""
 UNABLE: Final = 5
 """This server could not run the operation to its end (the time limit, memory, its own code); the one answer says why.
 That says nothing of the operation: other servers may have accepted it."""
+SETTLED: Final = 6
+"""Refused as with FAIL. But an established version, the ``candidate``, has recorded each call of the update: these are
+its answers (server/settled.py)."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -248,7 +251,7 @@ def decode_vote(data: bytes) -> Vote:
         PeerViolation: not canonical.
     """
     vote = _decode(_vote_decoder, data, "vote")
-    if len(vote.candidate) not in (0, TIMESTAMP_BYTES) or not 0 <= vote.status <= UNABLE:
+    if len(vote.candidate) not in (0, TIMESTAMP_BYTES) or not 0 <= vote.status <= SETTLED:
         raise PeerViolation("vote-malformed")
     return vote
 

@@ -11,6 +11,7 @@ from typing import Final, NewType, Protocol
 
 from msgspec import Struct
 
+from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX
 from fivefold.protocol.times import Time
 
 ObjectId = NewType("ObjectId", str)
@@ -113,6 +114,11 @@ NOT_RUN: Final = b"n"
 Of an update that is refused as stale: the ring of the server's latest version does not have it."""
 DIGEST: Final = b"d"
 """The call was applied, but its answer was too long for the ring: the digest follows."""
+
+
+def remembered(answer: bytes) -> bytes:
+    """What a ring keeps of an answer: all of it, or of a long one its digest."""
+    return answer if len(answer) <= RING_ANSWER_BYTES_MAX else DIGEST + digest(answer)
 
 
 class Executed(Struct, frozen=True, gc=False):

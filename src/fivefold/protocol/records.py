@@ -239,8 +239,8 @@ class Vote(Struct, frozen=True, array_like=True, gc=False):
     """The part of a reply that honest servers in the same situation write alike, byte for byte.
 
     Attributes:
-        status: SUCCESS, FAIL, DECLINED, BUSY, UNCHANGED or UNABLE (:mod:`messages`).
-        candidate: timestamp of what was accepted or queried; empty otherwise.
+        status: SUCCESS, FAIL, DECLINED, BUSY, UNCHANGED, UNABLE or SETTLED (:mod:`messages`).
+        candidate: timestamp of what was accepted or queried, or by which all is settled; empty otherwise.
         answers: one for each call.
         version_digest: digest of the versions that the candidate produced; empty if none.
         histories: this server's history of each object of the request, in order.

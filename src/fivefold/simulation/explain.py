@@ -22,6 +22,7 @@ from fivefold.protocol.messages import (
     FAIL,
     REPLY,
     REQUEST,
+    SETTLED,
     SUCCESS,
     UNABLE,
     UNCHANGED,
@@ -63,6 +64,7 @@ STATUSES = {
     BUSY: "busy",
     UNCHANGED: "unchanged",
     UNABLE: "unable",
+    SETTLED: "settled",
 }
 """What votes say; a SUCCESS with answers and without a version is *answered*."""
 

@@ -97,7 +97,8 @@ class Voted(Recorded, frozen=True):
         server: whose reply.
         frame: the reply.
         request: the request that it answers.
-        status: ``accepted``, ``answered``, ``refused``, ``declined``, ``busy``, ``unchanged`` or ``unable``.
+        status: ``accepted``, ``answered``, ``refused``, ``declined``, ``busy``, ``unchanged``, ``unable`` or
+            ``settled``.
         why: the rule by which it refuses, in one sentence; empty if it does not.
         histories: what it shows for each object of the request, in order.
     """

@@ -6,7 +6,8 @@ When is an attempt certainly dead?
    holds of no other. (Of attempts with equal bytes, or with sets that differ only in what is culled, one server could
    hold the candidate by one and another by the next, and each attempt by itself would look dead.)
 2. A server works on a frame once: it refuses repeated numbers. To every frame that it does not accept it says FAIL,
-   UNCHANGED, UNABLE, DECLINED or BUSY, and that stays true: it accepts the candidate later only if r servers show it.
+   SETTLED, UNCHANGED, UNABLE, DECLINED or BUSY, and that stays true: it accepts the candidate later only if r servers
+   show it.
 3. So an honest server can hold the candidate only if it was sent the attempt and has not answered each of those frames
    so. A reply that was lost, or is late, counts as if the frame had been accepted; a connection that was lost and is
    back makes one more frame.
@@ -33,13 +34,14 @@ from fivefold.protocol.messages import (
     BUSY,
     FAIL,
     REPLY_KEY_BYTES,
+    SETTLED,
     SUCCESS,
     UNABLE,
     UNCHANGED,
     decode_vote,
     encode,
 )
-from fivefold.protocol.operations import NOT_RUN, SHOW, Operation
+from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, SHOW, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, ObjectHistories, Request, Vote
 
@@ -179,12 +181,12 @@ def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
     """
     vote = decode_vote(vote_bytes)
     is_operation = round_.purpose is Purpose.OPERATION
-    if vote.status in (SUCCESS, FAIL, UNCHANGED, UNABLE):
+    if vote.status in (SUCCESS, FAIL, UNCHANGED, UNABLE, SETTLED):
         if len(vote.histories) != len(round_.objects):
             raise PeerViolation("vote-histories")
         for name, history in zip(round_.objects, vote.histories, strict=True):
             read_history(name, history)
-    if vote.status in (SUCCESS, FAIL, UNCHANGED):
+    if vote.status in (SUCCESS, FAIL, UNCHANGED, SETTLED):
         if vote.answers and len(vote.answers) != calls:
             raise PeerViolation("vote-answers")
         if vote.status != FAIL and is_operation and not (vote.answers and vote.candidate):
@@ -193,8 +195,10 @@ def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
         raise PeerViolation("vote-answers")
     elif vote.status != UNABLE and vote.histories:  # nobody has read them: who turns a request away shows none
         raise PeerViolation("vote-histories")
-    if vote.status in (UNCHANGED, UNABLE) and not is_operation:
+    if vote.status in (UNCHANGED, UNABLE, SETTLED) and not is_operation:
         raise PeerViolation("vote-status")
+    if vote.status == SETTLED and not {NOT_RUN, FORGOTTEN}.isdisjoint(vote.answers):
+        raise PeerViolation("vote-answers")
     return vote
 
 

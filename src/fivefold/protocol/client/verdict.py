@@ -30,8 +30,8 @@ from fivefold.protocol.classify import plan_operation, views_of
 from fivefold.protocol.client.following import counted
 from fivefold.protocol.client.rounds import Purpose, Round, histories_of, text_of
 from fivefold.protocol.history import decode_history
-from fivefold.protocol.messages import DECLINED, FAIL, SUCCESS, UNABLE, UNCHANGED
-from fivefold.protocol.operations import FORGOTTEN, NOT_RUN
+from fivefold.protocol.messages import DECLINED, FAIL, SETTLED, SUCCESS, UNABLE, UNCHANGED
+from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, remembered
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import LogicalTimestamp, Vote
 
@@ -134,7 +134,7 @@ def judge(
             return found
     if len(round_.votes) < quorums.q:
         return _ask_or_wait(round_, quorums)
-    found = None if is_vetoed else _judge_latest(round_, quorums, is_query=is_query)
+    found = None if is_vetoed else _judge_refused(round_, quorums, is_query=is_query, newer=newer)
     if found is not None:
         return found
     if is_patient and best and still and is_possible:
@@ -198,6 +198,34 @@ def _judge_results(
     return Verdict(Next.ANSWERED, round_.votes[agreed[0]].answers, odd, is_unchanged=is_unchanged)
 
 
+def _judge_refused(round_: Round, quorums: QuorumSystem, *, is_query: bool, newer: Collection[int]) -> Verdict | None:
+    """What a refused operation is answered all the same."""
+    settled = None if is_query else _judge_settled(round_, quorums, newer)
+    return settled or _judge_latest(round_, quorums, is_query=is_query)
+
+
+def _judge_settled(round_: Round, quorums: QuorumSystem, newer: Collection[int]) -> Verdict | None:
+    """An update is done that b + 1 servers call settled, with the same answers: one of them is honest.
+
+    They need not mean the same established version. Of a long answer some have the whole, others its digest.
+    """
+    said: dict[tuple[bytes, ...], list[int]] = {}
+    for server, vote in round_.votes.items():
+        if vote.status == SETTLED:
+            said.setdefault(tuple(map(remembered, vote.answers)), []).append(server)
+    if not said:
+        return None
+    group = max(said.values(), key=len)
+    if counted(group, newer, quorums.b) <= quorums.b:
+        return None
+    odd = tuple([server for others in said.values() if others is not group for server in others])
+    if len(odd) > quorums.b:
+        return Verdict(Next.DIVERGED, is_applied=True)
+    votes = [round_.votes[server] for server in group]
+    answers = tuple([max(each, key=len) for each in zip(*[vote.answers for vote in votes], strict=True)])
+    return Verdict(Next.ANSWERED, answers, odd)
+
+
 def _judge_latest(round_: Round, quorums: QuorumSystem, *, is_query: bool) -> Verdict | None:
     """A refused operation is done too if this round's own histories classify METHOD and b + 1 servers agree (§6).
 
@@ -209,7 +237,7 @@ def _judge_latest(round_: Round, quorums: QuorumSystem, *, is_query: bool) -> Ve
     if plan is None:
         return None
     latests = [part.conditioned_on for part in plan.parts]
-    groups = agreement_at(round_, latests, (SUCCESS, FAIL) if is_query else (FAIL,))
+    groups = agreement_at(round_, latests, (SUCCESS, FAIL) if is_query else (FAIL, SETTLED))
     if not groups or len(groups[0]) <= quorums.b:
         return None
     odd = tuple([server for minority in groups[1:] for server in minority])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fivefold.protocol.history import time_of
-from fivefold.protocol.messages import BUSY, FAIL, SUCCESS
+from fivefold.protocol.messages import BUSY, FAIL, SETTLED, SUCCESS
 from fivefold.protocol.operations import Executor, ObjectId
 from fivefold.protocol.records import Candidate, Version
 from fivefold.protocol.server.acceptance import Acceptance
@@ -22,6 +22,7 @@ from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.execution import execute, repeated_answers
 from fivefold.protocol.server.replica import Replica, held_version, newly_settled
 from fivefold.protocol.server.replies import Replies
+from fivefold.protocol.server.settled import settled_answers
 from fivefold.protocol.server.unverified import INLINE
 from fivefold.protocol.server.versions import decode_version, joint_digest
 from fivefold.protocol.steps import Kind, Step
@@ -119,11 +120,17 @@ class Examination:
         """FAIL with the histories; for a query with the answer on the latest versions (optimistic execution, §4.4).
 
         For an update with what the ring of the latest version says of it: one who keeps losing under contention must
-        not have to wait for its turn to hear that it was not applied, or the ring has forgotten that by then.
+        not have to wait for its turn to hear that it was not applied, or the ring has forgotten that by then. SETTLED,
+        if what it says holds for every version to come.
         """
         operation = work.operation
         if operation is None:
             self._reply(work, FAIL)
+            return
+        replica = self._replicas.hot[min(operation.objects)]
+        settled = None if work.is_query else settled_answers(replica, work.client, operation)
+        if settled is not None:
+            self._reply(work, SETTLED, candidate=settled[0], answers=settled[1])
             return
         versions = {}
         for name in operation.objects:

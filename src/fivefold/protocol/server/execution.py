@@ -93,7 +93,7 @@ def _run(
     for call in operation.calls:
         key, answer = b"", None
         if not is_query:
-            key = _key_of(client, call)
+            key = key_of(client, call)
             answer = recall(recorded, key, unpack_time(call.since))
         if answer is None and call.method == CANCEL:
             answer, has_changed = CANCELLED, True
@@ -116,12 +116,13 @@ def _run(
     return answers, fresh if has_changed and not is_query else None, states
 
 
-def _key_of(client: ClientId, call: Call) -> bytes:
+def key_of(client: ClientId, call: Call) -> bytes:
+    """Where rings keep a client's call; of a CANCEL that of the call to be cancelled."""
     return client + (call.arguments if call.method == CANCEL else call.id)
 
 
 def repeated_answers(client: ClientId, operation: Operation, version: Version) -> tuple[bytes, ...]:
     """What the operation that made ``version`` answered; nothing is run (§4.3)."""
     return tuple(
-        [recall(version, _key_of(client, call), unpack_time(call.since)) or NOT_RUN for call in operation.calls]
+        [recall(version, key_of(client, call), unpack_time(call.since)) or NOT_RUN for call in operation.calls]
     )

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES, RING_RECENT
-from fivefold.protocol.operations import DIGEST, FORGOTTEN, ClientId, digest
+from fivefold.protocol.limits import RING_ENTRIES, RING_RECENT
+from fivefold.protocol.operations import FORGOTTEN, ClientId, digest, remembered
 from fivefold.protocol.records import Recorded, Ring, Version
 from fivefold.protocol.times import TIME_BYTES, Time, is_time, pack_time, unpack_time
 
@@ -157,11 +157,23 @@ def find_answer(version: Version, key: bytes) -> bytes | None:
     for outcome in version.outcomes:
         if outcome.key == key:
             return outcome.answer
+    found = _entry_of(version, key)
+    return None if found is None else found[1]
+
+
+def recorded_by(version: Version, key: bytes, time: int) -> bytes | None:
+    """What the ring has for the call with this key, if it was recorded at that logical time or before."""
+    found = _entry_of(version, key)
+    return None if found is None or found[0] > time else found[1]
+
+
+def _entry_of(version: Version, key: bytes) -> tuple[int, bytes] | None:
+    """When a call was recorded, and what the ring has of its answer."""
     for entries, answers in ((version.ring.entries, version.ring.answers), (version.recent, version.recent_answers)):
         at = _find(entries, key)
         if at >= 0:
             start = _answers_size(entries, 0, at)
-            return answers[start : start + _length(entries, at)]
+            return _time(entries, at), answers[start : start + _length(entries, at)]
     return None
 
 
@@ -185,9 +197,7 @@ def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[R
     recent, answers = version.recent, version.recent_answers
     stamp = time.to_bytes(TIME_BYTES, "big")
     for outcome in outcomes:
-        answer = outcome.answer
-        if len(answer) > RING_ANSWER_BYTES_MAX:
-            answer = DIGEST + digest(answer)
+        answer = remembered(outcome.answer)
         recent += outcome.key + stamp + len(answer).to_bytes(2, "big")
         answers += answer
     number = version.number + len(outcomes)

@@ -23,7 +23,7 @@ from fivefold.protocol.history import (
     time_of,
 )
 from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
-from fivefold.protocol.messages import FAIL, SUCCESS, encode, reply_frame
+from fivefold.protocol.messages import FAIL, SETTLED, SUCCESS, encode, reply_frame
 from fivefold.protocol.operations import VALUE, ObjectId, digest
 from fivefold.protocol.records import (
     INITIAL_HISTORY,
@@ -211,11 +211,13 @@ def favour(liar: Liar, draft: Draft) -> None:
 
 
 def agree(liar: Liar, draft: Draft) -> None:
-    """Say that everything was accepted, whatever it was."""
+    """Say that everything was accepted, or is settled, whatever it was."""
     known = [each.timestamp for name in draft.names for each in liar.candidates(name)]
     if draft.status == FAIL and known:
-        draft.status, draft.candidate = SUCCESS, liar.random.choice(known[-8:])
+        draft.status, draft.candidate = liar.random.choice((SUCCESS, SETTLED)), liar.random.choice(known[-8:])
         draft.answers = draft.answers or (VALUE + b"\x01",)
+        if draft.status == SETTLED:  # nobody reads it with an answer that no established version has
+            draft.answers = (VALUE + b"\x01",) * len(draft.answers)
 
 
 def refuse(liar: Liar, draft: Draft) -> None:

@@ -32,8 +32,11 @@ from fivefold.protocol.server import (
     ordinary,
     outbox,
     replica,
+    scrub,
     settled,
     synchronise,
+    unverified,
+    verification,
     versions,
 )
 from fivefold.protocol.steps import Kind, Plan
@@ -1162,6 +1165,48 @@ def cut_not_durable() -> list[Patch]:
         return 0
 
     return [(membership.Membership, "answer_to", answer)]
+
+
+# --- §8: what clients leave ---------------------------------------------------------------------------------------
+
+
+@bug
+def unverified_work_unbounded() -> list[Patch]:
+    """§8: a client may leave as much as it likes."""
+    return [(unverified.Unverified, "must_wait", lambda self, now_ns, client: False)]
+
+
+@bug
+def what_is_left_costs_nothing() -> list[Patch]:
+    """§8: what others had to step over or repair is not charged to who left it."""
+    return [(unverified.Unverified, "_blame", lambda self, now_ns, client: None)]
+
+
+@bug
+def verification_believes_one_server() -> list[Patch]:
+    """§8: a candidate is taken for established because one other server says that it holds it."""
+    return [(verification.Verification, "_needed", property(lambda self: 1))]
+
+
+@bug
+def verification_repairs_without_proof() -> list[Patch]:
+    """§8: what the others do not confirm is taken back, upon their word alone."""
+
+    def take_back(self: Any, name: Any) -> None:
+        held = self._replicas.hot.get(name)
+        if held is not None and len(held.entries) > 1:
+            held._show(held.entries[:-1], None)
+            self.unverified.forget(name)
+            if held.latest > history.INITIAL_TIMESTAMP:
+                self._outbox.writes += self._outbox.write_of(held)
+
+    return [(scrub.Scrub, "_look_at", take_back)]
+
+
+@bug
+def barriers_are_established() -> list[Patch]:
+    """§8: a barrier that q servers hold counts as established, although nothing follows it."""
+    return [(verification, "is_barrier", lambda timestamp: False), (unverified, "is_barrier", lambda timestamp: False)]
 
 
 @bug

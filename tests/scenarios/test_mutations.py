@@ -29,6 +29,7 @@ from tests.scenarios import test_server_rules as rules
 from tests.scenarios import test_settled as settled
 from tests.scenarios import test_standing as standings
 from tests.scenarios import test_verdicts as verdicts
+from tests.scenarios import test_verification as left
 from tests.unit.protocol import test_acceptance as acceptance
 from tests.unit.protocol import test_client_faults as client_faults
 from tests.unit.protocol import test_editions as told
@@ -237,6 +238,11 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("standing_before_durable", newcomers.test_standing_holds_once_it_is_durable, ""),
     ("no_floor", damaged.test_what_it_promised_before_the_damage_holds, "fork"),
     ("no_floor", damaged.test_it_stays_out_below_its_floor, ""),
+    ("unverified_work_unbounded", left.test_a_client_with_too_much_open_waits_and_holds_nobody_else_up, ""),
+    ("what_is_left_costs_nothing", left.test_what_a_client_has_left_costs_it_time, ""),
+    ("verification_believes_one_server", left.test_one_liar_does_not_verify, ""),
+    ("verification_repairs_without_proof", left.test_an_update_on_r_servers_is_completed, ""),
+    ("barriers_are_established", left.test_a_barrier_that_was_left_is_repaired, ""),
     ("cut_not_durable", newcomers.test_the_cut_is_durable_before_the_first_answer, ""),
 ]
 """The bug, the scenario that shows it, and what it shows: a fork, lost atomicity, or (empty) a failing assertion."""

@@ -4,12 +4,12 @@ import pytest
 
 from fivefold.protocol import limits
 from fivefold.protocol.actions import Ask
-from fivefold.protocol.messages import BUSY, HELD, HeldReply, decode_held, held_reply_frame
+from fivefold.protocol.messages import BUSY, HELD, REQUEST, HeldReply, decode_held, held_reply_frame
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.server import Server
 from fivefold.protocol.steps import Kind
 from fivefold.simulation.rack import Letter, rack_keys
-from tests.protocol_rig import SECOND, A, B, WatchedRack, X, Y, newest, now, op, send
+from tests.protocol_rig import SECOND, A, B, WatchedRack, X, Y, candidate, claims, newest, now, op, send, showing
 
 STEP_NS = SECOND // 50
 NAMES = [ObjectId(f"Reg/{number:04}") for number in range(40)]
@@ -21,6 +21,7 @@ class Verifying(WatchedRack):
     def __init__(self, *, n: int = 6, t: int = 1, b: int = 1) -> None:
         self.held_lies: set[int] = set()
         self.down: set[int] = set()
+        self.fickle: set[int] = set()
         super().__init__(n=n, t=t, b=b)
 
     def _boot(self, index: int) -> Server:
@@ -38,7 +39,21 @@ class Verifying(WatchedRack):
             back = self.servers[asker].receive_from_server(self.now_ns, ask.server, 0, frame)
             self._perform(asker, back)
             return
+        if ask.server in self.fickle and ask.frame[0] == REQUEST:
+            self._answer_with_an_invention(asker, ask)
+            return
         super()._ask(asker, ask)
+
+    def _answer_with_an_invention(self, asker: int, ask: Ask) -> None:
+        """Another candidate above everything with each answer."""
+        self._numbers += 1
+        machine = self.servers[ask.server]
+        self._perform(ask.server, machine.receive_from_server(self.now_ns, asker, self._numbers, ask.frame))
+        answer = self._replies.pop((ask.server, self._numbers), None)
+        if answer is not None:
+            invented = candidate(99, salt=self._numbers.to_bytes(4, "big"))
+            lie = showing(self, ask.server, {A: claims(self, ask.server, A, invented)})(answer)
+            self._perform(asker, self.servers[asker].receive_from_server(self.now_ns, ask.server, 0, lie))
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -187,6 +202,42 @@ def test_one_liar_does_not_verify() -> None:
     write(rack, [0, 1], B, b"left")
     rack.wait(0.9)
     assert rack.open(0) == 1
+
+
+def test_a_liar_that_shows_something_else_each_time_stops_no_repair() -> None:
+    """What b servers show may always change; found by seed 2 of --leaving."""
+    rack = Verifying()
+    write(rack, [0, 1, 2, 3, 4, 5])
+    rack.wait(1)
+    rack.fickle = {5}
+    write(rack, [0, 1], A, b"left")
+    rack.wait(12)
+    assert len({newest(rack, server) for server in range(5)}) == 1
+    assert rack.open(0) == rack.open(1) == 0
+
+
+def test_a_server_that_has_fallen_behind_catches_up_though_a_liar_shows_something_newer() -> None:
+    """What b servers show alone comes last among what a server brings itself up to."""
+    rack = Verifying(n=7, t=1, b=1)
+    rack.fickle = {6}
+    write(rack, [0, 1, 2, 3, 4, 5])
+    write(rack, [1, 2, 3, 4, 5, 6], A, b"w")
+    rack.wait(6)
+    assert rack.state(0, A) == b"w"
+    assert rack.open(0) == 0
+
+
+def test_what_has_left_the_memory_is_read_for_its_repair() -> None:
+    """A small cache keeps nothing of it; the disk does."""
+    rack = Verifying()
+    write(rack, [0, 1, 2, 3, 4, 5])
+    rack.wait(1)
+    write(rack, [0, 1], A, b"left")
+    for server in (0, 1):
+        rack.servers[server]._replicas.drop(A)
+    rack.wait(6)
+    assert len({newest(rack, server) for server in range(5)}) == 1
+    assert rack.open(0) == rack.open(1) == 0
 
 
 def test_answers_of_servers_that_were_not_asked_count_for_nothing() -> None:

@@ -47,7 +47,7 @@ from fivefold.simulation.clients import Task
 from fivefold.simulation.cunning import CUNNING
 from fivefold.simulation.executors import OUT_OF_TIME, TroubledExecutor
 from fivefold.simulation.faults import CAMP, TURNING
-from fivefold.simulation.hostile import HOSTILITIES, right_of
+from fivefold.simulation.hostile import HOSTILITIES, LEAVINGS, right_of
 from fivefold.simulation.injection import SERVER, Injected, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, LONG_READ_MAX, Judges
 from fivefold.simulation.plan import SECOND, Fault
@@ -83,6 +83,7 @@ def test_every_letter_of_the_alphabets_is_drawn() -> None:
     everything = [plan for found in plans.values() for plan in found]
     assert {strategy for plan in plans["hostile"] for strategy in plan.villains} == set(HOSTILITIES)
     assert {strategy for plan in everything for _, strategy in plan.liars} >= {*CUNNING, "forgetting", "twins"}
+    assert {strategy for plan in plans["leaving"] for strategy in plan.villains} == set(LEAVINGS)
     kinds = {profile: {fault.kind for plan in found for fault in plan.faults} for profile, found in plans.items()}
     assert CAMP in kinds["camps"]
     assert kinds["rolling"] >= {"other rules", "older code", "stopped methods", "other results"}

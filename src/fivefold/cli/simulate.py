@@ -61,6 +61,9 @@ def simulate(
     joint: Annotated[bool, typer.Option("--joint", help="Like --swarm, with most calls over 2 to 16 objects.")] = False,
     camps: Annotated[bool, typer.Option("--camps", help="Clients that see different servers, near and far.")] = False,
     hostile: Annotated[bool, typer.Option("--hostile", help="Clients that use whatever requests may carry.")] = False,
+    leaving: Annotated[
+        bool, typer.Option("--leaving", help="Clients that leave their updates to others, and servers that verify.")
+    ] = False,
     rolling: Annotated[
         bool, typer.Option("--rolling", help="Rules, code and time limits that differ from server to server.")
     ] = False,
@@ -78,6 +81,7 @@ def simulate(
         joint=joint,
         camps=camps,
         hostile=hostile,
+        leaving=leaving,
         rolling=rolling,
         injected=injected,
         replaced=replaced,

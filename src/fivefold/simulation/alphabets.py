@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation.cunning import REPENTING
 from fivefold.simulation.faults import CAMP, TURNING
-from fivefold.simulation.hostile import HOSTILITIES
+from fivefold.simulation.hostile import HOSTILITIES, LEAVINGS
 from fivefold.simulation.liars import CUNNING_STRATEGIES
 from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
 from fivefold.simulation.villains import VILLAINIES
@@ -148,6 +148,16 @@ def _hostile(random: Random, plan: Plan) -> Plan:
     return replace(plan, villains=villains, faults=tuple(sorted(faults, key=lambda fault: fault.at_ns)))
 
 
+def _leaving(random: Random, plan: Plan) -> Plan:
+    """Malevolent clients that leave their updates to others, beside servers that verify and repair."""
+    villains = tuple(random.choice(LEAVINGS) for _ in range(random.choice((1, 1, 2, 3))))
+    faults = _some(random, plan, ("crash", "pause", "slow disk", "death of client"), 3)
+    cached_max = random.choice((7, 1000))
+    return replace(
+        plan, villains=villains, faults=faults, unverified_max=random.choice((2, 4, 8)), cached_objects_max=cached_max
+    )
+
+
 def _rolling(random: Random, plan: Plan) -> Plan:
     """Rules and code reach servers one after the other; methods are stopped on some."""
     faults = list(_some(random, plan, ("crash", "pause", "death of client"), 3))
@@ -215,6 +225,7 @@ def _replaced(random: Random, plan: Plan) -> Plan:
 ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {
     "camps": _camps,
     "hostile": _hostile,
+    "leaving": _leaving,
     "rolling": _rolling,
     "injected": _injected,
     "replaced": _replaced,

@@ -29,6 +29,15 @@ from fivefold.simulation.workload import encode_arguments
 HOSTILITIES: Final = ("smuggling", "crowding", "cancelling", "leading", "batching", "framing", "copying", "mixing")
 """Strategies: what a hostile client's requests are."""
 
+LEAVINGS: Final = ("leaving", "leaving", "stalling")
+"""Strategies of a client that leaves work to others: updates that too few servers get; barriers and nothing after."""
+
+OWN_OBJECTS: Final = 12
+"""Objects of its own of a client that leaves work."""
+
+UNHURRIED: Final = 12
+"""Such a client takes its time, as if its letters were so large: what it leaves has to be repaired meanwhile."""
+
 CROWDS: Final = (0, 0, 1, 1, 1, 1, 9, 9, 9, 9, REPAIR_OBJECTS_MAX - 1)
 """Objects that a crowding client's barrier reaches beside the victim: a few of the widest ones fill a history."""
 
@@ -53,7 +62,8 @@ OWN_ENTRIES_MAX: Final = 60
 
 def right_of(index: int, strategy: str) -> Right:
     """What a hostile client may do: read counters, and everything with its own; one that batches may do more."""
-    return Right("Counter/" if strategy == "batching" else own_name(index), frozenset({"Counter"}))
+    everywhere = strategy == "batching" or strategy in LEAVINGS
+    return Right("Counter/" if everywhere else own_name(index), frozenset({"Counter"}))
 
 
 def own_name(index: int) -> ObjectId:
@@ -93,12 +103,17 @@ class Hostile(Villain):
                 return self._frame()
             case "copying":
                 return self._copy()
+            case "leaving" | "stalling":
+                return self._leave(strategy)
             case _:
                 return super()._letter()
 
     def _receivers(self) -> list[int]:
         if self.strategy == "framing":
             return [self._victim]
+        if self.strategy in LEAVINGS and self._random.random() < 0.9:
+            honest = self._honest
+            return self._random.sample(honest, min(len(honest), max(1, self.quorums.r - 1)))
         if self.strategy == "copying":
             return self._honest[: self.quorums.r] if self._is_partial else list(range(self.quorums.n))
         if self.strategy == "leading":
@@ -221,6 +236,17 @@ class Hostile(Villain):
             return self._make(newest, names[0])
         self._is_partial = False
         return self._make([self._newest(name, self._honest[:1]) for name in names], names[0])
+
+    def _leave(self, strategy: str) -> Letter:
+        """An update, or the repair that comes before it, or a barrier on one server's word; to few servers."""
+        own = ObjectId(f"{own_name(self.index)}-{self._random.randrange(OWN_OBJECTS)}")
+        name = self._of_others() if self._random.random() < 0.3 else own
+        if strategy == "stalling":
+            return self._make([self._one(name)], name, calls_count=UNHURRIED)
+        newest = self._newest(name)
+        if plan_operation(self.quorums, views_of(self.quorums, (newest,))) is None:
+            return self._make([newest], name, calls_count=UNHURRIED)
+        return self._make([newest], name, encode(Operation((name,), self._calls("increment"))), UNHURRIED)
 
     def _lead(self) -> Letter:
         """Lead the clock of its own object with a liar's help, as far as barriers go; then carry it to another's."""

@@ -10,20 +10,31 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Channel, Reply
 from fivefold.protocol.editions import EditionName
 from fivefold.protocol.messages import (
+    HELD_REPLY,
     LIST_REPLY,
     REPLY,
     REQUEST,
+    decode_held_reply,
     decode_list_reply,
     decode_request,
     decode_sync,
     decode_vote,
+    held_reply_frame,
     list_reply_frame,
     split,
     sync_frame,
     sync_reply_frame,
 )
 from fivefold.protocol.operations import ClientId, ObjectId
-from fivefold.protocol.records import TIMESTAMP_BYTES, Listed, ListReply, LogicalTimestamp, SyncReply, SyncRequest
+from fivefold.protocol.records import (
+    TIMESTAMP_BYTES,
+    HeldReply,
+    Listed,
+    ListReply,
+    LogicalTimestamp,
+    SyncReply,
+    SyncRequest,
+)
 from fivefold.simulation.cunning import CUNNING, REPENTING
 from fivefold.simulation.events import Lied
 from fivefold.simulation.lies import LIES, Draft, Liar, lie_in_sync
@@ -103,6 +114,8 @@ class LyingHost(ServerHost):
     def _altered(self, reply: Reply) -> bytes | None:
         if reply.frame[0] == LIST_REPLY:
             return self._altered_list(reply.frame)
+        if reply.frame[0] == HELD_REPLY:
+            return self._altered_held(reply.frame)
         if reply.frame[0] != REPLY:
             answer = decode_sync(reply.frame)
             if self.strategy not in ("lying in sync", "anything") or not isinstance(answer, SyncReply):
@@ -145,6 +158,13 @@ class LyingHost(ServerHost):
             if random.random() < 0.3:
                 entries.append(Listed(ObjectId(f"{entry.object_id}!"), b"", b"", True))
         return list_reply_frame(ListReply(reply.number, tuple(entries), reply.is_last, ""))
+
+    def _altered_held(self, frame: bytes) -> bytes | None:
+        """It holds everything, or nothing, or says nothing."""
+        random, reply = self.liar.random, decode_held_reply(frame)
+        self.world.tell(Lied(self.index, "lying about what it holds"))
+        said = random.choice((1, 1, 1, 0, None))
+        return None if said is None else held_reply_frame(HeldReply(reply.number, bytes((said,)) * len(reply.held)))
 
     def repent(self) -> bool:
         """Turn honest, if it is one that does; whether it is one."""

@@ -121,6 +121,7 @@ class Plan(Struct, frozen=True):
         injected: share of the inputs of benign servers in which our own code raises an exception.
         denied: what servers with other rules deny: pairs of correct client and method.
         unknown: methods that servers with older code do not have.
+        unverified_max: candidates of one client that a server may have open; None where servers verify nothing.
         is_judged: whether clients' waiting, servers' memory and whom clients suspect are judged, too.
         is_handed_on: whether servers ask each other for a newer edition of the cluster file.
     """
@@ -143,6 +144,7 @@ class Plan(Struct, frozen=True):
     injected: float = 0.0
     denied: tuple[tuple[int, str], ...] = ()
     unknown: tuple[str, ...] = ()
+    unverified_max: int | None = None
     is_judged: bool = False
     is_handed_on: bool = True
 

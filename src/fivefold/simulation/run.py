@@ -22,9 +22,10 @@ from fivefold.simulation.events import Happened, Healed, Raised, Replaced, Viola
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.explain import Explainer
 from fivefold.simulation.faults import OF_CLIENTS, TURNING, Stage, crash, heal, schedule
-from fivefold.simulation.hostile import HOSTILITIES, Hostile, right_of
+from fivefold.simulation.hostile import HOSTILITIES, LEAVINGS, Hostile, right_of
 from fivefold.simulation.injection import CLIENT, SERVER, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
+from fivefold.simulation.leftovers import Leftovers
 from fivefold.simulation.liars import HONEST, LyingHost, TwinHost
 from fivefold.simulation.lies import Liar
 from fivefold.simulation.network import Connection, Network
@@ -37,6 +38,9 @@ from fivefold.simulation.villains import Villain
 from fivefold.simulation.watch import Signature, Watch
 from fivefold.simulation.workload import TOYS, Workload
 from fivefold.simulation.world import World
+
+SCHEMING = (*HOSTILITIES, *LEAVINGS)
+"""Strategies of malevolent clients with rights of their own."""
 
 LIVENESS_ROUNDS = 600
 """Rounds after healing by which every call of a correct client must have ended; a round is the longest there is."""
@@ -109,10 +113,9 @@ class Run:
         self._is_replacing = any(fault.kind.startswith("replacement") for fault in plan.faults)
         self.watch = Watch(self.quorums, len(plan.liars), self.world.tell, self.book)
         self.watch.is_noisy = plan.is_noisy
-        hostile = [(index, each) for index, each in enumerate(plan.villains) if each in HOSTILITIES]
-        self.watch.rights = {client_id(f"v{index}"): right_of(index, strategy) for index, strategy in hostile}
         if plan.is_judged:
             self.watch.history_bytes_max = HISTORY_BYTES_JUDGED
+        self.leftovers = self._leftovers()
         self.liars: dict[int, Liar] = {}
         self._unknown: dict[str, bytes] = {}
         lying = dict(plan.liars)
@@ -132,7 +135,7 @@ class Run:
         names = sorted({ObjectId(name) for call in plan.calls for name in call.objects})
         machines = plan.n + len(self.clients)
         self.villains = [
-            (Hostile if strategy in HOSTILITIES else Villain)(
+            (Hostile if strategy in SCHEMING else Villain)(
                 self.world,
                 self.servers,
                 self.watch,
@@ -157,6 +160,13 @@ class Run:
         self.stage = Stage(
             self.world, self.network, self.servers, self.clients, self._replace, self._turn, machines, plan
         )
+
+    def _leftovers(self) -> Leftovers:
+        """Give malevolent clients their rights; what they leave is judged."""
+        villains = [(client_id(f"v{index}"), index, each) for index, each in enumerate(self.plan.villains)]
+        self.watch.rights = {name: right_of(index, each) for name, index, each in villains if each in SCHEMING}
+        leaving = [name for name, _, each in villains if each in LEAVINGS]
+        return Leftovers(self.watch, self.plan.unverified_max or 0, leaving, len(self.plan.liars))
 
     def _listen_to_clients(self) -> None:
         plan = self.plan
@@ -214,6 +224,7 @@ class Run:
             executor=TroubledExecutor(self.workload.executor, world.stream(f"trouble/{index}"), index),
             rules=Rules(self.watch.rights),
             cached_objects_max=plan.cached_objects_max,
+            unverified_max=plan.unverified_max,
             book=self.book,
             member=member,
         )
@@ -245,7 +256,10 @@ class Run:
                 untold = host.machine.membership.untold if host.is_up else ()
                 self.watch.sign(index, identity.number, writes, Signature(host.keys, untold))
             self.watch.committed(identity.number, disk, writes, identity.uses)
+            if self.plan.unverified_max is not None:
+                self.leftovers.committed(host, writes)
 
+        host.on_established = partial(self.leftovers.established, index)
         disk.on_commit = committed
         host.on_reply = lambda frame: self.watch.replied(identity.number, host.machine, frame)
         if self.plan.injected:
@@ -399,6 +413,8 @@ class Run:
 
     def _judge(self) -> None:
         self.world.run(self.world.now_ns + QUIET_NS)
+        if self.plan.unverified_max is not None:
+            self.leftovers.look_at(self.world, [each for each in self.servers if each.index not in self.liars])
         self.judges.look_at_servers(self.servers)
         self.judges.look_at_clients(self.clients)
 

@@ -12,6 +12,7 @@ from fivefold.protocol.actions import Actions, Ask, Channel, Damaged, ObjectReco
 from fivefold.protocol.editions import FILE, EditionName, decode_edition_frame, file_reply_frame, is_about_editions
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import LogicalTimestamp
 from fivefold.protocol.server import Server
 from fivefold.simulation.disk import Disk
 from fivefold.simulation.events import CommitFailed, Crashed, Restarted, Switched
@@ -42,6 +43,7 @@ class ServerHost:
         is_up: whether it runs.
         is_paused: whether it runs but does nothing: inputs wait.
         counters: the machine's, over all its starts.
+        on_established: told of what it has found to be established.
         on_reply: looks at every frame that leaves to a client or another server; the invariants listen here.
         rules: who may do what here.
         executor: runs methods here.
@@ -64,8 +66,9 @@ class ServerHost:
         cached_objects_max: int = 1000,
         book: Book | None = None,
         member: Member | None = None,
+        unverified_max: int | None = None,
     ) -> None:
-        """Start it."""
+        """Start it; with ``unverified_max`` it verifies what clients leave."""
         self.world, self.network, self.disk, self.index = world, network, disk, index
         self.book, self.member = book or Book(quorums.n), member or Member(index)
         self.keys = self.book.keys(index, self.member)
@@ -77,6 +80,8 @@ class ServerHost:
         self._connections: dict[Channel, tuple[Connection, ClientId | None]] = {}
         self._calls: dict[int, tuple[Connection, ServerHost]] = {}
         self._backlog: list[tuple[Input, Connection | None]] = []
+        self._unverified_max = unverified_max
+        self.on_established: Callable[[ObjectId, LogicalTimestamp], None] | None = None
         self._boots = 0
         self._alarm = Alarm(world, lambda: self._input(lambda machine: machine.wake(world.now_ns)))
         self.counters: Counter[str] = Counter()
@@ -93,11 +98,25 @@ class ServerHost:
             cached_objects_max=self._cached_objects_max,
             counters=self.counters,
             edition=self.book.edition(self.member.uses),
+            has_scrub=self._unverified_max is not None,
         )
+        unverified = self.machine.upkeep.unverified
+        if unverified is not None and self._unverified_max is not None:
+            unverified.open_max = self._unverified_max
+            unverified.on_established = self._tell_established
         self.follower = Follower(
             self.world, self.book, self._quorums, self.member.uses, send=self._call, use=self.switch
         )
         self.perform(self.machine.start(self.world.now_ns, self.disk.own_record()))
+
+    def _tell_established(self, name: ObjectId, timestamp: LogicalTimestamp) -> None:
+        if self.on_established is not None:
+            self.on_established(name, timestamp)
+
+    @property
+    def boots(self) -> int:
+        """How often it has stopped."""
+        return self._boots
 
     # --- editions ---------------------------------------------------------------------------------------------
 

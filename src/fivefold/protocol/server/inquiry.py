@@ -7,6 +7,7 @@ server has answered over its own connection is what :mod:`adoption` may judge by
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from fivefold.errors import PeerViolation
@@ -24,7 +25,7 @@ from fivefold.protocol.limits import (
 from fivefold.protocol.messages import BUSY, DECLINED, decode_vote, encode, request_head
 from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Request, Vote
+from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Request, Vote
 from fivefold.protocol.steps import Missing, Plan
 
 Shown = dict[ObjectId, tuple[bytes, bytes]]
@@ -146,8 +147,15 @@ class Inquiry:
         """
         usable = self._usable()
         usable.pop(self._own_index, None)
-        newest = {server: read_history(self.target, shown[self.target][0])[-1] for server, shown in usable.items()}
-        order = sorted(usable, key=lambda server: newest[server].candidate.timestamp, reverse=True)
+        newest = {
+            server: read_history(self.target, each[self.target][0])[-1].candidate for server, each in usable.items()
+        }
+        counts = Counter(newest.values())  # what b or fewer show may be invented, and comes last
+        order = sorted(
+            usable,
+            key=lambda server: (counts[newest[server]] > self._quorums.b, newest[server].timestamp),
+            reverse=True,
+        )
         chosen = {server: usable[server] for server in sorted(order[: self._quorums.q - 1])}
         sets = self._sets(chosen)
         macs = [chosen[server][name][1] for name in self.names for server in chosen if chosen[server][name][0]]
@@ -156,9 +164,20 @@ class Inquiry:
         return plan, columns(b"".join(macs), self._quorums.n, head)[self._own_index]
 
     @property
-    def digest(self) -> bytes:
-        """Of all that was answered about the object."""
-        return digest(b"".join([shown[self.target][0] for _, shown in sorted(self.shown.items())]))
+    def newest(self) -> LogicalTimestamp:
+        """The greatest timestamp of the object that any server whose word counts has shown."""
+        shown = self._usable().values()
+        return max([read_history(self.target, each[self.target][0])[-1].candidate.timestamp for each in shown])
+
+    @property
+    def digests(self) -> dict[int, bytes]:
+        """Of what each server has answered about the object."""
+        return {server: digest(shown[self.target][0]) for server, shown in self.shown.items()}
+
+    def has_changed(self, before: Mapping[int, bytes]) -> bool:
+        """Whether more than b servers answer something else than before: as many may always do so."""
+        now = self.digests
+        return sum([before[server] != now[server] for server in before.keys() & now.keys()]) > self._quorums.b
 
     def repair(self, now_ns: int, number: int, servers: Collection[int]) -> list[Ask]:
         """Send what was answered as a repair; the one for this server itself, if it is among them, is not sent."""

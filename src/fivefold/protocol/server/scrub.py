@@ -19,6 +19,7 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask, Damaged, Listing, ObjectRecord, Page
 from fivefold.protocol.history import history_digest
 from fivefold.protocol.limits import (
+    INQUIRY_PATIENCE_NS,
     INQUIRY_ROUNDS_MAX,
     LIST_READ_BYTES_MAX,
     SCRUB_FIRST_NS,
@@ -37,6 +38,7 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Listed
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.inquiry import Inquiry, Shown
+from fivefold.protocol.server.loading import AdoptionWork, Loads
 from fivefold.protocol.server.membership import OWN_RECORD, Membership
 from fivefold.protocol.server.merging import Merge
 from fivefold.protocol.server.outbox import Outbox
@@ -68,13 +70,13 @@ class _Turn:
     """A repair that this server has decided upon.
 
     Attributes:
-        before: what was read then.
+        before: digests of what was read then.
         last: the kind of step that it took last; None before the first.
     """
 
     __slots__ = ("before", "last")
 
-    def __init__(self, before: bytes) -> None:
+    def __init__(self, before: dict[int, bytes]) -> None:
         self.before = before
         self.last: Kind | None = None
 
@@ -108,6 +110,7 @@ class Scrub:
         membership: Membership,
         outbox: Outbox,
         replicas: Cache,
+        loads: Loads,
         unverified: Unverified,
         counters: Counter[str],
         deliver: Deliver,
@@ -116,7 +119,7 @@ class Scrub:
         """Nothing is compared yet; ``deliver`` gives a repair to this server itself, ``sign`` makes authenticators."""
         self._quorums, self._membership, self._outbox, self._replicas = quorums, membership, outbox, replicas
         self._counters, self._deliver, self._sign = counters, deliver, sign
-        self._own_index = membership.own_index
+        self._loads, self._own_index = loads, membership.own_index
         self.unverified = unverified
         self._verification = Verification(quorums, self._own_index, unverified, outbox, self._look_at)
         self._numbers = FIRST_NUMBER
@@ -127,7 +130,9 @@ class Scrub:
         self._todo: OrderedDict[ObjectId, None] = OrderedDict()
         self._inquiries: dict[ObjectId, Inquiry] = {}
         self._turns: dict[ObjectId, _Turn] = {}
-        self._left: dict[ObjectId, tuple[int, bytes]] = {}
+        self._own_shown: dict[ObjectId, tuple[bytes, bytes]] = {}
+        self._missing: set[ObjectId] = set()  # what the disk has nothing of, or nothing that can be used
+        self._left: dict[ObjectId, tuple[int, dict[int, bytes]]] = {}
         self._passes = 0
         self._last_pass_ns: int | None = None
         self._caught_up = self._repaired = 0
@@ -321,9 +326,9 @@ class Scrub:
                 return
             self._send(inquiry.read(now_ns, self._next_number(), self._others))
         elif plan is None or not self._is_left(now_ns, inquiry):
-            self._drop(inquiry)
             if plan is None:
                 self._end(inquiry)
+            self._drop(inquiry)
         else:
             self._take_turn(now_ns, inquiry, plan)
 
@@ -336,11 +341,11 @@ class Scrub:
         turn = self._turns.get(inquiry.target)
         if turn is None:
             rank = (self._own_index - digest(inquiry.target.encode())[0]) % self._quorums.n
-            self._turns[inquiry.target] = _Turn(inquiry.digest)
+            self._turns[inquiry.target] = _Turn(inquiry.digests)
             inquiry.rest(now_ns + rank * SCRUB_TURN_NS)
         elif inquiry.number == 0:
             self._send(inquiry.read(now_ns, self._next_number(), self._others))
-        elif turn.last is plan.kind or (turn.last is None and turn.before != inquiry.digest):
+        elif turn.last is plan.kind or (turn.last is None and inquiry.has_changed(turn.before)):
             self._drop(inquiry)
         else:
             turn.last = plan.kind
@@ -349,6 +354,12 @@ class Scrub:
     def _drop(self, inquiry: Inquiry) -> None:
         self._inquiries.pop(inquiry.target, None)
         self._turns.pop(inquiry.target, None)
+        self._missing.difference_update(inquiry.names)
+        self._forget_own(inquiry)
+
+    def _forget_own(self, inquiry: Inquiry) -> None:
+        for name in inquiry.names:
+            self._own_shown.pop(name, None)
 
     def _repair(self, now_ns: int, inquiry: Inquiry, plan: Plan) -> None:
         """Send what is known as a repair, to this server as well if its own history is among that."""
@@ -362,21 +373,54 @@ class Scrub:
                 self._deliver(now_ns, frame=ask.frame)
             else:
                 self._send([ask])
+        self._forget_own(inquiry)
 
     def _show_own(self, now_ns: int, inquiry: Inquiry) -> bool:
-        """Add what this server holds, if it is in memory; False if the disk has to have it first."""
+        """Add what this server holds; False if it has to be read first, or the disk has to have it first.
+
+        What only a pass of the lists has brought up is not read from the disk for it.
+        """
         own: Shown = {}
         inquiry.shown.pop(self._own_index, None)
         for name in inquiry.names:
-            if not self._replicas.fetch(now_ns, name):
-                return True
-            replica = self._replicas.hot[name]
-            if replica.sequence > self._outbox.durable:
-                inquiry.wake_at_ns = now_ns + OWN_AGAIN_NS
+            found = self._own_shown.get(name)
+            if found is None and self._replicas.fetch(now_ns, name):
+                found = self._show(name)
+                if found is None:
+                    inquiry.wake_at_ns = now_ns + OWN_AGAIN_NS
+                    return False
+            elif found is None:
+                if not self._outbox.has_store or name in self._missing or inquiry.target not in self.unverified.open:
+                    return True
+                self._load(name)
+                inquiry.wake_at_ns = now_ns + INQUIRY_PATIENCE_NS
                 return False
-            own[name] = (replica.history, self._sign(replica) if replica.history else b"")
+            own[name] = found
         inquiry.shown[self._own_index] = own
         return True
+
+    def _show(self, name: ObjectId) -> tuple[bytes, bytes] | None:
+        """History and authenticator of an object in memory; None while they are not durable."""
+        replica = self._replicas.hot[name]
+        if replica.sequence > self._outbox.durable:
+            return None
+        return replica.history, self._sign(replica) if replica.history else b""
+
+    def _load(self, name: ObjectId) -> None:
+        if name not in self._loads.waiting:
+            self._outbox.load.append(name)
+            self._loads.park(name, AdoptionWork(self, (), (), {}))
+
+    def loaded(self, now_ns: int, work: AdoptionWork, name: ObjectId, record: ObjectRecord | Damaged | None) -> None:
+        """What this server holds of an object is in memory now, unless its disk has nothing that can be used."""
+        self.is_touched = True
+        if not isinstance(record, ObjectRecord) or not self._replicas.fetch(now_ns, name):
+            self._missing.add(name)
+        elif (found := self._show(name)) is not None:
+            self._own_shown[name] = found  # noted at once: it may leave the memory again before it is asked for
+        for inquiry in self._inquiries.values():
+            if name in inquiry.names:
+                inquiry.wake_at_ns = now_ns
 
     def _holds(self, name: ObjectId, plan: Plan) -> bool:
         """Whether this server has what it would be brought up to."""
@@ -384,26 +428,22 @@ class Scrub:
         return replica is not None and plan.repaired is not None and replica.holds(plan.repaired)
 
     def _end(self, inquiry: Inquiry) -> None:
-        """An object is established: nothing is open of it any more, if this is the latest here."""
+        """An object is established: nothing is open of it any more, if what was established is the latest here."""
         name = inquiry.target
-        open_now = self.unverified.open.get(name)
-        if open_now is None:
-            return
-        replica = self._replicas.hot.get(name)
-        if replica is None:  # no longer in memory: what it had open is the next pass's business
+        if name in self._missing:  # this server's disk has it no more: a pass will see to that
             self.unverified.forget(name)
-        else:
-            self.unverified.establish(name, replica.latest)
+        elif self._own_index in inquiry.shown:
+            self.unverified.establish(name, inquiry.newest)
 
     def _is_left(self, now_ns: int, inquiry: Inquiry) -> bool:
         """Whether a client has left the object so: nothing has changed since a pass long ago."""
         if inquiry.target in self._turns:
             return True
-        since_ns, before = self._left.get(inquiry.target, (now_ns, b""))
-        if before != inquiry.digest:
+        since_ns, before = self._left.get(inquiry.target, (now_ns, {}))
+        if not before or inquiry.has_changed(before):
             if len(self._left) >= SCRUB_WAITING_MAX:
                 self._left.clear()
-            self._left[inquiry.target] = (now_ns, inquiry.digest)
+            self._left[inquiry.target] = (now_ns, inquiry.digests)
             return False
         if now_ns - since_ns < (VERIFY_LEFT_NS if inquiry.target in self.unverified.open else SCRUB_LEFT_NS):
             return False

@@ -12,6 +12,7 @@ established.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from fivefold.protocol.history import client_of, is_barrier
@@ -34,14 +35,16 @@ class Unverified:
         fresh: objects that came in since somebody last took this list.
         open_max: how many one client may have.
         left: candidates that were found to be left, so far.
+        on_established: told of each candidate that was found to be established, for who watches.
         suspects: clients that have reached a limit since :meth:`must_wait` was last asked about them.
     """
 
-    __slots__ = ("_debts_ns", "counts", "fresh", "left", "open", "open_max", "suspects")
+    __slots__ = ("_debts_ns", "counts", "fresh", "left", "on_established", "open", "open_max", "suspects")
 
     def __init__(self) -> None:
         """Nothing was accepted yet."""
         self.open_max = UNVERIFIED_MAX
+        self.on_established: Callable[[ObjectId, LogicalTimestamp], None] | None = None
         self.open: dict[ObjectId, tuple[LogicalTimestamp, ...]] = {}
         self.counts: dict[ClientId, int] = {}
         self.fresh: list[ObjectId] = []
@@ -119,6 +122,8 @@ class Unverified:
         found = self.open.get(name, ())
         if not found or found[-1] != timestamp or is_barrier(timestamp):
             return False
+        if self.on_established is not None:
+            self.on_established(name, timestamp)
         self.forget(name)
         return True
 

@@ -62,7 +62,9 @@ class Upkeep:
         self.unverified: Unverified | None = None
         if own is not None:
             self.unverified = Unverified()
-            self._scrub = Scrub(quorums, membership, outbox, replicas, self.unverified, counters, own.deliver, own.sign)
+            self._scrub = Scrub(
+                quorums, membership, outbox, replicas, loads, self.unverified, counters, own.deliver, own.sign
+            )
         self._doubtful: set[ObjectId] = set()
         self._is_newcomer = False
         self.start(None)

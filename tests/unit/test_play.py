@@ -11,10 +11,12 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from msgspec.structs import replace
 
 from fivefold.cli import main
 from fivefold.errors import ConfigurationError
 from fivefold.play import (
+    EVENTS_MAX,
     RULES,
     SCENARIOS,
     Chapter,
@@ -31,6 +33,7 @@ from fivefold.play import (
 )
 from fivefold.play.frames import Frames
 from fivefold.simulation import Accepted, Called, Classified, Culled, Kept, Sent, draw, run_example, run_plan
+from fivefold.simulation.events import Happened, Violated
 from tests.doc_blocks import ROOT
 from tests.planted import planted
 
@@ -269,6 +272,42 @@ def test_a_long_run_is_cut_around_an_object_and_says_so() -> None:
     story = tell(part)
     assert any(name in step.text for step in story.steps[:3])
     assert story.cut == part.cut
+
+
+def run_of_200_000() -> Recording:
+    """A calm run, repeated until it has so many events; one call in its middle is of an object of its own."""
+    plan = draw(1, "calm")
+    calls = [replace(each, at_ns=each.at_ns + turn * plan.safety_ns) for turn in range(38) for each in plan.calls]
+    calls = [replace(each, number=number) for number, each in enumerate(calls)]
+    calls[len(calls) // 2] = replace(calls[len(calls) // 2], objects=("Counter/rare",))
+    report = run_plan(replace(plan, calls=tuple(calls), safety_ns=38 * plan.safety_ns), is_traced=True)
+    assert report.failure is None
+    return of_report(report, name="long", title="A long run", summary="", command="")
+
+
+@pytest.mark.long
+@pytest.mark.ci
+@pytest.mark.timeout(300)
+def test_a_run_of_200_000_events_is_cut_to_the_part_around_an_object_or_a_failure() -> None:
+    """The page has 20,000 of them and says which; it shows the call or the violation, and is no larger for the rest."""
+    whole = run_of_200_000()
+    total = len(whole.events)
+    assert total > 200_000
+    part = cut(whole, object_id="Counter/rare")
+    shows = f"This page shows {EVENTS_MAX:,} of"
+    assert part.cut.startswith(f"{shows} {total:,} events, around the first call of Counter/rare")
+    first = whole.events.index(part.events[0])
+    assert total // 4 < first < 3 * total // 4
+    story = tell(part)
+    assert any("Counter/rare" in step.text for step in story.steps[:20])
+    text = page([Chapter("", story)], version="test")
+    assert len(text) < 1_000_000
+    assert part.cut in decode_story(encode_story(story)).cut
+    before, after = whole.events[: total // 2], whole.events[total // 2 :]
+    fork = Happened(after[0].at_ns, Violated("fork", "two versions follow one"))
+    part = cut(replace(whole, events=(*before, fork, *after)))
+    assert part.cut.startswith(f"{shows} {total + 1:,} events, around the failure")
+    assert any(isinstance(each.event, Violated) for each in part.events)
 
 
 def test_a_short_run_is_not_cut() -> None:

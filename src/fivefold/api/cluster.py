@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -42,6 +42,9 @@ from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, VALUE, Call, Cli
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.times import pack_time
 from fivefold.transport import StreamTransport
+
+if TYPE_CHECKING:  # an extra
+    from fivefold.node.tracing import ClientTracer
 
 DEADLINE_S: Final = 10.0
 """How long a call may take if nothing else is said."""
@@ -413,6 +416,7 @@ async def connect(
     connect_timeout: float = CONNECT_S,
     needs_quorum: bool = True,
     tls: bool = True,
+    tracer: object | None = None,
 ) -> AsyncIterator[Cluster]:
     """Connect to a cluster for the length of an ``async with`` block.
 
@@ -425,6 +429,7 @@ async def connect(
         connect_timeout: seconds to wait for a quorum of servers.
         needs_quorum: False connects to the servers that answer within ``connect_timeout``, for diagnosis.
         tls: False for experiments on loopback only; the servers must do the same.
+        tracer: one of OpenTelemetry's, which makes a span for each call and each of its rounds (``fivefold[otel]``).
 
     Raises:
         ConfigurationError: the cluster file or the identity cannot be used.
@@ -447,7 +452,8 @@ async def connect(
         registry.load(module)
     session = Session(configuration.quorums, random.SystemRandom(), edition=edition_of(configuration))
     codes = CodeTable(configuration.quorums)
-    node = ClientNode(session, StreamTransport(credentials, tls=tls), codes, member=(configuration, own))
+    transport, tracing = StreamTransport(credentials, tls=tls), _tracing(tracer, configuration.quorums)
+    node = ClientNode(session, transport, codes, member=(configuration, own), tracer=tracing)
     await node.start(connect_timeout, needs_quorum=needs_quorum)
     try:
         may_call = _rights(configuration, credentials, registry)
@@ -461,6 +467,14 @@ async def connect(
         )
     finally:
         await node.close()
+
+
+def _tracing(tracer: object | None, quorums: QuorumSystem) -> ClientTracer | None:
+    if tracer is None:
+        return None
+    from fivefold.node.tracing import ClientTracer
+
+    return ClientTracer(tracer, quorums)
 
 
 def _rights(

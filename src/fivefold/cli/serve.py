@@ -31,7 +31,7 @@ from fivefold.cluster import (
     watch_parent,
 )
 from fivefold.errors import ConfigurationError
-from fivefold.node.server import MetricsServer, Reloader, ServerOptions, assemble_server
+from fivefold.node.server import MetricsServer, Reloader, ServerNode, ServerOptions, assemble_server
 from fivefold.objects import Registry, TimeLimit, let_signals_in
 from fivefold.protocol.limits import CACHED_BYTES_MAX, CACHED_OBJECTS_MIN
 from fivefold.transport import CONNECTIONS_OPTION_MAX, CONNECTIONS_PER_PEER_MAX
@@ -78,6 +78,9 @@ def serve(
     cached_mib: Annotated[int, typer.Option(min=64, help="MiB of objects kept in memory.")] = CACHED_BYTES_MAX // MIB,
     metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus, /healthz, /livez and /readyz.")] = None,
     time_limit_ms: Annotated[int, typer.Option(min=1, help="How long one operation may run.")] = TIME_LIMIT_MS,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Make OpenTelemetry spans of requests; run under opentelemetry-instrument.")
+    ] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
     lie: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -102,7 +105,23 @@ def serve(
         lie=lie,
     )
     metrics_address = split_address(metrics) if metrics else None
-    run(_serve(cluster, identity, load_objects(objects or [], TimeLimit(time_limit_ms)), options, metrics_address))
+    registry = load_objects(objects or [], TimeLimit(time_limit_ms))
+    run(_serve(cluster, identity, registry, options, metrics_address, has_traces=traces))
+
+
+def _trace(node: ServerNode) -> None:
+    """Have requests traced by the program's own provider, which opentelemetry-instrument sets up.
+
+    Raises:
+        ConfigurationError: OpenTelemetry is not installed.
+    """
+    try:
+        from opentelemetry import trace
+
+        from fivefold.node.tracing import ServerTracer
+    except ImportError:
+        raise ConfigurationError("--traces needs OpenTelemetry: pip install 'fivefold[otel]'") from None
+    node.tracer = ServerTracer(trace.get_tracer("fivefold"), node.machine.index, node.machine.quorums)
 
 
 def allow_descriptors() -> None:
@@ -137,13 +156,21 @@ def _require_hash_seed() -> None:
 
 
 async def _serve(
-    cluster: Path, identity_directory: Path, registry: Registry, options: ServerOptions, metrics: tuple[str, int] | None
+    cluster: Path,
+    identity_directory: Path,
+    registry: Registry,
+    options: ServerOptions,
+    metrics: tuple[str, int] | None,
+    *,
+    has_traces: bool,
 ) -> None:
     identity = load_identity(identity_directory)
     configuration = newest_edition(load_configuration(cluster), identity_directory)
     rules = access_rules(configuration, registry)
     node = assemble_server(configuration, identity, registry, options, rules)
     assert node.membership is not None, "a server with a cluster file has one"
+    if has_traces:
+        _trace(node)
     stop, membership = _stop_on_signals(), node.membership
     membership.on_retired = stop.set
     pages = MetricsServer(node)

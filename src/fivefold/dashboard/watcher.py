@@ -27,7 +27,7 @@ OBJECT_TIMEOUT_S: Final = 12.0
 OBJECTS_AT_ONCE_MAX: Final = 4
 """Objects that are looked at at the same time."""
 
-CONNECT_S: Final = 0.5
+CONNECT_S: Final = 5.0
 """How long the connections for looking at objects may take to come up at first."""
 
 log = logging.getLogger("fivefold.dashboard")

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fivefold.cluster import Configuration, Credentials, Identity
 from fivefold.errors import CallerError, PeerViolation, Unavailable
@@ -20,7 +20,8 @@ from fivefold.protocol.editions import is_about_editions
 from fivefold.protocol.operations import Operation
 from fivefold.transport import Link, StreamTransport, Transport
 
-log = logging.getLogger("fivefold.client")
+if TYPE_CHECKING:  # an extra
+    from fivefold.node.tracing import ClientTracer
 
 ERROR: Final = "an error in this client: please report it"
 
@@ -60,6 +61,7 @@ class ClientNode:
         codes: CodeTable | None = None,
         *,
         member: tuple[Configuration, Identity] | None = None,
+        tracer: ClientTracer | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Nothing is opened yet.
@@ -70,9 +72,11 @@ class ClientNode:
             codes: hears what the servers run; a server that has not said so is not up.
             member: the cluster file, from which the transport knows the servers, and the own identity. With it the
                 client follows the servers to later editions of the file.
+            tracer: hears of calls and of their rounds.
             clock: in ns.
         """
         self.session = session
+        self._tracer = tracer
         self._proven: set[int] = set()
         self._tell_ns = 0
         self.editions: Editions | None = None
@@ -273,6 +277,8 @@ class ClientNode:
             now_ns, operation, is_query=is_query, deadline_ns=now_ns + int(deadline_s * 1e9), is_fixed=is_fixed
         )
         self._futures[ticket] = future
+        if self._tracer is not None:
+            self._tracer.called(ticket, operation, is_query=is_query)
         self._perform(actions)
         return future
 
@@ -375,6 +381,10 @@ class ClientNode:
 
     def _perform(self, actions: ClientActions) -> None:
         links = self._links
+        if self._tracer is not None:
+            self._tracer.sent(actions.send)
+            for finished in actions.finished:
+                self._tracer.finished(finished.ticket, finished.outcome)
         for ask in actions.send:
             links[ask.server].send(ask.frame)
         if actions.finished and self.session.standing.is_anybody_doubted:

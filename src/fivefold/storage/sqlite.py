@@ -24,6 +24,7 @@ from fivefold.storage.reader import Answer, PageRequest, Reader
 from fivefold.storage.recovery import Recovered, recover
 from fivefold.storage.schema import Mark, create_tables
 from fivefold.storage.segments import Journal, remove_journal
+from fivefold.storage.usage import Usage, usage_of
 from fivefold.storage.writer import Staged, Writer
 
 PATIENCE_SECONDS: Final = 0.002
@@ -80,6 +81,7 @@ class SqliteStorage:
         reach = reach or reach_beside(path)
         recovered = recover(path, seal.mark, read_reach(reach))
         self._journal, layers = _open_journal(path, seal.mark, recovered, reach)
+        self._unfolded = layers.object_ids
         # The database knows of a journal before its first record.
         mark = self._journal.mark(folded=seal.mark.folded if recovered is not None else 0)
         try:
@@ -120,6 +122,15 @@ class SqliteStorage:
     def staged_bytes(self) -> int:
         """Bytes staged and not yet known to be durable."""
         return self._staged_bytes
+
+    def usage(self) -> Usage:
+        """What it takes on the disk, and what is left; for any thread, since it reads for some time.
+
+        Raises:
+            OSError: a file cannot be looked at.
+            sqlite3.Error: the database cannot be read.
+        """
+        return usage_of(self.path, self._unfolded())
 
     def load(self, object_id: str, done: Loaded) -> None:
         """Read one object in the reader's thread; ``done`` is called from the event loop."""

@@ -227,7 +227,7 @@ const ask = async (id) => {
   byId("object-scroll").hidden = byId("object-key").hidden = !found;
   if (!found) return set(text, `${id}: ${why}.`);
   const [level, sentence] = KINDS[found.kind] ?? ["bad", "Fewer than a quorum of servers show a history of it."];
-  const support = found.newest ? ` ${found.support} of ${found.servers.length} hold candidate ${found.newest}; ${found.needed} make it complete, ${found.repairable} repairable.` : "";
+  const support = found.kind ? ` ${found.support} of ${found.servers.length} hold candidate ${found.newest}; ${found.needed} make it complete, ${found.repairable} repairable.` : "";
   text.replaceChildren(icon(level), ` ${found.object_id}: ${found.kind ?? "unknown"}. ${sentence}${support}`);
   text.dataset.kind = found.kind ?? "";
   fill(byId("object"), found.servers.map((server) => [

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
@@ -31,6 +31,9 @@ from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import OWN_RECORD, Server
 from fivefold.storage import Storage
 from fivefold.transport import Connection, Listener, Transport
+
+if TYPE_CHECKING:  # an extra
+    from fivefold.node.tracing import ServerTracer
 
 STAGED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Staged and not yet durable: above this the server answers BUSY to what would write more."""
@@ -66,6 +69,7 @@ class ServerNode:
         machine: the protocol.
         storage: where it stores; set by ``start``.
         faults: exceptions of our own so far, each of which ended one input.
+        tracer: hears of requests and replies; None for nobody.
         membership: the cluster file in use, and what follows from it; None for a cluster without one.
     """
 
@@ -115,6 +119,7 @@ class ServerNode:
         self._sayings = Sayings()
         self._timings, self._rooms = Timings(clock), Rooms(clock)
         self.faults = 0
+        self.tracer: ServerTracer | None = None
 
     async def start(self) -> None:
         """Open the store, listen, and connect to the other servers.
@@ -125,7 +130,7 @@ class ServerNode:
         """
         self.storage = self._open_storage(self._on_durable)
         try:
-            self._rooms.use(getattr(self.storage, "path", None))
+            self._rooms.use(getattr(self.storage, "usage", None))
             await self._take_up_own_record()
             for server in range(self.machine.quorums.n):
                 if server != self.machine.index:
@@ -210,6 +215,8 @@ class ServerNode:
     def _on_close(self, connection: Connection) -> None:
         self._connections.pop(connection.number, None)
         self._throttle.closed(connection.number)
+        if self.tracer is not None:
+            self.tracer.closed(connection.number)
         self.machine.closed(connection.number)
 
     def _on_frames(self, connection: Connection, frames: list[bytes]) -> None:
@@ -246,6 +253,8 @@ class ServerNode:
                 break  # it took no answers and is given up: nobody waits for the rest
             self._check_storage()
             part = requests[start : start + SLICE_FRAMES_MAX]
+            if self.tracer is not None:
+                self.tracer.received(client, connection.number, part)
             actions = self._give(connection, self.machine.receive_from_client, client, connection.number, *part)
             if actions is not None and actions.store and self._throttle.bucket_of(client) is not None:
                 written += sum(len(row) for store in actions.store for write in store.writes for _, row in write.put)
@@ -352,6 +361,8 @@ class ServerNode:
             self._links.send(message.server, message.frame)
             return
         connection = self._connections.get(message.channel)
+        if self.tracer is not None:
+            self.tracer.sent(message)
         if connection is not None:
             self._answer(connection, message.frame)
             if len(message.frame) >= REQUEST_BYTES:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from fivefold.node.status import Room
-from fivefold.storage import usage_of
+from fivefold.storage import Usage
 
 LOOK_NS: Final = 5_000_000_000
 """How often at most ..."""
@@ -24,26 +23,26 @@ class Rooms:
     def __init__(self, clock: Callable[[], int]) -> None:
         """Nothing is known yet; the clock is in ns."""
         self._clock = clock
-        self._path: Path | None = None
+        self._ask: Callable[[], Usage] | None = None
         self._latest: Room | None = None
         self._next_ns = 0
         self._task: asyncio.Task[None] | None = None
 
-    def use(self, path: Path | None) -> None:
-        """Look at this database from now on; None for a server in memory."""
-        self._path = path
+    def use(self, ask: Callable[[], Usage] | None) -> None:
+        """Ask the store from now on; None for a server in memory."""
+        self._ask = ask
         self.latest()
 
     def latest(self) -> Room | None:
         """What was seen last; None without a disk, and before the first look is over."""
-        if self._path is not None and self._task is None and self._clock() >= self._next_ns:
-            self._task = asyncio.get_running_loop().create_task(self._look(self._path))
+        if self._ask is not None and self._task is None and self._clock() >= self._next_ns:
+            self._task = asyncio.get_running_loop().create_task(self._look(self._ask))
         return self._latest
 
-    async def _look(self, path: Path) -> None:
+    async def _look(self, ask: Callable[[], Usage]) -> None:
         began_ns = self._clock()
         try:
-            self._latest = Room(*await asyncio.to_thread(usage_of, path))
+            self._latest = Room(*await asyncio.to_thread(ask))
         except (OSError, sqlite3.Error):  # the next look may be luckier; what is old is better than nothing
             pass
         finally:
@@ -53,6 +52,6 @@ class Rooms:
 
     async def close(self) -> None:
         """Wait for the look that is under way: while it reads the database, that cannot be closed for good."""
-        self._path = None
+        self._ask = None
         if self._task is not None:
             await self._task

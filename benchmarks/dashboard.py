@@ -179,7 +179,7 @@ def first_paint(address: str, rounds: int) -> float:
             tab = browser.new_context(viewport={"width": 1360, "height": 900}).new_page()
             tab.goto(address)
             tab.wait_for_selector("html[data-looks]")
-            tab.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+            tab.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
             paints.append(tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
             tab.context.close()
         browser.close()

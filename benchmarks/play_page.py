@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from figure import carry_out, finish, parser
+from msgspec.structs import replace
 from playwright.sync_api import Browser, sync_playwright
 
 from fivefold.play import EVENTS_MAX, Chapter, Recording, cut, of_report, page, record, tell
@@ -41,6 +42,15 @@ def long_run() -> Recording:
     return of_report(report, name="long", title="A long run", summary="", command="")
 
 
+def huge_run() -> Recording:
+    """A calm run, repeated until it has 200,000 events."""
+    plan = draw(1, "calm")
+    calls = [replace(each, at_ns=each.at_ns + turn * plan.safety_ns) for turn in range(38) for each in plan.calls]
+    calls = [replace(each, number=number) for number, each in enumerate(calls)]
+    report = run_plan(replace(plan, calls=tuple(calls), safety_ns=38 * plan.safety_ns), is_traced=True)
+    return of_report(report, name="huge", title="A huge run", summary="", command="")
+
+
 def measure(browser: Browser, file: Path) -> dict[str, float]:
     """One round: a new window, from the request to the first paint and to the first useful step, then scrolling."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
@@ -61,13 +71,14 @@ def measure(browser: Browser, file: Path) -> dict[str, float]:
 
 def cases() -> dict[str, str]:
     """Pages by name."""
-    paper, whole = record("paper"), long_run()
+    paper, whole, huge = record("paper"), long_run(), huge_run()
     part, longest = cut(whole, events_max=10_000), cut(whole)
     assert len(longest.events) == EVENTS_MAX
     return {
         f"the paper's example, {len(paper.events)} events": page([Chapter("", tell(paper))], version="bench"),
         "10,000 events": page([Chapter("", tell(part))], version="bench"),
         f"{EVENTS_MAX:,} events, the most that a page shows": page([Chapter("", tell(longest))], version="bench"),
+        f"{EVENTS_MAX:,} of {len(huge.events):,} events": page([Chapter("", tell(cut(huge)))], version="bench"),
     }
 
 

@@ -123,7 +123,7 @@ def photograph(address: str, folder: Path) -> None:
             for theme in ("light", "dark"):
                 tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
                 tab.goto(address)
-                tab.wait_for_function("document.documentElement.dataset.looks >= 2")
+                tab.wait_for_function("() => document.documentElement.dataset.looks >= 2")
                 if name == "dashboard":
                     tab.fill("#id", "Counter/tickets")
                     tab.click("#ask button")

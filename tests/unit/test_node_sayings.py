@@ -69,7 +69,8 @@ def test_sayings_are_bounded() -> None:
         assert sayings.hear(client, Saying(1, "b"))
     shown = sayings.shown()
     assert len(shown) == CLIENTS_MAX
-    assert shown[-1] == Said(ClientId((CLIENTS_MAX + 4).to_bytes(16, "big")).hex(), 1, "b")
+    last = ClientId((CLIENTS_MAX + 4).to_bytes(16, "big")).hex()
+    assert (shown[-1].client, shown[-1].server, shown[-1].what) == (last, 1, "b")
 
 
 @pytest.mark.parametrize(
@@ -92,3 +93,15 @@ def test_bad_sayings_are_refused(frame: bytes) -> None:
 def test_a_long_saying_is_cut() -> None:
     """By the client that says it."""
     assert len(decode_saying(saying_frame(1, "a" * 999), 6).what) == SAYING_CHARACTERS_MAX
+
+
+def test_a_saying_is_as_old_as_the_first_time_it_was_heard() -> None:
+    """Said again it grows older; another word about the same server begins anew."""
+    now = [5_000_000_000]
+    sayings, client = Sayings(lambda: now[0]), ClientId(bytes(16))
+    assert sayings.hear(client, Saying(1, "a"))
+    now[0] = 8_000_000_000
+    assert not sayings.hear(client, Saying(1, "a"))
+    assert sayings.shown() == (Said(client.hex(), 1, "a", 3.0),)
+    assert sayings.hear(client, Saying(1, "b"))
+    assert sayings.shown() == (Said(client.hex(), 1, "b", 0.0),)

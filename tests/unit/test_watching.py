@@ -85,8 +85,8 @@ def test_states_tell_since_when() -> None:
 
 def test_a_saying_accuses_and_names_who_says_it() -> None:
     """It warns, it counts against b under an if, and proof of our own counts in full."""
-    said = Said("ab" * 16, 3, "servers 1, 2 found its MACs wrong")
-    status = cluster(server(0, said=(said,)), server(1, said=(said,)))
+    said = Said("ab" * 16, 3, "servers 1, 2 found its MACs wrong", 7.0)
+    status = cluster(server(0, said=(said,)), server(1, said=(replace(said, age_s=9.0),)))
     view = seen(status, names={"ab" * 16: "shop"})
     assert view.servers[3].state == "accused"
     assert view.headline.text == (
@@ -95,7 +95,7 @@ def test_a_saying_accuses_and_names_who_says_it() -> None:
     )
     assert (view.headline.spare, view.headline.lying, view.headline.level) == (0, 0, "warn")
     [remark] = [each for each in view.remarks if each.server == 3]
-    assert remark.source == "client shop"
+    assert (remark.source, remark.since_s) == ("client shop", 9.0)
     assert remark.text.endswith("said by client shop of server 3: servers 1, 2 found its MACs wrong (told to 0, 1)")
     proven = cluster(server(0, said=(said,)), evidence=(Evidence(3, True, False, (1, 2), {}, False),))
     assert seen(proven).servers[3].state == "LIES"

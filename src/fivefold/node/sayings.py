@@ -9,6 +9,8 @@ A server shows it in its status as said by that client, and draws no conclusion:
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -45,11 +47,13 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
         client: its id, in hexadecimal.
         server: of which server.
         what: it says.
+        age_s: seconds since it first said so to this server.
     """
 
     client: str
     server: int
     what: str
+    age_s: float = 0.0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -79,23 +83,27 @@ def decode_saying(frame: bytes, n: int) -> Saying:
 class Sayings:
     """What clients have said lately: the last saying of each client about each server."""
 
-    def __init__(self) -> None:
-        """Nothing."""
-        self._by_client: dict[ClientId, dict[int, str]] = {}
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Nothing; the clock is in ns."""
+        self._clock = clock
+        self._by_client: dict[ClientId, dict[int, tuple[str, int]]] = {}
 
     def hear(self, client: ClientId, saying: Saying) -> bool:
         """Keep it; whether it is new."""
         mine = self._by_client.setdefault(client, {})
-        is_new = mine.get(saying.server) != saying.what
-        mine[saying.server] = saying.what
+        before = mine.get(saying.server)
+        is_new = before is None or before[0] != saying.what
+        if is_new:
+            mine[saying.server] = saying.what, self._clock()
         if len(self._by_client) > CLIENTS_MAX:
             del self._by_client[next(iter(self._by_client))]
         return is_new
 
     def shown(self) -> tuple[Said, ...]:
         """For the status."""
+        now_ns = self._clock()
         return tuple(
-            Said(client.hex(), server, what)
+            Said(client.hex(), server, what, (now_ns - since_ns) / 1e9)
             for client, mine in self._by_client.items()
-            for server, what in sorted(mine.items())
+            for server, (what, since_ns) in sorted(mine.items())
         )

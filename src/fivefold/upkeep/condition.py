@@ -49,12 +49,14 @@ class Remark(Struct, frozen=True):
         level: GOOD, WARN or BAD.
         text: a sentence.
         source: who says so.
+        since_s: for how long, where that is known.
     """
 
     server: int | None
     level: str
     text: str
     source: str
+    since_s: float | None = None
 
 
 class Headline(Struct, frozen=True):
@@ -200,12 +202,15 @@ def _slow(status: ClusterStatus) -> Iterator[Remark]:
 def _said(status: ClusterStatus, names: Mapping[str, str]) -> Iterator[Remark]:
     """What clients have told servers, each saying once: nobody draws conclusions from it."""
     told: dict[tuple[str, int, str], list[int]] = {}
+    ages: dict[tuple[str, int, str], float] = {}
     for index, server in enumerate(status.servers):
         for each in server.said[:SAYINGS_MAX] if server is not None else ():
-            told.setdefault((each.client[:SHORT], each.server, each.what[:SHORT]), []).append(index)
+            saying = each.client[:SHORT], each.server, each.what[:SHORT]
+            told.setdefault(saying, []).append(index)
+            ages[saying] = max(each.age_s, ages.get(saying, 0.0))
     for (client, of, what), by in told.items():
         text = f"said by client {names.get(client, client)} of server {of}: {what} (told to {', '.join(map(str, by))})"
-        yield Remark(of, WARN, text, f"client {names.get(client, client)}")
+        yield Remark(of, WARN, text, f"client {names.get(client, client)}", ages[client, of, what])
 
 
 def evidence_text(evidence: Evidence | None) -> str:

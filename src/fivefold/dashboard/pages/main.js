@@ -103,7 +103,7 @@ const showHero = (view) => {
 
 const showRemarks = (view) => {
   const shown = view.remarks.filter((remark) => remark.level !== "good"), list = byId("remarks");
-  const key = JSON.stringify(shown);
+  const key = JSON.stringify(shown.map((remark) => ({ ...remark, since_s: remark.since_s === null ? "" : seconds(Math.round(remark.since_s)) })));
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   const order = { bad: 0, warn: 1 };
@@ -112,7 +112,7 @@ const showRemarks = (view) => {
     item.dataset.server = String(remark.server);
     const text = span("", "text");
     text.append(span(remark.level === "bad" ? "Serious: " : "Warning: ", "visually-hidden"), remark.text);
-    item.append(icon(remark.level), text, span(remark.source, "source"));
+    item.append(icon(remark.level), text, span(remark.since_s === null ? remark.source : `${remark.source}, for ${seconds(Math.round(remark.since_s))}`, "source"));
     return item;
   });
   if (!items.length) {

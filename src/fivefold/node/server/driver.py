@@ -116,7 +116,7 @@ class ServerNode:
         self._timer_ns = 0
         self._staged = self._durable = 0
         self._damaged: dict[str, str] = {}
-        self._sayings = Sayings()
+        self._sayings = Sayings(clock)
         self._timings, self._rooms = Timings(clock), Rooms(clock)
         self.faults = 0
         self.tracer: ServerTracer | None = None

@@ -8,7 +8,13 @@ from random import Random
 import pytest
 
 from fivefold.cluster import Identity
-from fivefold.cluster.files import open_log, replace_file, write_new_file
+from fivefold.cluster.files import (
+    make_log_directory,
+    make_private_directory,
+    open_log,
+    replace_file,
+    write_new_file,
+)
 from fivefold.cluster.identity import create_identity, load_identity, x509_pem
 from fivefold.cluster.launcher import ServerProcess
 from fivefold.errors import ConfigurationError
@@ -91,6 +97,23 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes == {"new": 0o600, "replaced": 0o644, "log": 0o640}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_nobody_else_can_write_where_identities_and_logs_are(tmp_path: Path, umask: int) -> None:
+    """Directories that are made, and all that are made above them; one that is there already keeps its mode."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there").chmod(0o777)
+    before = os.umask(umask)
+    try:
+        make_private_directory(tmp_path / "there" / "a" / "b" / "identity")
+        make_log_directory(tmp_path / "there" / "a" / "logs")
+        make_log_directory(tmp_path / "there" / "a" / "logs")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    shared = 0o755 & ~umask
+    assert modes == {"there": 0o777, "a": shared, "b": shared, "identity": 0o700, "logs": 0o750 & ~umask}
 
 
 def test_a_log_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:

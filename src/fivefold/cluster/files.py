@@ -11,7 +11,11 @@ from typing import BinaryIO, Final
 from fivefold.errors import ConfigurationError
 
 LOG_MODE: Final = 0o640
-"""Logs are for the owner, and for a group that watches."""
+"""Logs are for the owner, and for a group that watches ..."""
+LOG_DIRECTORY_MODE: Final = 0o750
+"""... and so are the names of logs. Who may write to a directory can put other files in place of those in it."""
+SHARED_DIRECTORY_MODE: Final = 0o755
+"""What lies above is the owner's, too: with a umask of 0, anybody could move a private directory away."""
 
 
 def write_new_file(path: Path, data: bytes, *, mode: int) -> None:
@@ -71,6 +75,19 @@ def open_log(path: Path) -> BinaryIO:
     return log
 
 
+def make_log_directory(path: Path) -> None:
+    """Make a directory for logs if there is none, and whatever is missing above it: nobody else may write there.
+
+    Raises:
+        ConfigurationError: it cannot be made.
+    """
+    try:
+        _make_above(path)
+        _make_directory(path, LOG_DIRECTORY_MODE)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def make_private_directory(path: Path) -> None:
     """Make a directory if there is none, and give it mode 0700.
 
@@ -78,11 +95,29 @@ def make_private_directory(path: Path) -> None:
         ConfigurationError: it cannot be made.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_above(path)
         path.mkdir(mode=0o700, exist_ok=True)
         path.chmod(0o700)
     except OSError as error:
         raise _cannot_write(path, error) from error
+
+
+def _make_above(path: Path) -> None:
+    for parent in reversed(path.parents):
+        _make_directory(parent, SHARED_DIRECTORY_MODE)
+
+
+def _make_directory(path: Path, mode: int) -> None:
+    """One that is there already keeps its mode."""
+    if path.is_dir():
+        return
+    try:
+        path.mkdir(mode=mode)
+    except FileExistsError:
+        if not path.is_dir():  # otherwise somebody else has just made it
+            raise
+    else:
+        path.chmod(path.stat().st_mode & mode)
 
 
 def _write_beside(path: Path, data: bytes, mode: int) -> Path:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from fivefold.cluster.files import open_log
+from fivefold.cluster.files import make_log_directory, open_log
 from fivefold.errors import ConfigurationError, Unavailable
 
 PARENT_PIPE: Final = "FIVEFOLD_PARENT_PIPE"
@@ -188,7 +188,7 @@ class LocalCluster:
             command: program and arguments of the server with an index.
             log_directory: gets ``server-INDEX.log``; made if it does not exist.
         """
-        log_directory.mkdir(parents=True, exist_ok=True)
+        make_log_directory(log_directory)
         # Sets of strings iterate in an order that depends on the seed: a user's method may do that (PROTOCOL §6).
         # And Python looks for modules where it is started, first of all, unless it is told not to.
         fixed = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fivefold.node.server.throttle import (
     BURST_NS,
+    LONG_NS,
     PAUSE_NS_MIN,
     REQUEST_BYTES,
     REQUEST_NS,
@@ -194,6 +195,29 @@ def test_a_request_that_takes_long_counts_for_more():
         assert len(wire.passed) == passed
 
 
+@pytest.mark.parametrize("processor_ns", [LONG_NS - MS, LONG_NS + MS])
+def test_on_a_busy_machine_a_long_request_counts_by_the_time_on_the_wall(processor_ns):
+    """The server gets a tenth of a processor. A short request counts what it used, a long one what others waited.
+
+    Either way a client with a rate of 100 gets a twentieth.
+    """
+    rack = Rack({ANN: 100})
+    wire, began_ns = Wire(rack, 1, ANN), rack.now_ns
+
+    def heard(frames):
+        rack.used_ns += processor_ns
+        rack.now_ns += 10 * processor_ns
+        return 0
+
+    rack.throttle.closed(wire.number)
+    rack.throttle.opened(wire, heard)
+    wire.send(*[b"costly"] * 10_000)
+    while rack.now_ns < began_ns + 100 * SECOND:
+        rack.advance(SECOND // 100)
+    counted_ns = rack.used_ns if processor_ns < LONG_NS else 10 * rack.used_ns
+    assert 0.045 < counted_ns / (rack.now_ns - began_ns) < 0.065
+
+
 @given(st.integers(5, 1000), st.lists(st.integers(0, 30 * MS), min_size=1, max_size=20))
 def test_a_client_gets_its_share_of_the_processor_and_no_more(rate, costs):
     """However costs are mixed: rate x REQUEST_NS a second, a second's worth, and one request more."""
@@ -230,7 +254,9 @@ def test_time_for_a_request_that_waited_counts_for_its_client():
     """What a server does for ANN when an object has been loaded or fetched is not free, and nobody else's."""
     rack = Rack({ANN: 10, BOB: 10})
     wires = [Wire(rack, 1, ANN), Wire(rack, 2, BOB)]
-    rack.throttle.resumed([ANN, ANN, ClientId(b"no rate".ljust(16))], 60 * REQUEST_NS)
+    began = rack.throttle.read()
+    rack.used_ns += 60 * REQUEST_NS
+    rack.throttle.resumed([ANN, ANN, ClientId(b"no rate".ljust(16))], began)
     for wire in wires:
         wire.send(b"next")
     assert [len(wire.passed) for wire in wires] == [0, 1]
@@ -258,7 +284,9 @@ def test_requests_that_wait_in_the_server_are_few():
     assert sum(len(wire.passed) for wire in wires) == WAITING_MAX
     assert len(other.passed) == 50
     rack.waiting.clear()
-    rack.throttle.resumed([ANN] * WAITING_MAX, WAITING_MAX * 20 * REQUEST_NS)
+    began = rack.throttle.read()
+    rack.used_ns += WAITING_MAX * 20 * REQUEST_NS
+    rack.throttle.resumed([ANN] * WAITING_MAX, began)
     rack.advance(SECOND)
     assert sum(len(wire.passed) for wire in wires) == WAITING_MAX
     rack.advance(4 * SECOND)
@@ -271,8 +299,9 @@ def test_a_server_whose_answer_others_waited_for_does_not_pay_for_them():
     wire = Wire(rack, 1, 3)
 
     def heard(frames):
+        began = rack.throttle.read()
         rack.used_ns += SECOND
-        rack.throttle.resumed([ANN], SECOND)
+        rack.throttle.resumed([ANN], began)
         return 0
 
     rack.throttle.closed(wire.number)

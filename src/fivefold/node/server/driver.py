@@ -20,7 +20,7 @@ from fivefold.node.sayings import SAID, Sayings, decode_saying
 from fivefold.node.server.links import ServerLinks
 from fivefold.node.server.membership import Membership
 from fivefold.node.server.room import Rooms
-from fivefold.node.server.throttle import REQUEST_BYTES, Throttle
+from fivefold.node.server.throttle import REQUEST_BYTES, Reading, Throttle
 from fivefold.node.server.timings import Timings
 from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, histogram_of, status_reply_frame
 from fivefold.objects import Shelf, TypeDescription, describe_type
@@ -228,13 +228,13 @@ class ServerNode:
         connection = self._connections.get(channel)
         if channel != OWN_LINK and (connection is None or not connection.is_open):
             return 0  # it was closed, perhaps because another server is in this one's place now
-        began_ns = self._throttle.processor_clock()
+        began = self._throttle.read()
         if self.membership is not None and any(map(is_about_editions, frames)):
             self.membership.hear(server, connection, [frame for frame in frames if is_about_editions(frame)])
             frames = [frame for frame in frames if not is_about_editions(frame)]
         if frames:
             self._give(connection, self.machine.receive_from_server, server, channel, *frames)
-        self._charge_for_waiting(began_ns)
+        self._charge_for_waiting(began)
         return 0
 
     def _hear(self, connection: Connection, client: ClientId, frames: list[bytes]) -> int:
@@ -305,7 +305,7 @@ class ServerNode:
 
     def _tell(self, take: Callable[..., Actions], *arguments: object, attempts: int = ATTEMPTS_MAX) -> None:
         """Tell the machine what nobody else will tell it again: an exception that comes through is no end of it."""
-        began_ns = self._throttle.processor_clock()
+        began = self._throttle.read()
         try:
             actions = take(self._clock(), *arguments)
         except Exception as error:
@@ -315,13 +315,13 @@ class ServerNode:
                 asyncio.get_running_loop().call_later(RETRY_S, again)
             return
         self._perform(actions)
-        self._charge_for_waiting(began_ns)
+        self._charge_for_waiting(began)
 
-    def _charge_for_waiting(self, began_ns: int) -> None:
+    def _charge_for_waiting(self, began: Reading) -> None:
         """Requests that had waited were worked on: the time for these counts for their clients."""
         clients = self.machine.take_resumed()
         if clients:
-            self._throttle.resumed(clients, self._throttle.processor_clock() - began_ns)
+            self._throttle.resumed(clients, began)
 
     def _perform(self, actions: Actions) -> None:
         for store in actions.store:

@@ -19,7 +19,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.activity import SHOWN_MAX, Loud
@@ -36,6 +36,14 @@ REQUEST_NS: Final = 500_000
 """... and for each so much of the processor's time beyond the first: an ordinary one takes a quarter of it.
 
 So a client with a rate of 100 gets a twentieth of the time of each server at most.
+"""
+
+LONG_NS: Final = 5_000_000
+"""A request that takes the processor for longer than this is charged by the clock on the wall.
+
+While a server works on it nobody else is served. On a machine with other work, 100 ms of the processor last for half a
+second, and six servers are busy with one client's requests by turns: others had a sixth of what they do without them.
+A short one is charged by the processor's time: it is not its client's doing if the machine runs something else.
 """
 
 SERVER_RATE: Final = 2000
@@ -86,6 +94,13 @@ class Bucket:
     def charge(self, now_ns: int, used_ns: int) -> None:
         """So much time was used for a request that has passed before, when what it waited for had come."""
         self._used_until_ns = max(self._used_until_ns, now_ns) + used_ns * self._interval_ns // self._request_ns
+
+
+class Reading(NamedTuple):
+    """What two clocks said: the processor's time of this thread, and the time on the wall; both in ns."""
+
+    processor_ns: int
+    wall_ns: int
 
 
 class Held(Protocol):
@@ -139,10 +154,9 @@ class Gate:
             self._pass_on(passing)
         while self._waiting and bucket is not None and not bucket.wait_ns(now_ns) and throttle.has_room(self.peer):
             frame = self._waiting.popleft()
-            began_ns = throttle.processor_clock() - throttle.resumed_ns
+            began = throttle.read()
             written = self._pass_on([frame])
-            used_ns = throttle.processor_clock() - throttle.resumed_ns - began_ns
-            bucket.spend(now_ns, len(frame) + written, used_ns)
+            bucket.spend(now_ns, len(frame) + written, throttle.taken_since(began))
             now_ns = throttle.clock()
         if self._waiting:
             self._is_holding = True
@@ -172,8 +186,6 @@ class Throttle:
         processor_clock: in ns; gives the time that the calling thread has used of a processor.
         waited: frames that had to wait so far.
         waited_of: how many of each client; only clients with a rate wait.
-        resumed_ns: time used so far for requests that had waited: it counts for their clients, not for the peer whose
-            frame they had waited for.
     """
 
     def __init__(
@@ -193,7 +205,8 @@ class Throttle:
         self._must_wait = must_wait
         self.clock, self.processor_clock = clock, processor_clock
         self._waiting_of = waiting_of
-        self.waited = self.resumed_ns = 0
+        self.waited = 0
+        self._resumed = Reading(0, 0)
         self.waited_of: Counter[ClientId] = Counter()
         self._servers: dict[int, Bucket] = {}
         self._buckets = {client: Bucket(rate) for client, rate in rates.items()}
@@ -248,13 +261,31 @@ class Throttle:
         if gate is not None and gate.bucket is not None:
             gate.bucket.spend(self.clock(), size - REQUEST_BYTES)
 
-    def resumed(self, clients: Sequence[ClientId], used_ns: int) -> None:
-        """Requests of these clients that had waited were worked on; together that took so long."""
-        self.resumed_ns += used_ns
+    def read(self) -> Reading:
+        """Both clocks, without what requests that had waited took: that counts for their clients.
+
+        Not for the peer whose frame they had waited for.
+        """
+        resumed = self._resumed
+        return Reading(self.processor_clock() - resumed.processor_ns, self.clock() - resumed.wall_ns)
+
+    def taken_since(self, began: Reading) -> int:
+        """What something took that began then: the processor's time, or if that is long the time on the wall."""
+        now = self.read()
+        used_ns, passed_ns = now.processor_ns - began.processor_ns, now.wall_ns - began.wall_ns
+        return max(used_ns, passed_ns) if used_ns > LONG_NS else used_ns
+
+    def resumed(self, clients: Sequence[ClientId], began: Reading) -> None:
+        """Requests of these clients that had waited were worked on, together, from then on."""
+        taken_ns, now = self.taken_since(began), self.read()
+        earlier = self._resumed
+        self._resumed = Reading(
+            earlier.processor_ns + now.processor_ns - began.processor_ns, earlier.wall_ns + now.wall_ns - began.wall_ns
+        )
         for client in clients:
             bucket = self._buckets.get(client)
             if bucket is not None:
-                bucket.charge(self.clock(), used_ns // len(clients))
+                bucket.charge(self.clock(), taken_ns // len(clients))
 
     def closed(self, number: Channel) -> None:
         """A connection is gone, and what waits with it."""

@@ -141,6 +141,32 @@ async def test_a_gateway_that_guesses_by_what_it_saw_last_answers_by_what_is() -
     await asyncio.gather(one.close(), two.close())
 
 
+async def test_a_gateway_that_guesses_wrong_removes_what_the_name_leads_to() -> None:
+    """Another gateway swaps two names; a remove by one that has not looked since takes the right file away."""
+    store = MemoryStore()
+    (one, root), (two, _) = await tree_over(store), await tree_over(store)
+    files = {name: await make(two, root, name) for name in (b"p", b"q")}
+    for old, new in ((b"p", b"t"), (b"q", b"p"), (b"t", b"q")):
+        await one.rename(root, old, root, new, ROOT)
+    await two.remove(root, b"p", ROOT)
+    assert await status_of(one.getattr(files[b"q"])) == Status.STALE
+    assert await status_of(one.getattr(files[b"p"])) == OK
+    await asyncio.gather(one.close(), two.close())
+
+
+async def test_of_two_gateways_that_think_an_id_free_just_one_gets_it() -> None:
+    """The other one takes another id: the file that was made first stays as it is."""
+    store = MemoryStore()
+    (one, root), (two, _) = await tree_over(store), await tree_over(store)
+    first = await make(one, root, b"first")
+    await one.write(first, 0, b"mine", ROOT)
+    two.freed.give(first.id, is_dirty=False)
+    second = await make(two, root, b"second")
+    assert second.id != first.id
+    assert (await two.read(first, 0, 9, ROOT)).data == b"mine"
+    await asyncio.gather(one.close(), two.close())
+
+
 async def test_what_a_rename_replaces_is_gone_and_a_full_directory_is_not() -> None:
     """The replaced file's handle is stale, its other names stay; a directory with names in it is NOTEMPTY."""
     tree, root = await tree_over(MemoryStore())

@@ -227,6 +227,12 @@ def only_what_a_quorum_reaches_is_followed() -> list[Patch]:
 
 
 @bug
+def nobody_waits_for_all() -> list[Patch]:
+    """§4.1: however often repairs of a call fail, each of them rests on the q servers that answer first."""
+    return [(limits, "REPAIRS_UNTIL_ALL_ASKED", 2**62)]
+
+
+@bug
 def late_times_always_culled() -> list[Patch]:
     """§4.1: a history is culled for its time although r histories show one as late."""
     honest = authenticators._absurd

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from msgspec.structs import replace
 
 from fivefold.protocol.client.outcomes import Answered
 from fivefold.protocol.history import encode_history, initial_entry, time_of
 from fivefold.protocol.limits import TIME_LEAD_MAX, TIME_MAX
-from fivefold.protocol.messages import FAIL, SUCCESS
+from fivefold.protocol.messages import FAIL, REPLY, SUCCESS, decode_vote, encode, reply_frame, split
 from fivefold.protocol.operations import CANCELLED, ClientId, ObjectId
-from fivefold.protocol.records import Entry
+from fivefold.protocol.records import INITIAL_HISTORY, Entry
 from fivefold.protocol.steps import Kind, Step
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import A, B, Desk, WatchedRack, X, Y, Z, cancel, candidate, newest, now, op, send
@@ -217,6 +218,35 @@ def test_two_barriers_catch_up(ahead: list[int]) -> None:
         Letter(rack, Z, view).to([server])
     assert sorted(set(leads(rack))) == [0, 40, 41]
     assert barriers(rack, HONEST) <= 2
+
+
+def promise(frame: bytes) -> bytes:
+    """What the liar makes of a reply: it accepts everything, and shows the beginning."""
+    number, body, _ = split(frame, REPLY)
+    vote = decode_vote(body)
+    return reply_frame(number, encode(replace(vote, histories=(INITIAL_HISTORY,) * len(vote.histories))), ())
+
+
+@pytest.mark.parametrize("is_led", [False, True])
+def test_a_server_that_is_not_among_the_first_shows_the_way(is_led: bool) -> None:
+    """A liar accepts everything and shows the beginning; the client asks it first, and an honest server last.
+
+    So q servers accept repairs, and never show so. Or three of five honest servers, the last among them, are a lead
+    ahead of the fourth, and two ahead of the fifth. One of the repairs waits for what all servers show.
+    """
+    rack = attacked()
+    name = next(ObjectId(f"Reg/{n}") for n in range(99) if rack.quorums.preference(ObjectId(f"Reg/{n}"))[-1] == 0)
+    write(rack, name)
+    if is_led:
+        lead(rack, name, 1, range(4))
+        view = now(rack, range(4), name)
+        view[name][LIAR] = invention(time(rack, 0, name), name)
+        Letter(rack, Z, view).to([0, 1, 2])
+        assert leads(rack, name) == [2, 2, 2, 1, 0]
+    desk = Desk(rack)
+    desk.lies[LIAR] = promise
+    assert isinstance(desk.call("add", b"+", name), Answered)
+    assert len(desk.sent) <= 200
 
 
 def test_what_r_histories_show_is_followed_without_gaining_a_lead() -> None:

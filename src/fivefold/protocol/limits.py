@@ -333,6 +333,15 @@ LONG_HISTORY_FACTOR: Final = 4
 REASON_CHARACTERS_MAX: Final = 300
 """Of the text with which a server refuses a request, a caller sees no more."""
 
+REPAIRS_UNTIL_ALL_ASKED: Final = 8
+"""One in so many repairs of a call waits for what all servers show, not just q of them.
+
+Story: (1) a client and a liar lead three of five honest servers far ahead. (2) The liar says that it accepts all there
+is, and shows the initial history. (3) Among the q that are asked first are the liar and two of the three: what q reach
+is the beginning, what r reach is the other two, and each barrier goes one step above those. The third shows the way.
+Likewise where it is the liar that q servers accept a candidate with, and by its history they have not.
+"""
+
 PROBE_AFTER_NS: Final = 50_000_000
 """Silence after which further servers are asked, at least; four smoothed round trips if that is longer."""
 

@@ -346,6 +346,7 @@ class Invocation:
             awaits_frames=not 0 < round_.awaited_until_ns <= now_ns,
             may_be_applied=self._may_be_applied,
             newer=self._knowledge.following.newer,
+            is_thorough=self.repairs % limits.REPAIRS_UNTIL_ALL_ASKED == limits.REPAIRS_UNTIL_ALL_ASKED - 1,
         )
         match verdict.next:
             case Next.WAIT:

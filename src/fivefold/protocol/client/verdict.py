@@ -103,6 +103,7 @@ def judge(
     awaits_frames: bool,
     may_be_applied: bool,
     newer: Collection[int] = (),
+    is_thorough: bool = False,
 ) -> Verdict:
     """See whether the replies so far decide the round; once patience is over, with the replies there are.
 
@@ -114,9 +115,11 @@ def judge(
         awaits_frames: whether, without patience too, second answers are waited for that would prove the attempt dead.
         may_be_applied: whether an earlier attempt at one of the calls is not certainly dead.
         newer: servers that use a later edition: more than b of them finish nothing (following.py).
+        is_thorough: whether a repair waits, with patience, for what all servers show.
     """
     if round_.purpose is not Purpose.OPERATION:
-        return _judge_repair(round_, quorums, is_patient=is_patient, may_be_applied=may_be_applied, newer=newer)
+        repair = _judge_repair(round_, quorums, is_patient=is_patient, may_be_applied=may_be_applied, newer=newer)
+        return _wait_for_all(round_, quorums, repair) if is_thorough and is_patient else repair
     accepted, unchanged = largest_group(round_, SUCCESS), largest_group(round_, UNCHANGED)
     accepting, unchanging = [counted(group, newer, quorums.b) for group in (accepted, unchanged)]
     is_vetoed = counted(round_.votes, newer, quorums.b) < len(round_.votes)
@@ -178,6 +181,13 @@ def _judge_repair(
     if is_patient and accepted and still and accepted + still >= quorums.q:
         return _ASK_FURTHER if len(round_.sent) < quorums.n else _WAIT
     return _CONCLUDE
+
+
+def _wait_for_all(round_: Round, quorums: QuorumSystem, repair: Verdict) -> Verdict:
+    """What follows from a repair, but not before all servers have shown what they hold."""
+    if repair in (_DONE, _CONCLUDE) and len(round_.votes) < quorums.n:
+        return _ASK_FURTHER if len(round_.sent) < quorums.n else _WAIT
+    return repair
 
 
 def _ask_or_wait(round_: Round, quorums: QuorumSystem) -> Verdict:

@@ -32,6 +32,7 @@ from fivefold.protocol.limits import (
     OBJECT_ID_BYTES_MAX,
     REPAIR_OBJECTS_MAX,
     TIME_LEAD_MAX,
+    TIME_MAX,
 )
 from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, Vote, decode_operation, decode_request, encode, reply_frame
 from fivefold.protocol.operations import CANCEL, FORGOTTEN, REFUSED, VALUE, Call, ClientId, ObjectId, Operation
@@ -40,6 +41,7 @@ from fivefold.protocol.records import INITIAL_HISTORY
 from fivefold.protocol.server import ring_key
 from fivefold.protocol.server.execution import execute_alone
 from fivefold.protocol.server.versions import initial_version
+from fivefold.protocol.times import TIME_BYTES
 from fivefold.simulation import Died, Switched, draw, run_plan
 from fivefold.simulation.alphabets import ATTACKS
 from fivefold.simulation.chains import Violation
@@ -47,10 +49,11 @@ from fivefold.simulation.clients import Task
 from fivefold.simulation.cunning import CUNNING
 from fivefold.simulation.executors import OUT_OF_TIME, TroubledExecutor
 from fivefold.simulation.faults import CAMP, TURNING
-from fivefold.simulation.hostile import HOSTILITIES, LEAVINGS, right_of
+from fivefold.simulation.hostile import CARRYING, HOSTILITIES, LEAVINGS, right_of
 from fivefold.simulation.injection import SERVER, Injected, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, LONG_READ_MAX, Judges
-from fivefold.simulation.plan import SECOND, Fault
+from fivefold.simulation.leads import APART_MAX
+from fivefold.simulation.plan import SECOND, Fault, Lead
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.replacement import Book
 from fivefold.simulation.rights import Rules
@@ -85,6 +88,12 @@ def test_every_letter_of_the_alphabets_is_drawn() -> None:
     assert {strategy for plan in everything for _, strategy in plan.liars} >= {*CUNNING, "forgetting", "twins"}
     assert {strategy for plan in plans["leaving"] for strategy in plan.villains} == set(LEAVINGS)
     kinds = {profile: {fault.kind for plan in found for fault in plan.faults} for profile, found in plans.items()}
+    assert {strategy for plan in plans["clocks"] for strategy in plan.villains} == {CARRYING, "leading"}
+    leads = [(plan, lead) for plan in plans["clocks"] for lead in plan.leads]
+    assert any(lead.time > TIME_MAX for _, lead in leads)
+    assert any(len(lead.servers) < plan.n for plan, lead in leads)
+    assert any(lead.time < APART_MAX * TIME_LEAD_MAX for _, lead in leads)
+    assert max(lead.time for _, lead in leads) < 2 ** (8 * TIME_BYTES)
     assert CAMP in kinds["camps"]
     assert kinds["rolling"] >= {"other rules", "older code", "stopped methods", "other results"}
     assert "flood of syncs" in kinds["hostile"]
@@ -417,6 +426,22 @@ def test_a_server_that_turned_lies_from_its_edition_on() -> None:
     assert not book.lies(3, 1)
     assert book.lies(3, 2)
     assert not book.lies(4, 2)
+
+
+def test_a_client_carries_the_clock_of_its_own_object_to_others_by_barriers_and_updates() -> None:
+    """Its object leads by more than anybody catches up with; so much of it as is established it may use in updates."""
+    leads = (Lead(OWN, 2**20 * TIME_LEAD_MAX, tuple(range(6))),)
+    plan = replace(draw(1, "clocks"), n=6, t=1, b=1, liars=(), faults=(), villains=(CARRYING,), leads=leads)
+    run = Run(plan)
+    villain = run.villains[0]
+    requests = [decode_request(villain._letter().body, 6) for _ in range(30)]
+    assert {len(each.sets) for each in requests} == {1, 2}, "barriers of both, and copies of its own"
+    assert not any(each.operation for each in requests)
+    run = Run(replace(plan, leads=()))
+    requests = [decode_request(run.villains[0]._letter().body, 6) for _ in range(30)]
+    operations = [decode_operation(each) for each in requests if each.operation]
+    assert {operation.method for operation in operations} == {"bump"}
+    assert all(OWN in operation.objects for operation in operations)
 
 
 @pytest.mark.slow

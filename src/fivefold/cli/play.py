@@ -57,6 +57,7 @@ def play(
     joint: Annotated[bool, typer.Option("--joint", help="As `simulate --joint`.")] = False,
     camps: Annotated[bool, typer.Option("--camps", help="As `simulate --camps`.")] = False,
     hostile: Annotated[bool, typer.Option("--hostile", help="As `simulate --hostile`.")] = False,
+    clocks: Annotated[bool, typer.Option("--clocks", help="As `simulate --clocks`.")] = False,
     rolling: Annotated[bool, typer.Option("--rolling", help="As `simulate --rolling`.")] = False,
     injected: Annotated[bool, typer.Option("--injected", help="As `simulate --injected`.")] = False,
     object_id: Annotated[
@@ -84,6 +85,7 @@ def play(
         joint=joint,
         camps=camps,
         hostile=hostile,
+        clocks=clocks,
         rolling=rolling,
         injected=injected,
     )

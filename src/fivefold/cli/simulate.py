@@ -64,6 +64,7 @@ def simulate(
     leaving: Annotated[
         bool, typer.Option("--leaving", help="Clients that leave their updates to others, and servers that verify.")
     ] = False,
+    clocks: Annotated[bool, typer.Option("--clocks", help="Clocks led far away, and carried to others.")] = False,
     rolling: Annotated[
         bool, typer.Option("--rolling", help="Rules, code and time limits that differ from server to server.")
     ] = False,
@@ -82,6 +83,7 @@ def simulate(
         camps=camps,
         hostile=hostile,
         leaving=leaving,
+        clocks=clocks,
         rolling=rolling,
         injected=injected,
         replaced=replaced,

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation.cunning import REPENTING
 from fivefold.simulation.faults import CAMP, TURNING
-from fivefold.simulation.hostile import HOSTILITIES, LEAVINGS
+from fivefold.simulation.hostile import CARRYING, HOSTILITIES, LEAVINGS, own_name
+from fivefold.simulation.leads import draw_leads
 from fivefold.simulation.liars import CUNNING_STRATEGIES
 from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
 from fivefold.simulation.villains import VILLAINIES
@@ -178,6 +179,18 @@ def _rolling(random: Random, plan: Plan) -> Plan:
     )
 
 
+def _clocks(random: Random, plan: Plan) -> Plan:
+    """Clocks that were led on before the run, far or a little apart; clients that lead them on and carry them."""
+    villains = tuple(random.choice((CARRYING, CARRYING, "leading")) for _ in range(random.choice((0, 1, 1, 2))))
+    objects = {name for call in plan.calls for name in call.objects}
+    counters = sorted(name for name in objects if name.startswith("Counter/"))
+    own = map(own_name, range(len(villains)))
+    honest = sorted(set(range(plan.n)) - set(dict(plan.liars)))
+    leads = draw_leads(random, QuorumSystem(plan.n, plan.t, plan.b), honest, own=own, counters=counters)
+    faults = _some(random, plan, ("crash", "pause", "slow disk", "death of client"), 4)
+    return replace(plan, villains=villains, leads=tuple(leads), faults=faults)
+
+
 def _injected(random: Random, plan: Plan) -> Plan:
     """Our own code raises where it never should."""
     return replace(
@@ -226,6 +239,7 @@ ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {
     "camps": _camps,
     "hostile": _hostile,
     "leaving": _leaving,
+    "clocks": _clocks,
     "rolling": _rolling,
     "injected": _injected,
     "replaced": _replaced,

@@ -96,6 +96,10 @@ class Disk:
         """What the server has promised of itself: read at the start."""
         return self._record(OWN_RECORD)
 
+    def put(self, write: Write) -> None:
+        """Hold this since before the run."""
+        self._apply([(0, [write])])
+
     # --- faults -----------------------------------------------------------------------------------------------
 
     def crash(self) -> int:

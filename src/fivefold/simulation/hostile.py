@@ -38,6 +38,9 @@ OWN_OBJECTS: Final = 12
 UNHURRIED: Final = 12
 """Such a client takes its time, as if its letters were so large: what it leaves has to be repaired meanwhile."""
 
+CARRYING: Final = "carrying"
+"""What carries the clock of its own object, which was led on before the run, to others' objects, by all means."""
+
 CROWDS: Final = (0, 0, 1, 1, 1, 1, 9, 9, 9, 9, REPAIR_OBJECTS_MAX - 1)
 """Objects that a crowding client's barrier reaches beside the victim: a few of the widest ones fill a history."""
 
@@ -61,8 +64,8 @@ OWN_ENTRIES_MAX: Final = 60
 
 
 def right_of(index: int, strategy: str) -> Right:
-    """What a hostile client may do: read counters, and everything with its own; one that batches may do more."""
-    everywhere = strategy == "batching" or strategy in LEAVINGS
+    """What a hostile client may do: read counters, and everything with its own; some may do more."""
+    everywhere = strategy in ("batching", CARRYING, *LEAVINGS)
     return Right("Counter/" if everywhere else own_name(index), frozenset({"Counter"}))
 
 
@@ -105,6 +108,8 @@ class Hostile(Villain):
                 return self._copy()
             case "leaving" | "stalling":
                 return self._leave(strategy)
+            case "carrying":
+                return self._carry()
             case _:
                 return super()._letter()
 
@@ -116,6 +121,8 @@ class Hostile(Villain):
             return self._random.sample(honest, min(len(honest), max(1, self.quorums.r - 1)))
         if self.strategy == "copying":
             return self._honest[: self.quorums.r] if self._is_partial else list(range(self.quorums.n))
+        if self.strategy == CARRYING:
+            return self._honest[:2] if self._is_partial else list(range(self.quorums.n))
         if self.strategy == "leading":
             return self._honest[:2] if self._carries else list(range(self.quorums.n))
         if self._random.random() < 0.7:
@@ -268,6 +275,24 @@ class Hostile(Villain):
             operation = b"" if self._is_pruning else encode(Operation((own,), self._calls("increment")))
             return self._make([self._newest(own)], own, operation)
         return self._make([self._with_lead(own)], own)
+
+    def _carry(self) -> Letter:
+        """A joint barrier or update of its own object and another's, on two honest servers: these cannot be led back.
+
+        Without them q servers may not be up, and all others would have to catch up lead by lead.
+        """
+        own, victim = own_name(self.index), self._of_others()
+        names = sorted((own, victim))
+        newest = [self._newest(name) for name in names]
+        self._is_partial = True
+        if self._random.random() < 0.5:
+            sets = [self._one(name) if name == victim else each for name, each in zip(names, newest, strict=True)]
+            return self._make(sets, victim)
+        for name, each in zip(names, newest, strict=True):
+            if plan_operation(self.quorums, views_of(self.quorums, (each,))) is None:
+                self._is_partial = False
+                return self._make([each], name)
+        return self._make(newest, names[0], encode(Operation((own, victim), self._calls("bump"))))
 
     def _with_lead(self, own: ObjectId) -> ObjectHistories:
         """The truth, and from a liar a candidate one lead above it."""

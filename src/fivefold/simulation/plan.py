@@ -9,6 +9,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from fivefold.protocol.limits import TIME_LEAD_MAX
+
 MILLISECOND: Final = 1_000_000
 """In nanoseconds."""
 SECOND: Final = 1000 * MILLISECOND
@@ -99,6 +101,24 @@ class PlannedCall(Struct, frozen=True):
     patience_ns: int
 
 
+class Lead(Struct, frozen=True):
+    """A clock that was led on before the run.
+
+    Attributes:
+        object_id: whose clock.
+        time: of the barrier that its servers hold.
+        servers: their indices.
+    """
+
+    object_id: str
+    time: int
+    servers: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """As in ``Counter/a by 2.5 leads on 0, 1``."""
+        return f"{self.object_id} by {self.time / TIME_LEAD_MAX:.4g} leads on {', '.join(map(str, self.servers))}"
+
+
 class Plan(Struct, frozen=True):
     """One run.
 
@@ -122,6 +142,7 @@ class Plan(Struct, frozen=True):
         denied: what servers with other rules deny: pairs of correct client and method.
         unknown: methods that servers with older code do not have.
         unverified_max: candidates of one client that a server may have open; None where servers verify nothing.
+        leads: clocks that were led on before.
         is_judged: whether clients' waiting, servers' memory and whom clients suspect are judged, too.
         is_handed_on: whether servers ask each other for a newer edition of the cluster file.
     """
@@ -145,6 +166,7 @@ class Plan(Struct, frozen=True):
     denied: tuple[tuple[int, str], ...] = ()
     unknown: tuple[str, ...] = ()
     unverified_max: int | None = None
+    leads: tuple[Lead, ...] = ()
     is_judged: bool = False
     is_handed_on: bool = True
 

@@ -22,9 +22,10 @@ from fivefold.simulation.events import Happened, Healed, Raised, Replaced, Viola
 from fivefold.simulation.executors import TroubledExecutor
 from fivefold.simulation.explain import Explainer
 from fivefold.simulation.faults import OF_CLIENTS, TURNING, Stage, crash, heal, schedule
-from fivefold.simulation.hostile import HOSTILITIES, LEAVINGS, Hostile, right_of
+from fivefold.simulation.hostile import CARRYING, HOSTILITIES, LEAVINGS, Hostile, right_of
 from fivefold.simulation.injection import CLIENT, SERVER, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, Judges
+from fivefold.simulation.leads import write_leads
 from fivefold.simulation.leftovers import Leftovers
 from fivefold.simulation.liars import HONEST, LyingHost, TwinHost
 from fivefold.simulation.lies import Liar
@@ -39,7 +40,7 @@ from fivefold.simulation.watch import Signature, Watch
 from fivefold.simulation.workload import TOYS, Workload
 from fivefold.simulation.world import World
 
-SCHEMING = (*HOSTILITIES, *LEAVINGS)
+SCHEMING = (*HOSTILITIES, *LEAVINGS, CARRYING)
 """Strategies of malevolent clients with rights of their own."""
 
 LIVENESS_ROUNDS = 600
@@ -120,6 +121,7 @@ class Run:
         self._unknown: dict[str, bytes] = {}
         lying = dict(plan.liars)
         self.servers = [self._server(index, lying.get(index)) for index in range(plan.n)]
+        write_leads(plan.leads, [server.disk for server in self.servers])
         self.book.hosts = {server.index: server for server in self.servers}
         self.book.lies_since = dict.fromkeys(lying, 1)
         # One client more than planned: it comes last, alone.

@@ -66,6 +66,7 @@ def _simpler_surroundings(plan: Plan) -> Iterator[Plan]:
     yield replace(plan, far_ns=())
     yield replace(plan, injected=0.0)
     yield replace(plan, villains=())
+    yield replace(plan, leads=())
     yield replace(plan, liars=())
     yield replace(plan, dead=())
     begin_ns = [call.at_ns for call in plan.calls] + [fault.at_ns for fault in plan.faults]
@@ -99,6 +100,7 @@ def describe(plan: Plan) -> Sequence[str]:
     ]
     lines += [f"liar: server {index}, {strategy}" for index, strategy in plan.liars]
     lines += [f"villain: {strategy}" for strategy in plan.villains]
+    lines += [f"led: {lead}" for lead in plan.leads]
     lines += [f"dead for good: {', '.join(map(str, plan.dead))}"] if plan.dead else []
     lines += [f"far: c{index} by {far_ns / 1e6:g} ms" for index, far_ns in enumerate(plan.far_ns) if far_ns]
     lines += [f"injected: exceptions in {plan.injected:.1%} of the inputs"] if plan.injected else []

@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from fivefold import Counter, connect
+from fivefold import Counter, FivefoldError, connect
 from fivefold.cli.exits import Exit
 from fivefold.cluster import add_client, create_cluster, free_addresses
 from tests.integration.rig import ROOT
@@ -101,6 +102,20 @@ class Hosts:
 
         return asyncio.run(read())
 
+    def count_as(self, identity: str) -> bool:
+        """Whether that identity is let in within a while, once the servers have read the file."""
+
+        async def count() -> None:
+            file = self.directory / "prod" / "cluster.toml"
+            async with connect(file, identity=file.with_name(identity), deadline=10, connect_timeout=10) as found:
+                await found.object(Counter, f"by-{identity}").increment()
+
+        time.sleep(3)
+        with suppress(FivefoldError):
+            asyncio.run(count())
+            return True
+        return False
+
     def write(self) -> None:
         async def write() -> None:
             file, identity = self.directory / "prod" / "cluster.toml", self.directory / "prod" / "client-admin"
@@ -147,6 +162,7 @@ def test_the_runbook_runs(hosts: Hosts) -> None:
     _until_all_stand(hosts, status)
     hosts.run(last)
     hosts.write()
+    _change_keys(hosts, page, status)
     for line in page.pop("A client's identity was stolen"):
         hosts.run(line)
     assert hosts.total("prod/cluster.toml") == 36
@@ -159,6 +175,23 @@ def test_the_runbook_runs(hosts: Hosts) -> None:
         hosts.run(f"serve --cluster prod2/cluster.toml --identity prod2/server-{index}")
     assert hosts.total("prod2/cluster.toml") == 12
     assert not any(page.values()), "these sections have commands that no story runs"
+
+
+def _change_keys(hosts: Hosts, page: dict[str, list[str]], status: str) -> None:
+    """Those of server 4, and of a client, which may write by both meanwhile and by the new one afterwards."""
+    *others, last = page.pop("A server's certificate was stolen")
+    for line in others:
+        hosts.run(line)
+    hosts.stop("prod/server-4")
+    hosts.run(last)
+    _until_all_stand(hosts, status)
+    before, after = page.pop("A client's key is to be changed")
+    hosts.run(before)
+    for identity in ("client-shop", "client-shop.new"):
+        assert hosts.count_as(identity)
+    hosts.run(after)
+    assert hosts.count_as("client-shop.new")
+    assert not hosts.count_as("client-shop")
 
 
 def _until_all_stand(hosts: Hosts, status: str) -> None:

@@ -162,6 +162,43 @@ def test_clients_come_and_go(run) -> None:
     assert len(json.loads(run("client", "list", "--json").out)) == 1
 
 
+def test_a_client_changes_its_identity_by_overlap(run) -> None:
+    """``client rotate`` leaves the old certificate beside the new one, with equal rights, until ``--finish``."""
+    run("init", ".", *SIX)
+    run("client", "add", "shop", "--allow", "Counter:increment", "--rate", "50")
+    old = json.loads(run("client", "list", "--json").out)[1]
+    result = run("client", "rotate", "shop")
+    assert (result.code, "fivefold client rotate shop --finish" in result.out) == (Exit.OK, True)
+    _, new, former = json.loads(run("client", "list", "--json").out)
+    assert {**new, "fingerprint": ""} == {**old, "fingerprint": ""}
+    assert (former["name"], former["fingerprint"]) == ("shop.old", old["fingerprint"])
+    assert (former["allow"], former["rate"]) == (old["allow"], old["rate"])
+    assert new["fingerprint"] != old["fingerprint"]
+    assert stat.S_IMODE(Path("client-shop.new").stat().st_mode) == 0o700
+    again = run("client", "rotate", "shop", "--identity", "another")
+    assert (again.code, "--finish` first" in again.err) == (Exit.MISTAKE, True)
+    assert run("client", "rotate", "shop", "--finish").code == Exit.OK
+    assert json.loads(run("client", "list", "--json").out)[1:] == [new]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["nobody"], Exit.MISTAKE, "no client is named 'nobody'"),
+        (["admin", "--finish"], Exit.MISTAKE, "admin has one identity only"),
+        (["admin", "--finish", "--identity", "x"], Exit.USAGE, "--finish makes no identity"),
+        (["admin", "--identity", "client-admin"], Exit.MISTAKE, "holds an identity already"),
+    ],
+)
+def test_client_rotate_refuses(run, words: list[str], code: Exit, says: str) -> None:
+    """Nothing is changed, and the message says what is wrong."""
+    run("init", ".", *SIX)
+    before = Path("cluster.toml").read_text()
+    result = run("client", "rotate", *words)
+    assert (result.code, says in " ".join(result.err.split())) == (code, True)
+    assert Path("cluster.toml").read_text() == before
+
+
 def test_clients_have_rates(run) -> None:
     """``client add --rate`` gives one, ``client limit`` another one or none, and ``client list`` shows it."""
     run("init", ".", *SIX)

@@ -11,7 +11,15 @@ from rich.text import Text
 
 from fivefold.cli.options import ClusterOption, JsonOption, find_cluster_file
 from fivefold.cli.output import out, print_json, say, shown
-from fivefold.cluster import add_client, fingerprint_of, limit_client, load_configuration, remove_client
+from fivefold.cluster import (
+    add_client,
+    fingerprint_of,
+    forget_old_client,
+    limit_client,
+    load_configuration,
+    remove_client,
+    rotate_client,
+)
 
 ADD_EXAMPLES: Final = """
 **Examples**
@@ -37,9 +45,20 @@ under contention.
 """
 REMOVE_EXAMPLES: Final = "**Example**\n\n`fivefold client remove shop`, and bring the cluster file to every server"
 
+ROTATE_EXAMPLES: Final = """
+**Examples**
+
+`fivefold client rotate shop`
+
+`fivefold client rotate shop --finish`
+
+The first makes a new identity and leaves the old one in the cluster file: servers take both. Bring the file to every
+server, and the identity to the client. When all of its processes use the new one, the second takes the old one out.
+"""
+
 RATE_HELP: Final = "Requests a second that each server takes from it"
 
-client = typer.Typer(name="client", help="Add, list, limit and remove clients.", no_args_is_help=True)
+client = typer.Typer(name="client", help="Add, list, limit, rotate and remove clients.", no_args_is_help=True)
 
 
 @client.command(epilog=ADD_EXAMPLES)
@@ -95,6 +114,37 @@ def limit(
     limit_client(file, name, rate)
     now = "as many requests as they can" if rate is None else f"{rate:,} requests a second each"
     say("By [green]{}[/] servers take {} from {}: bring it to every server.", file, now, name)
+
+
+@client.command(epilog=ROTATE_EXAMPLES)
+def rotate(
+    name: Annotated[str, typer.Argument(help="Name of the client.")],
+    finish: Annotated[bool, typer.Option("--finish", help="Take the old identity out.")] = False,
+    cluster: ClusterOption = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="Directory for the new identity. Default: client-NAME.new beside the file.")
+    ] = None,
+) -> None:
+    """Give a client a new identity; the old one works on until you finish."""
+    file = find_cluster_file(cluster)
+    if finish:
+        if identity is not None:
+            raise typer.BadParameter("--finish makes no identity: leave --identity out")
+        forget_old_client(file, name)
+        say("[green]{}[/] knows the old identity of {} no more: bring it to every server.", file, name)
+        return
+    made = rotate_client(file, name, identity)
+    say(
+        "[green]{}[/] knows both identities of {}: bring it to every server (running ones read it by themselves).",
+        file,
+        name,
+    )
+    say(
+        "[yellow]{}[/] is the new private identity: on the client's machine it takes the place of the old one.",
+        made.directory,
+    )
+    say("What the old one has begun it ends itself: `resolve()` asks by the identity that made the call.")
+    say("When nobody uses the old one any more:  fivefold client rotate {} --finish", name)
 
 
 @client.command(epilog=REMOVE_EXAMPLES)

@@ -33,7 +33,8 @@ REPLACE_EXAMPLES: Final = """
 
 `fivefold server replace 3 --address g.example:7000 --public g.public`
 
-Server 3 has lost its disk, or its host cannot be trusted any more. Its identity never comes back. Asks the other
+Server 3 has lost its disk, its host cannot be trusted any more, or its key is to be changed. Its identity never comes
+back. Asks the other
 servers first, and refuses if then more could be missing than may fail.
 """
 MOVE_EXAMPLES: Final = "**Example**\n\n`fivefold server move 3 --address g.example:7000`: the same server and its data"

@@ -177,6 +177,54 @@ def remove_client(cluster_file: Path, name: str) -> None:
         _save_clients(cluster_file, configuration, tuple(c for c in configuration.clients if c != gone))
 
 
+OLD: Final = ".old"
+"""What the name of a client's former identity ends with, while both are known."""
+
+
+def rotate_client(cluster_file: Path, name: str, directory: Path | None = None) -> Identity:
+    """Give a client a new identity beside its old one, which stays known until :func:`forget_old_client`.
+
+    To the servers these are two clients with the same rights, and each may use the whole rate.
+
+    Args:
+        cluster_file: is replaced, whole or not at all; it must then reach every server.
+        name: of the client; it names the new identity from now on.
+        directory: where the new identity goes; by default beside the file.
+
+    Raises:
+        ConfigurationError: there is no such client, its last change of identity is not finished, or the new identity
+            exists already.
+    """
+    with locked(cluster_file):
+        configuration = load_configuration(cluster_file)
+        old = configuration.client_named(name)
+        if any(client.name == name + OLD for client in configuration.clients):
+            raise ConfigurationError(
+                f"{name} still has the identity from before its last change: run `fivefold client rotate {name} "
+                "--finish` first"
+            )
+        former = msgspec.structs.replace(old, name=name + OLD)
+        check_client(former)
+        default = client_directory(cluster_file.parent, name)
+        identity = create_identity(directory or default.with_name(default.name + ".new"), name=name)
+        new = msgspec.structs.replace(old, certificate=identity.certificate)
+        others = tuple(client for client in configuration.clients if client != old)
+        _save_clients(cluster_file, configuration, (*others, new, former))
+    return identity
+
+
+def forget_old_client(cluster_file: Path, name: str) -> None:
+    """Take the former identity of a client out of the cluster file.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    known = [client.name for client in load_configuration(cluster_file).clients]
+    if name + OLD not in known:
+        raise ConfigurationError(f"{name} has one identity only: begin with `fivefold client rotate {name}`")
+    remove_client(cluster_file, name + OLD)
+
+
 def limit_client(cluster_file: Path, name: str, rate: int | None) -> None:
     """Give a client another rate, or none; the file must then reach every server.
 

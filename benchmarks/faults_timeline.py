@@ -33,11 +33,26 @@ VICTIM = 0
 RATE = 100
 HOSTILE_IN_FLIGHT = 64
 
+LEFT = {
+    "client leaves its updates": "leave",
+    "client leaves updates of what others use": "leave shared",
+    "client leaves barriers to others": "partial barriers",
+}
+"""A hostile client without a rate; each story is told twice, with servers that verify and repair, and without."""
+
+UNVERIFIED = ", unverified"
+"""What the name of a story ends with in which servers do not."""
+
+SEVERAL = ("three of ten clients hostile, and a liar", f"three of ten clients hostile, and a liar{UNVERIFIED}")
+SEVERAL_CLIENTS = 7
+SEVERAL_VILLAINIES = ("leave shared", "partial barriers", "flood")
+
 HOSTILITIES = {
     "client floods": ("flood", None),
     f"client floods at {RATE} a second": ("flood", RATE),
     "client keeps barriers coming": ("barriers", None),
     f"client keeps barriers coming at {RATE} a second": ("barriers", RATE),
+    **{f"{name}{ending}": (each, None) for name, each in LEFT.items() for ending in ("", UNVERIFIED)},
 }
 """What a hostile client does, and its rate."""
 
@@ -49,6 +64,7 @@ NAMES = (
     "server lies in answers",
     "client killed",
     *HOSTILITIES,
+    *SEVERAL,
 )
 
 Story = tuple[str, str, Callable[[], object], Callable[[], object]]
@@ -57,13 +73,13 @@ Story = tuple[str, str, Callable[[], object], Callable[[], object]]
 class Villain:
     """A hostile client in a process of its own; a context manager that ends it."""
 
-    def __init__(self, bed: Bed, villainy: str, rate: int | None, seconds: float) -> None:
+    def __init__(self, bed: Bed, villainy: str, rate: int | None, seconds: float, number: int = 0) -> None:
         """Connect it; it does nothing yet."""
-        file = Path(bed.options["cluster"])
-        add_client(file, "hostile", ["*"], rate=rate)
+        file, name = Path(bed.options["cluster"]), f"hostile-{number}"
+        add_client(file, name, ["*"], rate=rate)
         self._seconds = seconds
         self._worker = Worker(Seat(0, 1))
-        self._worker.open("hostile", HOSTILE, {**bed.options, "identity": "hostile", "villainy": villainy})
+        self._worker.open("hostile", HOSTILE, {**bed.options, "identity": name, "villainy": villainy})
 
     def __enter__(self) -> Villain:
         return self
@@ -77,13 +93,17 @@ class Villain:
         self._worker.start("hostile", Segment(workload=workload, seconds=self._seconds, start_ns=time.monotonic_ns()))
 
 
-def stories(bed: Bed, comparison: Comparison, villain: Villain | None) -> dict[str, Story]:
+def stories(bed: Bed, comparison: Comparison, villains: list[Villain]) -> dict[str, Story]:
     """What begins and what ends, in words and deeds, by name."""
     cluster = bed.cluster
     assert cluster is not None
 
     def lie(kind: str) -> Callable[[], object]:
         return lambda: cluster.restart(VICTIM, ["--lie", kind])
+
+    def begin() -> None:
+        for villain in villains:
+            villain.begin()
 
     return {
         "no fault": ("", "", lambda: None, lambda: None),
@@ -92,8 +112,17 @@ def stories(bed: Bed, comparison: Comparison, villain: Villain | None) -> dict[s
         "server lies in MACs": ("lies", "honest", lie("macs"), lambda: cluster.restart(VICTIM)),
         "server lies in answers": ("lies", "honest", lie("answers"), lambda: cluster.restart(VICTIM)),
         "client killed": ("kill -9", "", comparison.workers[-1].kill, lambda: None),
-        **{name: ("begins", "ends", villain.begin, lambda: None) for name in HOSTILITIES if villain is not None},
+        **{name: ("begins", "ends", begin, lambda: None) for name in (*HOSTILITIES, *SEVERAL)},
     }
+
+
+def hostile_in(name: str, bed: Bed, seconds: float) -> list[Villain]:
+    """The hostile clients of a story."""
+    if name in HOSTILITIES:
+        return [Villain(bed, *HOSTILITIES[name], seconds)]
+    if name in SEVERAL:
+        return [Villain(bed, each, RATE, seconds, number) for number, each in enumerate(SEVERAL_VILLAINIES)]
+    return []
 
 
 def tell(
@@ -102,12 +131,16 @@ def tell(
     """Run one story on a new cluster."""
     third = segment.seconds / 3
     with ExitStack() as stack:
-        beds = stack.enter_context(Beds(getattr(chosen, "dir"), clients=CLIENTS))  # noqa: B009
-        comparison = stack.enter_context(Comparison(CLIENTS))
-        bed = beds.fivefold(QuorumSystem(6, 1, 1), durable=durable)
+        clients = SEVERAL_CLIENTS if name in SEVERAL else CLIENTS
+        beds = stack.enter_context(Beds(getattr(chosen, "dir"), clients=clients))  # noqa: B009
+        comparison = stack.enter_context(Comparison(clients))
+        options = ["--no-scrub"] if name.endswith(UNVERIFIED) else []
+        bed = beds.fivefold(QuorumSystem(6, 1, 1), durable=durable, serve_options=options)
+        if name in SEVERAL and bed.cluster is not None:
+            bed.cluster.restart(VICTIM, [*options, "--lie", "macs"])
         opened = comparison.open(bed)
-        villain = stack.enter_context(Villain(bed, *HOSTILITIES[name], third)) if name in HOSTILITIES else None
-        begins, ends, do, undo = stories(bed, comparison, villain)[name]
+        villains = [stack.enter_context(each) for each in hostile_in(name, bed, third)]
+        begins, ends, do, undo = stories(bed, comparison, villains)[name]
         contender = Contender(key=0, name=opened, label=name, workload=segment.workload, pids=lambda: bed.pids)
         may_lose = comparison.workers[-1:] if name == "client killed" else []
         run = Run(comparison.workers, contender, segment)

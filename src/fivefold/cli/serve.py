@@ -82,6 +82,7 @@ def serve(
         bool, typer.Option("--traces", help="Make OpenTelemetry spans of requests; run under opentelemetry-instrument.")
     ] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
+    scrub: Annotated[bool, typer.Option("--scrub/--no-scrub", hidden=True)] = True,
     lie: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run one server until SIGTERM or Ctrl-C.
@@ -102,6 +103,7 @@ def serve(
         cached_objects_max=cached_objects,
         cached_bytes_max=cached_mib * MIB,
         connections_max=connections,
+        scrubs=scrub,
         lie=lie,
     )
     metrics_address = split_address(metrics) if metrics else None

@@ -228,10 +228,10 @@ SCRUB_LEFT_NS: Final = 500_000_000_000
 SCRUB_TURN_NS: Final = 60_000_000
 """... one server after the other: so long after the last one, each looks whether there is still something to do."""
 
-UNVERIFIED_MAX: Final = 4096
+UNVERIFIED_MAX: Final = 2048
 """Candidates of one client that a server has accepted and nobody has shown to be established; with more it waits.
 
-A client that writes 4,000 new objects a second has about a third of it open: each is looked at after a quarter of a
+A client that writes 4,000 new objects a second has about two thirds of it open: each is looked at after a quarter of a
 second.
 """
 
@@ -261,6 +261,9 @@ VERIFY_GRACE_NS: Final = 20_000_000
 
 VERIFY_TIMES: Final = 2
 """What was asked so often and not confirmed is read, with its histories, ..."""
+
+VERIFY_READ_NS: Final = 50_000_000
+"""... one object each time this has passed: whoever leaves much is not to keep the servers busy ..."""
 
 VERIFY_AGAIN_NS: Final = 500_000_000
 """... and again after this time ..."""

@@ -42,6 +42,8 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         cached_objects_max: objects kept in memory beside a store; at least CACHED_OBJECTS_MIN.
         cached_bytes_max: about how many bytes these may take.
         connections_max: connections taken from one identity at a time.
+        scrubs: whether it compares its objects with the others' and verifies what clients leave: always but in
+            experiments.
         lie: for the demo and tests: what to lie about.
     """
 
@@ -51,6 +53,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     cached_objects_max: int = 100_000
     cached_bytes_max: int = CACHED_BYTES_MAX
     connections_max: int = CONNECTIONS_PER_PEER_MAX
+    scrubs: bool = True
     lie: str | None = None
 
 
@@ -88,7 +91,7 @@ def assemble_server(
         has_store=options.data is not None,
         codes=codes,
         edition=edition_of(configuration),
-        has_scrub=True,
+        has_scrub=options.scrubs,
     )
     transport = StreamTransport(
         Credentials(configuration, identity),

@@ -31,6 +31,7 @@ from fivefold.protocol.limits import (
     SCRUB_TURN_NS,
     SCRUB_WAITING_MAX,
     VERIFY_LEFT_NS,
+    VERIFY_READ_NS,
 )
 from fivefold.protocol.messages import HELD_REPLY, LIST_REPLY, REPLY, decode_list_reply, split
 from fivefold.protocol.operations import ObjectId, digest
@@ -129,6 +130,8 @@ class Scrub:
         self._pending: tuple[ObjectId, list[bytes]] | None = None
         self._todo: OrderedDict[ObjectId, None] = OrderedDict()
         self._inquiries: dict[ObjectId, Inquiry] = {}
+        self._suspected: OrderedDict[ObjectId, None] = OrderedDict()  # what clients may have left
+        self._suspects_ns = 0
         self._turns: dict[ObjectId, _Turn] = {}
         self._own_shown: dict[ObjectId, tuple[bytes, bytes]] = {}
         self._missing: set[ObjectId] = set()  # what the disk has nothing of, or nothing that can be used
@@ -224,22 +227,29 @@ class Scrub:
             if inquiry.wake_at_ns <= now_ns or (inquiry.number and inquiry.is_over):
                 self._judge(now_ns, inquiry)
         while self._todo and len(self._inquiries) < SCRUB_REPAIRS_MAX:
-            name, _ = self._todo.popitem(last=False)
-            self._inquiries[name] = inquiry = Inquiry(self._quorums, self._own_index, (), name)
-            self._send(inquiry.read(now_ns, self._next_number(), self._others))
+            self._begin(now_ns, self._todo.popitem(last=False)[0])
+        if self._suspected and len(self._inquiries) < SCRUB_REPAIRS_MAX and self._suspects_ns <= now_ns:
+            self._suspects_ns = now_ns + VERIFY_READ_NS
+            self._begin(now_ns, self._suspected.popitem(last=False)[0])
+            self._note_wake()
         if now_ns >= self._next_ns:
             self._step(now_ns)
         self._note_wake()
 
     def _note_wake(self) -> None:
-        times = [self._next_ns, self._verification.wake_at_ns]
+        times = [self._next_ns, self._verification.wake_at_ns, self._suspects_ns if self._suspected else None]
         times += [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
         self.wake_at_ns = min([at for at in times if at is not None], default=None)
 
     def _look_at(self, name: ObjectId) -> None:
         """Read what a client may have left, if there is room; else it is asked for again."""
-        if len(self._todo) < SCRUB_WAITING_MAX and name not in self._inquiries:
-            self._todo[name] = None
+        if len(self._suspected) < SCRUB_WAITING_MAX and name not in self._inquiries:
+            self._suspected[name] = None
+
+    def _begin(self, now_ns: int, name: ObjectId) -> None:
+        if name not in self._inquiries:
+            self._inquiries[name] = inquiry = Inquiry(self._quorums, self._own_index, (), name)
+            self._send(inquiry.read(now_ns, self._next_number(), self._others))
 
     def _step(self, now_ns: int) -> None:
         """Compare some objects."""

@@ -47,6 +47,7 @@ COMMANDS = [
     "audit",
     "backup",
     "restore",
+    "move",
     "up",
     "call",
     "status",

@@ -1,9 +1,10 @@
 """What programs use: ``connect``, the cluster, remote objects, the blocking façade."""
 
 from fivefold.api.blocking import BlockingCluster, BlockingMethod, BlockingRemote, connect_blocking
-from fivefold.api.cluster import Cluster, connect
+from fivefold.api.cluster import Cluster
 from fivefold.api.conditions import ClusterStatus
 from fivefold.api.exporting import Imported, export_object, import_object
+from fivefold.api.joining import connect
 from fivefold.api.outcomes import NOT_APPLIED, NotApplied
 from fivefold.api.proxies import Remote, RemoteMethod, TypedRemote, remote
 from fivefold.api.rescuing import Condition, Rescue, rescue

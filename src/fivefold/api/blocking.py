@@ -15,8 +15,9 @@ from inspect import Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast
 
-from fivefold.api.cluster import Cluster, connect
+from fivefold.api.cluster import Cluster
 from fivefold.api.conditions import ClusterStatus
+from fivefold.api.joining import connect
 from fivefold.api.proxies import Remote, RemoteMethod, methods_of
 from fivefold.errors import CallerError, OutcomeUnknown
 from fivefold.node import CLOSED

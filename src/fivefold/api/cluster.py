@@ -1,15 +1,12 @@
-"""``connect`` and ``Cluster``: how programs reach replicated objects, with asyncio."""
+"""``Cluster``: how programs reach replicated objects, with asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -17,34 +14,20 @@ from fivefold.api.callids import CallId, new_id, parse
 from fivefold.api.conditions import ClusterStatus, ask_all
 from fivefold.api.outcomes import NOT_APPLIED, answer_of, still_unknown
 from fivefold.api.proxies import Remote, TypedRemote, check_seconds, class_of, deadline_of, id_of, split_arguments
-from fivefold.cluster import (
-    Configuration,
-    Credentials,
-    access_rules,
-    client_id_of,
-    edition_of,
-    find_identity,
-    load_configuration,
-    load_identity,
-)
+from fivefold.cluster import Configuration
 from fivefold.errors import (
     CallerError,
-    ConfigurationError,
     InvalidArguments,
     NotAllowed,
     OutcomeUnknown,
     Unavailable,
 )
-from fivefold.node import ClientNode, CodeTable, Inquiry, failures_text
-from fivefold.objects import Object, Registry, standard_registry
-from fivefold.protocol.client import Answered, Disagreed, Evidence, Outcome, QueueFull, Session, TimedOut
+from fivefold.node import ClientNode, Inquiry, failures_text
+from fivefold.objects import Object, Registry
+from fivefold.protocol.client import Answered, Disagreed, Evidence, Outcome, QueueFull, TimedOut
 from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, VALUE, Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.times import pack_time
-from fivefold.transport import StreamTransport
-
-if TYPE_CHECKING:  # an extra
-    from fivefold.node.tracing import ClientTracer
 
 DEADLINE_S: Final = 10.0
 """How long a call may take if nothing else is said."""
@@ -108,6 +91,10 @@ class Cluster:
         self._may_call = may_call
         self._loop = asyncio.get_running_loop()
         self._pending: dict[str, None] = {}
+
+    def go_on_with(self, node: ClientNode, code_of: CodeOf) -> None:
+        """The cluster has moved: make calls over the connections to the one that has taken its place."""
+        self._node, self._code_of = node, code_of
 
     @overload
     def object(self, cls: type[Typed], key: str, *, deadline: float | None = None) -> Typed: ...
@@ -404,91 +391,3 @@ class Cluster:
     def requests_sent(self) -> int:
         """Request frames sent so far: five for each update in the good case of n = 6."""
         return self._node.session.messages_sent
-
-
-@asynccontextmanager
-async def connect(
-    cluster: str | Path | Configuration = "cluster.toml",
-    *,
-    identity: str | Path | None = None,
-    objects: Iterable[str] = (),
-    deadline: float = DEADLINE_S,
-    connect_timeout: float = CONNECT_S,
-    needs_quorum: bool = True,
-    tls: bool = True,
-    tracer: object | None = None,
-) -> AsyncIterator[Cluster]:
-    """Connect to a cluster for the length of an ``async with`` block.
-
-    Args:
-        cluster: path of the cluster file.
-        identity: directory of this client's identity, or the name of a client whose directory ``client-NAME`` lies
-            beside the cluster file; by default the environment's FIVEFOLD_IDENTITY, else ``client-admin``.
-        objects: names of modules whose object types to load; types handed to ``Cluster.object`` are registered anyway.
-        deadline: seconds that a call may take.
-        connect_timeout: seconds to wait for a quorum of servers.
-        needs_quorum: False connects to the servers that answer within ``connect_timeout``, for diagnosis.
-        tls: False for experiments on loopback only; the servers must do the same.
-        tracer: one of OpenTelemetry's, which makes a span for each call and each of its rounds (``fivefold[otel]``).
-
-    Raises:
-        ConfigurationError: the cluster file or the identity cannot be used.
-        InvalidArguments: the deadline or connect_timeout is no time.
-        Unavailable: fewer servers than a quorum could be reached.
-    """
-    check_seconds(deadline)
-    check_seconds(connect_timeout, "connect_timeout")
-    configuration = cluster if isinstance(cluster, Configuration) else load_configuration(Path(cluster))
-    directory = _identity_directory(cluster, identity)
-    own = load_identity(directory)
-    credentials = Credentials(configuration, own)
-    if credentials.own_index is not None:  # the others would take us for that server, and never answer a call
-        raise ConfigurationError(
-            f"{directory} is the identity of server {credentials.own_index}: a client needs one of its own, "
-            "make it with `fivefold client add`"
-        )
-    registry = standard_registry()
-    for module in (objects,) if isinstance(objects, str) else objects:
-        registry.load(module)
-    session = Session(configuration.quorums, random.SystemRandom(), edition=edition_of(configuration))
-    codes = CodeTable(configuration.quorums)
-    transport, tracing = StreamTransport(credentials, tls=tls), _tracing(tracer, configuration.quorums)
-    node = ClientNode(session, transport, codes, member=(configuration, own), tracer=tracing)
-    await node.start(connect_timeout, needs_quorum=needs_quorum)
-    try:
-        may_call = _rights(configuration, credentials, registry)
-        yield Cluster(
-            node,
-            registry,
-            client=client_id_of(credentials.certificate),
-            code_of=codes.code_of,
-            deadline_s=deadline,
-            may_call=may_call,
-        )
-    finally:
-        await node.close()
-
-
-def _tracing(tracer: object | None, quorums: QuorumSystem) -> ClientTracer | None:
-    if tracer is None:
-        return None
-    from fivefold.node.tracing import ClientTracer
-
-    return ClientTracer(tracer, quorums)
-
-
-def _rights(
-    configuration: Configuration, credentials: Credentials, registry: Registry
-) -> Callable[[ObjectId, str], bool] | None:
-    """What the cluster file at hand allows this client; None if it does not know the client, and the servers may."""
-    client = configuration.client_of(credentials.certificate)
-    return None if client is None else partial(access_rules(configuration, registry).allows, client.id)
-
-
-def _identity_directory(cluster: str | Path | Configuration, identity: str | Path | None) -> Path:
-    beside = Path("cluster.toml") if isinstance(cluster, Configuration) else Path(cluster)
-    if identity is None:
-        return find_identity(beside)
-    if Path(identity).is_dir():
-        return Path(identity)
-    return find_identity(beside, str(identity))

@@ -23,6 +23,7 @@ from fivefold.cli import (
     export,
     init,
     inspect,
+    move,
     play,
     rescue,
     restore,
@@ -87,6 +88,7 @@ app.command(name="rescue", epilog=rescue.EXAMPLES)(rescue.rescue_command)
 app.command(name="audit", epilog=audit.EXAMPLES)(audit.audit_command)
 app.command(epilog=backup.EXAMPLES)(backup.backup)
 app.command(epilog=restore.EXAMPLES)(restore.restore)
+app.command(epilog=move.EXAMPLES)(move.move)
 app.command(name="export", epilog=export.EXPORT_EXAMPLES)(export.export_command)
 app.command(name="import", epilog=export.IMPORT_EXAMPLES)(export.import_command)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)

@@ -56,7 +56,7 @@ async def _back_up(file: Path, identity: str | None, backup_file: BackupFile, *,
     configuration = load_configuration(file)
     last = backup_file.last_run()
     expected = None if last is None else last.objects
-    async with connect(file, identity=identity, tls=tls) as cluster, cluster.inquiry() as inquiry:
+    async with connect(file, identity=identity, follows=False, tls=tls) as cluster, cluster.inquiry() as inquiry:
         with bar("backup") as (progress, task):
 
             def told(now: Run, count: int) -> None:

@@ -146,6 +146,7 @@ def check_follows(own: Configuration, new: Configuration) -> None:
         raise ConfigurationError("the cluster has moved to another one for good: use that one's cluster file")
     if new.imported != own.imported:
         raise ConfigurationError("it says that the cluster began with other objects: bring this cluster's file")
+    successor_of(new)
     for before, after in zip(own.servers, new.servers, strict=True):
         _check_identity(before, after)
 
@@ -195,7 +196,7 @@ def _refuse_foreign(own: Configuration, new: Configuration) -> None:
         )
     sizes = [(each.quorums.n, each.quorums.t, each.quorums.b) for each in (own, new)]
     if sizes[0] != sizes[1]:
-        raise ConfigurationError("it says another n, t or b: a cluster keeps its size while it exists")
+        raise ConfigurationError("it says another n, t or b: use `fivefold move` to change them")
 
 
 def _check_identity(before: ServerEntry, after: ServerEntry) -> None:

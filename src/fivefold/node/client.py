@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from fivefold.cluster import Configuration, Credentials, Identity
-from fivefold.errors import CallerError, PeerViolation, Unavailable
+from fivefold.cluster import Configuration, Credentials, Identity, successor_of
+from fivefold.errors import CallerError, ConfigurationError, PeerViolation, Unavailable
 from fivefold.node.codes import CODES, CodeTable
 from fivefold.node.editions import Editions
 from fivefold.node.sayings import saying_frame
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
-from fivefold.protocol.client import ClientActions, Outcome, Session
+from fivefold.protocol.client import ClientActions, Outcome, Pending, Session
 from fivefold.protocol.editions import is_about_editions
 from fivefold.protocol.operations import Operation
 from fivefold.transport import Link, StreamTransport, Transport
@@ -80,6 +80,7 @@ class ClientNode:
         self._proven: set[int] = set()
         self._tell_ns = 0
         self.editions: Editions | None = None
+        self._on_moved: Callable[[Configuration], None] | None = None
         if member is not None:
             configuration, self._identity = member
             self.editions = Editions(
@@ -218,6 +219,25 @@ class ClientNode:
                 self._replace_link(after.index)
         self._perform(self.session.switch(self._clock(), self.editions.edition))
         self._changed.set()
+        self._maybe_leave(self.editions)
+
+    def follow(self, on_moved: Callable[[Configuration], None]) -> None:
+        """Have ``on_moved`` called once with the cluster that has taken this one's place, when that is certain (M4)."""
+        self._on_moved = on_moved
+        if self.editions is not None:
+            self._maybe_leave(self.editions)
+
+    def _maybe_leave(self, editions: Editions) -> None:
+        if self._on_moved is None or not editions.edition.has_moved or not editions.announced.is_agreed:
+            return
+        on_moved, self._on_moved = self._on_moved, None
+        try:
+            new = successor_of(editions.configuration)
+        except ConfigurationError as error:
+            log.error("the cluster has moved, and its file does not say where to: %s", error)
+        else:
+            assert new is not None, "an edition that has moved names the new cluster"
+            on_moved(new)
 
     def _replace_link(self, server: int) -> None:
         old = self._links[server]
@@ -282,6 +302,17 @@ class ClientNode:
         self._perform(actions)
         return future
 
+    def give_calls_away(self) -> list[tuple[Pending, asyncio.Future[Outcome]]]:
+        """All calls that are under way or wait, for another node; nothing becomes of them here."""
+        calls = self.session.leave()
+        return [(pending, self._futures.pop(pending.ticket)) for pending in calls if pending.ticket in self._futures]
+
+    def take_calls(self, calls: Sequence[tuple[Pending, asyncio.Future[Outcome]]]) -> None:
+        """Go on with calls of another node."""
+        tickets, actions = self.session.take(self._clock(), [pending for pending, _ in calls])
+        self._futures.update(zip(tickets, [future for _, future in calls], strict=True))
+        self._perform(actions)
+
     def give_up(self, future: asyncio.Future[Outcome]) -> Outcome | None:
         """End a call that nobody waits for any more as if its deadline had come, and say what is known of it then."""
         for ticket, each in self._futures.items():
@@ -336,6 +367,7 @@ class ClientNode:
             name = self.editions.hear(server, frame)
             if name is not None:
                 self._perform(self.session.announced(self._clock(), server, *name))
+                self._maybe_leave(self.editions)
         except PeerViolation:
             self.session.standing.strike(server, "malformed")
 

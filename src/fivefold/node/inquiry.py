@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from fivefold.errors import PeerViolation, Unavailable
 from fivefold.node.client import failures_text
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
+from fivefold.protocol.editions import ANNOUNCE, EditionName, decode_edition_frame
 from fivefold.protocol.history import empty_histories
 from fivefold.protocol.limits import LIST_BYTES_MAX, LIST_ENTRIES_MAX
 from fivefold.protocol.messages import (
@@ -60,12 +61,16 @@ class Inquiry:
     Attributes:
         quorums: n, t, b and what follows from them.
         violations: what no honest server sends, by server and name.
+        announced: which edition of the cluster file each server uses, over its newest connection.
+        only: only servers that use this edition count as connected; None for all.
     """
 
     def __init__(self, quorums: QuorumSystem, transport: Transport) -> None:
         """Nothing is opened yet."""
         self.quorums = quorums
         self.violations: dict[int, list[str]] = {}
+        self.announced: dict[int, EditionName] = {}
+        self.only: EditionName | None = None
         self._transport = transport
         self._links: list[Link] = []
         self._waiting: dict[tuple[int, int], asyncio.Future[object]] = {}
@@ -104,8 +109,9 @@ class Inquiry:
 
     @property
     def up(self) -> list[int]:
-        """The servers that are connected."""
-        return [link.server for link in self._links if link.is_up]
+        """The servers that are connected, of those that use the edition asked for."""
+        servers = [link.server for link in self._links if link.is_up]
+        return [each for each in servers if self.only is None or self.announced.get(each) == self.only]
 
     async def close(self) -> None:
         """Disconnect; questions under way stay unanswered."""
@@ -181,6 +187,7 @@ class Inquiry:
                     del self.violations[server][:-16]
 
         def down() -> None:
+            self.announced.pop(server, None)
             for (whose, _), future in list(self._waiting.items()):
                 if whose == server and not future.done():
                     future.set_result(None)
@@ -202,6 +209,8 @@ class Inquiry:
         elif kind == WITNESS_REPLY:
             told = decode_witness_reply(frame, self.quorums.n)
             self._answered(server, told.number, told)
+        elif kind == ANNOUNCE:
+            self.announced[server] = decode_edition_frame(frame)[1]
         elif kind == STATUS_REPLY:
             self._answered(server, *decode_status(frame))
 

@@ -43,6 +43,8 @@ class Place(Struct, frozen=True):
         behind: objects in which it differs from the others and is not done with.
         passes: how often it has compared all of them since it started.
         position: the last object that it has compared in this pass; empty between two.
+        mover: id of the client that moves the sealed cluster, in hexadecimal; empty if it is not sealed.
+        moved_to: id of the cluster that has taken this one's place; empty if none has.
     """
 
     edition: int
@@ -60,6 +62,8 @@ class Place(Struct, frozen=True):
     behind: int = 0
     passes: int = 0
     position: str = ""
+    mover: str = ""
+    moved_to: str = ""
 
 
 class Room(Struct, frozen=True, array_like=True):

@@ -2,7 +2,7 @@
 
 from fivefold.storage.backup import BACKUP_NAME, BackupFile, Copied, Run
 from fivefold.storage.contract import HeardPage, Loaded, OnDurable, Storage, page_of, size_of
-from fivefold.storage.filling import fill_data, is_filled
+from fivefold.storage.filling import fill_data, imported_into, is_filled
 from fivefold.storage.guard import DATABASE_NAME, RECORD_NAME, open_data
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.memory import MemoryStorage
@@ -27,6 +27,7 @@ __all__ = [
     "Storage",
     "Usage",
     "fill_data",
+    "imported_into",
     "is_filled",
     "open_data",
     "page_of",

@@ -16,11 +16,14 @@ from fivefold.storage.guard import REACH_NAME, RECORD_NAME, open_data
 STAGED_BYTES_MAX: Final = 16 * 1024 * 1024
 """Staged and not yet durable: above this, the next objects wait."""
 
+IMPORTED_NAME: Final = "imported"
+"""In the identity's directory: which list of objects the data began with."""
+
 _LOOK_S: Final = 0.002
 
 
 async def fill_data(
-    data_dir: Path, identity_dir: Path, cluster_id: str, fingerprint: str, writes: Iterable[Write]
+    data_dir: Path, identity_dir: Path, cluster_id: str, fingerprint: str, imported: bytes, writes: Iterable[Write]
 ) -> None:
     """Make the data of a server that has never run; it is there whole or not at all.
 
@@ -32,6 +35,7 @@ async def fill_data(
         identity_dir: of the server's keys.
         cluster_id: of its cluster.
         fingerprint: of its certificate.
+        imported: digest of the list of all objects.
         writes: all objects.
 
     Raises:
@@ -41,9 +45,23 @@ async def fill_data(
     unfinished, records = data_dir.with_name(f"{data_dir.name}.unfinished"), _records_of(data_dir)
     if _prepared(data_dir, identity_dir, unfinished, records):
         await _write(unfinished, records, cluster_id, fingerprint, writes)
+        (records / IMPORTED_NAME).write_text(imported.hex())
+        sync(records / IMPORTED_NAME)
         unfinished.rename(data_dir)
         sync(data_dir.parent)
     _keep(records, identity_dir)
+
+
+def imported_into(identity_dir: Path) -> bytes:
+    """Digest of the list of objects that a server's data began with; empty if they began with none."""
+    try:
+        return bytes.fromhex((identity_dir / IMPORTED_NAME).read_text())
+    except FileNotFoundError:
+        return b""
+    except (OSError, ValueError) as error:
+        raise DataDirectoryError(
+            f"{identity_dir / IMPORTED_NAME} cannot be read ({error}): restore it from the backup of the identity"
+        ) from error
 
 
 def is_filled(data_dir: Path) -> bool:
@@ -72,7 +90,7 @@ def _prepared(data_dir: Path, identity_dir: Path, unfinished: Path, records: Pat
 
 
 def _keep(records: Path, identity_dir: Path) -> None:
-    for name in (REACH_NAME, RECORD_NAME):
+    for name in (IMPORTED_NAME, REACH_NAME, RECORD_NAME):
         if (records / name).exists():
             (records / name).replace(identity_dir / name)
     sync(identity_dir)

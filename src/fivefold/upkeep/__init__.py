@@ -20,6 +20,7 @@ from fivefold.upkeep.condition import (
 from fivefold.upkeep.judging import Charge, Finding
 from fivefold.upkeep.lists import Window, windows
 from fivefold.upkeep.looking import ObjectView, look_at
+from fivefold.upkeep.moving import Plan, Step, Told, check_health, check_plan, give_up, move
 from fivefold.upkeep.restoring import check_backup, restore_cluster, restore_server
 from fivefold.upkeep.units import bytes_text, seconds_text
 from fivefold.upkeep.watching import RATES, ClusterView, Look, Point, Watch, look, rates
@@ -32,9 +33,12 @@ __all__ = [
     "Headline",
     "Look",
     "ObjectView",
+    "Plan",
     "Point",
     "Remark",
     "Report",
+    "Step",
+    "Told",
     "Watch",
     "Window",
     "accused",
@@ -42,12 +46,16 @@ __all__ = [
     "back_up",
     "bytes_text",
     "check_backup",
+    "check_health",
+    "check_plan",
     "count_up",
     "edition_remarks",
     "evidence_text",
+    "give_up",
     "headline_of",
     "look",
     "look_at",
+    "move",
     "rates",
     "remarks_of",
     "restore_cluster",

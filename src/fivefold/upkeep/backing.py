@@ -74,6 +74,7 @@ async def back_up(
     cluster_id: str,
     cluster_file: str,
     passes_max: int = PASSES_MAX,
+    is_sealed: bool = False,
     told: Told = lambda run, count: None,
 ) -> Run:
     """Bring a backup up to date; an interrupted one continues where it stopped.
@@ -85,6 +86,8 @@ async def back_up(
         cluster_id: of the cluster.
         cluster_file: its text, for a restore.
         passes_max: how often all lists are read.
+        is_sealed: whether nothing is written any more but by the repairs of this client: then each object is repaired
+            until q servers show its newest version and nothing newer, and one pass tells all (M2).
         told: hears how it gets on.
 
     Raises:
@@ -93,9 +96,11 @@ async def back_up(
         Unavailable: too few servers answer.
     """
     run = file.begin(cluster_id, cluster_file)
+    if is_sealed and run.cursor:
+        run = file.next_pass(run)  # what was copied before, maybe before the seal, is read once more
     while True:
-        run = await _Pass(cluster, inquiry, file, run, told).copy()
-        if (run.turn > 1 and run.changed == 0) or run.turn >= passes_max:
+        run = await _Pass(cluster, inquiry, file, run, told, is_sealed=is_sealed).copy()
+        if is_sealed or (run.turn > 1 and run.changed == 0) or run.turn >= passes_max:
             return file.finish(run)
         run = file.next_pass(run)
 
@@ -103,7 +108,10 @@ async def back_up(
 class _Pass:
     """One pass over all lists."""
 
-    def __init__(self, cluster: Cluster, inquiry: Inquiry, file: BackupFile, run: Run, told: Told) -> None:
+    def __init__(
+        self, cluster: Cluster, inquiry: Inquiry, file: BackupFile, run: Run, told: Told, *, is_sealed: bool
+    ) -> None:
+        self._is_sealed = is_sealed
         self._cluster, self._inquiry, self._file, self._run, self._told = cluster, inquiry, file, run, told
         self._copied: list[Copied] = []
         self._versions: dict[bytes, bytes] = {}
@@ -179,11 +187,14 @@ class _Pass:
             if server not in entries or entries[server].is_held
         }
         reading = read(self._inquiry.quorums, name, histories)
-        if reading is None or reading.candidate.is_barrier or len(reading.holders) < self._inquiry.quorums.q:
+        if reading is None or reading.candidate.is_barrier or len(self._holding(reading)) < self._inquiry.quorums.q:
             return None
         if reading.candidate.timestamp == INITIAL_TIMESTAMP:
             return Found(INITIAL_TIMESTAMP, b"", reading.holders)
         return self._vouched(reading, {s: entries[s].version_digest for s in reading.holders if s in entries})
+
+    def _holding(self, reading: Reading) -> tuple[int, ...]:
+        return reading.settled if self._is_sealed else reading.holders
 
     def _vouched(self, reading: Reading, digests: Mapping[int, bytes]) -> Found | None:
         counts = Counter(found for found in digests.values() if found)
@@ -209,7 +220,9 @@ class _Pass:
             shown = await _gathered((s, self._inquiry.histories(s, [name])) for s in self._inquiry.up)
             histories = {s: vote.histories[0] for s, (vote, _) in shown.items() if len(vote.histories) == 1}
             reading = read(quorums, name, histories)
-            is_told = reading is not None and not reading.candidate.is_barrier and len(reading.holders) >= quorums.r
+            needed = quorums.q if self._is_sealed else quorums.r
+            is_told = reading is not None and not reading.candidate.is_barrier
+            is_told = is_told and reading is not None and len(self._holding(reading)) >= needed
             if reading is not None and is_told:
                 if reading.candidate.timestamp == INITIAL_TIMESTAMP:
                     return Found(INITIAL_TIMESTAMP, b"", reading.holders), None

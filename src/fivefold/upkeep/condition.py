@@ -137,6 +137,8 @@ def state_of(server: ServerStatus | None, failure: str | None) -> tuple[str, str
         return "no disk", WARN
     if server.place is not None and not server.place.is_standing:
         return "newborn", WARN
+    if server.place is not None and server.place.mover:
+        return ("moved" if server.place.moved_to else "sealed"), WARN
     return "up", GOOD
 
 
@@ -153,6 +155,7 @@ def remarks_of(status: ClusterStatus, names: Mapping[str, str] | None = None) ->
         if text := evidence_text(evidence.get(index)):
             found.append(Remark(index, BAD, f"against server {index}: {text}", "seen from here"))
     found += edition_remarks(status)
+    found += _move(status, names or {})
     found += _versions(status)
     found += _slow(status)
     found += _said(status, names or {})
@@ -265,6 +268,23 @@ def edition_remarks(status: ClusterStatus) -> list[Remark]:
             text = f"server {index} uses another file of edition {newest}: {TWO_FILES}"
             found.append((index, BAD, text))
     return [Remark(index, level, text, f"server {index} itself") for index, level, text in found]
+
+
+def _move(status: ClusterStatus, names: Mapping[str, str]) -> Iterator[Remark]:
+    """That the cluster is sealed, or has moved, as more than b servers say."""
+    told = Counter(
+        (server.place.mover[:SHORT], server.place.moved_to[:SHORT])
+        for server in status.servers
+        if server is not None and server.place is not None and server.place.mover
+    )
+    for (mover, moved_to), count in told.items():
+        if count <= status.quorums.b:
+            continue
+        if moved_to:
+            text = f"the cluster has moved: cluster {moved_to} has taken its place, use that one's cluster file"
+        else:
+            text = f"the cluster is sealed: client {names.get(mover, mover)} moves it, and updates wait"
+        yield Remark(None, WARN, text, "the servers")
 
 
 def accused(status: ClusterStatus) -> Mapping[int, Sequence[str]]:

@@ -102,7 +102,9 @@ async def restore_cluster(
     unfinished = directory.with_name(directory.name + UNFINISHED)
     configuration = _begun(directory, unfinished, plan)
     if configuration is None:
-        configuration = create_cluster(unfinished, addresses, t=t, b=b, publics=publics, successor_of=old)
+        configuration = create_cluster(
+            unfinished, addresses, t=t, b=b, publics=publics, successor_of=old, imported=run.list_digest
+        )
     for server in configuration.servers:
         if server.index not in publics:
             identity = load_identity(server_directory(unfinished, server.index))
@@ -141,12 +143,18 @@ async def restore_server(
             "the backup is of this very cluster, whose servers must not go back to an older state: make a new cluster "
             "of it with `fivefold restore BACKUP DIR --server …`"
         )
+    run = file.whole_run()
+    if configuration.imported and configuration.imported != run.list_digest:
+        raise BackupError(
+            f"the new cluster begins with list {configuration.imported.hex()}, and this backup is another one: use a "
+            "copy of the backup that the cluster was made from"
+        )
     entry = configuration.server_of(identity.certificate)
     if entry is None:
         raise ConfigurationError(
             f"the identity in {identity.directory} is not that of a server of this cluster file: use its own directory"
         )
-    await _fill(file, file.whole_run(), configuration, identity, data, lambda count: told(entry.index, count))
+    await _fill(file, run, configuration, identity, data, lambda count: told(entry.index, count))
     return entry.index
 
 
@@ -190,8 +198,9 @@ async def _fill(
     data: Path,
     told: Callable[[int], None],
 ) -> None:
-    cluster = configuration.cluster_id.hex()
-    await fill_data(data, identity.directory, cluster, identity.fingerprint, _writes(file, run, told))
+    cluster, writes = configuration.cluster_id.hex(), _writes(file, run, told)
+    assert run.list_digest is not None, "it is finished"
+    await fill_data(data, identity.directory, cluster, identity.fingerprint, run.list_digest, writes)
 
 
 def _writes(file: BackupFile, run: Run, told: Callable[[int], None]) -> Iterator[Write]:

@@ -13,6 +13,7 @@ from fivefold.cluster import (
     Configuration,
     Credentials,
     Identity,
+    ServerEntry,
     access_rules,
     derive_mac_keys,
     edition_of,
@@ -28,7 +29,7 @@ from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.limits import CACHED_BYTES_MAX, CACHED_OBJECTS_MIN
 from fivefold.protocol.operations import Codes
 from fivefold.protocol.server import Server
-from fivefold.storage import RECORD_NAME, MemoryStorage, Storage, open_data
+from fivefold.storage import RECORD_NAME, MemoryStorage, Storage, imported_into, open_data
 from fivefold.transport import CONNECTIONS_PER_PEER_MAX, StreamTransport
 
 
@@ -137,9 +138,25 @@ def _own_index(configuration: Configuration, identity: Identity, options: Server
             f"the identity in {identity.directory} is not that of a server in edition {configuration.edition} of the "
             "cluster file: use the server's own directory, and if it was replaced, that of its new identity"
         )
+    _check_import(configuration, identity, entry, options)
     if options.data is not None:
         keep_edition(configuration, identity.directory)
     return entry.index
+
+
+def _check_import(configuration: Configuration, identity: Identity, entry: ServerEntry, options: ServerOptions) -> None:
+    """M3: the first servers of a cluster that began with objects begin with all of them; newcomers read the others'.
+
+    Raises:
+        ConfigurationError: this one has begun with nothing, or with another list.
+    """
+    if not configuration.imported or entry.since > 1:
+        return
+    if options.data is None or imported_into(identity.directory) != configuration.imported:
+        raise ConfigurationError(
+            f"this cluster begins with the objects of another one (list {configuration.imported.hex()[:16]}…), and "
+            f"server {entry.index} has not taken these over: run `fivefold restore COPY --cluster … --identity …` first"
+        )
 
 
 def _lying(lie: str, codes: Codes) -> tuple[type[AuthenticatorKeys], Codes]:

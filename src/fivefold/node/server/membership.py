@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from fivefold.cluster import Configuration, Credentials, Identity, edition_of, keep_edition
+from fivefold.cluster import Configuration, Credentials, Identity, edition_of, keep_edition, successor_of
 from fivefold.errors import ConfigurationError, PeerViolation
 from fivefold.node.editions import Editions
 from fivefold.node.server.links import ServerLinks
@@ -95,6 +95,7 @@ class Membership:
         if progress.is_standing and self._was_newcomer and self._stood_ns is None:
             self._stood_ns = self._clock()
         self._was_newcomer = not progress.is_standing
+        successor = successor_of(self.configuration)
         said, scrub = enumerate(self._editions.announced.by), self._machine.upkeep.scrub
         return Place(
             edition=edition.number,
@@ -112,6 +113,8 @@ class Membership:
             behind=0 if scrub is None else scrub.behind,
             passes=0 if scrub is None else scrub.passes,
             position="" if scrub is None else scrub.position,
+            mover=edition.mover.hex(),
+            moved_to="" if successor is None else successor.cluster_id.hex(),
         )
 
     def maybe_tell_progress(self) -> None:

@@ -17,6 +17,7 @@ from fivefold.protocol.client.outcomes import (
     Refused,
     TimedOut,
 )
+from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.client.readings import Reading, read
 from fivefold.protocol.client.session import QueueFull, Session
 
@@ -28,6 +29,7 @@ __all__ = [
     "Evidence",
     "Finished",
     "Outcome",
+    "Pending",
     "QueueFull",
     "Reading",
     "Refused",

@@ -26,10 +26,12 @@ class Reading(Struct, frozen=True):
     Attributes:
         candidate: it.
         holders: the servers that show it, in order.
+        settled: those of them that show nothing newer.
     """
 
     candidate: Candidate
     holders: tuple[int, ...]
+    settled: tuple[int, ...]
 
 
 def read(quorums: QuorumSystem, object_id: ObjectId, histories: Mapping[int, bytes]) -> Reading | None:
@@ -51,4 +53,5 @@ def read(quorums: QuorumSystem, object_id: ObjectId, histories: Mapping[int, byt
         return None
     newest = max(believed, key=lambda candidate: candidate.timestamp)
     holders = sorted(server for server, candidates in shown.items() if newest in candidates)
-    return Reading(newest, tuple(holders))
+    settled = [server for server in holders if shown[server][-1] == newest]
+    return Reading(newest, tuple(holders), tuple(settled))

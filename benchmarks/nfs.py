@@ -21,8 +21,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import nfs_fill
 from figure import carry_out, finish, parser
 
+import fivefold
 from fivefold.cluster import LocalCluster, create_cluster, free_addresses, serve_command, server_directory
 from fivefold.gateways.nfs import MODULE
 from fivefold.gateways.nfs.xdr import Reader, Writer
@@ -139,6 +141,7 @@ class Running(NamedTuple):
 
     port: int
     processes: list[int]
+    cluster: Path | None = None
 
     def processor_s(self) -> list[float]:
         """Processor seconds of each process so far."""
@@ -157,7 +160,7 @@ async def gateway(arguments: list[str]) -> AsyncIterator[Running]:
         assert "serving" in line, line
         yield Running(int(line.partition("127.0.0.1:")[2].partition(".")[0]), [process.pid])
     finally:
-        process.terminate()
+        process.kill()  # it has nothing to lose
         await process.wait()
 
 
@@ -175,14 +178,16 @@ async def system(faults: int | None) -> AsyncIterator[Running]:
 
         def command(index: int) -> list[str]:
             identity = server_directory(directory, index)
-            return serve_command(file, identity=identity, data=directory / f"{index}", memory=True, objects=[MODULE])
+            objects = [MODULE, nfs_fill.__name__]
+            return serve_command(file, identity=identity, data=directory / f"{index}", memory=True, objects=objects)
 
         servers = LocalCluster(n, command, directory / "logs")
         try:
             await asyncio.to_thread(servers.start, START_S)
             words = ["-m", "fivefold", "nfs", "--cluster", str(file), "--identity", "admin", "--port", "0"]
             async with gateway([*words, "--no-root-squash"]) as found:
-                yield Running(found.port, found.processes + [each.pid for each in servers.servers if each.pid])
+                processes = found.processes + [each.pid for each in servers.servers if each.pid]
+                yield Running(found.port, processes, file)
         finally:
             await asyncio.to_thread(servers.stop)
 
@@ -286,20 +291,25 @@ async def metadata(mount: Mount, root: bytes, name: bytes, workers: int, seconds
     return done / (time.perf_counter() - began)
 
 
-async def fill(mount: Mount, directory: bytes, count: int) -> None:
-    """Fill a directory with names: links to one file, which need no inode each."""
-    file = await mount.create(directory, b"file")
+async def fill(running: Running, mount: Mount, directory: bytes, count: int) -> None:
+    """Fill a directory with names of few files, which need no inode each; a large one over servers at once."""
+    if running.cluster is not None and count > 100:
+        async with fivefold.connect(running.cluster, identity="admin", objects=[MODULE, nfs_fill.__name__]) as cluster:
+            await nfs_fill.fill_directory(cluster, "files", id_of(directory), id_of(directory), count)
+        return
     numbers = iter(range(count))
 
-    async def work() -> None:
-        nonlocal file
+    async def work(at: int) -> None:
+        file = await mount.create(directory, b"file-%d" % at)
         for number in numbers:
-            if number % 60_000 == 59_999:
-                file = await mount.create(directory, b"file-%d" % number)
-            writer = Writer().opaque(file).opaque(directory).opaque(b"name-%d" % number)
-            await mount.ok(15, writer)
+            await mount.ok(15, Writer().opaque(file).opaque(directory).opaque(b"name-%d" % number))
 
-    await asyncio.gather(*(work() for _ in range(16)))
+    await asyncio.gather(*map(work, range(1 if count <= 100 else 16)))
+
+
+def id_of(handle: bytes) -> int:
+    """The file id in a handle."""
+    return int.from_bytes(handle[8:16], "big")
 
 
 async def creates(mount: Mount, directories: list[bytes], count: int) -> list[float]:
@@ -376,8 +386,8 @@ async def measure(
             directories = []
             if which in (None, 1):
                 directories = [await mount.mkdir(root, b"small"), await mount.mkdir(root, b"big")]
-                await fill(mount, directories[0], 100)
-                await fill(mount, directories[1], large)
+                await fill(running, mount, directories[0], 100)
+                await fill(running, mount, directories[1], large)
             systems.append(System(label, running, mount, root, directories))
         for at in range(rounds):
             for each in systems:
@@ -422,6 +432,7 @@ def numbers_of(results: dict[str, dict[str, list[float]]]) -> dict[str, float]:
 
 def main() -> None:
     """Measure, save, print."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     options = parser(__doc__, "nfs", seconds=2.0)
     options.add_argument("--faults", default="1,2,3")
     options.add_argument("--large", type=int, default=100_000, help="names in the large directory")

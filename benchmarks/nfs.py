@@ -448,7 +448,7 @@ def main() -> None:
         faults = [int(each) for each in chosen.faults.split(",") if each]
         results = run(measure(faults, chosen.rounds, chosen.seconds, chosen.large, chosen.megabytes))
         title = "The NFS gateway over servers in memory, TLS, beside the same gateway over plain memory"
-        finish(chosen, [], figure="numbers", title=title, x_label="", numbers=numbers_of(results))
+        finish(chosen, [], figure="file-system", title=title, x_label="", numbers=numbers_of(results))
 
 
 def run(work: Any) -> Any:

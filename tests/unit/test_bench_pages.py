@@ -87,6 +87,20 @@ def test_every_figure_can_be_drawn(figure: str) -> None:
         assert "A &lt;title&gt;" in text
 
 
+def test_the_file_systems_rates_are_curves_over_the_faults() -> None:
+    """One curve for each work and number of calls at once; numbers of plain memory and ratios are no part of it."""
+    numbers = {
+        "metadata/s, 16 at once: f=1": 90.0,
+        "metadata/s, 16 at once: f=2": 60.0,
+        "PostMark/s, 1 at once: f=1": 9.0,
+    }
+    results = replace(some_results("file-system"), numbers={**numbers, "metadata/s, 16 at once: memory": 900.0})
+    (picture,) = FIGURES["file-system"](results).values()
+    assert picture.count("metadata, 16 at once") == picture.count("PostMark, 1 at once") >= 1
+    assert "memory" not in picture
+    assert FIGURES["file-system"](some_results("file-system")) == {}
+
+
 def test_the_table_fits_80_columns() -> None:
     """Every number is whole on the narrowest terminal, whatever the names; captions and names may wrap."""
     points = [a_point(name, 64, 1_234_567) for name in ("Fivefold", "floor", "agreement, batched")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -147,12 +148,33 @@ def _slug(name: str) -> str:
     return "-".join("".join(letter if letter.isalnum() else " " for letter in name.lower()).split())
 
 
+_RATE_WITH: Final = re.compile(r"(metadata|PostMark)/s, (\d+ at once): f=(\d+)")
+
+
+def _file_system(results: Results) -> Pictures:
+    """The file system's rates over the faults tolerated, of each work and number of calls at once."""
+    curves: dict[str, list[svg.Mark]] = {}
+    for name, rate in results.numbers.items():
+        if found := _RATE_WITH.fullmatch(name):
+            curves.setdefault(f"{found[1]}, {found[2]}", []).append(svg.Mark(float(found[3]), rate, rate, rate))
+    if not curves:
+        return {}
+    chart = svg.line_chart(
+        results.title,
+        [svg.Curve(name, marks) for name, marks in curves.items()],
+        x_label="faults tolerated",
+        y_label="operations or transactions/s",
+    )
+    return {"rate": chart}
+
+
 FIGURES: Final[dict[str, Callable[[Results], Pictures]]] = {
     "run": _run,
     "bars": _bars,
     "scalability": _scalability,
     "breakdown": _breakdown,
     "timeline": _timeline,
+    "file-system": _file_system,
     "numbers": lambda _: {},
 }
 """By the ``figure`` of a result file."""

@@ -194,11 +194,13 @@ async def system(faults: int | None) -> AsyncIterator[Running]:
 
 async def serve_memory() -> None:
     """The baseline: the same gateway, whose objects are plain ones in its own memory."""
+    from fivefold.cli.loop import spare_collector
     from fivefold.gateways.nfs import Gateway, MemoryStore
 
     made = Gateway(MemoryStore(), export="files", is_squashing=False)
     port = await made.start("127.0.0.1", 0, uid=0, gid=0)
     print(f"serving memory on 127.0.0.1:{port}.", flush=True)
+    spare_collector()
     await asyncio.Event().wait()
 
 

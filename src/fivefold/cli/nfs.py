@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from fivefold import Cluster, ConfigurationError, connect
-from fivefold.cli.loop import run
+from fivefold.cli.loop import run, spare_collector
 from fivefold.cli.nfs_copy import EXPORT, EXPORT_EXAMPLES, IMPORT_EXAMPLES, ExportOption, export_tree, import_tree
 from fivefold.cli.nfs_demo import EXAMPLES as DEMO_EXAMPLES
 from fivefold.cli.nfs_demo import demo
@@ -97,6 +97,7 @@ async def _serve(
             if not is_mounted:
                 say("To mount it, as root:\n    {}", mount_line(host, port, gateway.path, mount or Path("DIR")))
             telling = asyncio.create_task(_tell_evidence(cluster))
+            spare_collector()
             await stop.wait()
             telling.cancel()
             if is_mounted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import logging
 import os
 import resource
@@ -18,7 +17,7 @@ from typing import Annotated, Final
 import typer
 
 from fivefold.cli.code import load_objects
-from fivefold.cli.loop import run
+from fivefold.cli.loop import run, spare_collector
 from fivefold.cli.options import ObjectsOption
 from fivefold.cluster import (
     READY,
@@ -53,9 +52,6 @@ MIB: Final = 1024 * 1024
 
 _M_MMAP_THRESHOLD: Final = -3
 """Of glibc's malloc.h: a block of this size or more is mapped, and unmapped when it is free."""
-
-COLLECT_AFTER: Final = 50_000
-"""New containers after which Python's collector of cycles looks at them."""
 
 RELOAD_S: Final = 1.0
 """How often the cluster file is looked at for changes."""
@@ -186,11 +182,7 @@ async def _serve(
         print(READY, node.machine.index, address, flush=True)
         log.info("ready", extra={"server": node.machine.index, "address": address, "pid": os.getpid()})
         membership.maybe_tell_progress()
-        gc.collect()
-        gc.freeze()  # what is here now stays: the collector need not look at it again and again
-        # Servers make few cycles, and small ones; decoding a state of many lists is eight times as fast if it does not
-        # start the collector for every 700 of them.
-        gc.set_threshold(COLLECT_AFTER)
+        spare_collector()
         await _until(stop, Reloader(cluster, node, rules), membership.maybe_tell_progress)
         if membership.is_retired:
             raise ConfigurationError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import pytest
 from msgspec.structs import replace
 
 from fivefold.protocol.client.outcomes import Answered
@@ -9,10 +12,12 @@ from fivefold.protocol.history import INITIAL_TIMESTAMP, initial_entry
 from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX
 from fivefold.protocol.messages import FAIL, SETTLED, SUCCESS, UNCHANGED
 from fivefold.protocol.operations import CANCELLED, DIGEST, NOT_RUN, REJECTED, ClientId, Operation, digest
+from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Vote
 from fivefold.protocol.steps import Kind
+from fivefold.simulation.chains import Chains, Violation
 from fivefold.simulation.rack import Letter
-from tests.protocol_rig import A, B, Desk, WatchedRack, X, Y, Z, altered, cancel, newest, now, op, send
+from tests.protocol_rig import A, B, Desk, WatchedRack, X, Y, Z, altered, cancel, candidate, newest, now, op, send
 
 METHOD = Kind.METHOD
 ID = b"a call of X's 16"
@@ -174,6 +179,18 @@ def test_a_long_answer_is_settled_whole_where_its_version_is_held() -> None:
     brief = DIGEST + digest(b"v" + text)
     votes = stale(rack, X, op("add", b"+", call_id=ID), sixth)
     assert {(vote.status, vote.answers) for vote in votes} == {(SETTLED, (brief,))}
+
+
+def test_a_run_fails_whose_methods_rest_on_what_is_not_established() -> None:
+    """What makes it true that something is settled is looked at in every run of the simulator and of the explorer."""
+    base = candidate(1, A)
+    method = candidate(2, (A, base.timestamp))
+    for acceptors, is_wrong in ((3, True), (4, False)):
+        chains = Chains(QuorumSystem(6, 1, 1), 1)
+        for server in range(acceptors):
+            chains.accept(server, A, base)
+        with pytest.raises(Violation, match="2 of Reg/a is built upon 1") if is_wrong else nullcontext():
+            chains.accept(5, A, method)
 
 
 # --- what a client makes of it ----------------------------------------------------------------------------------------

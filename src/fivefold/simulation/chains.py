@@ -140,7 +140,8 @@ class Chains:
         """A benign server, which uses an edition, has durably accepted a candidate.
 
         Raises:
-            Violation: a fork, a split multi-object candidate, or one timestamp for two candidates.
+            Violation: a fork, a split multi-object candidate, one timestamp for two candidates, or a method on what is
+                not established (what such a version has recorded, servers call settled).
         """
         chain, timestamp = self.of(object_id), candidate.timestamp
         known = chain.candidates.setdefault(timestamp, candidate)
@@ -158,6 +159,13 @@ class Chains:
             chain.later[timestamp, server] = edition
         if is_version and self._is_complete(chain, timestamp, acceptors):
             self._establish(chain, candidate)
+        if candidate.is_method and (self.book is None or self.book.newest == 1):
+            # A server that has not heard of a newer edition may know that something is established which no client of
+            # either edition may call complete yet (R7); a newcomer adopts it all the same (R6).
+            base = candidate.part(object_id).conditioned_on
+            if base not in chain.members and not chain.holds(base):
+                text = f"{short(timestamp)} of {object_id} is built upon {short(base)}, which is not established"
+                raise Violation("base", text)
 
     def _is_complete(self, chain: Chain, timestamp: LogicalTimestamp, acceptors: int) -> bool:
         """Whether clients of some edition may have seen it complete; b servers with a later one count, too (R7)."""

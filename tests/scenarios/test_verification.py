@@ -254,6 +254,29 @@ def test_answers_of_servers_that_were_not_asked_count_for_nothing() -> None:
     assert rack.open(0) == 1
 
 
+def test_a_server_that_signs_wrongly_is_seen_by_who_asks_it() -> None:
+    """Over its own connection a wrong MAC is its own doing; the cut's missing ones are not."""
+    rack = Verifying()
+    for server in rack.servers:
+        for other in range(6):
+            server.announced(0, other, *rack.servers[0].membership.edition.name)
+    write(rack, [0, 1, 2, 3, 4, 5])
+    rack.wait(1)
+    rack.servers[5].keys = rack.servers[5]._replies.keys = rack_keys(4, 6)
+    rack.servers[5]._replicas.forget_macs()
+    write(rack, [0, 1], A, b"left")
+    rack.wait(3)
+    seen = {name for server in (0, 1) for name in rack.servers[server].counters if name.startswith("seen.")}
+    assert seen == {"seen.5 wrong-mac"}
+
+
+def test_a_malformed_message_is_counted_by_server() -> None:
+    """What no honest server sends is noted by whom it was sent."""
+    rack = Verifying()
+    rack._perform(0, rack.servers[0].receive_from_server(0, 3, 7, bytes((HELD,))))
+    assert rack.servers[0].counters["seen.3 held-malformed"] == 1
+
+
 @pytest.mark.parametrize("frame", [bytes((HELD,)), bytes((HELD,)) + b"\x92\x01\xc0", bytes((HELD,)) + bytes(300_000)])
 def test_a_malformed_question_is_refused(frame: bytes) -> None:
     """It is counted, and changes nothing."""

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from fivefold import ClusterStatus
 from fivefold.node import Said, ServerStatus
-from fivefold.node.status import Histogram, Room, histogram_of
+from fivefold.node.status import Histogram, Place, Room, histogram_of
 from fivefold.protocol.activity import Hot, Lately, Loud
 from fivefold.protocol.client import Evidence
 from fivefold.protocol.durations import Durations
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.upkeep import ClusterView, Look, Watch, headline_of, remarks_of
+from fivefold.upkeep import ClusterView, Look, Watch, compared_text, headline_of, remarks_of
 
 SIX = QuorumSystem(6, 1, 1)
 MS = 1_000_000
@@ -163,3 +163,27 @@ def test_what_a_liar_says_of_itself_is_cut_to_size() -> None:
     assert len(encoded) < 100_000
     assert msgspec.json.decode(encoded)["servers"][0]["uptime_s"] is None
     assert view.point.updates >= 0
+
+
+def test_what_servers_have_seen_of_each_other_is_said_with_who_saw_it() -> None:
+    """Known reasons in words, others as they are; what names no server is left out."""
+    counters = {"seen.3 wrong-mac": 2, "seen.4 list-reply-malformed": 1, "seen.9 wrong-mac": 1, "seen.x": 1}
+    found = {each.text: each for each in remarks_of(cluster(server(0), server(1, counters=counters)))}
+    assert set(found) == {
+        "seen by server 1 of server 3: it signed a history for this server with a wrong MAC, 2 times",
+        "seen by server 1 of server 4: list-reply-malformed, once",
+    }
+    assert [each.server for each in found.values()] == [3, 4]
+
+
+def test_how_far_a_server_is_with_comparing_is_said_with_what_it_costs() -> None:
+    """Position, objects behind, the last full pass, and messages a second since the start."""
+    place = Place(1, "ab", 0, 1, True, None, (), 5, 0, 0, 0, 0, behind=7, passes=2, position="Map/x", last_pass_s=65.0)
+    found = compared_text(server(2, place=place, counters={"upkeep-asks": 250}), 2)
+    assert found.startswith("server 2 compares its objects: last full pass 65 s")
+    assert found.endswith("ago, at 'Map/x' of the next, 7 behind, 2.5 messages a second")
+    assert "no full pass yet, 7 behind" in compared_text(
+        server(2, place=replace(place, position="", last_pass_s=None)), 2
+    )
+    assert compared_text(server(2, place=replace(place, is_standing=False)), 2) == ""
+    assert compared_text(None, 2) == ""

@@ -16,7 +16,7 @@ from rich.text import Text
 from fivefold import Cluster, ClusterStatus
 from fivefold.cli.output import bytes_text, seconds_text, shown
 from fivefold.node import ServerStatus
-from fivefold.upkeep import Remark, count_up, evidence_text, remarks_of, state_of
+from fivefold.upkeep import Remark, compared_text, count_up, evidence_text, remarks_of, state_of
 from fivefold.upkeep import edition_remarks as editions
 
 __all__ = [
@@ -33,7 +33,9 @@ __all__ = [
 
 def servers_view(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None = None) -> Group:
     """One row a server, with process ids where they are known, and below what is to be said of some of them."""
-    return Group(_table(status, addresses, pids), *shown_remarks(remarks_of(status)))
+    compared = [compared_text(server, index) for index, server in enumerate(status.servers)]
+    lines = [Text(shown(each), style="dim") for each in compared if each]
+    return Group(_table(status, addresses, pids), *shown_remarks(remarks_of(status)), *lines)
 
 
 def _table(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None) -> Table:

@@ -45,6 +45,7 @@ class Place(Struct, frozen=True):
         position: the last object that it has compared in this pass; empty between two.
         mover: id of the client that moves the sealed cluster, in hexadecimal; empty if it is not sealed.
         moved_to: id of the cluster that has taken this one's place; empty if none has.
+        last_pass_s: seconds since the last pass over all of them ended; None before the first.
     """
 
     edition: int
@@ -64,6 +65,7 @@ class Place(Struct, frozen=True):
     position: str = ""
     mover: str = ""
     moved_to: str = ""
+    last_pass_s: float | None = None
 
 
 class Room(Struct, frozen=True, array_like=True):

@@ -158,6 +158,7 @@ def remarks_of(status: ClusterStatus, names: Mapping[str, str] | None = None) ->
     found += _move(status, names or {})
     found += _versions(status)
     found += _slow(status)
+    found += _seen(status)
     found += _said(status, names or {})
     if any(server is not None and server.storage == "memory" for server in status.servers):
         text = "nothing is on disk: these servers keep everything in memory"
@@ -200,6 +201,41 @@ def _slow(status: ClusterStatus) -> Iterator[Remark]:
         if each is not None and each > max(SLOW_S, SLOW_FACTOR * took[len(took) // 2]):
             text = f"server {index} is slow: its status took {each:.1f} s, and half of the others less than "
             yield Remark(index, WARN, f"{text}{took[len(took) // 2] * 1000:.0f} ms", "seen from here")
+
+
+SEEN: Final = "seen."
+"""What the names of counters begin with that say what a server has seen of another one."""
+
+
+def _seen(status: ClusterStatus) -> Iterator[Remark]:
+    """What servers have seen others do that no honest one does: a liar may say so of an honest one."""
+    for index, server in enumerate(status.servers):
+        counters = {} if server is None else server.counters
+        seen = [(name.removeprefix(SEEN), count) for name, count in counters.items() if name.startswith(SEEN)]
+        for what, count in sorted(seen)[:SAYINGS_MAX]:
+            of, _, reason = what.partition(" ")
+            if of.isdecimal() and int(of) < len(status.servers):
+                times = "once" if count == 1 else f"{count} times"
+                text = f"seen by server {index} of server {of}: {SEEN_WORDS.get(reason, reason)[:SHORT]}, {times}"
+                yield Remark(int(of), WARN, text, f"server {index}")
+
+
+SEEN_WORDS: Final[Mapping[str, str]] = {
+    "wrong-version": "it gave another version than b + 1 others",
+    "wrong-mac": "it signed a history for this server with a wrong MAC",
+}
+"""Reasons that are no words by themselves."""
+
+
+def compared_text(server: ServerStatus | None, index: int) -> str:
+    """How far a server is with comparing its objects, and what that costs; empty if it does not say."""
+    place = None if server is None else server.place
+    if server is None or place is None or not place.is_standing:
+        return ""
+    rate = server.counters.get("upkeep-asks", 0) / max(server.uptime_s, 1.0)
+    last = "no full pass yet" if place.last_pass_s is None else f"last full pass {seconds_text(place.last_pass_s)} ago"
+    now = f", at {place.position[:SHORT]!r} of the next" if place.position else ""
+    return f"server {index} compares its objects: {last}{now}, {place.behind} behind, {rate:.1f} messages a second"
 
 
 def _said(status: ClusterStatus, names: Mapping[str, str]) -> Iterator[Remark]:

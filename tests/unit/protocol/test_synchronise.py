@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
+
 from fivefold.protocol.actions import Ask, Channel
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.limits import SYNC_COPIES_BYTES_MAX, SYNC_RETRY_NS, SYNC_TIMEOUT_NS, VERSION_BYTES_MAX
@@ -145,6 +149,24 @@ def test_who_was_silent_is_asked_last_until_it_is_heard_of() -> None:
     assert first_asked(2) == [1, 2]
     table.receive(0, SyncReply(99, b"", b""))
     assert first_asked(3) == [0, 1]
+
+
+@pytest.mark.parametrize("lie", [SyncReply(1, digest(b"other"), b""), SyncReply(1, digest(GOOD), b"other")])
+def test_who_gives_another_version_than_b_1_others_is_counted(lie: SyncReply) -> None:
+    """Once the version is certain: until then nobody can say who is mistaken. A server without it is not."""
+    seen: Counter[str] = Counter()
+    table = SyncTable(5, QuorumSystem(6, 1, 1), 0, seen)
+    nothing = make_histories(A, [b""] * 6)
+    work = Work(Channel(1), ClientId(bytes(16)), 1, Request(A, (nothing,), b""), b"", 0)
+    table.wait(0, work, (A, candidate(1, A).timestamp), nothing)
+    table.receive(0, lie)
+    table.receive(3, SyncReply(1, b"", b""))
+    assert not seen
+    table.receive(1, SyncReply(1, digest(GOOD), GOOD))
+    _, found = table.receive(2, SyncReply(1, digest(GOOD), b""))
+    assert found is not None
+    table.end(found)
+    assert seen == {"seen.0 wrong-version": 1}
 
 
 def test_one_more_is_asked_after_each_silence_until_it_is_given_up() -> None:

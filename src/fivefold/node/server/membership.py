@@ -115,7 +115,11 @@ class Membership:
             position="" if scrub is None else scrub.position,
             mover=edition.mover.hex(),
             moved_to="" if successor is None else successor.cluster_id.hex(),
+            last_pass_s=self._since_s(None if scrub is None else scrub.last_pass_ns),
         )
+
+    def _since_s(self, at_ns: int | None) -> float | None:
+        return None if at_ns is None else (self._clock() - at_ns) / 1e9
 
     def maybe_tell_progress(self) -> None:
         """Log how far this server is as a newcomer, if that has changed; to be called now and then."""
@@ -159,6 +163,7 @@ class Membership:
                     self._tell(self._machine.announced, server, *name)
             except PeerViolation as violation:
                 self._machine.counters[f"rejected.{violation.reason}"] += 1
+                self._machine.counters[f"seen.{server} {violation.reason}"] += 1
 
     def answer(self, connection: Connection, frames: Sequence[bytes]) -> None:
         """Hand the edition in use over, once for all that ask for it in one read."""

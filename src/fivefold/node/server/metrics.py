@@ -37,6 +37,7 @@ LABELLED: Final[Mapping[str, tuple[str, str, str]]] = {
     "rejected": ("rejected_messages", "reason", "Messages that no honest peer sends, or that came too often."),
     "turned-away": ("turned_away_requests", "reason", "Requests answered BUSY or declined."),
     "culled": ("culled_histories", "server", "Histories with wrong MACs, by the server whose they are said to be."),
+    "seen": ("seen_of_servers", "server_and_what", "What other servers did that no honest one does, as seen here."),
     "fault": ("caught_errors", "error", "Errors of this server's own, each of which ended one input."),
     "repair": ("newcomer_repairs", "kind", "Repairs that a newcomer made to catch up."),
     "scrub": ("scrub_steps", "step", "What the comparison with the other servers has led to."),

@@ -113,7 +113,7 @@ class CatchUp:
         self._outbox, self._replicas, self._loads, self._counters = outbox, replicas, loads, counters
         self._numbers = 0
         self._merge = Merge(own_index, others_needed(quorums), self._next_number, is_whole=True)
-        self._syncs: SyncTable[AdoptionWork] = SyncTable(own_index, quorums, FIRST_SYNC)
+        self._syncs: SyncTable[AdoptionWork] = SyncTable(own_index, quorums, FIRST_SYNC, counters)
         self._works: dict[ObjectId, AdoptionWork] = {}
         self._inquiries: dict[ObjectId, Inquiry] = {}
         self._todo: OrderedDict[ObjectId, int] = OrderedDict()  # not before this time

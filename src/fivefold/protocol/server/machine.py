@@ -92,13 +92,13 @@ class Server:
         replicas = self._replicas = Cache(cached_objects_max if has_store else None, cached_bytes_max)
         self._loads, self._shares = Loads(), Shares()
         self._numbers, self._resumed = dict[Channel, int](), list[ClientId]()
-        self._syncs: SyncTable[Work] = SyncTable(self.index, quorums)
+        self._syncs: SyncTable[Work] = SyncTable(self.index, quorums, 0, self.counters)
         self._outbox = Outbox(has_store=has_store)
         self.membership = Membership(quorums, self.index, edition or first_edition(quorums.n), self._outbox)
         self._replies = Replies(keys, self.membership, self._outbox, self.counters)
         self._lists = Lists(self._replicas, self.membership, self._outbox, access, self.counters)
         deliver = partial(self._receive_request, client=server_client(self.index), channel=NOBODY)
-        own = Own(deliver, self._replies.authenticator) if has_scrub else None
+        own = Own(deliver, self._replies.authenticator, self._replies.expected) if has_scrub else None
         self.upkeep = Upkeep(quorums, self.membership, self._outbox, self._replicas, self._loads, self.counters, own)
         receivers = Receivers(self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full)
         self._peers = Peers(receivers, access, self.membership, self.upkeep, self._lists, self._outbox, self.counters)

@@ -63,6 +63,7 @@ class Peers:
                 self._receive_about_versions(now_ns, server, channel, frame)
         except PeerViolation as violation:
             self._counters[f"rejected.{violation.reason}"] += 1
+            self._counters[f"seen.{server} {violation.reason}"] += 1
 
     def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
         """A client asks for a page of our list, for a version, or for what we have seen: backups, audits."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from fivefold.protocol.actions import Reply
 from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys
+from fivefold.protocol.history import history_digest
 from fivefold.protocol.messages import encode, reply_frame
-from fivefold.protocol.operations import REFUSED
+from fivefold.protocol.operations import REFUSED, ObjectId
 from fivefold.protocol.records import Vote
 from fivefold.protocol.server.admission import Work
 from fivefold.protocol.server.membership import Membership
@@ -40,6 +41,11 @@ class Replies:
         found = self.macs(replica)[: self._authenticator_bytes]
         assert len(found) == self._authenticator_bytes, "a MAC for every server"
         return self.membership.masked(found) if self.membership.untold else found
+
+    def expected(self, server: int, name: ObjectId, history: bytes) -> bytes:
+        """The MAC that a server makes for this one over a history."""
+        start = self._authenticator_bytes + server * MAC_BYTES
+        return self.keys.macs(history_digest(name, history))[start : start + MAC_BYTES]
 
     def show(
         self,

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from hmac import compare_digest
 from typing import Final, Protocol
 
 from msgspec import Struct
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask, Damaged, Listing, ObjectRecord, Page
+from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.history import history_digest
 from fivefold.protocol.limits import (
     INQUIRY_PATIENCE_NS,
@@ -116,13 +118,17 @@ class Scrub:
         counters: Counter[str],
         deliver: Deliver,
         sign: Callable[[Replica], bytes],
+        expected: Callable[[int, ObjectId, bytes], bytes],
     ) -> None:
-        """Nothing is compared yet; ``deliver`` gives a repair to this server itself, ``sign`` makes authenticators."""
+        """Nothing is compared yet; ``deliver`` gives a repair to this server itself, ``sign`` makes authenticators.
+
+        ``expected`` tells the MAC that another server makes for this one.
+        """
         self._quorums, self._membership, self._outbox, self._replicas = quorums, membership, outbox, replicas
-        self._counters, self._deliver, self._sign = counters, deliver, sign
+        self._counters, self._deliver, self._sign, self._expected = counters, deliver, sign, expected
         self._loads, self._own_index = loads, membership.own_index
         self.unverified = unverified
-        self._verification = Verification(quorums, self._own_index, unverified, outbox, self._look_at)
+        self._verification = Verification(quorums, self._own_index, unverified, self._send, self._look_at)
         self._numbers = FIRST_NUMBER
         self._merge: Merge | None = None
         self._own: deque[tuple[ObjectId, bytes]] = deque()
@@ -183,7 +189,19 @@ class Scrub:
             for inquiry in self._inquiries.values():
                 if inquiry.number == number:
                     inquiry.receive(now_ns, server, number, vote, authenticators)
+                    self._check_macs(server, inquiry)
                     self.is_touched = True
+
+    def _check_macs(self, server: int, inquiry: Inquiry) -> None:
+        """Count a wrong MAC that a server itself has sent; none at all is what the cut may demand (R3)."""
+        if self._membership.announced[server] != self._membership.edition.name:
+            return  # its keys may be those of another edition
+        for name, (history, authenticator) in inquiry.shown.get(server, {}).items():
+            start = self._own_index * MAC_BYTES
+            mac = authenticator[start : start + MAC_BYTES]
+            if history and mac != bytes(MAC_BYTES) and not compare_digest(mac, self._expected(server, name, history)):
+                self._counters[f"seen.{server} wrong-mac"] += 1
+                return
 
     def listed(self, page: Page | Damaged) -> None:
         """A page of the own list; where it cannot be read, this pass ends."""

@@ -6,6 +6,7 @@ that matches. On silence or mismatch further servers are asked.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Generic, TypeVar
 
 from fivefold.protocol.actions import Ask, Reply
@@ -42,14 +43,15 @@ class Sync:
         key: the object and the timestamp.
         number: that its questions carry.
         version: canonical bytes of the version once it is certain, else None.
+        damaged: servers whose copy did not match its own digest.
         wake_at_ns: when to ask further servers.
         began_ns: when it began.
         deadline_ns: when to give up.
     """
 
     __slots__ = (
-        "_answered", "_asked", "_asked_whole", "_copies", "_digests", "_needed", "_queue", "began_ns", "deadline_ns",
-        "key", "number", "version", "wake_at_ns",
+        "_answered", "_asked", "_asked_whole", "_copies", "_digests", "_needed", "_queue", "began_ns", "damaged",
+        "deadline_ns", "key", "number", "version", "wake_at_ns",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +76,7 @@ class Sync:
         self._asked: set[int] = set()
         self._asked_whole: set[int] = set()
         self._answered: set[int] = set()
+        self.damaged: set[int] = set()
 
     def start(self, now_ns: int) -> list[Ask]:
         """Ask the first servers."""
@@ -93,6 +96,7 @@ class Sync:
         self._answered.add(server)
         if reply.version:
             if digest(reply.version) != reply.digest:
+                self.damaged.add(server)
                 return self.ask_further()
             self._copies[server] = (
                 reply.digest,
@@ -110,6 +114,14 @@ class Sync:
         # A liar may agree and keep the copy to itself: each server is asked for it once, then the next.
         holders = [each for each in agreeing if each not in self._asked_whole]
         return [self._ask(holders[0], is_whole=True)] if holders else self.ask_further()
+
+    @property
+    def mistaken(self) -> list[int]:
+        """Servers that answered something else than b + 1 others, or nothing that fits together."""
+        if self.version is None:
+            return sorted(self.damaged)
+        certain = digest(self.version)
+        return sorted({server for server, found in self._digests.items() if found != certain} | self.damaged)
 
     def copy_size(self, server: int) -> int:
         """Bytes of the copy that is kept from a server."""
@@ -133,8 +145,11 @@ class SyncTable(Generic[T]):
         parked_count: how many requests wait.
     """
 
-    def __init__(self, own_index: int, quorums: QuorumSystem, first: int = 0) -> None:
-        """None under way; questions are numbered from ``first`` on."""
+    def __init__(
+        self, own_index: int, quorums: QuorumSystem, first: int = 0, counters: Counter[str] | None = None
+    ) -> None:
+        """None under way; questions are numbered from ``first`` on, and wrong answers counted by server."""
+        self._counters: Counter[str] = Counter() if counters is None else counters
         self._own_index = own_index
         self._quorums = quorums
         self._syncs: dict[int, tuple[Sync, list[T]]] = {}
@@ -213,6 +228,8 @@ class SyncTable(Generic[T]):
     def end(self, sync: Sync) -> list[T]:
         """The sync is over: the work that waited for it. It is forgotten last: until then it still waits."""
         _, waiting = self._syncs.get(sync.number, (sync, []))
+        for server in sync.mistaken if sync.number in self._syncs else ():
+            self._counters[f"seen.{server} wrong-version"] += 1
         for server in range(self._quorums.n):
             self._copied[server] -= sync.copy_size(server)
         self._numbers.pop(sync.key, None)

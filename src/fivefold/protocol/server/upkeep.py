@@ -28,10 +28,12 @@ class Own(NamedTuple):
     Attributes:
         deliver: gives it a repair of its own.
         sign: makes authenticators.
+        expected: the MAC that another server makes for it over a history.
     """
 
     deliver: Deliver
     sign: Callable[[Replica], bytes]
+    expected: Callable[[int, ObjectId, bytes], bytes]
 
 
 class Upkeep:
@@ -63,7 +65,16 @@ class Upkeep:
         if own is not None:
             self.unverified = Unverified()
             self._scrub = Scrub(
-                quorums, membership, outbox, replicas, loads, self.unverified, counters, own.deliver, own.sign
+                quorums,
+                membership,
+                outbox,
+                replicas,
+                loads,
+                self.unverified,
+                counters,
+                own.deliver,
+                own.sign,
+                own.expected,
             )
         self._doubtful: set[ObjectId] = set()
         self._is_newcomer = False

@@ -76,12 +76,12 @@ class Verification:
         quorums: QuorumSystem,
         own_index: int,
         unverified: Unverified,
-        outbox: Outbox,
+        send: Callable[[list[Ask]], None],
         look_at: Callable[[ObjectId], None],
     ) -> None:
         """Nothing is asked yet; ``look_at`` has an object read, and repaired if its client has left it."""
-        self._quorums, self._own_index, self._unverified, self._outbox = quorums, own_index, unverified, outbox
-        self._look_at = look_at
+        self._quorums, self._own_index, self._unverified = quorums, own_index, unverified
+        self._send, self._look_at = send, look_at
         self._queue: list[_Due] = []
         self._queued: set[ObjectId] = set()
         self._batch: _Batch | None = None
@@ -173,7 +173,7 @@ class Verification:
         others = [server for server in range(self._quorums.n) if server != self._own_index]
         self._batch = _Batch(now_ns, self._numbers, items, set(others))
         frame = held_frame(HeldRequest(self._numbers, tuple([(item.name, item.timestamp) for item in items])))
-        self._outbox.send += [Ask(server, frame) for server in others]
+        self._send([Ask(server, frame) for server in others])
 
     def _put_again(self, now_ns: int, item: _Due) -> None:
         pause_ns = VERIFY_AGAIN_NS << min(max(0, item.times - VERIFY_TIMES), VERIFY_DOUBLINGS_MAX)

@@ -63,6 +63,15 @@ def test_rates_and_quantiles_are_of_what_happened_between_the_looks() -> None:
     assert 0.05 < point.p99_s <= 0.1
 
 
+def test_times_that_an_accused_server_tells_do_not_count() -> None:
+    """A liar says that it answers in no time, or in ages: it changes nothing."""
+    said = (Said("ab" * 16, 3, "servers 1, 2 found its MACs wrong"),)
+    honest = [(with_replies(index, {1: 5}, 5), with_replies(index, {1: 105}, 5)) for index in range(3)]
+    before = cluster(*(replace(each, said=said) for each, _ in honest), with_replies(3, {1: 0}, 5))
+    after = cluster(*(replace(each, said=said) for _, each in honest), with_replies(3, {9000: 9000}, 5))
+    assert seen(before, after).point.p99_s <= 0.001
+
+
 def test_a_server_that_began_anew_has_no_rates_and_no_quantiles() -> None:
     """Its counters began at 0 again: a difference would say nothing."""
     before = cluster(with_replies(0, {1: 50}, 50))

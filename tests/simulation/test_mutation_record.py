@@ -40,3 +40,20 @@ def test_a_campaign_finds_a_bug_again() -> None:
     found = seek("replies_before_durable", BUGS["replies_before_durable"], seeds_max=3)
     assert (found.seeds_count, found.profile) == (1, "byzantine")
     assert found.failure is not None
+
+
+@pytest.mark.slow
+@pytest.mark.patches_internals
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("bug", ["partners_not_carried", "late_times_always_culled"])
+def test_the_rules_about_clocks_are_missed_by_random_seeds(bug: str) -> None:
+    """The clocks alphabet finds them by seed 3. Two more, which it finds by seed 2, would take half a minute each."""
+    assert recorded()[bug].profile == "clocks"
+    found = seek(bug, BUGS[bug], profiles=["clocks"], seeds_max=4)
+    assert (found.seed, found.rule) == (3, "not live")
+
+
+@pytest.mark.parametrize("bug", ["clocks_carried_by_barriers", "clocks_carried_by_updates"])
+def test_random_seeds_have_found_how_clocks_are_carried(bug: str) -> None:
+    """It is on record, by the third seed of the clocks alphabet."""
+    assert (recorded()[bug].profile, recorded()[bug].seed) == ("clocks", 2)

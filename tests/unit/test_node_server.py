@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -181,3 +183,22 @@ async def test_a_status_request_of_another_size_is_refused(site: Site) -> None:
     await site.read(bytes([STATUS]), status_frame(7) + b"x", status_frame(7))
     assert len(site.heard) == 1
     assert site.machine.counters == {"rejected.status-malformed": 2}
+
+
+WITHOUT_ASSERTIONS = """
+from fivefold.errors import ConfigurationError
+from fivefold.node.server.assembly import assemble_server
+try:
+    assemble_server(None, None, None, None)
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_server_does_not_start_without_its_assertions() -> None:
+    """``python -O`` leaves them out: what an invariant of ours would stop, such a server would sign."""
+    run = subprocess.run(
+        [sys.executable, "-O", "-c", WITHOUT_ASSERTIONS], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout.startswith("a server needs its assertions: start it without -O")

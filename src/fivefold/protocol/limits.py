@@ -37,6 +37,12 @@ METHOD_BYTES_MAX: Final = 128
 """UTF-8 length of a method or function name."""
 
 # --- objects of one operation or repair -----------------------------------------------------------------------
+REPAIR_BYTES_MAX: Final = 12 * 1024 * 1024
+"""Histories that a client shows in one repair: they must fit into a frame, with authenticators and with room to spare.
+
+Honest ones of 64 objects take far less; two liars could show 15 MiB.
+"""
+
 OPERATION_OBJECTS_MAX: Final = 16
 """Objects of one multi-object operation (PROTOCOL §7, Limits)."""
 

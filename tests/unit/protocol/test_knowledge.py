@@ -9,9 +9,18 @@ from fivefold.protocol.client import knowledge as module
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.history import Entry, encode_history, make_histories
-from fivefold.protocol.limits import ALONE_MAX, LONG_HISTORY_BYTES, STRIKES_MAX, TRIAL_AFTER_NS
-from fivefold.protocol.messages import Vote
+from fivefold.protocol.limits import (
+    ALONE_MAX,
+    FRAME_BYTES_MAX,
+    HISTORY_BYTES_MAX,
+    LONG_HISTORY_BYTES,
+    STRIKES_MAX,
+    TRIAL_AFTER_NS,
+)
+from fivefold.protocol.messages import Vote, encode
+from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Request
 from tests.protocol_rig import A, B, candidate
 
 SIX = QuorumSystem(6, 1, 1)
@@ -415,3 +424,30 @@ def test_a_silent_server_that_must_be_asked_is_asked_once() -> None:
     found.standing.slow = {first: 10, second: 10}
     assert found.standing.first_asked(9, A, SIX.preference(A)) == [*others, first]
     assert found.standing.first_asked(10, A, SIX.preference(A)) == [*others, first, second]
+
+
+def test_a_repair_fits_into_one_request_whatever_liars_show() -> None:
+    """Two liars show the longest histories of 64 objects: one is enough to leave out, and everybody else is shown."""
+    quorums = QuorumSystem(11, 2, 2)
+    found, names = Knowledge(quorums), [ObjectId(f"Reg/{number:02d}") for number in range(64)]
+    for name in names:
+        for server in range(11):
+            found.of(name).histories[server] = history(1, name)
+        for liar, size in ((3, HISTORY_BYTES_MAX), (7, HISTORY_BYTES_MAX - 1)):
+            found.of(name).histories[liar] = bytes([liar]) * size
+    sets = found.repair_sets(names[0], names)
+    assert [each.object_id for each in sets] == names
+    assert {each.holders.count(0) for each in sets} == {1}
+    assert all(each.of(3) == b"" and each.of(7) for each in sets)
+    assert len(encode(Request(names[0], sets, b""))) < FRAME_BYTES_MAX * 3 // 4
+
+
+def test_a_repair_shows_a_quorum_even_if_that_is_long() -> None:
+    """Who has told nothing is not one of them: six long histories, one of them left out; with five none is."""
+    names = [ObjectId(f"Reg/{number:02d}") for number in range(64)]
+    for telling in (6, 5):
+        found = Knowledge(SIX)
+        for name in names:
+            for server in range(telling):
+                found.of(name).histories[server] = bytes([server]) * (40_000 + server)
+        assert {each.holders for each in found.repair_sets(names[0], names)} == {b"\x01\x02\x03\x04\x05\x00"}

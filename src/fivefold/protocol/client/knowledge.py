@@ -14,18 +14,31 @@ from fivefold.protocol.client.following import Following
 from fivefold.protocol.client.outcomes import Evidence
 from fivefold.protocol.client.standing import Standing
 from fivefold.protocol.editions import Edition, EditionName, first_edition
-from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history
+from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history, without
 from fivefold.protocol.limits import (
     KNOWN_OBJECTS_MAX,
     LONG_HISTORY_BYTES,
     LONG_HISTORY_FACTOR,
     PROBE_AFTER_NS,
     PROBE_AFTER_NS_MAX,
+    REPAIR_BYTES_MAX,
 )
 from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Vote
+
+
+def _shortened(sets: Sequence[ObjectHistories], quorums: QuorumSystem) -> tuple[ObjectHistories, ...]:
+    """The sets without the servers that show most, so many that they fit, or that a quorum is left."""
+    shown = {server: [each.of(server) for each in sets] for server in range(quorums.n)}
+    kept = sorted([server for server in shown if any(shown[server])], key=lambda server: sum(map(len, shown[server])))
+    while len(kept) > quorums.q:
+        of_each = zip(*[shown[server] for server in kept], strict=True)
+        if sum([sum(map(len, set(histories))) for histories in of_each]) <= REPAIR_BYTES_MAX:
+            break
+        kept.pop()
+    return tuple([without(each, shown.keys() - kept) for each in sets])
 
 
 class Known:
@@ -256,8 +269,16 @@ class Knowledge:
         return carried_with(self.quorums, target, map(self.trusted, {target: None} | dict.fromkeys(objects)))
 
     def repair_sets(self, target: ObjectId, evidence: Sequence[ObjectId]) -> tuple[ObjectHistories, ...]:
-        """The sets of a repair, in the order of the ids."""
-        return tuple([self.trusted(name) for name in sorted({target, *evidence})])
+        """The sets of a repair, in the order of the ids.
+
+        They must fit into one request. Where liars show long histories of many objects, those that show most are left
+        out first, down to a quorum: to a server that is as if they had not answered.
+        """
+        names = sorted({target, *evidence})
+        sets = tuple([self.trusted(name) for name in names])
+        if sum([len(history) for each in sets for history in each.histories]) <= REPAIR_BYTES_MAX:
+            return sets
+        return _shortened(sets, self.quorums)
 
     def conditioned_time(self, histories: ObjectHistories) -> int:
         """Logical time of the version that an operation conditioned on the set builds upon; 0 if there is none."""

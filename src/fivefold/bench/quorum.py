@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fivefold.api import Cluster, Remote
+from fivefold.bench.links import Delayed, tapped
 from fivefold.bench.system import Driven, Opened
 from fivefold.cluster import Configuration, Credentials, find_identity, load_configuration, load_identity
 from fivefold.errors import PeerViolation
@@ -58,11 +59,14 @@ async def open_quorum(options: dict[str, Any]) -> Opened:
     """Connect to a cluster.
 
     Options: ``cluster`` file, ``identity`` (a client's name) or none, ``tls``, ``payload_bytes``, ``prefix`` of the
-    objects' keys, ``deadline_s`` of a call, and ``is_counted``: whether to look into every frame, which costs time.
+    objects' keys, ``deadline_s`` of a call, ``one_way_s``: how far away the client is, and ``is_counted``: whether to
+    look into every frame, which costs time.
     """
     file = Path(options["cluster"])
     configuration = load_configuration(file)
     transport: Transport = _transport(configuration, file, options)
+    if one_way_s := options.get("one_way_s"):
+        transport = Delayed(transport, one_way_s)
     counting = Counting(transport) if options.get("is_counted") else None
     session = Session(configuration.quorums, random.SystemRandom())
     codes = CodeTable(configuration.quorums)
@@ -113,7 +117,13 @@ class Counting:
                 self._count(frame, REPLY, "received")
             on_frames(frames)
 
-        return _CountingLink(self._inner.link(server, on_frames=receive, on_up=on_up, on_down=on_down), self._count)
+        inner = self._inner.link(server, on_frames=receive, on_up=on_up, on_down=on_down)
+
+        def send(frame: bytes) -> bool:
+            self._count(frame, REQUEST, "sent")
+            return inner.send(frame)
+
+        return tapped(inner, send)
 
     def _count(self, frame: bytes, kind: int, direction: str) -> None:
         self._counters["messages"] += 1
@@ -124,51 +134,3 @@ class Counting:
         except PeerViolation:
             return  # a status message
         self._counters["macs_checked" if kind == REQUEST else "macs_made"] += len(tail) // MAC_BYTES
-
-
-class _CountingLink:
-    """A link that counts what is sent."""
-
-    def __init__(self, inner: Link, count: Callable[[bytes, int, str], None]) -> None:
-        self._inner = inner
-        self._count = count
-
-    @property
-    def server(self) -> int:
-        return self._inner.server
-
-    @property
-    def is_up(self) -> bool:
-        return self._inner.is_up
-
-    @property
-    def failure(self) -> str | None:
-        return self._inner.failure
-
-    @property
-    def is_refused(self) -> bool:
-        return self._inner.is_refused
-
-    @property
-    def dropped(self) -> int:
-        return self._inner.dropped
-
-    @dropped.setter
-    def dropped(self, count: int) -> None:
-        self._inner.dropped = count
-
-    def start(self) -> None:
-        self._inner.start()
-
-    def send(self, frame: bytes) -> bool:
-        self._count(frame, REQUEST, "sent")
-        return self._inner.send(frame)
-
-    def hold(self) -> None:
-        self._inner.hold()
-
-    def release(self) -> None:
-        self._inner.release()
-
-    async def close(self) -> None:
-        await self._inner.close()

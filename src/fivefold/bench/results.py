@@ -81,6 +81,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
         cpu_us: processor microseconds per operation of every process: server-0 …, client-0 ….
         per_operation: messages, bytes and MACs per operation, where they were counted.
         slices: the timeline, if one was asked for.
+        served: how many of the operations were each client process's.
     """
 
     rate: float
@@ -90,6 +91,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     cpu_us: dict[str, float] = {}
     per_operation: dict[str, float] = {}
     slices: list[Slice] = []
+    served: list[int] = []
 
     @property
     def p50_ms(self) -> float:
@@ -201,8 +203,11 @@ def measurement(segment: Segment, recordings: list[Recording], cpu_s: dict[str, 
     whole = Latencies()
     errors: dict[str, int] = {}
     counters: dict[str, int] = {}
+    served = []
     for recording in recordings:
+        before = whole.count
         whole.merge(recording.latencies)
+        served.append(whole.count - before)
         for name, count in recording.errors.items():
             errors[name] = errors.get(name, 0) + count
         for name, count in recording.counters.items():
@@ -217,6 +222,7 @@ def measurement(segment: Segment, recordings: list[Recording], cpu_s: dict[str, 
         cpu_us={name: round(spent * 1e6 / (whole.count or 1), 2) for name, spent in cpu_s.items()},
         per_operation={name: round(count / counted, 2) for name, count in counters.items()},
         slices=_slices(segment, recordings),
+        served=served,
     )
 
 

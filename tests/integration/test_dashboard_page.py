@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Coroutine, Iterator
@@ -20,7 +21,7 @@ import pytest
 from fivefold import Counter, connect_blocking
 from fivefold.cluster import free_addresses
 from fivefold.protocol.steps import Kind
-from tests.integration.rig import ENVIRONMENT, LoadProcess, Site, running
+from tests.integration.rig import ENVIRONMENT, PATIENCE_S, LoadProcess, Site, running
 
 for module, extra in {"starlette": "dashboard", "uvicorn": "dashboard", "axe_playwright_python": "browser"}.items():
     pytest.importorskip(module, reason=f"{module} is not installed: pip install -e '.[{extra}]'")
@@ -73,14 +74,16 @@ class Rig:
     """A durable cluster with a load, and its dashboard."""
 
     def __init__(self, directory: Path) -> None:
-        self.lying: set[int] = set()
-        self.site = Site(directory / "site", arguments=lambda index: ["--lie", "macs"] if index in self.lying else [])
+        self.site = Site(directory / "site")
         self.site.add_client("monitor", "*")
         self.site.add_client("load", "*")
 
-    def restart(self, index: int) -> None:
+    def restart(self, index: int, *arguments: str) -> None:
+        """Kill a server and start it again with further arguments."""
         carry_out(self.site.kill(index))
-        carry_out(self.site.start(index))
+        server = self.site.processes.servers[index]
+        server.start(arguments)
+        server.wait_ready(time.monotonic() + PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +161,7 @@ def test_a_killed_server_and_a_liar_are_on_the_page_soon(tab: playwright.Page, r
     carry_out(rig.site.start(KILLED))
     until(tab, state_is(KILLED, "up"))
     until(tab, is_at("spare", "1"))
-    rig.lying.add(LIAR)
-    rig.restart(LIAR)
+    rig.restart(LIAR, "--lie", "macs")
     until(tab, state_is(LIAR, "accused of lying"))
     until(tab, says(f"said by client load of server {LIAR}: servers"))
     until(tab, is_at("lying", "0"))
@@ -179,7 +181,6 @@ def test_old_numbers_say_how_old_they_are_until_the_dashboard_is_back(tab: playw
 
 def test_a_cluster_of_which_nobody_answers_is_down_and_not_old(tab: playwright.Page, rig: Rig) -> None:
     """The dashboard outlives all servers: it says that they are down, and since when, and sees them come back."""
-    rig.lying.clear()
     carry_out(rig.site.kill_all())
     until(tab, is_at("headline", "Down"))
     until(tab, "() => document.querySelectorAll('#servers .state.bad').length === 6")

@@ -179,6 +179,22 @@ def test_a_killed_backup_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "one moment" in fivefold("backup", str(tmp_path / "b"), "--check")
 
 
+def test_a_backup_goes_on_after_it_and_all_servers_are_killed_together(tmp_path: Path) -> None:
+    """Kill -9 of seven processes, at several moments: the servers start again, and the next run ends the backup."""
+    site = Site(tmp_path / "old")
+    with running(site):
+        asyncio.run(fill(site))
+        for delay in (0.7, 1.0):
+            process = command("backup", str(tmp_path / "b"), "--cluster", str(site.file), wait=False)
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+            asyncio.run(site.kill_all())
+            process.communicate(timeout=20)
+            asyncio.run(site.start_all())
+        assert f"{COUNT + 2} objects" in fivefold("backup", str(tmp_path / "b"), "--cluster", str(site.file))
+    assert "one moment" in fivefold("backup", str(tmp_path / "b"), "--check")
+
+
 def test_a_killed_restore_goes_on(backed: Path) -> None:
     """Kill -9 whenever another server's data are done: the same command goes on, and the directory appears whole."""
     new, unfinished = backed / "new", backed / "new.unfinished"

@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from fivefold import Cluster
-from fivefold.cluster import ServerProcess, free_addresses, load_configuration, replace_server, serve_command
+from fivefold import Cluster, Counter
+from fivefold.cli.server import refuse_too_many
+from fivefold.cluster import (
+    EDITION_FILE,
+    ServerProcess,
+    free_addresses,
+    load_configuration,
+    replace_server,
+    serve_command,
+)
+from fivefold.errors import Unavailable
 from tests.integration.rig import PATIENCE_S, Load, client, running, until, verify
 from tests.integration.test_editions import Hosts, edition_at
 
@@ -170,5 +179,104 @@ async def test_a_server_that_was_not_told_counts_as_down_until_it_is(hosts: Rene
         await hosts.kill(3)
         await load.progress_everywhere(2)
         await hosts.start(3)
+        await load.stop()
+        await verify(cluster, load.record)
+
+
+async def test_everything_is_killed_in_the_middle_of_a_replacement(hosts: Renewable) -> None:
+    """All six servers, the newcomer among them, die at once, twice: they go on, and nothing acknowledged is lost."""
+    keys = [f"k{number}" for number in range(6)]
+    names = [f"filler-{number}" for number in range(300)]
+    async with client(hosts) as cluster:
+        await asyncio.gather(*(cluster.object(Counter, name).increment() for name in names))
+        async with Load(cluster, keys) as load:
+            await load.progress_everywhere(2)
+            await hosts.replace(0, told=[1, 2])
+            for adopted in (10, 150):
+                await until_adopted(cluster, 0, adopted)
+                await hosts.kill_all()
+                await hosts.start_all()
+            await hosts.until_edition(2)
+            await until_standing(cluster, 0)
+            await load.progress_everywhere(2)
+            await load.stop()
+            await hosts.kill(3)
+            await verify(cluster, load.record)
+        assert await asyncio.gather(*(cluster.object(Counter, name).get() for name in names)) == [1] * len(names)
+    assert "is newborn (edition 2)" in hosts.log_of(0)
+
+
+async def until_adopted(cluster: Cluster, index: int, count: int) -> None:
+    """Wait until a newcomer has taken so many objects over since its start, or is in standing."""
+
+    async def is_there() -> bool:
+        status = (await cluster.status(timeout=5)).servers[index]
+        place = None if status is None else status.place
+        return place is not None and place.born > 1 and (place.is_standing or place.adopted >= count)
+
+    await until(is_there, f"server {index} has adopted {count} objects")
+
+
+async def test_of_eleven_one_is_replaced_while_another_lies_and_then_a_third_is_killed(tmp_path: Path) -> None:
+    """T = b = 2: two are faulty at each time, the newcomer and a liar, then a liar and one that is killed."""
+    hosts = Renewable(tmp_path / "cluster", t=2, b=2)
+    hosts.processes.start(3 * PATIENCE_S)
+    keys = [f"k{number}" for number in range(6)]
+    with running(hosts):
+        async with client(hosts) as cluster, Load(cluster, keys, deadline=20.0) as load:
+            await load.progress_everywhere(2)
+            await hosts.kill(3)
+            await asyncio.to_thread(hosts.processes.start_one, 3, ["--lie", "macs"], PATIENCE_S)
+            await load.progress_everywhere(1)
+            await hosts.replace(0, told=[1, 2, 4])
+            await hosts.until_edition(2)
+            await until(lambda: edition_at(cluster) == 2, "the client uses edition 2")
+            await until_standing(cluster, 0)
+            await load.progress_everywhere(2)
+            await hosts.kill(5)
+            await load.progress_everywhere(2)
+            await hosts.start(5)
+            await hosts.kill(3)
+            await asyncio.to_thread(hosts.processes.start_one, 3, ["--lie", "answers"], PATIENCE_S)
+            await hosts.kill(7)
+            await load.progress_everywhere(2)
+            await load.stop()
+            await verify(cluster, load.record)
+
+
+async def test_out_of_two_files_of_one_number_although_only_one_server_may_fail(
+    hosts: Renewable, tmp_path: Path
+) -> None:
+    """T = 1: one operator replaces server 0, another one server 1; one of the six has used the second file.
+
+    The newcomer waits for that one, and no further replacement is allowed. Taken back as the how-to says, it works with
+    the others again, the newcomer is in standing, and nothing is lost.
+    """
+    keys = [f"k{number}" for number in range(6)]
+    other = tmp_path / "other.toml"
+    shutil.copy(hosts.file, other)
+    replace_server(other, 1)
+    async with client(hosts) as cluster, Load(cluster, keys) as load:
+        await load.progress_everywhere(2)
+        await hosts.kill(5)
+        hosts.bring(5, file=other)
+        await hosts.start(5)
+        await until(lambda: hosts.edition_of(5) == 2, "server 5 uses the other file")
+        await load.progress_everywhere(1)
+        await hosts.replace(0, told=[1, 2, 3, 4])
+        await until(
+            lambda: "bring the cluster file to server 5" in hosts.log_of(0), "the newcomer says whom it waits for"
+        )
+        await until(lambda: edition_at(cluster) == 2, "the client uses the first file")
+        with pytest.raises(Unavailable, match="server 5 uses another file of this edition"):
+            refuse_too_many(await cluster.status(timeout=PATIENCE_S), 3)
+        await hosts.kill(5)
+        (hosts.directory / "server-5" / EDITION_FILE).unlink()
+        hosts.bring(5)
+        await hosts.start(5)
+        await until_standing(cluster, 0)
+        await load.progress_everywhere(2)
+        await hosts.kill(3)
+        await load.progress_everywhere(1)
         await load.stop()
         await verify(cluster, load.record)

@@ -120,6 +120,19 @@ class Judges:
             if others > self._quorums.b:
                 raise Violation("diverged", f"{seen}: {others} servers computed something else")
 
+    def look_at_client(self, client: ClientHost) -> None:
+        """A call has ended.
+
+        Raises:
+            Violation: its client excludes a server that did nothing but its duty, if only for a while.
+        """
+        standing = client.session.standing
+        if not standing.is_anybody_doubted:
+            return
+        for server in set(range(client.session.knowledge.quorums.n)) - self.faulty:
+            if standing.is_excluded(server):
+                raise Violation("suspected", f"c{client.index} excludes server {server}, which did nothing")
+
     def look_at_clients(self, clients: Iterable[ClientHost]) -> None:
         """The run is over.
 

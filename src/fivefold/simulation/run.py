@@ -405,8 +405,10 @@ class Run:
         if seen.outcome is Seen.UNKNOWN:
             self._unknown[seen.process] = ring_key(client.id, task.call_id)
         self.watch.ended(client.id, task.call_id, seen, is_query=task.call.is_query)
-        if self.plan.is_judged and not task.call.is_query:
-            self.judges.ended(client.id, task.call_id, seen)
+        if self.plan.is_judged:
+            self.judges.look_at_client(client)
+            if not task.call.is_query:
+                self.judges.ended(client.id, task.call_id, seen)
 
     def _look_for_failures(self) -> None:
         for client in self.clients:

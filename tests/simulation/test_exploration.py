@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fivefold.simulation import SCHEDULES, Budget, Case, Explorer, explore_near, is_with_liar
+from fivefold.simulation import SCHEDULES, Budget, Case, Explorer, explore_near, explore_replacement, is_with_liar
 from tests.planted import BUGS, planted
 
 SMALL = [
@@ -175,7 +175,7 @@ NOT_REACHED = {
     "switch_keeps_old_keys",
     "two_equal_results_are_enough",
     "who_stands_alone_is_suspected",
-    # Nobody is replaced here.
+    # Nobody is replaced from the start or near these schedules; the exploration of a replacement is not so deep.
     "answers_of_newer_editions_count",
     "culls_across_editions_count",
     "editions_go_back",
@@ -192,6 +192,13 @@ NOT_REACHED = {
     "no_cut_and_no_wait",
     "parked_requests_keep_their_judgement",
     "standing_before_durable",
+    # No cluster moves here.
+    "anybody_repairs_what_is_sealed",
+    "b_plus_one_have_moved",
+    "calls_are_carried_without_their_doubt",
+    "lists_from_before_the_seal",
+    "moved_servers_answer_queries",
+    "sealed_servers_accept",
     # A cluster's thresholds are checked before it is explored.
     "quorums_of_any_size",
 }
@@ -203,6 +210,32 @@ def test_every_planted_bug_is_found_or_said_not_to_be() -> None:
     found = {bug for bug, _, _ in (*FREE, *NEAR)}
     assert found | NOT_REACHED == set(BUGS)
     assert not found & NOT_REACHED
+
+
+@pytest.mark.parametrize("is_twin", [False, True], ids=["crashed", "twin"])
+def test_a_replacement_with_one_request_is_sound(is_twin: bool) -> None:
+    """All orders of one update, a replacement of server 0, telling the others, reading them and taking over."""
+    result = explore_replacement(1, Budget(seconds_max=60), is_twin=is_twin)
+    assert result.is_exhausted
+    assert result.violations == []
+    assert result.states > 1000
+    assert result.merged > result.states
+
+
+def test_a_newcomer_that_answers_early_is_found() -> None:
+    """R4: as soon as it says that the object is initial, an established version is held by two servers alone."""
+    with planted("newcomer_answers_early"):
+        result = explore_replacement(1, Budget(seconds_max=60), is_twin=False)
+    assert result.violations_count > 0
+    assert "is established, and servers" in result.violations[0].what
+    assert result.violations[0].schedule[-1] == "server 0 is replaced"
+
+
+def test_what_was_not_done_in_time_is_not_said_to_be_done() -> None:
+    """A budget ends the exploration of a replacement, too."""
+    result = explore_replacement(2, Budget(states_max=3000, seconds_max=60), is_twin=False)
+    assert not result.is_exhausted
+    assert result.requests_done == 1
 
 
 def test_a_budget_ends_an_exploration() -> None:

@@ -12,7 +12,16 @@ from fivefold.cli.exits import Exit
 from fivefold.cli.options import JsonOption
 from fivefold.cli.output import out, print_json, say
 from fivefold.errors import ConfigurationError
-from fivefold.simulation import SCHEDULES, Budget, Case, Exploration, Explorer, explore_near, is_with_liar
+from fivefold.simulation import (
+    SCHEDULES,
+    Budget,
+    Case,
+    Exploration,
+    Explorer,
+    explore_near,
+    explore_replacement,
+    is_with_liar,
+)
 
 EXAMPLES: Final = """
 **Examples**
@@ -20,6 +29,8 @@ EXAMPLES: Final = """
 `fivefold explore --objects 1 --requests 4`
 
 `fivefold explore --servers 6 --liars 1 --objects 2 --requests 2`
+
+`fivefold explore --replaced --requests 1`: one of four servers is replaced meanwhile
 
 `fivefold explore --near all --requests 1`, which starts from every state of the directed schedules
 
@@ -39,12 +50,20 @@ def explore(
         bool, typer.Option("--hostile", help="Clients also show fewer histories than a quorum.")
     ] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="Clients show other servers for each object.")] = False,
+    replaced: Annotated[
+        bool, typer.Option("--replaced", help="One of four servers is replaced meanwhile; one object.")
+    ] = False,
+    twin: Annotated[bool, typer.Option("--twin", help="With --replaced: its old identity runs on.")] = False,
     probe_every: Annotated[int, typer.Option(min=0, help="Try liveness on every Nth state; 0: on none.")] = 50,
     states: Annotated[int, typer.Option(min=1, help="Stop after this number of states.")] = 5_000_000,
     seconds: Annotated[float, typer.Option(min=0, help="Stop after this time.")] = 60.0,
     json: JsonOption = False,
 ) -> None:
     """Explore all orders in which a few requests can reach a small cluster."""
+    if twin and not replaced:
+        raise ConfigurationError("--twin says how a server is replaced: add --replaced")
+    if replaced and (near is not None or hostile or mixed or servers != 4 or liars):
+        raise ConfigurationError("--replaced explores four servers without liars: leave the other choices out")
     if servers < 2 * liars + 4:
         raise ConfigurationError(f"{liars} liars need at least {2 * liars + 4} servers and more: got {servers}")
     case = Case(
@@ -58,7 +77,9 @@ def explore(
         probe_every=probe_every,
     )
     budget = Budget(states, seconds)
-    if near is None:
+    if replaced:
+        results = {"replacement": explore_replacement(requests, budget, is_twin=twin)}
+    elif near is None:
         results = {"start": Explorer(case, budget).run()}
     else:
         results = {name: explore_near(_around(case, name), name, budget) for name in _chosen(near)}

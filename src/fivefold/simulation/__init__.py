@@ -46,6 +46,7 @@ from fivefold.simulation.exhaustive import (
     Exploration,
     Explorer,
     explore_near,
+    explore_replacement,
     is_with_liar,
 )
 from fivefold.simulation.meanings import Classified, Culled, Judged, Repaired, Voted
@@ -121,6 +122,7 @@ __all__ = [
     "describe",
     "draw",
     "explore_near",
+    "explore_replacement",
     "is_with_liar",
     "one_call",
     "planted",

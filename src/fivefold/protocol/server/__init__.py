@@ -14,7 +14,8 @@ may be taken over), ``catchup`` (how it is), ``merging`` (the others' lists), ``
 (how this is joined with the rest).
 """
 
-from fivefold.protocol.server.catchup import Progress
+from fivefold.protocol.server.adoption import Adoption, plan_adoption, view_of
+from fivefold.protocol.server.catchup import Progress, may_begin, others_needed
 from fivefold.protocol.server.machine import Server
 from fivefold.protocol.server.membership import OWN_RECORD
 from fivefold.protocol.server.versions import (
@@ -31,13 +32,18 @@ from fivefold.protocol.server.versions import (
 __all__ = [
     "OWN_RECORD",
     "RING_NAME_BYTES",
+    "Adoption",
     "Progress",
     "Server",
     "decode_version",
     "encode_version",
     "initial_version",
     "kept_outcomes",
+    "may_begin",
+    "others_needed",
+    "plan_adoption",
     "read_rows",
     "ring_key",
     "rows_of",
+    "view_of",
 ]

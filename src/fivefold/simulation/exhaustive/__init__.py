@@ -6,5 +6,15 @@ that once broke a rule.
 
 from fivefold.simulation.exhaustive.directed import SCHEDULES, explore_near, is_with_liar
 from fivefold.simulation.exhaustive.exploration import Budget, Case, Exploration, Explorer
+from fivefold.simulation.exhaustive.replacing import explore_replacement
 
-__all__ = ["SCHEDULES", "Budget", "Case", "Exploration", "Explorer", "explore_near", "is_with_liar"]
+__all__ = [
+    "SCHEDULES",
+    "Budget",
+    "Case",
+    "Exploration",
+    "Explorer",
+    "explore_near",
+    "explore_replacement",
+    "is_with_liar",
+]

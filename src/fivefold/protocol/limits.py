@@ -268,17 +268,14 @@ VERIFY_GRACE_NS: Final = 20_000_000
 VERIFY_TIMES: Final = 2
 """What was asked so often and not confirmed is read, with its histories, ..."""
 
-VERIFY_READ_NS: Final = 50_000_000
+VERIFY_READ_NS: Final = 100_000_000
 """... one object each time this has passed: whoever leaves much is not to keep the servers busy ..."""
 
 VERIFY_AGAIN_NS: Final = 500_000_000
 """... and again after this time ..."""
 
 VERIFY_DOUBLINGS_MAX: Final = 4
-"""... which doubles so often ..."""
-
-VERIFY_LEFT_NS: Final = 400_000_000
-"""... and repaired if nothing has changed for so long."""
+"""... which doubles so often; it is repaired if somebody has left it so."""
 
 WANTED_MAX: Final = 256
 """Objects that requests have named and a newcomer has not adopted: it looks at them first."""

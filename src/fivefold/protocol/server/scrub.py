@@ -32,7 +32,6 @@ from fivefold.protocol.limits import (
     SCRUB_STEP_OBJECTS,
     SCRUB_TURN_NS,
     SCRUB_WAITING_MAX,
-    VERIFY_LEFT_NS,
     VERIFY_READ_NS,
 )
 from fivefold.protocol.messages import HELD_REPLY, LIST_REPLY, REPLY, decode_list_reply, split
@@ -137,6 +136,7 @@ class Scrub:
         self._todo: OrderedDict[ObjectId, None] = OrderedDict()
         self._inquiries: dict[ObjectId, Inquiry] = {}
         self._suspected: OrderedDict[ObjectId, None] = OrderedDict()  # what clients may have left
+        self._unconfirmed: set[ObjectId] = set()  # of these, what is being read
         self._suspects_ns = 0
         self._turns: dict[ObjectId, _Turn] = {}
         self._own_shown: dict[ObjectId, tuple[bytes, bytes]] = {}
@@ -229,6 +229,7 @@ class Scrub:
             self._merge, self._pending = None, None
             self._inquiries.clear()
             self._turns.clear()
+            self._unconfirmed.clear()
 
     # --- what is due ------------------------------------------------------------------------------------------
 
@@ -248,7 +249,9 @@ class Scrub:
             self._begin(now_ns, self._todo.popitem(last=False)[0])
         if self._suspected and len(self._inquiries) < SCRUB_REPAIRS_MAX and self._suspects_ns <= now_ns:
             self._suspects_ns = now_ns + VERIFY_READ_NS
-            self._begin(now_ns, self._suspected.popitem(last=False)[0])
+            name, _ = self._suspected.popitem(last=False)
+            self._unconfirmed.add(name)
+            self._begin(now_ns, name)
             self._note_wake()
         if now_ns >= self._next_ns:
             self._step(now_ns)
@@ -382,6 +385,7 @@ class Scrub:
     def _drop(self, inquiry: Inquiry) -> None:
         self._inquiries.pop(inquiry.target, None)
         self._turns.pop(inquiry.target, None)
+        self._unconfirmed.discard(inquiry.target)
         self._missing.difference_update(inquiry.names)
         self._forget_own(inquiry)
 
@@ -464,8 +468,11 @@ class Scrub:
             self.unverified.establish(name, inquiry.newest)
 
     def _is_left(self, now_ns: int, inquiry: Inquiry) -> bool:
-        """Whether a client has left the object so: nothing has changed since a pass long ago."""
-        if inquiry.target in self._turns:
+        """Whether a client has left the object so: nothing has changed since a pass long ago.
+
+        What verification has asked for in vain has not changed here for a while, and that is long enough.
+        """
+        if inquiry.target in self._turns or inquiry.target in self._unconfirmed:
             return True
         since_ns, before = self._left.get(inquiry.target, (now_ns, {}))
         if not before or inquiry.has_changed(before):
@@ -473,7 +480,7 @@ class Scrub:
                 self._left.clear()
             self._left[inquiry.target] = (now_ns, inquiry.digests)
             return False
-        if now_ns - since_ns < (VERIFY_LEFT_NS if inquiry.target in self.unverified.open else SCRUB_LEFT_NS):
+        if now_ns - since_ns < SCRUB_LEFT_NS:
             return False
         del self._left[inquiry.target]
         return True

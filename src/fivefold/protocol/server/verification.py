@@ -157,8 +157,10 @@ class Verification:
                 self._queued.discard(item.name)
             elif found[-1] != item.timestamp:
                 self._put(now_ns + VERIFY_AFTER_NS, item.name, found[-1], 0)
-            elif is_barrier(item.timestamp) or item.times >= VERIFY_TIMES:
+            elif item.times >= VERIFY_TIMES:
                 self._look_at(item.name)
+                self._put_again(now_ns, item)
+            elif is_barrier(item.timestamp):  # however many hold it
                 self._put_again(now_ns, item)
             else:
                 items.append(item)

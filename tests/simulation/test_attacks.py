@@ -34,7 +34,17 @@ from fivefold.protocol.limits import (
     TIME_LEAD_MAX,
     TIME_MAX,
 )
-from fivefold.protocol.messages import BUSY, FAIL, SUCCESS, Vote, decode_operation, decode_request, encode, reply_frame
+from fivefold.protocol.messages import (
+    BUSY,
+    FAIL,
+    SUCCESS,
+    Vote,
+    decode_operation,
+    decode_request,
+    encode,
+    reply_frame,
+    request_frame,
+)
 from fivefold.protocol.operations import CANCEL, FORGOTTEN, REFUSED, VALUE, Call, ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY
@@ -344,9 +354,12 @@ def test_the_rivals_of_a_call_are_earlier_updates_that_may_still_be_applied() ->
     assert client.unfinished[third.number].rivals == (rival.call_id,)
 
 
-@pytest.mark.parametrize("why", ["", "silent", "doubted", "a liar"])
+@pytest.mark.parametrize("why", ["", "silent", "doubted", "a liar", "asked last"])
 def test_a_client_may_read_long_histories_of_a_liar_only_where_it_needs_it(why: str) -> None:
-    """With q others at hand nine are too many; where one of them is silent, doubted or a liar, too, it is needed."""
+    """With q others at hand nine are too many; where one of them is silent, doubted or a liar, too, it is needed.
+
+    So it is after the first q have been asked: one of them has fallen silent.
+    """
     run = hosted()
     client, standing = run.clients[0], run.clients[0].session.standing
     judges = Judges(run.watch, run.quorums, liars=[2, 3] if why == "a liar" else [2], faulty=[])
@@ -356,10 +369,13 @@ def test_a_client_may_read_long_histories_of_a_liar_only_where_it_needs_it(why: 
         for _ in range(9):
             standing.note_alone([4], [])
     long = Vote(FAIL, b"", (), b"", (bytes(LONG_HISTORY_BYTES + 1),), ())
-    for _ in range(LONG_READ_MAX + 1):
+    order = [0, 1, 3, 4, 5, 2] if why == "asked last" else [2, 0, 1, 3, 4]
+    for number in range(LONG_READ_MAX + 1):
         judges.look_at_clients(run.clients)
-        judges.heard(client, 2, reply_frame(1, encode(long), ()))
-        judges.heard(client, 1, reply_frame(1, encode(long), ()))
+        for server in order:
+            judges.asked(client, server, request_frame(number, bytes((number,)), b""))
+        judges.heard(client, 2, reply_frame(number, encode(long), ()))
+        judges.heard(client, 1, reply_frame(number, encode(long), ()))
     if why:
         judges.look_at_clients(run.clients)
     else:

@@ -76,6 +76,7 @@ class ClientHost:
         unfinished: all that were called and have not ended, by their number in the plan.
         failure: what no client may ever see, if it has happened.
         on_end: hears every task that ended, with what was observed; the invariants listen here.
+        on_ask: hears every frame that goes to a server.
         on_frame: hears every frame with its server, before the session does.
         on_forgotten: hears of the task of its last update on an object, if rings do not know what became of it.
         injector: lets inputs fail; None for a client of which that is not wanted.
@@ -102,6 +103,7 @@ class ClientHost:
         self.unfinished: dict[int, Task] = {}
         self.failure: Violation | None = None
         self.on_end: Callable[[ClientHost, Task, Observation], None] | None = None
+        self.on_ask: Callable[[ClientHost, int, bytes], None] | None = None
         self.on_frame: Callable[[ClientHost, int, bytes], None] | None = None
         self.on_forgotten: Callable[[ClientHost, Task], None] | None = None
         self.injector: Injector | None = None
@@ -184,6 +186,8 @@ class ClientHost:
     def _ask(self, slot: int, frame: bytes) -> None:
         connection, server = self._connections.get(slot, (None, None))
         if connection is not None and server is not None:
+            if self.on_ask is not None:
+                self.on_ask(self, slot, frame)
             server.network.call(connection, frame)
 
     def _receive(self, connection: Connection, frame: bytes) -> None:

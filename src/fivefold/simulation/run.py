@@ -177,7 +177,8 @@ class Run:
             if plan.injected:
                 client.injector = self._injector_of(client)
             if plan.is_judged:
-                client.on_frame, client.on_forgotten = self.judges.heard, self.judges.forgotten
+                client.on_ask, client.on_frame = self.judges.asked, self.judges.heard
+                client.on_forgotten = self.judges.forgotten
 
     def _replace(self, slot: int, how: str) -> None:
         """A newcomer in a slot, unless that is refused (R9); its predecessor ends, or runs on."""

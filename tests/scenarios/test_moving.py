@@ -9,10 +9,21 @@ import pytest
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.client import Answered, Delay, TimedOut
 from fivefold.protocol.editions import Announced, Edition, first_edition
-from fivefold.protocol.messages import BUSY, SUCCESS, decode_list_reply, list_frame
+from fivefold.protocol.messages import (
+    BUSY,
+    DECLINED,
+    REQUEST,
+    SUCCESS,
+    decode_list_reply,
+    decode_operation,
+    decode_request,
+    list_frame,
+    split,
+)
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ListRequest
+from fivefold.protocol.times import unpack_time
 from tests.protocol_rig import A, Desk, WatchedRack, X, Y, op
 from tests.replacement_rig import ReplacedRack
 
@@ -220,7 +231,6 @@ def test_calls_that_wait_are_carried_in_order_and_those_given_up_are_not() -> No
 
 def test_a_call_that_may_be_applied_is_not_told_as_refused_by_the_new_cluster() -> None:
     """It reached two servers of the old one, and the new one declines it: its outcome is unknown."""
-    from fivefold.protocol.messages import DECLINED
     from tests.protocol_rig import altered
 
     rack = WatchedRack()
@@ -234,6 +244,37 @@ def test_a_call_that_may_be_applied_is_not_told_as_refused_by_the_new_cluster() 
     outcome = new.finish(again)
     assert isinstance(outcome, TimedOut)
     assert outcome.since is not None
+
+
+def test_a_call_that_is_carried_is_not_taken_for_an_older_one_than_it_is() -> None:
+    """The new cluster is asked under the time at which the call was first made, although nothing is known there yet.
+
+    Story: (1) a call was refused by sealed servers, and goes on in the new cluster, with all updates of a long life.
+    (2) Its first attempt there says "made after time 0", and is not certainly dead, since a frame was sent twice.
+    (3) So is the next one, and the ring does not reach back so far: the call would end with its outcome unknown.
+    """
+    rack = WatchedRack()
+    desk = Desk(rack)
+    for _ in range(70):
+        assert isinstance(desk.call("add", b"."), Answered)
+    use(rack, sealed(6))
+    ticket = desk.start(op("add", b"y"), timeout_s=60)
+    while desk.pending:
+        desk.step()
+    assert ticket not in desk.finished
+    use(rack, Edition(3, b"4" * 32, (1,) * 6))
+    known = desk.session.time_of((A,))
+    calls = desk.session.leave()
+    assert [call.since for call in calls] == [None]
+    new = Desk(rack)
+    [again], actions = new.session.take(rack.now_ns, calls)
+    new._take(actions)
+    request = decode_request(split(new.pending[0].frame, REQUEST)[1], 6)
+    assert unpack_time(decode_operation(request).calls[0].since) == known >= 70
+    assert isinstance(new.finish(again), Answered)
+    found = Desk(rack, Y).call("get")
+    assert isinstance(found, Answered)
+    assert found.answers[0].endswith(b".y")
 
 
 # --- when a client leaves -----------------------------------------------------------------------------------------

@@ -311,6 +311,9 @@ class ClientNode:
         """Go on with calls of another node."""
         tickets, actions = self.session.take(self._clock(), [pending for pending, _ in calls])
         self._futures.update(zip(tickets, [future for _, future in calls], strict=True))
+        if self._tracer is not None:
+            for ticket, (pending, _) in zip(tickets, calls, strict=True):
+                self._tracer.called(ticket, pending.operation, is_query=pending.is_query)
         self._perform(actions)
 
     def give_up(self, future: asyncio.Future[Outcome]) -> Outcome | None:

@@ -152,6 +152,10 @@ def check_plan(plan: Plan) -> Configuration:
     if any(old.server_of(half.certificate) for half in plan.publics.values()):
         raise ConfigurationError("a server of the old cluster cannot serve the new one: make it a new identity")
     made = load_configuration(plan.directory / CLUSTER_FILE) if plan.directory.exists() else None
+    if made is not None and not old.mover:
+        raise ConfigurationError(
+            f"{plan.directory} exists already, maybe of a move that was given up: move it away, or name another one"
+        )
     if made is not None:
         _check_made(plan, made)
     successor = successor_of(old)
@@ -183,7 +187,7 @@ async def check_health(plan: Plan, old: Configuration) -> None:
         ConfigurationError: the servers use a newer edition of the cluster file.
         Unavailable: fewer than q servers answer, can write, and are in standing.
     """
-    async with _asking(plan, old) as inquiry:
+    async with _asking(plan, old, needs_quorum=False, connect_s=CONNECT_S) as inquiry:
         servers = range(old.quorums.n)
         found = await asyncio.gather(*(inquiry.status(server) for server in servers))
         newer = max([name.number for name in inquiry.announced.values()], default=0)
@@ -314,7 +318,7 @@ async def _until_announced(plan: Plan, configuration: Configuration, step: Step,
     name, quorums = edition_of(configuration).name, configuration.quorums
     loop = asyncio.get_running_loop()
     end_s = loop.time() + plan.patience_s
-    async with _asking(plan, configuration, only=name, needs_quorum=False) as inquiry:
+    async with _asking(plan, configuration, only=name, needs_quorum=False, connect_s=LOOK_S) as inquiry:
         while True:
             missing = tuple(server for server in range(quorums.n) if server not in inquiry.up)
             told(Told(step, quorums.n - len(missing), quorums.n, missing))
@@ -337,13 +341,18 @@ def _what_is_missing(plan: Plan, configuration: Configuration, step: Step, missi
 
 @asynccontextmanager
 async def _asking(
-    plan: Plan, configuration: Configuration, *, only: EditionName | None = None, needs_quorum: bool = True
+    plan: Plan,
+    configuration: Configuration,
+    *,
+    only: EditionName | None = None,
+    needs_quorum: bool = True,
+    connect_s: float = CONNECT_S,
 ) -> AsyncIterator[Inquiry]:
     """Connections of the mover to servers, or only to those that use an edition."""
     credentials = Credentials(configuration, plan.identity)
     inquiry = Inquiry(configuration.quorums, StreamTransport(credentials, tls=plan.tls))
     inquiry.only = only
-    await inquiry.start(CONNECT_S if needs_quorum else LOOK_S, needs_quorum=needs_quorum)
+    await inquiry.start(connect_s, needs_quorum=needs_quorum)
     try:
         yield inquiry
     finally:

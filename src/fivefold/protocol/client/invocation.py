@@ -100,7 +100,7 @@ class Invocation:
         sets, authenticators = knowledge.conditions(self.objects)
         since = self._since
         if since is None:
-            since = 0 if self.is_query else knowledge.conditioned_time(sets[0])
+            since = 0 if self.is_query else knowledge.conditioned_time(sets[0]) or self.calls[0].floor
         self._first_since = since if self._first_since is None else self._first_since
         self._attempts += 1
         first = self.calls[0]
@@ -232,7 +232,7 @@ class Invocation:
         if self._round is not None:
             self._bury(self._round)
         for pending in self.calls:
-            pending.since = self._since if self._may_be_applied else None
+            pending.since, pending.floor = (self._since if self._may_be_applied else None), self._first_since or 0
         return self.calls
 
     def wake(self, now_ns: int) -> None:

@@ -21,6 +21,7 @@ class Pending(Struct):
         is_single: it must not be combined: a resolve, one over several objects, or a call of a combined operation that
             was refused as a whole.
         since: if an operation that it travelled in may be applied, the logical time after which; otherwise None.
+        floor: logical time before which it was not made anywhere; of use where nothing is known of the object.
         attempts: attempts at it, or at an operation that it led, so far.
         is_open: whether its caller still waits.
     """
@@ -33,6 +34,7 @@ class Pending(Struct):
     is_fixed: bool
     is_single: bool
     since: int | None = None
+    floor: int = 0
     attempts: int = 0
     is_open: bool = True
 

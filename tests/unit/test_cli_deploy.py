@@ -153,6 +153,7 @@ def test_there_is_one_server_a_pod_and_one_secret_a_server(kubernetes: dict[str,
         assert (each["spec"]["replicas"], secrets) == (1, [f"fivefold-{index}-identity"])
         assert rule["topologyKey"] == "kubernetes.io/hostname"
         assert {"startupProbe", "livenessProbe", "readinessProbe"} <= spec["containers"][0].keys()
+        assert spec["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert spec["securityContext"]["runAsNonRoot"]
 
 

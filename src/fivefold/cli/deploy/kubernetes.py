@@ -156,8 +156,9 @@ spec:
             tcpSocket: {{port: fivefold}}
             periodSeconds: 10
             failureThreshold: 6
+          # A newcomer that still catches up is not ready, and so counts as disrupted.
           readinessProbe:
-            httpGet: {{path: /healthz, port: metrics}}
+            httpGet: {{path: /readyz, port: metrics}}
             periodSeconds: 5
           volumeMounts:
             - {{name: cluster, mountPath: /cluster, readOnly: true}}

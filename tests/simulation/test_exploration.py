@@ -199,6 +199,17 @@ NOT_REACHED = {
     "lists_from_before_the_seal",
     "moved_servers_answer_queries",
     "sealed_servers_accept",
+    # What servers verify in the background, and what clients make of settled answers and of all servers' silence.
+    "barriers_are_established",
+    "nobody_waits_for_all",
+    "settled_by_copies",
+    "settled_by_liars",
+    "settled_by_what_may_be_passed_over",
+    "settled_kept_silent",
+    "unverified_work_unbounded",
+    "verification_believes_one_server",
+    "verification_repairs_without_proof",
+    "what_is_left_costs_nothing",
     # A cluster's thresholds are checked before it is explored.
     "quorums_of_any_size",
 }

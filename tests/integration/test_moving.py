@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fivefold import NOT_APPLIED, Counter
 from fivefold.cluster import LocalCluster, free_addresses, load_configuration
 from tests.integration.rig import ENVIRONMENT, PATIENCE_S, Load, Site, client, environment, running, until, verify
 
@@ -140,6 +141,37 @@ async def test_a_cluster_moves_to_four_other_servers_under_load(tmp_path: Path, 
             assert_typed(load)
 
 
+async def test_six_servers_become_eleven_and_six_again(tmp_path: Path, moves: list[Move]) -> None:
+    """T = b = 1, then 2, then 1. Old calls resolve in the new cluster; what was half written is decided there."""
+    site = Site(tmp_path / "old")
+    larger = Move(site, tmp_path / "larger", 11, "--faults", "2")
+    moves.append(larger)
+    site.processes.start(2 * PATIENCE_S)
+    with running(site):
+        async with client(site) as cluster, Load(cluster, KEYS, deadline=60) as load:
+            await load.progress_everywhere(2)
+            applied, never = cluster.object(Counter, "a"), cluster.object(Counter, "b")
+            ids = applied.increment.new_id(), never.increment.new_id()
+            assert await applied.increment.with_id(ids[0], 5) == 5
+            await larger.make()
+            await until_moved(cluster, larger.directory)
+            assert cluster.quorums.n == 11
+            assert await cluster.resolve(ids[0]) == 5
+            assert await cluster.resolve(ids[1]) is NOT_APPLIED
+            await load.progress_everywhere(2)
+            assert larger.servers is not None
+            smaller = Move(site, tmp_path / "smaller", 6, "--faults", "1")
+            smaller.file = larger.directory / "cluster.toml"
+            smaller.identity = site.directory / "client-admin"
+            moves.append(smaller)
+            await smaller.make()
+            await until_moved(cluster, smaller.directory)
+            await load.progress_everywhere(2)
+            await load.stop()
+            await verify(cluster, load.record)
+            assert_typed(load)
+
+
 async def test_whatever_is_killed_in_the_middle_the_same_command_continues(tmp_path: Path, moves: list[Move]) -> None:
     """Kill -9 of the mover at each step, of two old servers, of all of them, and of new ones; clients work on."""
     site = Site(tmp_path / "old", t=1, b=0)
@@ -196,3 +228,23 @@ async def test_a_move_is_given_up_and_made_later(tmp_path: Path, moves: list[Mov
             await load.stop()
             await verify(cluster, load.record)
             assert_typed(load)
+
+
+async def test_what_cannot_be_moved_is_refused_and_nothing_is_sealed(tmp_path: Path) -> None:
+    """Numbers, addresses, rights, an unhealthy cluster; and a new server with an empty folder does not start."""
+    site = Site(tmp_path / "old", t=1, b=0)
+    move = Move(site, tmp_path / "new", 4, "-t", "1", "-b", "0")
+    site.processes.start(2 * PATIENCE_S)
+    with running(site):
+        assert "Nothing stands in the way" in await move.end(move.begin("--dry-run"))
+        few = Move(site, tmp_path / "new", 4, "-t", "1", "-b", "1")
+        assert "need at least 6 servers" in await few.refused()
+        old = load_configuration(site.file).servers[2].address
+        assert "address of server 2 of the old cluster" in await move.refused("--server", old, "-t", "1", "-b", "0")
+        site.add_client("clerk", "Counter")
+        assert "access rule is `*`" in await move.refused("--identity", "clerk")
+        await site.kill(0, 1)
+        assert "nothing was sealed" in await move.refused("--dry-run", code=3)
+        assert "nothing was sealed" in await move.refused(code=3)
+    assert not load_configuration(site.file).mover
+    assert not move.directory.exists()

@@ -116,6 +116,25 @@ def test_an_update_on_r_minus_1_servers_is_repaired() -> None:
     assert rack.servers[0].upkeep.unverified.left > 0
 
 
+def test_a_server_that_has_all_it_can_to_repair_sleeps_until_something_ends() -> None:
+    """It repairs a few objects at a time; while nobody answers, more of them must not wake it at once, without end."""
+    rack = Verifying()
+    for server in rack.servers[:2]:
+        server.upkeep.unverified.open_max = 40
+    rack.down |= {2, 3, 4, 5}
+    for name in NAMES[: 2 * limits.SCRUB_REPAIRS_MAX]:
+        write(rack, [0, 1], name)
+    woken = 0
+    for _ in range(1000):
+        at_ns = rack.servers[0].wake(rack.now_ns).wake_at_ns
+        assert at_ns is not None
+        rack.now_ns = max(rack.now_ns, at_ns)
+        woken += 1
+        if rack.now_ns > 20 * SECOND:
+            break
+    assert woken < 1000, "it wakes itself at one moment again and again"
+
+
 def test_an_update_on_r_servers_is_completed() -> None:
     """It may have been complete for somebody: it is brought to the others, and stays."""
     rack = Verifying()

@@ -244,7 +244,7 @@ def test_a_newcomer_that_answers_early_is_found() -> None:
 
 def test_what_was_not_done_in_time_is_not_said_to_be_done() -> None:
     """A budget ends the exploration of a replacement, too."""
-    result = explore_replacement(2, Budget(states_max=3000, seconds_max=60), is_twin=False)
+    result = explore_replacement(2, Budget(states_max=20_000, seconds_max=60), is_twin=False)
     assert not result.is_exhausted
     assert result.requests_done == 1
 

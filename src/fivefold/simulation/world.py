@@ -12,9 +12,13 @@ from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
 
+from fivefold.simulation.chains import Violation
 from fivefold.simulation.events import Derived, Event, Happened, encode_event
 
 Action = Callable[[], None]
+
+WAKES_MAX = 1000
+"""Wakes of one machine at one moment of virtual time, at most: a batch of messages needs a few."""
 
 
 class World:
@@ -96,6 +100,7 @@ class Alarm:
         self._world, self._ring = world, ring
         self._at_ns: int | None = None
         self._generation = 0
+        self._last_ns, self._times = -1, 0
 
     def set(self, at_ns: int | None) -> None:
         """Ring at a time; a later one than is set already, or None, changes nothing."""
@@ -108,9 +113,17 @@ class Alarm:
         def maybe_ring() -> None:
             if generation == self._generation:
                 self._at_ns = None
+                self._count()
                 self._ring()
 
         self._world.at(at_ns, maybe_ring)
+
+    def _count(self) -> None:
+        """A machine that wakes itself at one moment again and again would take a whole processor."""
+        self._times = self._times + 1 if self._last_ns == self._world.now_ns else 1
+        self._last_ns = self._world.now_ns
+        if self._times > WAKES_MAX:
+            raise Violation("wakes itself", f"a machine has woken itself {WAKES_MAX} times at one moment")
 
     def stop(self) -> None:
         """Do not ring."""

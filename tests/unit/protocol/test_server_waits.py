@@ -128,7 +128,7 @@ def test_over_its_own_link_a_server_takes_answers_only():
     """A question there has no connection for its answer: it is refused by name and nothing is loaded for it."""
     machine = server()
     assert machine.receive_from_server(0, 3, OWN_LINK, sync_request(1, A)).load == ()
-    assert machine.counters == {"rejected.sync-over-own-link": 1}
+    assert machine.counters == {"rejected.sync-over-own-link": 1, "seen.3 sync-over-own-link": 1}
 
 
 @pytest.mark.patches_internals

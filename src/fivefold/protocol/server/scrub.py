@@ -258,7 +258,8 @@ class Scrub:
         self._note_wake()
 
     def _note_wake(self) -> None:
-        times = [self._next_ns, self._verification.wake_at_ns, self._suspects_ns if self._suspected else None]
+        has_next = self._suspected and len(self._inquiries) < SCRUB_REPAIRS_MAX  # else the end of an inquiry wakes
+        times = [self._next_ns, self._verification.wake_at_ns, self._suspects_ns if has_next else None]
         times += [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
         self.wake_at_ns = min([at for at in times if at is not None], default=None)
 

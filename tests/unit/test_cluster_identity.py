@@ -1,6 +1,8 @@
 """Private identities, and the keys that servers derive from them."""
 
 import shutil
+import ssl
+from contextlib import suppress
 from hashlib import blake2b, sha256
 from itertools import product
 from pathlib import Path
@@ -238,3 +240,22 @@ def test_a_copied_identity_works_elsewhere(identity, tmp_path):
     """An identity is its three files: it can be moved to its host."""
     shutil.copytree(identity.directory, tmp_path / "host")
     assert load_identity(tmp_path / "host").fingerprint == identity.fingerprint
+
+
+def test_two_identities_of_one_name_are_both_let_in(tmp_path: Path) -> None:
+    """While a client changes its keys, servers trust the old and the new one; TLS looks for them by their subject."""
+    server, *clients = (create_identity(tmp_path / where, name="shop") for where in ("server", "old", "new"))
+    for client in clients:
+        hears = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        hears.load_cert_chain(server.certificate_file, server.signing_key_file)
+        hears.verify_mode = ssl.CERT_REQUIRED
+        hears.load_verify_locations(cadata=b"".join(each.certificate for each in clients))
+        calls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        calls.check_hostname, calls.verify_mode = False, ssl.CERT_NONE
+        calls.load_cert_chain(client.certificate_file, client.signing_key_file)
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        ends = [calls.wrap_bio(down, up), hears.wrap_bio(up, down, server_side=True)]
+        for end in ends * 3:
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+        assert ends[1].getpeercert(binary_form=True) == client.certificate

@@ -172,7 +172,10 @@ def is_certificate(certificate: bytes) -> bool:
 
 
 def _self_signed(key: Ed25519PrivateKey, name: str) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    # TLS finds what it trusts by the subject: two keys of one name, old and new, must not have the same.
+    public = key.public_key().public_bytes_raw()
+    names = {NameOID.COMMON_NAME: name[:64], NameOID.SERIAL_NUMBER: sha256(public).hexdigest()[:32]}
+    subject = x509.Name([x509.NameAttribute(kind, value) for kind, value in names.items()])
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

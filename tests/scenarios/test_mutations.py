@@ -65,7 +65,6 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
         "",
     ),
     ("only_what_a_quorum_reaches_is_followed", partial(clock.test_two_barriers_catch_up, [0]), ""),
-    ("nobody_waits_for_all", partial(clock.test_a_server_that_is_not_among_the_first_shows_the_way, False), ""),
     ("nobody_waits_for_all", partial(clock.test_a_server_that_is_not_among_the_first_shows_the_way, True), ""),
     ("late_times_always_culled", clock.test_a_time_that_r_histories_reach_is_believed, ""),
     ("digest_without_culling", rules.test_the_digest_is_over_what_culling_left, "one timestamp"),

@@ -181,6 +181,7 @@ def history_up_to(time: int) -> bytes:
         ("injected", 740),  # a sync's number outlived it
         ("injected", 1027),  # the judge counted long histories of a liar that was needed: another server was silent
         ("rolling", 2002),  # the same
+        ("injected", 10607),  # after an error while alarms were set some calls had none, and never ended
         ("injected", 10413),  # the same: a connection was lost in mid-round
         ("hostile", 2091),  # the judge took the call that was made last for the one that was applied last
     ],

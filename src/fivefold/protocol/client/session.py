@@ -215,10 +215,10 @@ class Session:
     def wake(self, now_ns: int) -> ClientActions:
         """Time has come for the calls that asked to be woken by now."""
         if self._look_at_ns <= now_ns:
-            self._look_at_ns = NEVER_NS
             for each in self._running.values():
                 if not each.alarm_ns:
                     self._set_alarm(each)
+            self._look_at_ns = NEVER_NS  # last: after an error some calls would have no alarm, and never end
         while self._alarms and self._alarms[0][0] <= now_ns:
             alarm = heappop(self._alarms)
             try:
@@ -359,8 +359,8 @@ class Session:
             self._look_at_ns = invocation.wake_at_ns
 
     def _set_alarm(self, invocation: Invocation) -> None:
-        invocation.alarm_ns = invocation.wake_at_ns
         heappush(self._alarms, (invocation.wake_at_ns, invocation.ticket))
+        invocation.alarm_ns = invocation.wake_at_ns
 
     def _after(self, now_ns: int, invocation: Invocation) -> None:
         """After any step of a call: do what it wants done, then set its alarm anew, or start what waited for it."""

@@ -279,7 +279,8 @@ def run_of_200_000() -> Recording:
     plan = draw(1, "calm")
     calls = [replace(each, at_ns=each.at_ns + turn * plan.safety_ns) for turn in range(38) for each in plan.calls]
     calls = [replace(each, number=number) for number, each in enumerate(calls)]
-    calls[len(calls) // 2] = replace(calls[len(calls) // 2], objects=("Counter/rare",))
+    middle = calls[len(calls) // 2]
+    calls[len(calls) // 2] = replace(middle, objects=("Counter/rare", *middle.objects[1:]))
     report = run_plan(replace(plan, calls=tuple(calls), safety_ns=38 * plan.safety_ns), is_traced=True)
     assert report.failure is None
     return of_report(report, name="long", title="A long run", summary="", command="")

@@ -109,7 +109,7 @@ class Load:
             self._count += 1
 
     async def rate(self, meanwhile: Awaitable[object]) -> float:
-        """Updates a second while something else goes on."""
+        """Updates a second beside something else."""
         began, before = time.monotonic(), self._count
         await meanwhile
         return (self._count - before) / (time.monotonic() - began)
@@ -212,7 +212,7 @@ async def replacement(cluster: Cluster, process: ServerProcess) -> Cost:
 
 
 async def beside_load(directory: Path, file: Path, servers: LocalCluster) -> None:
-    """Everything that goes on beside other clients."""
+    """Everything that works beside other clients."""
     backup = ["backup", str(directory / "backup")]
     async with connect(file, deadline=60) as cluster:
         load = Load(cluster)

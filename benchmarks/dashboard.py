@@ -67,7 +67,7 @@ class Site:
             self.count += 1
 
     async def turn(self, seconds: float) -> Turn:
-        """What the load does in so many seconds, and what that costs."""
+        """What the load does in this time, and what that costs."""
         before, count, began = self.processor_s, self.count, time.monotonic()
         await asyncio.sleep(seconds)
         updates = self.count - count

@@ -12,7 +12,7 @@ GROUP = 15
 
 @update
 def fill(directory: Inode, *buckets: Entries, filled: list[Names], level: int, split: int) -> None:
-    """Put these names into these buckets of a directory that has so many buckets once it is full."""
+    """Put names into some buckets of a directory, whose number of buckets when full is known."""
     for bucket, names in zip(buckets, filled, strict=True):
         bucket.names = names
         directory.entries += len(names)

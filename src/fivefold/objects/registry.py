@@ -31,7 +31,7 @@ from fivefold.objects.running import ObjectType, Running
 from fivefold.objects.shelf import Shelf, versions_of
 from fivefold.objects.values import BadValue
 from fivefold.objects.watchdog import TimeLimit
-from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, STOPPED, VALUE, Call, Executed, ObjectId
+from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, STOPPED, VALUE, ObjectId
 
 _READY_MADE: Final = "fivefold.objects."
 """Module prefix of the ready-made types and functions: a user's own Counter replaces ours."""
@@ -42,8 +42,10 @@ FOUND_MAX: Final = 4096
 _NO_ARGUMENTS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
-class Registry:
+class Registry(Running):
     """Object types, functions over several objects, and Rejected classes, by the names they have on the wire.
+
+    It runs calls by the newest version of each type that it holds.
 
     Args:
         things: Object classes, marked functions, Rejected classes, or modules that hold them.
@@ -66,7 +68,7 @@ class Registry:
         self._types: dict[str, ObjectType] = {}
         self._functions: dict[str, Method] = {}
         self._rejections: dict[str, dict[str, type[Rejected]]] = {}  # by module.name, then by full name
-        self._running = Running(self._types, self._functions, limit)
+        super().__init__(self._types, self._functions, limit)
         self.shelf = Shelf(limit)
         self.register(*things)
 
@@ -84,7 +86,7 @@ class Registry:
         """
         if all(map(self._has, things)):
             return
-        self._running.forget()
+        self.forget()
         for thing in things:
             if isinstance(thing, ModuleType):
                 for member in _members(thing):
@@ -193,24 +195,6 @@ class Registry:
         known = self._rejections.get(f"{module.rpartition('.')[2]}.{qualified.rpartition('.')[2]}", {})
         return known.get(name) or (next(iter(known.values())) if len(known) == 1 else None)
 
-    # --- server: the Executor ----------------------------------------------------------------------------------
-
-    def initial(self, object_id: ObjectId) -> bytes | None:
-        """State of an object nobody has written yet; None if its type is unknown."""
-        return self._running.initial(object_id)
-
-    def is_update(self, objects: tuple[ObjectId, ...], method: str) -> bool | None:
-        """Whether ``method`` of these objects is an update; None if there is no such method for them."""
-        return self._running.is_update(objects, method)
-
-    def begin(self) -> None:
-        """The calls that follow are those of one operation, and share its time limit."""
-        self._running.begin()
-
-    def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
-        """Run one call on copies of ``states``; never raises, whatever the call says (see the protocol)."""
-        return self._running.execute(objects, call, states)
-
     # --- client ------------------------------------------------------------------------------------------------
 
     def find(self, objects: tuple[ObjectId, ...], method: str) -> Method:
@@ -221,7 +205,7 @@ class Registry:
             UnknownMethod: its type has no such method, or there is no such function.
             InvalidArguments: a function does not take these objects.
         """
-        return self._running.find(objects, method)[1]
+        return self.resolve(objects, method)[1]
 
     def function(self, function: object) -> Method:
         """The registered entry of a marked function, which is registered now if it was not.
@@ -257,7 +241,7 @@ class Registry:
             InvalidArguments: the text says which argument, and what was expected.
             TooLarge: over ARGUMENTS_BYTES_MAX.
         """
-        return self._running.find(objects, method)[1].encode_arguments(args, kwargs)
+        return self.resolve(objects, method)[1].encode_arguments(args, kwargs)
 
     def decode_answer(self, objects: tuple[ObjectId, ...], method: str, answer: bytes) -> Any:  # noqa: ANN401 - as annotated
         """What the method returned.
@@ -274,7 +258,7 @@ class Registry:
         """
         tag, content = answer[:1], answer[1:]
         if tag == VALUE:
-            found = self._running.find(objects, method)[1]
+            found = self.resolve(objects, method)[1]
             try:
                 return found.answer.decode_trusted(content)
             except BadValue as error:

@@ -198,7 +198,8 @@ def decode_operation(request: Request) -> Operation:
         raise PeerViolation("operation-attempt")
     for call in calls:
         method, arguments = call.method, call.arguments
-        if len(call.id) != CALL_ID_BYTES or not is_time(call.since):
+        since = call.since
+        if len(call.id) != CALL_ID_BYTES or not (since >= 0 if isinstance(since, int) else is_time(since)):
             raise PeerViolation("call-malformed")
         if method == CANCEL and len(arguments) != CALL_ID_BYTES:
             raise PeerViolation("call-malformed")

@@ -155,7 +155,7 @@ class Invocation:
         knowledge, standing, alike = self._knowledge, self._standing, round_.alike
         vote = alike.vote()
         if vote is not None:
-            if standing.returning:
+            if standing.returning.trials:
                 knowledge.maybe_welcome(round_.objects, vote)
             is_plain = not (standing.is_anybody_doubted and any(map(standing.is_doubted, alike.frames)))
             is_plain = is_plain and not knowledge.following.newer and round_.lost.isdisjoint(alike.frames)

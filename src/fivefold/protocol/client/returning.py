@@ -28,43 +28,47 @@ class _Trial:
 
 
 class Returning:
-    """The servers of one client that have come back and not yet proved useful."""
+    """The servers of one client that have come back and not yet proved useful.
 
-    __slots__ = ("_trials",)
+    Attributes:
+        trials: what each is tried with. Every request looks whether it is empty, without a call.
+    """
+
+    __slots__ = ("trials",)
 
     def __init__(self) -> None:
         """None of them."""
-        self._trials: dict[int, _Trial] = {}
+        self.trials: dict[int, _Trial] = {}
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return bool(self._trials)
+        return bool(self.trials)
 
     def __contains__(self, server: int) -> bool:
         """Whether the server is one of them."""
-        return server in self._trials
+        return server in self.trials
 
     def add(self, server: int) -> None:
         """It has come back; what was learnt of it before counts no more."""
-        self._trials[server] = _Trial()
+        self.trials[server] = _Trial()
 
     def discard(self, server: int) -> None:
         """It has gone again."""
-        self._trials.pop(server, None)
+        self.trials.pop(server, None)
 
     def maybe_try(self, now_ns: int, object_id: ObjectId) -> None:
         """An operation on the object begins: it may be the next to be tried with."""
-        for trial in self._trials.values():
+        for trial in self.trials.values():
             if trial.next_ns <= now_ns and object_id not in trial.objects:
                 trial.next_ns = now_ns + RETURN_EVERY_NS
                 trial.objects.append(object_id)
 
     def is_tried_with(self, server: int, object_id: ObjectId) -> bool:
         """Whether the server is to be asked about the object all the same."""
-        return object_id in self._trials[server].objects
+        return object_id in self.trials[server].objects
 
     def accepted(self, object_id: ObjectId, holders: bytes) -> None:
         """A quorum accepted an operation on the object that was conditioned on what ``holders`` signed."""
-        for server in list(self._trials):
+        for server in list(self.trials):
             if holders[server] and self.is_tried_with(server, object_id):
-                del self._trials[server]
+                del self.trials[server]

@@ -198,15 +198,15 @@ class Standing:
 
     def order(self, object_id: ObjectId, preference: tuple[int, ...]) -> Sequence[int]:
         """All servers in the order in which to try them: the preferred quorum first, the doubtful last."""
-        if not (self.down or self.slow or self.returning or self.is_anybody_doubted or self.outdated):
+        if not (self.down or self.slow or self.returning.trials or self.is_anybody_doubted or self.outdated):
             return preference
-        if self.returning:
+        if self.returning.trials:
             return sorted(preference, key=lambda server: self._rank_for(object_id, server))
         return sorted(preference, key=self.rank)
 
     def first_asked(self, now_ns: int, object_id: ObjectId, preference: tuple[int, ...]) -> Sequence[int]:
         """A quorum to send a request to; now and then one more server, which was silent, to see whether it is back."""
-        if self.returning:
+        if self.returning.trials:
             self.returning.maybe_try(now_ns, object_id)
         order, q = self.order(object_id, preference), self._q
         if self.slow:

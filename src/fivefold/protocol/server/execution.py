@@ -94,7 +94,8 @@ def _run(
         key, answer = b"", None
         if not is_query:
             key = key_of(client, call)
-            answer = recall(recorded, key, unpack_time(call.since))
+            since = call.since if isinstance(call.since, int) else unpack_time(call.since)
+            answer = recall(recorded, key, since)
         if answer is None and call.method == CANCEL:
             answer, has_changed = CANCELLED, True
             fresh += (Recorded(key, answer),)

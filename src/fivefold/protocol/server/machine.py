@@ -88,7 +88,8 @@ class Server:
         self.index = keys.own_index
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.storage_failure: str | None = None
-        self._executor, self._access, self._codes, self._has_store = executor, access, codes, has_store
+        self._executor, self._access, self._has_store = executor, access, has_store
+        self._executor_for = partial(choose_executor, executor, codes)
         replicas = self._replicas = Cache(cached_objects_max if has_store else None, cached_bytes_max)
         self._loads, self._shares = Loads(), Shares()
         self._numbers, self._resumed = dict[Channel, int](), list[ClientId]()
@@ -437,9 +438,6 @@ class Server:
                 self._loads.park(name, work)
                 return True
         return False
-
-    def _executor_for(self, operation: Operation) -> Executor:
-        return choose_executor(self._executor, self._codes, operation)
 
     def _refuse_to_wait(self, work: Work | SyncWork) -> None:
         if isinstance(work, SyncWork):

@@ -33,7 +33,7 @@ class Replies:
     def macs(self, replica: Replica) -> bytes:
         """All MACs over a replica's history, made when somebody first needs them."""
         if replica.macs is None:
-            replica.macs = self.keys.macs(replica.digest)
+            replica.macs = self.keys.macs(history_digest(replica.object_id, replica.history))
         return replica.macs
 
     def authenticator(self, replica: Replica) -> bytes:

@@ -159,8 +159,13 @@ class Upkeep:
 
     def earlier(self, wake_at_ns: int | None) -> int | None:
         """The earlier of this time and the one at which something is due here."""
-        times = [wake_at_ns, self.catch_up.wake_at_ns, None if self._scrub is None else self._scrub.wake_at_ns]
-        return min([at for at in times if at is not None], default=None)
+        due_ns = self.catch_up.wake_at_ns
+        if due_ns is not None and (wake_at_ns is None or due_ns < wake_at_ns):
+            wake_at_ns = due_ns
+        due_ns = None if self._scrub is None else self._scrub.wake_at_ns
+        if due_ns is not None and (wake_at_ns is None or due_ns < wake_at_ns):
+            wake_at_ns = due_ns
+        return wake_at_ns
 
     @property
     def scrub(self) -> ScrubState | None:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.limits import RING_ENTRIES, RING_RECENT
+from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES, RING_RECENT
 from fivefold.protocol.operations import FORGOTTEN, ClientId, digest, remembered
 from fivefold.protocol.records import Recorded, Ring, Version
 from fivefold.protocol.times import TIME_BYTES, Time, is_time, pack_time, unpack_time
@@ -197,7 +197,7 @@ def append_outcomes(version: Version, time: int, state: bytes, outcomes: tuple[R
     recent, answers = version.recent, version.recent_answers
     stamp = time.to_bytes(TIME_BYTES, "big")
     for outcome in outcomes:
-        answer = remembered(outcome.answer)
+        answer = outcome.answer if len(outcome.answer) <= RING_ANSWER_BYTES_MAX else remembered(outcome.answer)
         recent += outcome.key + stamp + len(answer).to_bytes(2, "big")
         answers += answer
     number = version.number + len(outcomes)

@@ -11,6 +11,9 @@ module path that they have.
 import os
 import sys
 
+VERSION = "0.1.0"
+"""Of Fivefold."""
+
 _COMMAND = "fivefold"
 _LETTERS = "bBdEiIOPqsSuvVx"
 """The interpreter's options of one letter that may stand before ``m`` in one word."""

@@ -123,11 +123,11 @@ def test_no_exception_is_swallowed_whole(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in MODULES if SOURCES / "protocol" in path.parents], ids=name_of)
 def test_the_protocol_imports_only_pure_modules(path: Path) -> None:
-    """A module of the protocol package imports pure standard modules, msgspec, errors and its siblings."""
+    """A module of the protocol package imports pure standard modules, msgspec, errors, native and its siblings."""
     for module, _ in imported(parsed(path)):
         assert module.partition(".")[0] in PROTOCOL_MAY_IMPORT, module
         if module.startswith("fivefold"):
-            assert module == "fivefold.errors" or module.startswith("fivefold.protocol"), module
+            assert module in ("fivefold.errors", "fivefold.native") or module.startswith("fivefold.protocol"), module
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if SOURCES / "protocol" in path.parents], ids=name_of)

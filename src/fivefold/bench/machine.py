@@ -14,8 +14,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from fivefold.native import variant
 from fivefold.node import VERSION
-from fivefold.protocol.compiled import is_compiled
 
 _PACKAGES: Final = ("cryptography", "msgspec", "uvloop")
 
@@ -29,7 +29,7 @@ class Origin(Struct, frozen=True, kw_only=True):
         commit: of the working tree the program was started from, ``+`` added if it was changed; empty outside git.
         machine: processor, processors, memory, kernel.
         load: how busy the machine was in the minute before.
-        versions: of Fivefold (and whether it is compiled), Python, OpenSSL, SQLite and the packages that matter.
+        versions: of Fivefold (and which variant), Python, OpenSSL, SQLite and the packages that matter.
     """
 
     taken_at: str
@@ -75,7 +75,7 @@ def _versions() -> dict[str, str]:
     import sqlite3
     import ssl
 
-    versions = {"fivefold": f"{VERSION} ({'compiled' if is_compiled() else 'pure Python'})"}
+    versions = {"fivefold": f"{VERSION} ({variant()})"}
     versions |= {"python": platform.python_version() + _build(), "sqlite": sqlite3.sqlite_version}
     versions["openssl"] = ssl.OPENSSL_VERSION.split(" ")[1]
     for package in _PACKAGES:

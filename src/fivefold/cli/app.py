@@ -40,8 +40,8 @@ from fivefold.cli.nfs import nfs
 from fivefold.cli.server import server
 from fivefold.cli.upgrade import upgrade
 from fivefold.errors import ConfigurationError, FivefoldError
+from fivefold.native import variant
 from fivefold.node import VERSION
-from fivefold.protocol.compiled import is_compiled
 
 app = typer.Typer(
     name="fivefold",
@@ -56,7 +56,7 @@ app = typer.Typer(
 
 def _say_version(is_wanted: bool) -> None:
     if is_wanted:
-        print(VERSION, "(compiled)" if is_compiled() else "(pure Python)")
+        print(VERSION, f"({variant()})")
         raise typer.Exit
 
 

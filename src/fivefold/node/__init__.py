@@ -8,7 +8,8 @@ from fivefold.node.client import CLOSED, ClientNode, failures_text
 from fivefold.node.codes import Announcement, CodeTable, announcement_frame
 from fivefold.node.inquiry import Inquiry
 from fivefold.node.sayings import Said
-from fivefold.node.status import VERSION, Place, ServerStatus, progress_text
+from fivefold.node.status import Place, ServerStatus, progress_text
+from fivefold.program import VERSION
 
 __all__ = [
     "CLOSED",

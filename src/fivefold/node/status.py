@@ -13,9 +13,6 @@ from fivefold.objects import TypeDescription
 from fivefold.protocol.activity import Lately
 from fivefold.protocol.durations import BOUNDS_NS, Durations
 
-VERSION: Final = "0.1.0"
-"""Of the program."""
-
 STATUS: Final = 5
 """First byte of a status request: the kind, then an 8-byte number that the answer repeats."""
 STATUS_BYTES: Final = 9
@@ -134,6 +131,7 @@ class ServerStatus(Struct, frozen=True):
         queues: what waits for what: how many requests, replies or bytes.
         cached_bytes: about how much memory its objects take.
         room: on its disk; None without a disk.
+        variant: what does the work there: ``native`` or ``pure Python``.
     """
 
     index: int
@@ -156,6 +154,7 @@ class ServerStatus(Struct, frozen=True):
     queues: dict[str, int] = {}
     cached_bytes: int = 0
     room: Room | None = None
+    variant: str = ""
 
 
 def progress_text(place: Place, index: int, n: int) -> str:

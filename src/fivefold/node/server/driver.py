@@ -15,6 +15,7 @@ from msgspec import structs
 
 from fivefold.cluster import Configuration
 from fivefold.errors import DataDirectoryError, PeerViolation
+from fivefold.native import variant
 from fivefold.node.codes import Announcement, announcement_frame
 from fivefold.node.sayings import SAID, Sayings, decode_saying
 from fivefold.node.server.links import ServerLinks
@@ -22,8 +23,9 @@ from fivefold.node.server.membership import Membership
 from fivefold.node.server.room import Rooms
 from fivefold.node.server.throttle import REQUEST_BYTES, Reading, Throttle
 from fivefold.node.server.timings import Timings
-from fivefold.node.status import STATUS, STATUS_BYTES, VERSION, ServerStatus, histogram_of, status_reply_frame
+from fivefold.node.status import STATUS, STATUS_BYTES, ServerStatus, histogram_of, status_reply_frame
 from fivefold.objects import Shelf, TypeDescription, describe_type
+from fivefold.program import VERSION
 from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply, Store
 from fivefold.protocol.editions import FILE, is_about_editions
 from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
@@ -485,6 +487,7 @@ class ServerNode:
             queues={**activity.queues, "staged_bytes": self.storage.staged_bytes},
             cached_bytes=activity.cached_bytes,
             room=self._rooms.latest(),
+            variant=variant(),
         )
 
 

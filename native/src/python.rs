@@ -1,0 +1,61 @@
+//! The boundary: what Python sees. PyO3 turns a panic into an exception (`PanicException`, a BaseException), so what may
+//! meet a peer's bytes goes through `guarded`, which turns it into an ordinary one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::digests;
+
+/// Runs what looks at a peer's bytes: a panic becomes a RuntimeError, which ends this input and nothing else.
+#[allow(dead_code)] // of the halves that come next
+pub fn guarded<T>(work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(PyRuntimeError::new_err("a panic in native code")))
+}
+
+/// `protocol.operations.digest`.
+#[pyfunction]
+fn digest<'py>(py: Python<'py>, data: &[u8]) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, &digests::digest(&[data]))
+}
+
+/// What `cluster.macs.macs_under` returns: of a digest, its MACs under some secrets, which are never shown.
+#[pyclass(frozen)]
+pub struct Macs {
+    pub inner: digests::Macs,
+}
+
+#[pymethods]
+impl Macs {
+    #[new]
+    fn new(secrets: Vec<Vec<u8>>) -> PyResult<Self> {
+        let inner = digests::Macs::under(&secrets);
+        Ok(Macs {
+            inner: inner.ok_or_else(|| PyAssertionError::new_err("a secret has 32 bytes"))?,
+        })
+    }
+
+    fn __call__<'py>(&self, py: Python<'py>, digest: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let digest = digest
+            .try_into()
+            .map_err(|_| PyAssertionError::new_err("a digest has 32 bytes"))?;
+        Ok(PyBytes::new(py, &self.inner.of(digest)))
+    }
+}
+
+#[pymodule]
+mod fivefold_native {
+    #[pymodule_export]
+    use super::{Macs, digest};
+
+    use pyo3::prelude::*;
+
+    /// That of the distribution, which must be Fivefold's own.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("VERSION", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -19,6 +19,10 @@ the exception; (4) it is raised in the server's own code, between two messages. 
 may fire, then looks whether the call is still armed; the call first disarms, then looks whether the thread may have
 fired, and if so waits for it and takes the exception back. CPython raises asynchronous exceptions only at calls and
 backward jumps, so the disarming assignment, which is the first thing a ``finally`` does, cannot be skipped.
+
+"Takes back" means that the call has the exception raised and catches it. Clearing it (a null pointer for
+``PyThreadState_SetAsyncExc``) leaves CPython 3.11's note that something is pending set for ever: every call and jump
+from then on looks for it, and a debugger or profiler that is switched on later hangs the thread.
 """
 
 from __future__ import annotations
@@ -45,7 +49,6 @@ KNOCK: Final = signal.SIGURG
 _set_async_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exception.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _set_async_exception.restype = ctypes.c_int
-_NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back an exception that is still to be raised
 
 
 class Overrun(BaseException):
@@ -194,15 +197,19 @@ class TimeLimit:
 
 
 def _settle(guard: _Guard) -> None:
-    """Wait until the watchdog has fired or let be, take back an exception that is not raised yet, and raise Overrun.
+    """Wait until the watchdog has fired or let be, catch an exception that is not raised yet, and raise Overrun.
 
     The call is disarmed: at most one exception is still to come. If it is raised in here, it is the one this raises;
     the flag is then left set, and the next call settles without being fired at.
     """
     while guard.is_deciding:
         time.sleep(0)
-    _set_async_exception(guard.thread, _NOTHING)
-    guard.may_have_fired = False
+    try:
+        _set_async_exception(guard.thread, Overrun)  # in place of one that may be pending
+        while True:
+            time.sleep(0)  # where it is raised, if it was not at once
+    except Overrun:
+        guard.may_have_fired = False
     if guard.fired_at == guard.serial:
         guard.overran = guard.operation
         raise Overrun

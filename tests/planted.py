@@ -73,6 +73,7 @@ def planted(name: str, *, step_by_step: bool = True) -> Iterator[None]:
             patch.setattr(where, attribute, instead)
         patch.setattr(protocol_rig, "is_lenient", True)
         if step_by_step:
+            patch.setattr(machine.Server, "_take_natively", lambda self, *request: False)
             patch.setattr(machine.Server, "_take_ordinary", lambda self, *request: False)
         yield
 

@@ -8,7 +8,19 @@
 #[forbid(unsafe_code)]
 pub mod digests;
 #[forbid(unsafe_code)]
+pub mod limits;
+#[forbid(unsafe_code)]
+pub mod ordinary;
+#[forbid(unsafe_code)]
+pub mod planted;
+#[forbid(unsafe_code)]
+pub mod request;
+#[forbid(unsafe_code)]
+pub mod ring;
+#[forbid(unsafe_code)]
 pub mod wire;
 
 #[cfg(feature = "python")]
 mod python;
+#[cfg(feature = "python")]
+mod server;

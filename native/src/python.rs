@@ -3,17 +3,23 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use pyo3::create_exception;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::digests;
 
-/// Runs what looks at a peer's bytes: a panic becomes a RuntimeError, which ends this input and nothing else.
-#[allow(dead_code)] // of the halves that come next
+create_exception!(
+    fivefold_native,
+    Panicked,
+    PyRuntimeError,
+    "A bug in native code: nothing was done."
+);
+
+/// Runs what looks at a peer's bytes: a panic becomes `Panicked`, which ends this input and nothing else.
 pub fn guarded<T>(work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(PyRuntimeError::new_err("a panic in native code")))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Panicked::new_err("a panic in native code")))
 }
 
 /// `protocol.operations.digest`.
@@ -49,13 +55,17 @@ impl Macs {
 #[pymodule]
 mod fivefold_native {
     #[pymodule_export]
-    use super::{Macs, digest};
+    use super::{Macs, Panicked, digest};
+    #[pymodule_export]
+    use crate::server::Requests;
 
     use pyo3::prelude::*;
 
     /// That of the distribution, which must be Fivefold's own.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("VERSION", env!("CARGO_PKG_VERSION"))
+        module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+        module.add("LIMITS", crate::limits::ALL.to_vec())?;
+        module.add("IS_PLANTED", cfg!(feature = "planted"))
     }
 }

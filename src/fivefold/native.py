@@ -26,13 +26,26 @@ class Macs(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """Decides ordinary requests of one server (``protocol/server/native.py``)."""
+
+    def decide(self, now_ns: int, client: bytes, channel: int, frame: bytes, macs_of: Macs, /) -> Any:  # noqa: ANN401
+        """What a frame comes to; None if it is no ordinary request, and then nothing has been noted."""
+        ...
+
+
 class Native(Protocol):
     """The module ``fivefold_native``."""
 
     VERSION: str
+    Panicked: type[Exception]
 
     def digest(self, data: bytes, /) -> bytes:
         """``protocol.operations.digest``."""
+        ...
+
+    def Requests(self, n: int, q: int, **shared: object) -> Requests:  # noqa: N802 - a class
+        """What decides for a server, and shares its containers."""
         ...
 
     def Macs(self, secrets: Sequence[bytes], /) -> Macs:  # noqa: N802 - a class

@@ -1,4 +1,4 @@
-"""The shortcut for ordinary requests against the examination step by step: the same actions, byte for byte."""
+"""The shortcuts for ordinary requests against the examination step by step: the same actions, byte for byte."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fivefold.native import native
 from fivefold.protocol.actions import Actions
 from fivefold.protocol.server.machine import Server
 from fivefold.simulation import servers
@@ -15,12 +16,15 @@ from fivefold.simulation.run import run_plan
 
 pytestmark = pytest.mark.patches_internals
 
-taken: Counter[bool] = Counter()
-"""How often the shortcut did a request, and how often it left one to the examination."""
+taken: Counter[str] = Counter()
+"""How often native code did a request, how often Python's shortcut, and how often it was left to the examination."""
 
 
 class Careful(Server):
     """The naive twin: every request is examined step by step."""
+
+    def _take_natively(self, *request: Any) -> bool:
+        return False
 
     def _take_ordinary(self, *request: Any) -> bool:
         return False
@@ -33,9 +37,14 @@ class Both(Server):
         super().__init__(*arguments, **named)
         self.twin = Careful(*arguments, **named)
 
+    def _take_natively(self, *request: Any) -> bool:
+        is_done = super()._take_natively(*request)
+        taken["natively"] += is_done
+        return is_done
+
     def _take_ordinary(self, *request: Any) -> bool:
         is_done = super()._take_ordinary(*request)
-        taken[is_done] += 1
+        taken["ordinary" if is_done else "examined"] += 1
         return is_done
 
     def __getattribute__(self, name: str) -> Any:
@@ -52,13 +61,35 @@ class Both(Server):
         return give_to_both
 
 
+class InPython(Both):
+    """Nothing is done by native code."""
+
+    def _take_natively(self, *request: Any) -> bool:
+        return False
+
+
+def run_seeds(profile: str) -> None:
+    taken.clear()
+    for seed in range(12):
+        assert run_plan(draw(seed, profile)).failure is None
+    assert taken["examined"] > 100
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", ["swarm", "byzantine", "joint"])
 def test_the_shortcut_decides_what_the_examination_would(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In random runs with faults, lies, loads, syncs and full disks, no action differs; and the shortcut is taken."""
+    monkeypatch.setattr(servers, "Server", InPython)
+    run_seeds(profile)
+    assert taken["ordinary"] > 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(native is None, reason="fivefold-native is not installed")
+@pytest.mark.parametrize("profile", ["swarm", "byzantine", "joint"])
+def test_native_code_decides_what_the_examination_would(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of native code; what it leaves to Python is hardly ever an ordinary request."""
     monkeypatch.setattr(servers, "Server", Both)
-    taken.clear()
-    for seed in range(12):
-        assert run_plan(draw(seed, profile)).failure is None
-    assert taken[True] > 100
-    assert taken[False] > 100
+    run_seeds(profile)
+    assert taken["natively"] > 100
+    assert taken["ordinary"] < taken["natively"] / 10

@@ -66,6 +66,11 @@ class AuthenticatorKeys:
             found = self._made[authenticated] = self._macs(authenticated)
         return found
 
+    @property
+    def maker(self) -> Callable[[bytes], bytes]:
+        """What makes all MACs over a history digest, and remembers none."""
+        return self._macs
+
     def make(self, authenticated: bytes) -> bytes:
         """The authenticator over a history digest: n MACs one after the other, in the order of the servers."""
         return self.macs(authenticated)[: self.n * MAC_BYTES]

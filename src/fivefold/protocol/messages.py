@@ -176,6 +176,10 @@ def decode_request(body: bytes, n: int) -> Request:
     return request
 
 
+read_operation = _operation_decoder.decode
+"""The operation of bytes that have been found to be canonical."""
+
+
 def decode_operation(request: Request) -> Operation:
     """The operation of a request.
 

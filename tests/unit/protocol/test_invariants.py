@@ -214,6 +214,7 @@ def test_a_broken_invariant_before_anything_is_changed_ends_the_request(
     scene, _, _ = hot()
     stored = scene.rack.history(SERVER, A)
     with monkeypatch.context() as patch:
+        patch.setattr(Server, "_take_natively", lambda self, *request: False)
         patch.setattr(Server, "_take_ordinary", lambda self, *request: False)
         REQUESTS[claim](scene.machine, scene.machine._replicas.hot[A], patch)
         told = call(scene, "second A", "add", A, 2)

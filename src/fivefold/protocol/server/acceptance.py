@@ -22,7 +22,7 @@ from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.records import Candidate, Entry, LogicalTimestamp, Part, Version
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.outbox import Outbox
-from fivefold.protocol.server.replica import Replica, first_kept, prune
+from fivefold.protocol.server.replica import Replica, Shown, first_kept, prune
 from fivefold.protocol.server.unverified import Unverified
 from fivefold.protocol.steps import Kind, Step
 
@@ -107,12 +107,25 @@ class Acceptance:
                 return False
         return True
 
-    def accept_alone(self, replica: Replica, timestamp: LogicalTimestamp, version: Version, now_ns: int) -> None:
-        """METHOD by an ordinary request: on the latest version, of this object alone."""
-        candidate = Candidate(timestamp, (Part(replica.object_id, replica.latest, None),))
+    def accept_alone(
+        self,
+        replica: Replica,
+        timestamp: LogicalTimestamp,
+        version: Version,
+        now_ns: int,
+        shown: Shown | None = None,
+    ) -> None:
+        """METHOD by an ordinary request: on the latest version, of this object alone.
+
+        With ``shown`` what is shown of it afterwards is known already.
+        """
         try:
             assert replica.object_id not in self.aside, "nothing is accepted for an object that is set aside"
-            replica.accept(candidate, version, now_ns)
+            if shown is None:
+                candidate = Candidate(timestamp, (Part(replica.object_id, replica.latest, None),))
+                replica.accept(candidate, version, now_ns)
+            else:
+                replica.follow(version, shown, now_ns)
             self._replicas.measure(replica)
             self._outbox.writes += self._outbox.write_of(replica)
             if self._unverified is not None:

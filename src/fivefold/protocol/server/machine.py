@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import NOBODY, Actions, Channel, Damaged, Fault, ObjectRecord, Page, Reply
+from fivefold.native import native
+from fivefold.protocol.actions import NOBODY, Actions, Channel, Damaged, Fault, ObjectRecord, Page
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.editions import Edition, EditionName, first_edition
 from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDING_REQUESTS_MAX, RETRY_AFTER_FAULT_NS
@@ -38,12 +39,14 @@ from fivefold.protocol.server.examination import Examination
 from fivefold.protocol.server.listing import Lists
 from fivefold.protocol.server.loading import AdoptionWork, Loads, Waiting
 from fivefold.protocol.server.membership import Membership
-from fivefold.protocol.server.ordinary import OrdinaryRequests, reply_to
+from fivefold.protocol.server.native import NativeRequests
+from fivefold.protocol.server.ordinary import OrdinaryRequests
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.peers import Peers, Receivers
 from fivefold.protocol.server.replies import Replies
 from fivefold.protocol.server.shares import Shares
 from fivefold.protocol.server.synchronise import SyncTable, sync_answer
+from fivefold.protocol.server.taking import Taking
 from fivefold.protocol.server.upkeep import Own, Upkeep
 
 
@@ -107,6 +110,8 @@ class Server:
         self.activity = Activity(replicas, self._outbox, self._loads, self._syncs, access)
         self._examination = Examination(executor, replicas, acceptance, self._replies, self.counters, self.activity)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
+        taking = self._taking = Taking(self._ordinary, replicas, self._replies, self._peers, acceptance, self._outbox)
+        self.natively = NativeRequests.of(native, taking, quorums.q, self._numbers, self.activity.asked)
 
     @property
     def progress(self) -> Progress:
@@ -208,6 +213,8 @@ class Server:
         self._shares.recount([*requests, *self._syncs.waiting])
 
     def _receive_request(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
+        if self._take_natively(now_ns, client, channel, frame):
+            return
         try:
             number, body, proof = split(frame, REQUEST)
             # Numbers only grow on one connection: a frame is worked on once, so FAIL means "not accepted".
@@ -372,6 +379,18 @@ class Server:
 
     # --- the ordinary request ---------------------------------------------------------------------------------
 
+    def _may_be_ordinary(self, client: ClientId) -> bool:
+        """Whether requests of the client are worked on without more ado now."""
+        if self.membership.edition.mover or self.storage_failure is not None or self._is_full:
+            return False
+        return client not in self._acceptance.suspects
+
+    def _take_natively(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> bool:
+        """Have native code do at once what nearly every request asks for; False if Python is to read this one."""
+        if self.natively is None or not self._may_be_ordinary(client):
+            return False
+        return self.natively.take(now_ns, client, channel, frame)
+
     def _take_ordinary(
         self,
         now_ns: int,
@@ -383,27 +402,9 @@ class Server:
         proof: bytes,
     ) -> bool:
         """Do at once what nearly every request asks for; False if this one is to be examined step by step."""
-        replica = self._replicas.hot.get(request.sets[0].object_id)
-        if replica is None or self.membership.edition.mover or self.storage_failure is not None or self._is_full:
+        if not self._may_be_ordinary(client):
             return False
-        if client in self._acceptance.suspects:
-            return False
-        decision = self._ordinary.decide(client, request, operation, proof, replica)
-        if decision is None:
-            return False
-        replica.is_recent = True
-        _, timestamp, _, version = decision
-        self._peers.witness.note(timestamp, request.sets[0])
-        try:
-            if version is not None:
-                self.counters["accepted.METHOD"] += 1
-                self._acceptance.accept_alone(replica, timestamp, version, now_ns)
-            frame = reply_to(number, decision, replica.history, self._replies.authenticator(replica))
-            self._outbox.promise(Reply(channel, frame, now_ns), replica.sequence)
-        except AssertionError as error:
-            self._acceptance.isolate((replica.object_id,), error)
-            raise
-        return True
+        return self._taking.take(now_ns, client, channel, number, request, operation, proof)
 
     # --- what a request waits for -----------------------------------------------------------------------------
 

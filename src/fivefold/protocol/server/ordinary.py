@@ -56,11 +56,10 @@ class OrdinaryRequests:
         macs = replica.macs or self._macs_of(replica)  # nearly always made when the history was signed
         if version is None or not compare_digest(proof, expected_of(macs, each.holders)):
             return None
-        try:
-            executor = self._executor_for(operation)
-            is_query = check_operation(executor, self._access, client, operation)
-        except Declined:
+        prepared = self.prepare(client, operation)
+        if prepared is None:
             return None
+        executor, is_query = prepared
         time = time_of(replica.latest) + 1
         timestamp = make_timestamp(
             time,
@@ -71,6 +70,14 @@ class OrdinaryRequests:
         )
         answers, made = execute_alone(executor, client, operation, version, is_query=is_query, time=time)
         return status_of(answers, is_query=is_query, is_made=made is not None), timestamp, answers, made
+
+    def prepare(self, client: ClientId, operation: Operation) -> tuple[Executor, bool] | None:
+        """What runs an operation, and whether it is a query; None if it is to be declined."""
+        try:
+            executor = self._executor_for(operation)
+            return executor, check_operation(executor, self._access, client, operation)
+        except Declined:
+            return None
 
 
 def reply_to(number: int, decision: Decision, history: bytes, authenticator: bytes) -> bytes:

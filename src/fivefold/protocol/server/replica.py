@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from fivefold.protocol.actions import ObjectRecord, Write
 from fivefold.protocol.classify import Views
@@ -41,6 +41,22 @@ _TWO_ENTRIES: Final = b"\x92"
 """MessagePack's head of an array of two."""
 
 
+class Shown(NamedTuple):
+    """What a server shows of an object after an ordinary update, as native code has written it.
+
+    Attributes:
+        timestamp: of the candidate that was made.
+        history: canonical bytes of the history, of two entries.
+        last_at: where the second begins.
+        macs: all MACs over it.
+    """
+
+    timestamp: LogicalTimestamp
+    history: bytes
+    last_at: int
+    macs: bytes
+
+
 class Replica:
     """One server's history and versions of one object.
 
@@ -51,6 +67,7 @@ class Replica:
         versions: those of the history's candidates and some pruned ones, by timestamp.
         is_recent: whether it was used since the cache looked last.
         is_plain: the latest candidate is a version of this object alone: no barrier, and of no other object.
+        last_at: where the last entry begins in the history's bytes.
         macs: all MACs over the history (AuthenticatorKeys.macs); None until somebody needs them.
         size: about how many bytes its versions take.
         counted: how many of these, and of its history, its cache has counted.
@@ -60,7 +77,6 @@ class Replica:
     __slots__ = (
         "_deleted",
         "_entries",
-        "_last_at",
         "_pruned",
         "_pruned_ns",
         "_put",
@@ -69,6 +85,7 @@ class Replica:
         "history",
         "is_plain",
         "is_recent",
+        "last_at",
         "latest",
         "macs",
         "object_id",
@@ -91,7 +108,7 @@ class Replica:
         self._pruned = 0  # how many of the versions, the oldest, are of pruned candidates
         self._pruned_ns = now_ns  # when the last of them was pruned
         self._entries: ReplicaHistory | None = None
-        self._last_at = 0  # where the last entry begins in the history's bytes
+        self.last_at = 0
         self.history = INITIAL_HISTORY
         self.latest = INITIAL_TIMESTAMP
         self.is_plain = True
@@ -142,9 +159,9 @@ class Replica:
         if first == self.latest and self.history:
             # What an ordinary request leaves: the last entry and the new one. No other is looked at, none decoded.
             self._forget(len(self.versions) - (first in self.versions), now_ns)
-            last = self.history[self._last_at :]
+            last = self.history[self.last_at :]
             self.history = _TWO_ENTRIES + last + encode_entry(Entry(candidate, False))
-            self._last_at = len(_TWO_ENTRIES) + len(last)
+            self.last_at = len(_TWO_ENTRIES) + len(last)
             self.latest = timestamp
             self.is_plain = len(candidate.parts) == 1
             self.macs = self._entries = None
@@ -160,6 +177,18 @@ class Replica:
             self.versions[timestamp] = version
             self.size += size_of(version)
             self._put += ((timestamp, version),)
+
+    def follow(self, version: Version, shown: Shown, now_ns: int) -> None:
+        """``accept`` of what an ordinary request leaves; what is shown of it was written by native code."""
+        timestamp, history = shown.timestamp, shown.history
+        assert timestamp > self.latest, "a candidate is newer than all accepted before"
+        assert len(history) <= HISTORY_BYTES_MAX, "every reader takes what is signed here"
+        self._forget(len(self.versions) - (self.latest in self.versions), now_ns)
+        self.history, self.last_at, self.macs, self.latest = history, shown.last_at, shown.macs, timestamp
+        self._entries = None
+        self.versions[timestamp] = version
+        self.size += size_of(version)
+        self._put += ((timestamp, version),)
 
     def _has_kept(self, first: LogicalTimestamp | None, kept: ReplicaHistory) -> bool:
         """Whether pruning has left the base, if the history held it: it is established."""
@@ -205,10 +234,10 @@ class Replica:
         self.latest = latest.timestamp
         self.is_plain = not is_barrier(latest.timestamp) and len(latest.parts) == 1
         if self.latest == INITIAL_TIMESTAMP:
-            self.history, self._last_at = INITIAL_HISTORY, 0
+            self.history, self.last_at = INITIAL_HISTORY, 0
         else:
             self.history = record.history if record else encode_history(entries)
-            self._last_at = len(self.history) - len(encode_entry(entries[-1]))
+            self.last_at = len(self.history) - len(encode_entry(entries[-1]))
         self.macs = None
 
     def _forget(self, pruned: int, now_ns: int) -> None:

@@ -23,11 +23,12 @@ class Replies:
     Attributes:
         keys: what they are signed with.
         membership: which edition is used here.
+        counters: of the server.
     """
 
     def __init__(self, keys: AuthenticatorKeys, membership: Membership, outbox: Outbox, counters: Counter[str]) -> None:
         """Sign with ``keys``; count refusals in ``counters``."""
-        self.keys, self.membership, self._outbox, self._counters = keys, membership, outbox, counters
+        self.keys, self.membership, self._outbox, self.counters = keys, membership, outbox, counters
         self._authenticator_bytes = keys.n * MAC_BYTES
 
     def macs(self, replica: Replica) -> bytes:
@@ -77,6 +78,6 @@ class Replies:
 
         The reason reaches the caller: a typed error, or why it is to try again later.
         """
-        self._counters[f"turned-away.{name}"] += 1
+        self.counters[f"turned-away.{name}"] += 1
         vote = encode(Vote(status, b"", (REFUSED + reason.encode(),), b"", (), ()))
         self._outbox.send.append(Reply(work.channel, reply_frame(work.number, vote, ()), work.since_ns))

@@ -2,10 +2,19 @@
 //! question is answered `false` when the crate is built, and nothing of this is left in it.
 
 #[cfg(feature = "planted")]
+static NAME: std::sync::RwLock<String> = std::sync::RwLock::new(String::new());
+
+/// Plant this bug from now on, instead of the one before; an empty name plants none.
+#[cfg(feature = "planted")]
+pub fn plant(name: &str) {
+    if let Ok(mut planted) = NAME.write() {
+        *planted = name.to_owned();
+    }
+}
+
+#[cfg(feature = "planted")]
 pub fn is_planted(name: &str) -> bool {
-    use std::sync::OnceLock;
-    static NAME: OnceLock<String> = OnceLock::new();
-    NAME.get_or_init(|| std::env::var("FIVEFOLD_PLANTED").unwrap_or_default()) == name
+    NAME.read().is_ok_and(|planted| *planted == name)
 }
 
 #[cfg(not(feature = "planted"))]

@@ -52,10 +52,18 @@ impl Macs {
     }
 }
 
+/// Plants a bug, in a build that has them (`IS_PLANTED`).
+#[pyfunction]
+fn plant(name: &str) {
+    #[cfg(feature = "planted")]
+    crate::planted::plant(name);
+    let _ = name;
+}
+
 #[pymodule]
 mod fivefold_native {
     #[pymodule_export]
-    use super::{Macs, Panicked, digest};
+    use super::{Macs, Panicked, digest, plant};
     #[pymodule_export]
     use crate::server::Requests;
 

@@ -38,7 +38,13 @@ class Native(Protocol):
     """The module ``fivefold_native``."""
 
     VERSION: str
+    LIMITS: Sequence[tuple[str, int]]
+    IS_PLANTED: bool
     Panicked: type[Exception]
+
+    def plant(self, name: str, /) -> None:
+        """Plant a bug on purpose, in a build that has them."""
+        ...
 
     def digest(self, data: bytes, /) -> bytes:
         """``protocol.operations.digest``."""

@@ -78,6 +78,9 @@ def serve(
         bool, typer.Option("--traces", help="Make OpenTelemetry spans of requests; run under opentelemetry-instrument.")
     ] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
+    judge: Annotated[
+        int, typer.Option(min=0, help="Work every so many requests out in native code and in Python, and compare.")
+    ] = 0,
     scrub: Annotated[bool, typer.Option("--scrub/--no-scrub", hidden=True)] = True,
     lie: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -101,6 +104,7 @@ def serve(
         connections_max=connections,
         scrubs=scrub,
         lie=lie,
+        judge_every=judge,
     )
     metrics_address = split_address(metrics) if metrics else None
     registry = load_objects(objects or [], TimeLimit(time_limit_ms))

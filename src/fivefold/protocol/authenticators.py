@@ -68,8 +68,8 @@ class AuthenticatorKeys:
 
     @property
     def maker(self) -> Callable[[bytes], bytes]:
-        """What makes all MACs over a history digest, and remembers none."""
-        return self._macs
+        """What makes all MACs over a history digest; of honest keys, what remembers none."""
+        return self._macs if type(self) is AuthenticatorKeys else self.macs
 
     def make(self, authenticated: bytes) -> bytes:
         """The authenticator over a history digest: n MACs one after the other, in the order of the servers."""

@@ -43,6 +43,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         cached_objects_max: objects kept in memory beside a store; at least CACHED_OBJECTS_MIN.
         cached_bytes_max: about how many bytes these may take.
         connections_max: connections taken from one identity at a time.
+        judge_every: so many requests apart, one is worked out in native code and in Python; 0 for none.
         scrubs: whether it compares its objects with the others' and verifies what clients leave: always but in
             experiments.
         lie: for the demo and tests: what to lie about.
@@ -56,6 +57,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     connections_max: int = CONNECTIONS_PER_PEER_MAX
     scrubs: bool = True
     lie: str | None = None
+    judge_every: int = 0
 
 
 def assemble_server(
@@ -105,12 +107,12 @@ def assemble_server(
         if options.data is None:
             _refuse_to_forget(identity)
             return MemoryStorage()
+        names = configuration.cluster_id.hex(), identity.fingerprint
         loop = asyncio.get_running_loop()
-        cluster, own = configuration.cluster_id.hex(), identity.fingerprint
-        return open_data(options.data, identity.directory, cluster, own, loop, on_durable, fresh_allowed=True)
+        return open_data(options.data, identity.directory, *names, loop, on_durable, fresh_allowed=True)
 
     return ServerNode(
-        machine,
+        _judged(machine, options),
         transport,
         open_storage,
         storage_name="sqlite" if options.data else "memory",
@@ -118,6 +120,12 @@ def assemble_server(
         shelf=registry.shelf,
         membership=Membership(configuration, identity, keys_of, identity.directory if options.data else None),
     )
+
+
+def _judged(machine: Server, options: ServerOptions) -> Server:
+    if machine.natively is not None:
+        machine.natively.judge_every = options.judge_every
+    return machine
 
 
 def _own_index(configuration: Configuration, identity: Identity, options: ServerOptions) -> int:

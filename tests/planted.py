@@ -32,6 +32,7 @@ from fivefold.protocol.server import (
     ordinary,
     outbox,
     replica,
+    replies,
     scrub,
     settled,
     synchronise,
@@ -153,7 +154,7 @@ def macs_not_bound_to_the_object() -> list[Patch]:
     def unbound(object_id: Any, data: bytes) -> bytes:
         return history.digest(data)
 
-    return [(module, "history_digest", unbound) for module in (history, replica, rack_module)]
+    return [(module, "history_digest", unbound) for module in (history, replies, rack_module)]
 
 
 @bug

@@ -55,7 +55,7 @@ class ObjectType:
         ConfigurationError: a field, parameter or answer of it cannot be sent.
     """
 
-    __slots__ = ("_code", "_migrations", "_tag", "cls", "codec", "methods", "name", "version")
+    __slots__ = ("_code", "_migrations", "cls", "codec", "methods", "name", "tag", "version")
 
     def __init__(self, cls: type[Object]) -> None:
         self.cls = cls
@@ -68,7 +68,7 @@ class ObjectType:
             raise ConfigurationError(f"{self.name}: {error}") from None
         self.methods = {name: Method(function, name, cls) for name, function in cls.__fivefold_methods__.items()}
         self.version = cls.__fivefold_version__
-        self._tag = b"" if self.version == 1 else _TAG + self.version.to_bytes(_VERSION_BYTES, "big")
+        self.tag = b"" if self.version == 1 else _TAG + self.version.to_bytes(_VERSION_BYTES, "big")
         self._code = b""
 
     @property
@@ -84,7 +84,7 @@ class ObjectType:
         Raises:
             BadValue: the state does not fit, a newer version has stored it, or its migration fails or does not end.
         """
-        if state[:1] == _TAG or self._tag or not state:
+        if state[:1] == _TAG or self.tag or not state:
             return self._decode_versioned(state, limit)
         return self.codec.decode_trusted(state)
 
@@ -125,7 +125,7 @@ class ObjectType:
         Raises:
             BadValue: it does not fit the fields.
         """
-        return self._tag + self.codec.encode(value)
+        return self.tag + self.codec.encode(value)
 
 
 def _is_of_the_user() -> bool:
@@ -202,9 +202,14 @@ class Running:
             return _refused("InvalidArguments", f"{method.title}: argument {error}")
         except MemoryError as error:
             return _stopped(describe_failure(error))
-        copies = _decode_states(types, method, states, self.limit)
-        if isinstance(copies, Executed):
-            return copies
+        copies = []
+        try:
+            for known, state in zip(types, states):  # noqa: B905 (a loop costs no call, a comprehension does)
+                copies.append(known.decode(state, self.limit))
+        except BadValue as error:
+            return _stopped(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
+        except MemoryError as error:
+            return _stopped(describe_failure(error))
         return self._run(types, method, copies, arguments)
 
     def _run(self, types: list[ObjectType], method: Method, copies: list[Any], arguments: Struct) -> Executed:
@@ -302,20 +307,6 @@ class Running:
         return f"{types[0].name} has no query or update {name}: it has {', '.join(sorted(types[0].methods)) or 'none'}"
 
 
-def _decode_states(
-    types: list[ObjectType], method: Method, states: tuple[bytes, ...], limit: TimeLimit | None
-) -> list[Any] | Executed:
-    try:
-        copies = []
-        for known, state in zip(types, states):  # noqa: B905 (a loop costs no call, a comprehension does)
-            copies.append(known.decode(state, limit))
-        return copies
-    except BadValue as error:
-        return _stopped(f"{method.title}: the stored state does not fit the class, did its fields change? {error}")
-    except MemoryError as error:
-        return _stopped(describe_failure(error))
-
-
 def _encode_results(types: list[ObjectType], method: Method, value: object, copies: list[Any]) -> Executed:
     try:
         answer = VALUE + method.answer.encode(value)
@@ -331,7 +322,7 @@ def _encode_results(types: list[ObjectType], method: Method, value: object, copi
     try:
         states: tuple[bytes, ...] = ()
         for known, copy in zip(types, copies):  # noqa: B905
-            states += (known.encode(copy),)
+            states += (known.tag + known.codec.encode(copy),)  # known.encode(copy), without a call
     except BadValue as error:
         return _failed(f"{method.title}: it left a state that does not fit its fields: {error}")
     except MemoryError as error:

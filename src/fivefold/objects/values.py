@@ -128,8 +128,10 @@ class Codec:
         Raises:
             BadValue: the bytes are not MessagePack, hold another type than the declared one, or other fields.
         """
-        value = self.decode_trusted(data)
-        try:
+        try:  # as in decode_trusted
+            value = self._decode(data)
+            if self._strict is not None and not (self._is_told_by_bytes and self._encode(value) == data):
+                self._strict(data)
             if self._has_float or not self._has_equality:
                 self._examine((value,))
         except _PROBLEMS as error:

@@ -7,8 +7,9 @@ where somebody has to look inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Final
 
@@ -20,7 +21,7 @@ from fivefold.protocol.limits import (
     OPERATION_OBJECTS_MAX,
     REPAIR_OBJECTS_MAX,
 )
-from fivefold.protocol.operations import ClientId, ObjectId, digest
+from fivefold.protocol.operations import DIGEST_BYTES, ClientId, ObjectId, digest
 from fivefold.protocol.records import (
     BARRIER_AT,
     CLIENT_AT,
@@ -132,14 +133,11 @@ class _Memo:
 _memo = _Memo()
 
 
-def encode_history(history: ReplicaHistory) -> bytes:
-    """Canonical bytes of a history that is not the initial one."""
-    return _encoder.encode(history)
+encode_history: Final[Callable[[ReplicaHistory], bytes]] = _encoder.encode
+"""Canonical bytes of a history that is not the initial one."""
 
-
-def encode_entry(entry: Entry) -> bytes:
-    """An entry as it stands in the bytes of its history."""
-    return _encoder.encode(entry)
+encode_entry: Final[Callable[[Entry], bytes]] = _encoder.encode
+"""An entry as it stands in the bytes of its history."""
 
 
 def trusted_history(data: bytes) -> ReplicaHistory:
@@ -211,7 +209,7 @@ def _is_below(version: LogicalTimestamp, timestamp: LogicalTimestamp) -> bool:
 def history_digest(object_id: ObjectId, data: bytes) -> bytes:
     """What authenticators are over: the object's id and the history, so that neither can be swapped (§2)."""
     name = object_id.encode()
-    return digest(len(name).to_bytes(2, "big") + name + data)
+    return blake2b(len(name).to_bytes(2, "big") + name + data, digest_size=DIGEST_BYTES).digest()
 
 
 def remembered_digest(object_id: ObjectId, data: bytes) -> bytes:

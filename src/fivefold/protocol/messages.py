@@ -19,7 +19,8 @@ what the encoder would not have written is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from struct import Struct
 from typing import Final, TypeVar
@@ -44,7 +45,7 @@ from fivefold.protocol.records import (
     Vote,
     WitnessReply,
 )
-from fivefold.protocol.times import is_time, pack_time
+from fivefold.protocol.times import NUMBERS, Time, is_time, pack_time
 
 REQUEST: Final = 1
 REPLY: Final = 2
@@ -61,7 +62,7 @@ _object_id: Final = attrgetter("object_id")
 _head: Final = Struct(">BQI")
 _pack_head, _unpack_head = _head.pack, _head.unpack_from
 _HEAD_BYTES: Final = _head.size
-_pack_key: Final = Struct(">BQ").pack
+_pack_key = Struct(">BQ").pack
 
 
 SUCCESS: Final = 0
@@ -129,8 +130,10 @@ def encode_operation(operation: Operation, since: int, attempt: int) -> bytes:
     # As arrays of their fields, which is what the structs are on the wire: nobody needs new structs.
     if not since:
         return encode((operation.objects, operation.calls, operation.code, attempt))
-    time = pack_time(since)
-    calls = [(call.id, time, call.method, call.arguments) for call in operation.calls]
+    time = since if since < NUMBERS else pack_time(since)
+    calls: tuple[tuple[bytes, Time, str, bytes], ...] = ()
+    for call in operation.calls:
+        calls += ((call.id, time, call.method, call.arguments),)
     return encode((operation.objects, calls, operation.code, attempt))
 
 
@@ -225,9 +228,8 @@ _ENDING_VOTES: Final = tuple([encode(Vote(status, b"", (), b"", (), ()))[:2] for
 """What the votes begin with of which q that are alike end a call."""
 
 
-def reply_key(number: int) -> bytes:
-    """What every reply to the number begins with."""
-    return _pack_key(REPLY, number)
+reply_key: Final[Callable[[int], bytes]] = partial(_pack_key, REPLY)
+"""What every reply to the number begins with."""
 
 
 def reply_frame(number: int, vote: bytes, authenticators: Sequence[bytes]) -> bytes:

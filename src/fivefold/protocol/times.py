@@ -14,12 +14,13 @@ TIME_BYTES: Final = 16
 Time = int | bytes
 """A time in a message or a row: a number, or its 16 bytes where MessagePack has no number that large."""
 
-_NUMBERS: Final = 1 << 64
+NUMBERS: Final = 1 << 64
+"""The times that MessagePack has a number for are below this."""
 
 
 def pack_time(time: int) -> Time:
     """A time as a message carries it."""
-    return time if time < _NUMBERS else time.to_bytes(TIME_BYTES, "big")
+    return time if time < NUMBERS else time.to_bytes(TIME_BYTES, "big")
 
 
 def unpack_time(time: Time) -> int:
@@ -30,5 +31,5 @@ def unpack_time(time: Time) -> int:
 def is_time(time: Time) -> bool:
     """Whether :func:`pack_time` could have written it."""
     if isinstance(time, bytes):
-        return len(time) == TIME_BYTES and unpack_time(time) >= _NUMBERS
+        return len(time) == TIME_BYTES and unpack_time(time) >= NUMBERS
     return time >= 0

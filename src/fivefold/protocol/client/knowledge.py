@@ -26,7 +26,8 @@ from fivefold.protocol.limits import (
 from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Vote
+from fivefold.protocol.records import INITIAL_HISTORY, ObjectHistories, Vote
+from fivefold.protocol.times import TIME_BYTES
 
 
 def _shortened(sets: Sequence[ObjectHistories], quorums: QuorumSystem) -> tuple[ObjectHistories, ...]:
@@ -209,7 +210,7 @@ class Knowledge:
         """Take over what exactly q servers show alike (Alike.shown), as ``absorb`` and ``remember_fit`` would."""
         # Only who made a version has accepted the candidate: to queries and rejected updates it is a name, no more. One
         # who answers again may have accepted others since: then the time is earlier than it need be, which is safe.
-        time = time_of(LogicalTimestamp(vote.candidate)) if vote.version_digest else 0
+        time = int.from_bytes(vote.candidate[:TIME_BYTES], "big") if vote.version_digest else 0
         for fitted, rows in shown:
             self.of(fitted.object_id).fit(fitted, rows, time)
 

@@ -127,7 +127,10 @@ class Acceptance:
             else:
                 replica.follow(version, shown, now_ns)
             self._replicas.measure(replica)
-            self._outbox.writes += self._outbox.write_of(replica)
+            if self._outbox.has_store:
+                self._outbox.writes.append(replica.written(self._outbox.next_sequence))
+            else:
+                replica.forget_changes()
             if self._unverified is not None:
                 self._unverified.accepted_alone(replica.object_id, timestamp)
         except Exception as error:

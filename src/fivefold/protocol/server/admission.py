@@ -23,17 +23,18 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import NO_OPERATION, LogicalTimestamp, Request, SyncRequest
 from fivefold.protocol.steps import Kind, Plan, Step
 
-_SERVER: Final = b"fivefold-server"
+SERVER: Final = b"fivefold-server"
+"""What the ids of servers begin with, where one acts as a client."""
 
 
 def server_client(index: int) -> ClientId:
     """As which client a server's repairs are judged; no client has such an id, which is the digest of a certificate."""
-    return ClientId(_SERVER + bytes((index,)))
+    return ClientId(SERVER + bytes((index,)))
 
 
 def is_server(client: ClientId) -> bool:
     """Whether the client is another server."""
-    return client.startswith(_SERVER)
+    return client.startswith(SERVER)
 
 
 VersionKey = tuple[ObjectId, LogicalTimestamp]

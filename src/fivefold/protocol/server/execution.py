@@ -91,12 +91,12 @@ def _run(
     has_changed, room = False, ANSWERS_BYTES_MAX
     executor.begin()
     for call in operation.calls:
-        key, answer = b"", None
+        is_cancel = call.method == CANCEL
+        key, answer = client + (call.arguments if is_cancel else call.id), None  # see key_of
         if not is_query:
-            key = key_of(client, call)
             since = call.since if isinstance(call.since, int) else unpack_time(call.since)
             answer = recall(recorded, key, since)
-        if answer is None and call.method == CANCEL:
+        if answer is None and is_cancel:
             answer, has_changed = CANCELLED, True
             fresh += (Recorded(key, answer),)
         elif answer is None:

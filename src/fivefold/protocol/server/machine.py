@@ -24,13 +24,13 @@ from fivefold.protocol.records import Request, SyncReply
 from fivefold.protocol.server.acceptance import Acceptance
 from fivefold.protocol.server.activity import Activity
 from fivefold.protocol.server.admission import (
+    SERVER,
     Declined,
     SyncWork,
     VersionKey,
     Work,
     admit,
     choose_executor,
-    is_server,
     server_client,
 )
 from fivefold.protocol.server.cache import Cache
@@ -140,8 +140,9 @@ class Server:
     @property
     def _is_full(self) -> bool:
         """Whether no further request is taken: too many wait, or what waits takes too much memory."""
-        size = self._outbox.waiting_bytes + self._shares.size
-        return size >= PENDING_BYTES_MAX or self.pending_requests >= PENDING_REQUESTS_MAX
+        outbox = self._outbox
+        waiting = outbox.waiting_count + self._loads.parked_count + self._syncs.parked_count
+        return waiting >= PENDING_REQUESTS_MAX or outbox.waiting_bytes + self._shares.size >= PENDING_BYTES_MAX
 
     def take_resumed(self) -> list[ClientId]:
         """Whose requests had waited and were worked on since this was last asked: the time counts for these clients."""
@@ -213,7 +214,7 @@ class Server:
         self._shares.recount([*requests, *self._syncs.waiting])
 
     def _receive_request(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
-        if self._take_natively(now_ns, client, channel, frame):
+        if self.natively is not None and self._take_natively(now_ns, client, channel, frame):
             return
         try:
             number, body, proof = split(frame, REQUEST)
@@ -224,7 +225,7 @@ class Server:
             request = decode_request(body, self.quorums.n)
             operation = decode_operation(request) if request.operation else None
             self.activity.asked.append((now_ns, client, request.sets[0].object_id))
-            if operation is not None and is_server(client):
+            if operation is not None and client.startswith(SERVER):
                 raise PeerViolation("operation-of-a-server")
         except PeerViolation as violation:
             self.counters[f"rejected.{violation.reason}"] += 1
@@ -387,9 +388,8 @@ class Server:
 
     def _take_natively(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> bool:
         """Have native code do at once what nearly every request asks for; False if Python is to read this one."""
-        if self.natively is None or not self._may_be_ordinary(client):
-            return False
-        return self.natively.take(now_ns, client, channel, frame)
+        natively = self.natively
+        return natively is not None and self._may_be_ordinary(client) and natively.take(now_ns, client, channel, frame)
 
     def _take_ordinary(
         self,
@@ -402,9 +402,9 @@ class Server:
         proof: bytes,
     ) -> bool:
         """Do at once what nearly every request asks for; False if this one is to be examined step by step."""
-        if not self._may_be_ordinary(client):
-            return False
-        return self._taking.take(now_ns, client, channel, number, request, operation, proof)
+        return self._may_be_ordinary(client) and self._taking.take(
+            now_ns, client, channel, number, request, operation, proof
+        )
 
     # --- what a request waits for -----------------------------------------------------------------------------
 
@@ -452,9 +452,10 @@ class Server:
             if self._outbox.durable < self._outbox.reached:
                 self._outbox.let_go()
                 self._lists.go_on()
-            self.upkeep.advance(now_ns, self.storage_failure)
+            wake_at_ns = self.upkeep.advance(now_ns, self.storage_failure)
             self._replicas.shrink(self._outbox.durable)
-            wake_at_ns = self.upkeep.earlier(self._syncs.wake_at_ns)
+            if self._syncs.parked_count:
+                wake_at_ns = min([at for at in (wake_at_ns, self._syncs.wake_at_ns) if at is not None], default=None)
         except Exception as error:
             self._fault("handing over replies", None, error)
             wake_at_ns = now_ns + RETRY_AFTER_FAULT_NS  # no other input need come

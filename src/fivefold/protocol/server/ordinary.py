@@ -13,7 +13,7 @@ from collections.abc import Callable
 from hmac import compare_digest
 
 from fivefold.protocol.authenticators import expected_of, sets_digest
-from fivefold.protocol.history import make_timestamp, time_of
+from fivefold.protocol.history import make_timestamp
 from fivefold.protocol.messages import encode, reply_frame
 from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
@@ -22,6 +22,7 @@ from fivefold.protocol.server.admission import Declined, check_operation
 from fivefold.protocol.server.execution import execute_alone, status_of
 from fivefold.protocol.server.replica import Replica
 from fivefold.protocol.server.versions import version_digest
+from fivefold.protocol.times import TIME_BYTES
 
 Decision = tuple[int, LogicalTimestamp, tuple[bytes, ...], Version | None]
 """Status, the candidate's timestamp, the answers, and the new version; None for it if nothing is to be written."""
@@ -60,7 +61,7 @@ class OrdinaryRequests:
         if prepared is None:
             return None
         executor, is_query = prepared
-        time = time_of(replica.latest) + 1
+        time = int.from_bytes(replica.latest[:TIME_BYTES], "big") + 1
         timestamp = make_timestamp(
             time,
             is_barrier=False,

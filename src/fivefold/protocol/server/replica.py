@@ -12,7 +12,6 @@ from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
     encode_entry,
     encode_history,
-    history_digest,
     initial_entry,
     is_barrier,
     trusted_history,
@@ -126,11 +125,6 @@ class Replica:
         if self._entries is None:
             self._entries = trusted_history(self.history)
         return self._entries
-
-    @property
-    def digest(self) -> bytes:
-        """What the authenticator is over."""
-        return history_digest(self.object_id, self.history)
 
     def holds(self, candidate: Candidate) -> bool:
         """Whether the candidate is in the history."""

@@ -146,26 +146,25 @@ class Upkeep:
         """A request names an object that is not adopted."""
         self.catch_up.want(name)
 
-    def advance(self, now_ns: int, storage_failure: str | None) -> None:
-        """Do what is due; once a newcomer's standing is durable it is one no more (R8)."""
-        if self.catch_up.is_due(now_ns):
-            self.catch_up.advance(now_ns, storage_failure)
-        if self._scrub is not None and self._scrub.is_due(now_ns):
-            self._scrub.advance(now_ns)
+    def advance(self, now_ns: int, storage_failure: str | None) -> int | None:
+        """Do what is due; once a newcomer's standing is durable it is one no more (R8).
+
+        Returns:
+            When something is due here next.
+        """
+        catch_up, scrub = self.catch_up, self._scrub
+        if catch_up.is_due(now_ns):
+            catch_up.advance(now_ns, storage_failure)
+        if scrub is not None and scrub.is_due(now_ns):
+            scrub.advance(now_ns)
         if self._is_newcomer and self._membership.is_standing:
             # A load that was begun before may still say "nothing there" of what was adopted meanwhile.
             self._doubtful = set(self._loads.waiting)
             self._is_newcomer = False
-
-    def earlier(self, wake_at_ns: int | None) -> int | None:
-        """The earlier of this time and the one at which something is due here."""
-        due_ns = self.catch_up.wake_at_ns
-        if due_ns is not None and (wake_at_ns is None or due_ns < wake_at_ns):
-            wake_at_ns = due_ns
-        due_ns = None if self._scrub is None else self._scrub.wake_at_ns
-        if due_ns is not None and (wake_at_ns is None or due_ns < wake_at_ns):
-            wake_at_ns = due_ns
-        return wake_at_ns
+        due_ns = catch_up.wake_at_ns
+        if scrub is None or scrub.wake_at_ns is None or (due_ns is not None and due_ns < scrub.wake_at_ns):
+            return due_ns
+        return scrub.wake_at_ns
 
     @property
     def scrub(self) -> ScrubState | None:

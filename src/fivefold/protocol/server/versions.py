@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.limits import RING_ANSWER_BYTES_MAX, RING_ENTRIES, RING_RECENT
-from fivefold.protocol.operations import FORGOTTEN, ClientId, digest, remembered
+from fivefold.protocol.operations import DIGEST_BYTES, FORGOTTEN, ClientId, digest, remembered
 from fivefold.protocol.records import Recorded, Ring, Version
 from fivefold.protocol.times import TIME_BYTES, Time, is_time, pack_time, unpack_time
 
@@ -80,7 +81,8 @@ def decode_version(data: bytes) -> Version:
 
 def version_digest(version: Version) -> bytes:
     """What servers tell clients of a version, so that a method that is not deterministic shows (PROTOCOL §6)."""
-    return digest(_digested.encode((version.number, version.state, version.outcomes)))
+    content = _digested.encode((version.number, version.state, version.outcomes))
+    return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def joint_digest(versions: Sequence[Version]) -> bytes:
@@ -183,8 +185,9 @@ def recall(version: Version, key: bytes, since: int) -> bytes | None:
     ``since`` is that of the call.
     """
     call_id = key[CLIENT_BYTES:]
-    if version.horizon <= since and call_id not in version.recent and call_id not in version.ring.entries:
-        return None  # what is said below, too, for what is nearly always the case
+    # What is said below, too, for what is nearly always the case. Python looks backwards in less than half the time.
+    if version.horizon <= since and version.recent.rfind(call_id) < 0 and version.ring.entries.rfind(call_id) < 0:
+        return None
     answer = find_answer(version, key)
     return FORGOTTEN if answer is None and not can_tell(version, key, since) else answer
 

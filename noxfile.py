@@ -39,9 +39,11 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
-def compiled(session: nox.Session) -> None:
-    """Run the protocol's tests against the compiled hot path; needs a C compiler and Python's headers."""
-    session.install(".[dev]", env={"HATCH_BUILD_HOOKS_ENABLE": "1"})
-    session.run("python", "-c", "from fivefold.protocol.compiled import is_compiled; assert is_compiled()")
+def native(session: nox.Session) -> None:
+    """Run the protocol's tests with the native path, and its bugs on purpose; needs Rust's cargo."""
+    session.install(*WHEELS_ONLY, "-e", ".[dev]")
+    session.install("./native")
     paths = session.posargs or ["tests/unit", "tests/scenarios", "tests/properties", "tests/paper", "tests/contracts"]
-    session.run("pytest", "-q", "-m", "not long and not patches_internals", *paths)
+    session.run("pytest", "-q", *paths)
+    session.install("--force-reinstall", "--config-settings", "build-args=--features planted", "./native")
+    session.run("pytest", "-q", "tests/properties/test_native_frames.py")

@@ -3,8 +3,8 @@
 #
 #   benchmarks/all.sh [PYTHON [OPTION…]]      options such as --rounds 3 go to every figure taken by turns
 #
-# COMPILED=PYTHON names the interpreter of an environment with the compiled hot path (docs/decisions/0003), DEBIAN=PYTHON and
-# DEBIAN_COMPILED=PYTHON those of environments of Debian's own Python; without them their results stay as they are.
+# NATIVE=PYTHON names the interpreter of an environment with the native path (docs/decisions/0022), DEBIAN=PYTHON that of
+# one of Debian's own Python; without them their results stay as they are.
 set -euo pipefail
 # Absolute, since we leave the directory: .venv/bin/python must stay that one. A link is not followed, it is the environment.
 absolute() {
@@ -14,28 +14,24 @@ absolute() {
 }
 python=$(absolute "${1:-python3}")
 shift || true
-for name in COMPILED DEBIAN DEBIAN_COMPILED; do
+for name in NATIVE DEBIAN; do
     [[ -z ${!name:-} ]] || declare "$name=$(absolute "${!name}")"
 done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 [[ -d peers/.installed ]] || peers/install.sh "$python"
 
 "$python" floor_ratio.py "$@"
-if [[ -n ${COMPILED:-} ]]; then
-    "$COMPILED" floor_ratio.py --out results/floor-ratio-compiled.json "$@"
-    "$COMPILED" peers.py --durability disk --peers etcd --out results/peers-disk-compiled.json "$@"
+if [[ -n ${NATIVE:-} ]]; then
+    "$NATIVE" floor_ratio.py --out results/floor-ratio-native.json "$@"
+    "$NATIVE" peers.py --durability disk --peers etcd --out results/peers-disk-native.json "$@"
 fi
 if [[ -n ${DEBIAN:-} ]]; then
     "$DEBIAN" floor_ratio.py --out results/floor-ratio-debian.json "$@"
     "$DEBIAN" peers.py --durability disk --peers etcd --out results/peers-disk-debian.json "$@"
 fi
-if [[ -n ${DEBIAN_COMPILED:-} ]]; then
-    "$DEBIAN_COMPILED" floor_ratio.py --out results/floor-ratio-debian-compiled.json "$@"
-    "$DEBIAN_COMPILED" peers.py --durability disk --peers etcd --out results/peers-disk-debian-compiled.json "$@"
-fi
 "$python" fault_scalability.py "$@"
-if [[ -n ${COMPILED:-} ]]; then
-    "$COMPILED" fault_scalability.py --no-agreement --rounds 15 --out results/fault-scalability-compiled.json "$@"
+if [[ -n ${NATIVE:-} ]]; then
+    "$NATIVE" fault_scalability.py --no-agreement --rounds 15 --out results/fault-scalability-native.json "$@"
 fi
 "$python" breakdown.py "$@"
 "$python" throughput_scalability.py "$@"

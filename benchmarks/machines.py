@@ -17,10 +17,10 @@ import sys
 import time
 from types import FrameType
 
+from fivefold.native import variant
 from fivefold.objects import Counter, Registry
 from fivefold.protocol.actions import Channel, Reply
 from fivefold.protocol.client import Session
-from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.operations import Call, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
@@ -138,12 +138,12 @@ def main() -> None:
             machines.update(batch)
     calls = machines.calls_of_python(names[0])
     found = {part: machines.spent_s[part] / machines.handled[part] * 1e6 for part in ("server", "client")}
-    variant = "compiled" if is_compiled() else "pure"
     for part, what in (("server", "request"), ("client", "update")):
         print(
-            f"{variant}, f={chosen.faults}, {part}: {found[part]:.1f} µs and {calls[part]} Python calls for each {what}"
+            f"{variant()}, f={chosen.faults}, {part}: "
+            f"{found[part]:.1f} µs and {calls[part]} Python calls for each {what}"
         )
-    print(json.dumps({"is_compiled": is_compiled(), **found, "calls": calls}))
+    print(json.dumps({"variant": variant(), **found, "calls": calls}))
 
 
 if __name__ == "__main__":

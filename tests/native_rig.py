@@ -6,6 +6,7 @@ frame for server 0 is worked out both ways before it is delivered.
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,7 +19,7 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ObjectHistories, Request
 from fivefold.protocol.server import Server
 from fivefold.simulation.rack import Everyone, client_id, rack_keys
-from tests.protocol_rig import Toy
+from tests.protocol_rig import Toy, X, Y
 
 MAC = 16
 NAME = ObjectId("Reg/a")
@@ -189,3 +190,23 @@ def run_twins(seed: int, steps: int = 260) -> int:
     for _ in range(steps):
         twins.step()
     return twins.decided
+
+
+def write_corpus(directory: Path, count: int = 12) -> None:
+    """Frames that native code takes, each with what server 0 held: for native/examples/fuzz.rs."""
+    twins, written = Twins(7), 0
+    while written < count:
+        for _ in range(17):
+            twins.step()
+        replica = twins.servers[0]._replicas.hot[NAME]
+        version = replica.versions.get(replica.latest)
+        assert version is not None
+        client = twins.random.choice([X, Y])
+        twins.number += 1
+        frame = twins.frame(0, Operation((NAME,), (Call(twins.random.randbytes(16), 0, "add", b"x" * written),)))
+        times = [each if each < 1 << 64 else each.to_bytes(16, "big") for each in (version.horizon, version.orphaned)]
+        ring = [version.ring.entries, version.ring.answers, version.recent, version.recent_answers]
+        held = [replica.history, replica.last_at, replica.latest, twins.servers[0]._replies.macs(replica)]
+        case = [6, frame, client, *held, version.number, *times, version.state[:200], *ring]
+        (directory / f"{written:02}").write_bytes(encode(case))
+        written += 1

@@ -13,7 +13,6 @@ import pytest
 from fivefold.protocol import authenticators, classify, editions, history, limits, messages, quorums
 from fivefold.protocol.authenticators import Culled
 from fivefold.protocol.client import following, invocation, knowledge, rounds, session, standing, verdict
-from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import Candidate, Part, history_digest
 from fivefold.protocol.limits import TIME_LEAD_MAX
 from fivefold.protocol.operations import NOT_RUN
@@ -61,13 +60,11 @@ def bug(make: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
 
 @contextmanager
 def planted(name: str, *, step_by_step: bool = True) -> Iterator[None]:
-    """Run the body with the bug in place; compiled modules cannot be patched, so there the test is skipped.
+    """Run the body with the bug in place.
 
     Most rules stand in the examination step by step, and what goes the short way meets none of them: so that way is
     closed, unless told otherwise.
     """
-    if is_compiled():
-        pytest.skip("the installed protocol is compiled")
     with pytest.MonkeyPatch.context() as patch:
         for where, attribute, instead in BUGS[name]():
             assert hasattr(where, attribute), f"the bug {name} patches nothing: {where} has no {attribute}"

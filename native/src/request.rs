@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub operation: &'a [u8],
     pub calls: Vec<Call<'a>>,
     pub code: &'a [u8],
+    /// A part of the operation's digest, and nothing else.
+    pub attempt: u64,
     pub proof: &'a [u8],
 }
 
@@ -68,7 +70,7 @@ impl<'a> Request<'a> {
         check(target == object_id && !object_id.is_empty() && object_id.len() <= OBJECT_ID_BYTES_MAX)?;
         check(!history.is_empty() && holders.len() == n)?;
         check(holders.iter().all(|holder| *holder <= 1))?;
-        let (calls, code) = read_operation(operation, object_id)?;
+        let (calls, code, attempt) = read_operation(operation, object_id)?;
         Ok(Request {
             number,
             object_id,
@@ -78,6 +80,7 @@ impl<'a> Request<'a> {
             operation,
             calls,
             code,
+            attempt,
             proof,
         })
     }
@@ -88,7 +91,7 @@ impl<'a> Request<'a> {
     }
 }
 
-fn read_operation<'a>(operation: &'a [u8], object_id: &str) -> Read<(Vec<Call<'a>>, &'a [u8])> {
+fn read_operation<'a>(operation: &'a [u8], object_id: &str) -> Read<(Vec<Call<'a>>, &'a [u8], u64)> {
     let mut reader = Reader::new(operation);
     reader.array_of(4)?;
     reader.array_of(1)?;
@@ -103,10 +106,10 @@ fn read_operation<'a>(operation: &'a [u8], object_id: &str) -> Read<(Vec<Call<'a
         calls.push(call);
     }
     let code = reader.binary()?;
-    reader.unsigned()?; // the attempt: a part of the digest, and nothing else
+    let attempt = reader.unsigned()?;
     reader.end()?;
     check(code.len() <= CODE_BYTES_MAX)?;
-    Ok((calls, code))
+    Ok((calls, code, attempt))
 }
 
 fn read_call<'a>(reader: &mut Reader<'a>) -> Read<Call<'a>> {

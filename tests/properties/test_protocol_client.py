@@ -242,7 +242,6 @@ def take(alike: Alike, server: int, frame: bytes) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.patches_internals
 @pytest.mark.parametrize("suspects", [True, False])
 @settings(max_examples=600, deadline=None)
 @given(seed=st.integers(0, 2**64))

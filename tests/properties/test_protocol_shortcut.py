@@ -14,8 +14,6 @@ from fivefold.simulation import servers
 from fivefold.simulation.draw import draw
 from fivefold.simulation.run import run_plan
 
-pytestmark = pytest.mark.patches_internals
-
 taken: Counter[str] = Counter()
 """How often native code did a request, how often Python's shortcut, and how often it was left to the examination."""
 

@@ -322,7 +322,6 @@ def test_a_full_disk_answers_at_once() -> None:
     assert vote.status == BUSY
 
 
-@pytest.mark.patches_internals
 def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """With PENDING_REQUESTS_MAX requests waiting, one more is answered BUSY; when they are done it is not."""
     monkeypatch.setattr(machine, "PENDING_REQUESTS_MAX", 3)
@@ -336,7 +335,6 @@ def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert more.to([0])[0].status == SUCCESS
 
 
-@pytest.mark.patches_internals
 def test_an_ordinary_request_is_turned_away_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """The short way of a request that needs no examination has the same limit."""
     rack = WatchedRack()
@@ -346,7 +344,6 @@ def test_an_ordinary_request_is_turned_away_as_well(monkeypatch: pytest.MonkeyPa
     assert {(vote.status, vote.answers) for vote in votes.values()} == {(BUSY, (b"xoverloaded",))}
 
 
-@pytest.mark.patches_internals
 def test_too_many_syncs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With SYNCS_MAX versions being fetched, a request that needs another one is answered BUSY."""
     monkeypatch.setattr(synchronise, "SYNCS_MAX", 1)
@@ -374,7 +371,6 @@ def test_readers_cannot_make_an_object_unusable_by_barriers() -> None:
     assert Desk(rack, X).call("add", b"2", timeout_s=60) == Answered((VALUE + b"+",))
 
 
-@pytest.mark.patches_internals
 def test_a_copy_that_a_history_has_no_room_for_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is answered BUSY with the reason, and nothing is accepted; a barrier has room."""
     monkeypatch.setattr(acceptance, "HISTORY_VERSIONS_BYTES_MAX", 400)

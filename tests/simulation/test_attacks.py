@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from fivefold.checker import Observation
 from fivefold.checker import Outcome as Seen
 from fivefold.protocol.actions import Write
-from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
     Candidate,
@@ -170,7 +169,6 @@ def test_methods_are_stopped_and_results_differ() -> None:
 # --- injection ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(is_compiled(), reason="compiled code has no lines")
 def test_an_injected_exception_comes_out_of_the_servers_code() -> None:
     """It is raised at a line of the server's wing, each time at another one, and tracing is as it was before."""
     where: list[str] = []

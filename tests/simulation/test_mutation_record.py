@@ -34,7 +34,6 @@ def test_the_page_is_the_record() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()
 
 
-@pytest.mark.patches_internals
 def test_a_campaign_finds_a_bug_again() -> None:
     """The bug that every seed shows is found by the first one."""
     found = seek("replies_before_durable", BUGS["replies_before_durable"], seeds_max=3)
@@ -43,7 +42,6 @@ def test_a_campaign_finds_a_bug_again() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.patches_internals
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("bug", ["partners_not_carried", "late_times_always_culled"])
 def test_the_rules_about_clocks_are_missed_by_random_seeds(bug: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from fivefold.protocol.compiled import is_compiled
 from tests.planted_limits import LIMIT_BUGS
 from tests.transport_rig import Rig, small_cluster
 from tests.unit import test_node_throttle as throttles
@@ -18,8 +17,6 @@ from tests.unit import test_transport_streams as streams
 from tests.unit.protocol import test_cache as caches
 from tests.unit.protocol import test_server_waits as waits
 from tests.unit.protocol import test_synchronise as syncs
-
-pytestmark = pytest.mark.patches_internals
 
 PURE = [
     ("the_cache_counts_objects_alone", caches.test_large_objects_fill_the_cache_by_their_bytes),
@@ -42,8 +39,6 @@ WITH_SOCKETS = [
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """Run the body with the bug in place."""
-    if is_compiled():
-        pytest.skip("the installed protocol is compiled")
     with pytest.MonkeyPatch.context() as patch:
         for where, attribute, instead in LIMIT_BUGS[name]():
             assert hasattr(where, attribute), f"the bug {name} patches nothing: {where} has no {attribute}"

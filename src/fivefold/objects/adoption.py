@@ -1,4 +1,4 @@
-"""The arguments of the reserved update ADOPT (``fivefold rescue``); apart from running.py, which may be compiled."""
+"""The arguments of the reserved update ADOPT (``fivefold rescue``)."""
 
 from __future__ import annotations
 

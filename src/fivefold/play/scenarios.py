@@ -13,7 +13,6 @@ from fivefold.errors import ConfigurationError
 from fivefold.play import joint, lying, ordinary, paper
 from fivefold.play.recording import Recording
 from fivefold.play.staging import Staged, stage
-from fivefold.protocol.compiled import is_compiled
 
 
 class Scenario(Struct, frozen=True):
@@ -32,9 +31,6 @@ def _staged(group: str, *all_staged: Staged) -> dict[str, Scenario]:
     return {staged.name: Scenario(group, partial(stage, staged)) for staged in all_staged}
 
 
-# A rule that is compiled cannot be left out to show what becomes of it.
-_ANOMALY: Final = {} if is_compiled() else {"alone": Scenario("Several objects", joint.alone)}
-
 SCENARIOS: Final = MappingProxyType(
     {
         "paper": Scenario("The paper", paper.whole),
@@ -43,7 +39,7 @@ SCENARIOS: Final = MappingProxyType(
         **_staged("Crashes", ordinary.CRASHED_CLIENT, ordinary.RETURNING),
         **_staged("Liars", lying.WRONG_MACS, lying.LYING_SYNC),
         **_staged("Several objects", joint.DYING_TRANSFER),
-        **_ANOMALY,
+        "alone": Scenario("Several objects", joint.alone),
         "together": Scenario("Several objects", joint.together),
     }
 )

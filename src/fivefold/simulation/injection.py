@@ -13,8 +13,6 @@ from random import Random
 from types import CodeType, FrameType
 from typing import Any, Final, TypeVar
 
-from fivefold.protocol.compiled import is_compiled
-
 SERVER: Final = "fivefold.protocol.server."
 CLIENT: Final = "fivefold.protocol.client."
 """Where it raises. Not in the ground: what that remembers of earlier runs would decide where the nth line is."""
@@ -66,7 +64,7 @@ class Injector:
 
     def __init__(self, random: Random, share: float, modules: str, on_raise: Callable[[str], None]) -> None:
         """``on_raise`` hears where in these modules an exception was raised, as function and line within it."""
-        self.share = 0.0 if is_compiled() else share
+        self.share = share
         self._random, self._modules, self._on_raise = random, modules, on_raise
 
     def run(self, act: Callable[[], T]) -> T:

@@ -18,8 +18,6 @@ from fivefold.protocol.server.versions import initial_version
 from fivefold.protocol.steps import Kind
 from tests.protocol_rig import A, candidate
 
-pytestmark = pytest.mark.patches_internals
-
 
 def record_of(name: str, size: int) -> ObjectRecord:
     """An object whose only version has so many bytes, which do not get fewer by packing."""

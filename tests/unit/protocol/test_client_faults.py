@@ -13,8 +13,6 @@ from fivefold.protocol.client.outcomes import Answered, Delay, Outcome, TimedOut
 from fivefold.protocol.messages import FAIL
 from tests.protocol_rig import A, B, Desk, WatchedRack, altered, op
 
-pytestmark = pytest.mark.patches_internals
-
 OURS = str(Path(fivefold.protocol.client.__file__).parent)
 
 

@@ -14,7 +14,6 @@ import fivefold.protocol
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.actions import Actions, Ask, Channel, Reply, Store, Write
-from fivefold.protocol.compiled import is_compiled
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.messages import BUSY, FAIL, REPLY, SUCCESS, decode_vote, encode, request_frame, split, sync_frame
 from fivefold.protocol.operations import ClientId, ObjectId, Operation
@@ -24,8 +23,6 @@ from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.synchronise import SyncTable
 from fivefold.simulation.rack import Letter, columns
 from tests.protocol_rig import A, B, C, WatchedRack, X, Y, Z, now, op
-
-pytestmark = pytest.mark.patches_internals
 
 OURS = str(Path(fivefold.protocol.__file__).parent)
 E, F, G = ObjectId("Reg/e"), ObjectId("Reg/f"), ObjectId("Reg/g")
@@ -336,7 +333,6 @@ def test_what_an_exception_kept_from_leaving_leaves_later(at: int) -> None:
     assert outbox.next_sequence == 2
 
 
-@pytest.mark.skipif(is_compiled(), reason="compiled code has no instructions")
 def test_handing_over_takes_no_memory() -> None:
     """Nothing is made between the first and the last thing that is forgotten: to clear a list takes no memory."""
     made = {each.opname for each in dis.get_instructions(Outbox._hand_over)}

@@ -34,8 +34,6 @@ from fivefold.protocol.steps import Kind, Plan, Step
 from tests.protocol_rig import A, B, X, op
 from tests.unit.protocol.test_faults import SERVER, Scene
 
-pytestmark = pytest.mark.patches_internals
-
 EVERYONE = list(range(5))
 
 

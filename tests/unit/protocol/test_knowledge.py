@@ -115,7 +115,6 @@ def test_the_conditioned_time_is_not_that_of_an_invention() -> None:
     assert Knowledge(SIX).conditioned_time(shown_by_three) == 7
 
 
-@pytest.mark.patches_internals
 @pytest.mark.parametrize(
     ("used", "known"),
     [

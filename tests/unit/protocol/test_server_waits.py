@@ -1,7 +1,5 @@
 """Requests that wait at a server: whose they are, and what becomes of those that nobody waits for any more."""
 
-import pytest
-
 from fivefold.protocol.actions import OWN_LINK, Actions, Channel, Reply
 from fivefold.protocol.history import make_histories
 from fivefold.protocol.limits import SYNCS_MAX, WAITING_BYTES_PER_CLIENT_MAX, WAITING_REQUESTS_PER_CLIENT_MAX
@@ -131,7 +129,6 @@ def test_over_its_own_link_a_server_takes_answers_only():
     assert machine.counters == {"rejected.sync-over-own-link": 1, "seen.3 sync-over-own-link": 1}
 
 
-@pytest.mark.patches_internals
 def test_replies_that_wait_for_the_disk_are_bounded_in_bytes(monkeypatch):
     """When they take too much, further requests are turned away until the disk has caught up."""
     monkeypatch.setattr("fivefold.protocol.server.machine.PENDING_BYTES_MAX", 2_000)

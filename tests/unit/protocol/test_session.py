@@ -47,7 +47,6 @@ def test_a_call_goes_to_the_preferred_quorum_at_once() -> None:
     assert actions.wake_at_ns is not None
 
 
-@pytest.mark.patches_internals
 def test_too_many_waiting_calls_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for two behind the running one, the third that would wait is refused."""
     monkeypatch.setattr(module, "QUEUED_CALLS_MAX", 2)

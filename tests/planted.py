@@ -591,6 +591,16 @@ def rings_kept_silent() -> list[Patch]:
 
 
 @bug
+def versions_waited_for_in_silence() -> list[Patch]:
+    """§5: who needs a version that nobody has any more is told BUSY, and not what is held."""
+
+    def turn_away(self: Any, work: Any) -> None:
+        self._replies.turn_away(work, messages.BUSY, "no-version", "the version could not be fetched")
+
+    return [(examination.Examination, "do_without_version", turn_away)]
+
+
+@bug
 def settled_kept_silent() -> list[Patch]:
     """§6: a refused update is not told what is settled."""
     return [(examination, "settled_answers", lambda replica, client, operation: None)]

@@ -11,7 +11,7 @@ from fivefold.protocol.client.outcomes import Answered, Disagreed, Refused, Time
 from fivefold.protocol.messages import BUSY, DECLINED, FAIL, REPLY, SUCCESS, reply_frame, split
 from fivefold.protocol.operations import CANCELLED, FORGOTTEN, REFUSED, VALUE, ClientId
 from fivefold.protocol.steps import Kind
-from fivefold.simulation.rack import Letter
+from fivefold.simulation.rack import Letter, MemoryDisk
 from tests.protocol_rig import (
     A,
     B,
@@ -127,6 +127,20 @@ def test_a_query_that_others_overtook_is_done_in_one_round() -> None:
     y.sent.clear()
     assert y.call("get") == Answered((b"v12",))
     assert len(y.sent) == 5
+
+
+def test_a_client_that_was_away_for_long_learns_what_is_new() -> None:
+    """Its version was dropped everywhere; of six servers one never had it and one has lost it: four could tell."""
+    rack = WatchedRack(liars=preferred(WatchedRack())[4:5])
+    x, y = Desk(rack, X), Desk(rack, Y)
+    x.call("add", b"1")
+    y.call("get")
+    for _ in range(2 + limits.KEPT_VERSIONS):
+        x.call("add", b"2")
+    forgetful = preferred(rack)[4]
+    rack.disks[forgetful] = MemoryDisk()
+    rack.restart(forgetful)
+    assert y.call("add", b"3", timeout_s=5) == Answered((b"v1222222",))
 
 
 # --- lies -------------------------------------------------------------------------------------------------------------

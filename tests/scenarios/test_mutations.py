@@ -101,6 +101,7 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ),
     ("rings_kept_silent", client.test_a_call_that_keeps_losing_is_not_forgotten, ""),
     ("rings_kept_silent", client.test_an_update_that_was_applied_is_done_though_it_is_refused, ""),
+    ("versions_waited_for_in_silence", client.test_a_client_that_was_away_for_long_learns_what_is_new, ""),
     ("settled_kept_silent", settled.test_a_client_that_others_always_outrun_hears_that_its_call_was_applied, ""),
     (
         "settled_by_what_may_be_passed_over",

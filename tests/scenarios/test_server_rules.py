@@ -487,16 +487,28 @@ def test_a_silent_server_is_passed_by_when_time_comes() -> None:
 
 
 def test_a_sync_that_cannot_end_gives_up() -> None:
-    """When nobody answers, the request fails cleanly with BUSY after two seconds, and nothing was accepted."""
+    """When nobody answers, the request is told FAIL after two seconds, and nothing was accepted."""
     rack = WatchedRack()
     written(rack, *range(4))
     rack.silent = set(range(6))
-    Letter(rack, Y, now(rack, range(4))).to([5])
+    letter = Letter(rack, Y, now(rack, range(4)))
+    assert letter.to([5]) == {}
     for time in range(0, 2_100_000_000, 50_000_000):
         rack.now_ns = time
         rack._perform(5, rack.servers[5].wake(time))
-    assert rack.servers[5].counters["turned-away.sync-timeout"] == 1
+    assert rack.servers[5].counters["sync.failed"] == 1
+    assert [vote.status for vote in rack.settle(5)] == [FAIL]
     assert rack.history(5, A) == b""
+
+
+def test_what_nobody_has_any_more_is_not_waited_for() -> None:
+    """All say that they have dropped the version: the request is told FAIL at once, with what is held here."""
+    rack = WatchedRack()
+    written(rack, *range(5))
+    view = now(rack, range(5))
+    rack.sync_lies = {server: lambda request: SyncReply(request.number, b"", b"") for server in range(5)}
+    vote = Letter(rack, Y, view, operation=op("get")).to([5])[5]
+    assert (vote.status, vote.histories, vote.answers) == (FAIL, (b"",), (b"v",))
 
 
 def test_a_server_fetches_a_version_once_for_all_who_wait() -> None:

@@ -209,6 +209,7 @@ NOT_REACHED = {
     "unverified_work_unbounded",
     "verification_believes_one_server",
     "verification_repairs_without_proof",
+    "versions_waited_for_in_silence",
     "what_is_left_costs_nothing",
     # A cluster's thresholds are checked before it is explored.
     "quorums_of_any_size",

@@ -124,6 +124,26 @@ def test_when_nobody_is_left_nobody_is_asked() -> None:
     assert one.ask_further() == []
 
 
+def test_it_is_over_when_too_few_are_left() -> None:
+    """Of four servers two have nothing and one is silent: the two that may still have it could agree, one could not."""
+    one = sync(3, 1, 2, 0)
+    one.start(0)
+    one.receive(3, NOTHING)
+    one.receive(1, NOTHING)
+    assert not one.is_over
+    one.receive(2, NOTHING)
+    assert (one.is_over, one.version) == (True, None)
+
+
+def test_it_is_not_over_while_a_copy_may_come() -> None:
+    """Two agree on the digest, and the second is asked for the copy."""
+    one = sync(3, 1)
+    one.start(0)
+    one.receive(3, only_digest(GOOD))
+    one.receive(1, only_digest(GOOD))
+    assert not one.is_over
+
+
 def test_without_liars_one_answer_is_enough() -> None:
     """B = 0: the first copy that matches is the version."""
     one = sync(3, 1, needed=1)

@@ -204,8 +204,12 @@ class CatchUp:
         self.is_touched = True
         asks, sync = self._syncs.receive(server, reply)
         self._send(asks)
-        if sync is not None and sync.version is not None:
-            for work in self._syncs.end(sync):
+        if sync is None:
+            return
+        for work in self._syncs.end(sync):
+            if sync.version is None:
+                self._give_up(now_ns, work)
+            else:
                 work.fetched[sync.key] = sync.version
                 self._go_on(now_ns, work)
 

@@ -61,6 +61,20 @@ class Examination:
             self._acceptance.isolate(work.names if work.step is None else work.step.objects, error)
             raise
 
+    def do_without_version(self, work: Work) -> None:
+        """FAIL, with what is held here: the version that a request needs cannot be fetched.
+
+        Story, when this was BUSY: (1) a client is conditioned on a version that all have dropped since. (2) Of six
+        servers four say FAIL and show what came after it; one was never asked about the object, and one has lost it.
+        (3) Fewer than q tell the client what they hold: it never learns what is new, and asks the same for ever.
+        """
+        self.counters["sync.failed"] += 1
+        is_here = all(name in self._replicas.hot for name in work.names)
+        if is_here and not self._replies.membership.has_moved:
+            self._fail(work)
+        else:
+            self._replies.turn_away(work, BUSY, "no-version", "the version could not be fetched")
+
     def _examine(self, now_ns: int, work: Work, storage_failure: str | None) -> Need | None:
         step = work.step
         if self._replies.membership.has_moved:

@@ -367,16 +367,16 @@ class Server:
             except Exception as error:
                 self._fault("asking for a version", None, error)
                 continue
-            for work in waiting:
-                self._give_up(work, "sync-timeout", "the version could not be fetched in time")
+            self._give_up(waiting)
         return self._flush(now_ns)
 
-    def _give_up(self, work: Work, name: str, reason: str) -> None:
-        try:
-            self._shares.leave(work)
-            self._replies.turn_away(work, BUSY, name, reason)
-        except Exception as error:
-            self._fault("turning a request away", work.channel, error)
+    def _give_up(self, waiting: list[Work]) -> None:
+        for work in waiting:
+            try:
+                self._shares.leave(work)
+                self._examination.do_without_version(work)
+            except Exception as error:
+                self._fault("answering a request whose version nobody has", work.channel, error)
 
     # --- the ordinary request ---------------------------------------------------------------------------------
 
@@ -476,9 +476,9 @@ class Server:
         """Count one server's answer; go on with the work when the version is certain."""
         asks, sync = self._syncs.receive(server, reply)
         self._outbox.send += asks
-        if sync is None:
+        if sync is None or sync.version is None:
+            self._give_up([] if sync is None else self._syncs.end(sync))
             return
-        assert sync.version is not None, "a sync ends here with a version"
         self.counters["sync.done"] += 1
         self.activity.syncs.add(now_ns - sync.began_ns)
         for work in self._syncs.end(sync):

@@ -1,7 +1,8 @@
 """Object sync: fetch a version from the servers that hold it, and never trust one of them (Q/U §3.5, PROTOCOL §5).
 
 One server is asked for the whole version, others for its digest; it is accepted at b + 1 equal digests and a copy
-that matches. On silence or mismatch further servers are asked.
+that matches. On silence or mismatch further servers are asked, and once too few are left that may still have it, it is
+given up at once: a version that was dropped everywhere does not come back.
 """
 
 from __future__ import annotations
@@ -133,6 +134,14 @@ class Sync:
         return [self._ask(self._queue.pop(0), is_whole=True)] if self._queue else []
 
     @property
+    def is_over(self) -> bool:
+        """Whether the version is certain, or never will be: too few servers are left that may still answer for it."""
+        if self.version is not None:
+            return True
+        agreeing = max(Counter(self._digests.values()).values(), default=0)
+        return agreeing + len(self._queue) + len(self.silent) < self._needed
+
+    @property
     def silent(self) -> set[int]:
         """Servers that were asked and have not answered."""
         return self._asked - self._answered
@@ -202,7 +211,7 @@ class SyncTable(Generic[T]):
         return tuple(sorted(others, key=lambda server: (server in self._silent, server not in showing)))
 
     def receive(self, server: int, reply: SyncReply) -> tuple[list[Ask], Sync | None]:
-        """Count an answer: what to ask next, and the sync if its version is certain now; then :meth:`end` it."""
+        """Count an answer: what to ask next, and the sync if it is over, found or not; then :meth:`end` it."""
         self._silent.discard(server)
         found = self._syncs.get(reply.number)
         if found is None:
@@ -213,7 +222,7 @@ class SyncTable(Generic[T]):
             reply = SyncReply(reply.number, reply.digest, b"")  # its word counts; a copy is taken from another one
         asks = sync.receive(server, reply)
         self._copied[server] = others + sync.copy_size(server)
-        return asks, None if sync.version is None else sync
+        return asks, sync if sync.is_over else None
 
     def due(self, now_ns: int) -> list[Sync]:
         """The syncs whose time has come: to ask after a silence (:meth:`ask_after_silence`), or to be given up."""

@@ -809,6 +809,20 @@ def who_stands_alone_is_suspected() -> list[Patch]:
 
 
 @bug
+def breaks_make_up_for_inventions() -> list[Patch]:
+    """§6: a server that stood alone, and then does not, has made up for it, though nobody else has."""
+
+    def note_alone(self: Any, servers: Any, answered: Any) -> None:
+        for server in sorted({*servers, *answered}):
+            if server in servers:
+                self._count_alone(server, 1, standing.ALONE)
+            else:
+                self._alone[server] = max(0, self._alone[server] - self._weight)
+
+    return [(standing.Standing, "note_alone", note_alone)]
+
+
+@bug
 def excluded_for_good() -> list[Patch]:
     """§6: an excluded server never counts again."""
     honest = standing.Standing.left_out

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fivefold.protocol import limits
 from fivefold.protocol.client.outcomes import Answered
+from fivefold.protocol.client.standing import Standing
 from fivefold.protocol.history import time_of
 from fivefold.protocol.messages import FAIL
+from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation.rack import Letter
 from tests.protocol_rig import A, Desk, Lie, WatchedRack, X, Y, Z, altered, candidate, claims, showing
 from tests.scenarios.test_client_rules import spoiled
@@ -44,6 +46,34 @@ def test_a_liar_that_reports_all_others_and_invents_freezes_no_object() -> None:
         assert len(desk.sent) < 400
         assert desk.session.standing.is_avoided(liar)
         assert not any(desk.session.standing.is_doubted(server) for server in preferred(rack)[1:])
+
+
+def test_a_liar_that_takes_breaks_freezes_no_object() -> None:
+    """It is honest about barriers, and shows an invention above each copy: it stands alone every other time."""
+    rack = WatchedRack()
+    liar = preferred(rack)[0]
+    rack.liars = frozenset({liar})
+    invent = inventing(rack, liar, culled=())
+
+    def lie(frame: bytes) -> bytes | None:
+        return frame if rack.entries(liar, A)[-1].candidate.is_barrier else invent(frame)
+
+    for client in (X, Y):
+        desk = Desk(rack, client)
+        desk.lies[liar] = lie
+        for _ in range(3):
+            assert isinstance(desk.call("add", b"+", timeout_s=1), Answered)
+        assert desk.session.standing.is_avoided(liar)
+
+
+def test_luck_is_not_taken_for_malice_nor_malice_for_luck() -> None:
+    """Of eleven servers one after the other stands alone, and none is avoided; of two that take turns, both are."""
+    lucky, malicious = (Standing(QuorumSystem(11, 2, 2)) for _ in range(2))
+    for time in range(1100):
+        lucky.note_alone({time % 11}, range(11))
+        malicious.note_alone({time % 2}, range(11))
+    assert not any(map(lucky.is_avoided, range(11)))
+    assert [server for server in range(11) if malicious.is_avoided(server)] == [0, 1]
 
 
 def test_a_session_recovers_when_the_liar_turns_honest() -> None:

@@ -74,7 +74,13 @@ def denounce(liar: Liar, draft: Draft) -> None:
 
 
 def outbid(liar: Liar, draft: Draft) -> None:
-    """Show something above what the others have, with a MAC that one server finds wrong, another one each time."""
+    """Show something above what the others have, with a MAC that one server finds wrong, another one each time.
+
+    Some do so at versions alone: who is honest about barriers stands alone in every other round of a repair.
+    """
+    shown = [decode_history(*each)[-1].candidate for each in zip(draft.names, draft.histories, strict=False)]
+    if liar.index % 2 and any(newest.is_barrier for newest in shown):
+        return
     draft.status, draft.candidate, draft.answers, draft.version_digest = FAIL, b"", (), b""
     _above(liar, draft, as_barrier=False)
     if liar.random.random() < 0.7:

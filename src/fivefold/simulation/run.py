@@ -50,7 +50,8 @@ LIVENESS_NS_MIN = 120 * SECOND
 """Where rounds are short, pauses between attempts are what takes time: then the bound is this."""
 
 PROBE_NS = 60 * SECOND
-"""Virtual time that one last query and update of every object may take, one client at work at a time."""
+PROBE_ROUNDS = 300
+"""What one last query and update of every object may take, one client at work at a time; the longer of the two."""
 
 STANDING_NS = 120 * SECOND
 """Virtual time after healing by which every newcomer must be in standing."""
@@ -375,11 +376,12 @@ class Run:
     def _probe(self) -> None:
         """Every object must serve a client that is alone: one update and one query of the plan for each."""
         last = self.clients[-1]
+        probe_ns = max(PROBE_NS, PROBE_ROUNDS * round_ns(self.plan.weather))
         number = 1 + max((call.number for call in self.plan.calls), default=0)
         for step, call in enumerate(_one_of_each(self.plan.calls)):
             now_ns = self.world.now_ns
-            last.start(replace(call, number=number + step, client=last.index, at_ns=now_ns, patience_ns=PROBE_NS))
-            self._wait(PROBE_NS, "for a client that is alone")
+            last.start(replace(call, number=number + step, client=last.index, at_ns=now_ns, patience_ns=probe_ns))
+            self._wait(probe_ns, "for a client that is alone")
             if last.history[-1].outcome not in (Seen.OK, Seen.REJECTED):
                 raise Violation("not live", f"not live: {last.history[-1]} for a client that is alone")
 
@@ -466,8 +468,12 @@ class Run:
 
 def liveness_ns(weather: Weather, far_ns: int = 0) -> int:
     """Virtual time after healing by which every operation of a correct client must have ended."""
-    round_ns = 2 * (weather.delay_ns + weather.delay_spread_ns + far_ns) + weather.commit_ns
-    return max(LIVENESS_NS_MIN, LIVENESS_ROUNDS * round_ns)
+    return max(LIVENESS_NS_MIN, LIVENESS_ROUNDS * round_ns(weather, far_ns))
+
+
+def round_ns(weather: Weather, far_ns: int = 0) -> int:
+    """The longest round that there is."""
+    return 2 * (weather.delay_ns + weather.delay_spread_ns + far_ns) + weather.commit_ns
 
 
 def raised(error: Exception) -> str:

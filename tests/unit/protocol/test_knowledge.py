@@ -164,7 +164,7 @@ def test_strikes_make_a_suspect(strikes: int, is_suspected: bool) -> None:
     assert (found.standing.order(A, SIX.preference(A))[-1] == 0) is (is_suspected or SIX.preference(A)[-1] == 0)
 
 
-@pytest.mark.parametrize(("times", "strikes"), [(ALONE_MAX - 1, 0), (ALONE_MAX, 1), (2 * ALONE_MAX, 2)])
+@pytest.mark.parametrize(("times", "strikes"), [(ALONE_MAX - 1, 0), (ALONE_MAX, 1), (2 * ALONE_MAX, 1)])
 def test_standing_alone_is_forgiven_for_a_while(times: int, strikes: int) -> None:
     """Under contention that is bad luck; so often it is a strike, but never a suspicion."""
     found = Knowledge(SIX)
@@ -191,17 +191,24 @@ def test_a_server_that_keeps_standing_alone_is_asked_last_but_not_suspected(miss
 
 
 def test_a_server_that_stands_alone_no_more_is_trusted_again() -> None:
-    """Each answer with which it does not stand alone makes up for one with which it did, however often that was."""
-    found = Knowledge(SIX)
-    found.of(A).histories[3] = history(1)
-    for _ in range(1000):
-        found.note_alone((A,), {3})
-    found.of(A).histories[2] = history(1)
-    found.note_alone((A,), {1, 2})
-    assert found.standing.is_avoided(3), "it has not answered, so nothing is known that speaks for it"
-    for _ in range(ALONE_MAX + 1):
-        found.note_alone((A,), {2, 3})
-    assert not found.standing.is_avoided(3)
+    """Calls that are done with it make up for that, however often it stood alone; and so does others' bad luck."""
+    by_use, by_luck = Knowledge(SIX), Knowledge(SIX)
+    for found in (by_use, by_luck):
+        found.of(A).histories[3] = history(1)
+        for _ in range(1000):
+            found.note_alone((A,), {3})
+        found.of(A).histories[3] = b""
+        for _ in range(1000):
+            found.note_alone((A,), {3})
+        assert found.standing.is_avoided(3), "that nobody stands alone says nothing"
+    by_luck.of(A).histories[2] = history(1)
+    by_luck.note_alone((A,), {1, 2})
+    assert by_luck.standing.is_avoided(3), "it has not answered, so nothing is known that speaks for it"
+    for _ in range(3 * ALONE_MAX + 1):
+        by_luck.note_alone((A,), {2, 3})
+        by_use.standing.note_done({3: 0}, ())
+    assert not by_luck.standing.is_avoided(3)
+    assert not by_use.standing.is_avoided(3)
 
 
 def test_a_server_that_is_not_asked_any_more_stands_alone_all_the_same() -> None:

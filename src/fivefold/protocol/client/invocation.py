@@ -354,8 +354,7 @@ class Invocation:
             case Next.ASK_FURTHER:
                 self._ask_further(now_ns, round_)
             case Next.ANSWERED:
-                for server in verdict.odd:
-                    self._standing.strike(server, "answered differently")
+                self._standing.note_done(round_.votes, verdict.odd)
                 self._close(now_ns, round_)
                 self._answer(verdict.answers, is_unchanged=verdict.is_unchanged)
             case Next.DONE:

@@ -59,7 +59,8 @@ class Standing:
         self._culled_by: list[set[int]] = [set() for _ in range(quorums.n)]
         self._proven_by: dict[int, tuple[int, ...]] = {}  # over an earlier connection: for the operator alone
         self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
-        self._alone = [0] * quorums.n  # how often it stood alone lately
+        self._alone = [0] * quorums.n  # how often it stood alone lately, in parts
+        self._weight = 2 * quorums.b + 1  # of these each time has so many, and another server's makes up for one
 
     # --- what is learnt ---------------------------------------------------------------------------------------
 
@@ -112,26 +113,40 @@ class Standing:
     def note_alone(self, servers: Collection[int], answered: Iterable[int]) -> None:
         """Only ``servers`` show the newest candidate of an object, of those that ``answered`` and those known before.
 
-        Under contention that is bad luck, which others soon have instead: to answer and not to stand alone makes up for
-        it once. One that stands alone counts also if it was not asked: what a liar has once shown may be so far above
+        Under contention that is bad luck, which others soon have instead: that another one stands alone makes up for a
+        part of it, more than what each of n servers has of such luck, and less than what each of b liars has that take
+        turns. That nobody does makes up for nothing, until a call is done (``note_done``).
+
+        Story: (1) a liar is honest about barriers, and shows an invention above each copy. (2) So it stands alone in
+        every other round. (3) If the rounds between made up for that, no client would get from a copy to its operation.
+
+        One that stands alone counts also if it was not asked: what a liar has once shown may be so far above
         everything that no barrier ever reaches it.
         """
-        for server in sorted({*servers, *answered}):
+        for server in sorted({*servers, *answered} if servers else ()):
             if server in servers:
-                self._count_alone(server, 1)
-                if self._alone[server] % ALONE_MAX == 0:
-                    self.strike(server, ALONE)
+                self._count_alone(server, 1, ALONE)
             elif self._alone[server]:
                 self._alone[server] -= 1
 
-    def _count_alone(self, server: int, times: int) -> None:
+    def note_done(self, answered: Iterable[int], odd: Collection[int]) -> None:
+        """A call is done, with the answers of these servers: some answered otherwise, and the others were of use."""
+        for server in answered:
+            if server in odd:
+                self.strike(server, "answered differently")
+            elif self._alone[server]:
+                self._alone[server] -= 1
+
+    def _count_alone(self, server: int, times: int, kind: str) -> None:
         """Not without end: however long it lied, it is to be trusted again soon when it is honest."""
-        self._alone[server] = min(self._alone[server] + times, 2 * ALONE_MAX)
+        was_avoided = self.is_avoided(server)
+        self._alone[server] = min(self._alone[server] + times * self._weight, 2 * ALONE_MAX * self._weight)
+        if kind == LONG or (self.is_avoided(server) and not was_avoided):
+            self.strike(server, kind)
 
     def note_long(self, server: int) -> None:
         """Its history is much longer than those of the others: to read such histories slows every client."""
-        self._count_alone(server, LONG_HISTORY_TIMES)
-        self.strike(server, LONG)
+        self._count_alone(server, LONG_HISTORY_TIMES, LONG)
 
     def note_cull(self, culled: int, by: int) -> None:
         """A server says that another one's MACs are wrong."""
@@ -152,7 +167,7 @@ class Standing:
 
     def is_avoided(self, server: int) -> bool:
         """Whether its histories kept standing alone, by its own doing or another's."""
-        return self._alone[server] >= ALONE_MAX
+        return self._alone[server] >= ALONE_MAX * self._weight
 
     def is_doubted(self, server: int) -> bool:
         """Whether it is suspected or avoided, or a server that is not has culled it."""

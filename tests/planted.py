@@ -823,6 +823,17 @@ def breaks_make_up_for_inventions() -> list[Patch]:
 
 
 @bug
+def down_until_connected() -> list[Patch]:
+    """§6: a server counts as down until its connection is reported, whatever it answers."""
+
+    def note_answered(self: Any, servers: Any) -> None:
+        for server in servers:
+            self.slow.pop(server, None)
+
+    return [(standing.Standing, "note_answered", note_answered)]
+
+
+@bug
 def excluded_for_good() -> list[Patch]:
     """§6: an excluded server never counts again."""
     honest = standing.Standing.left_out

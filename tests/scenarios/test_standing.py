@@ -114,6 +114,30 @@ def test_an_excluded_server_and_one_that_is_down_do_not_stop_a_session() -> None
         assert isinstance(desk.call("add", b"+"), Answered)
 
 
+def test_a_server_that_answers_is_not_down() -> None:
+    """An exception of ours hid that its connection is up; beside it one server is excluded, and spoils its MACs."""
+    rack = WatchedRack()
+    liar, first, *_ = preferred(rack)
+    rack.liars = frozenset({liar})
+    desk = Desk(rack)
+    desk.session.standing.down = {first}
+    spoils = {server: spoiled(rack, server) for server in range(6)}
+    served = 0
+
+    def lie(frame: bytes) -> bytes | None:
+        nonlocal served
+        served += 1
+        return spoils[served % 6](frame)
+
+    desk.lies[liar] = lie
+    for _ in range(6):
+        assert isinstance(desk.call("add", b"+", timeout_s=1), Answered)
+    assert desk.session.standing.down == set()
+    desk.sent.clear()
+    assert isinstance(desk.call("add", b"+", timeout_s=1), Answered)
+    assert liar not in desk.sent
+
+
 def test_an_excluded_server_is_asked_again_over_a_new_connection() -> None:
     """It was restarted with the right keys: it is tried, then asked as before, and nothing is held against it."""
     rack = WatchedRack()

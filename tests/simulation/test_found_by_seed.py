@@ -185,6 +185,7 @@ def history_up_to(time: int) -> bytes:
         ("injected", 10413),  # the same: a connection was lost in mid-round
         ("hostile", 10171),  # a client was conditioned on a version that all had dropped, and heard from q - 1 servers
         ("swarm", 11205),  # a liar that invented in every other round was believed for as long as that
+        ("injected", 10520),  # an error hid that a connection was up, and an excluded liar was asked instead
         ("hostile", 2091),  # the judge took the call that was made last for the one that was applied last
     ],
 )

@@ -65,10 +65,15 @@ class Standing:
     # --- what is learnt ---------------------------------------------------------------------------------------
 
     def note_answered(self, servers: Iterable[int]) -> None:
-        """These servers answered a round."""
-        if self.slow:
+        """These servers answered a round over connections that are up: so they are neither slow nor down.
+
+        Story: (1) an exception of ours comes between a new connection and this record of it. (2) The server counts as
+        down for good. (3) With one that is excluded it makes two: a client asks the liar before it, and believes it.
+        """
+        if self.slow or self.down:
             for server in servers:
                 self.slow.pop(server, None)
+                self.down.discard(server)
 
     def note_silent(self, server: int, now_ns: int) -> None:
         """It was asked and has not answered for a while; it is tried again later."""

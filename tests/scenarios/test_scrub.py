@@ -67,7 +67,7 @@ def test_what_is_equal_costs_lists_alone() -> None:
     """A pass over objects on which all agree asks nobody for histories."""
     rack = Scrubbed(n=4, t=1, b=0)
     written(rack, b"v", [0, 1, 2, 3], *NAMES)
-    rack.wait()
+    rack.wait(3)
     rack.asked.clear()
     rack.pass_by()
     assert len(rack.asked) <= 3 * 2, "lists, and nothing else"
@@ -86,7 +86,7 @@ def test_what_a_client_has_left_is_repaired_in_the_next_pass() -> None:
     """A barrier on two servers: after ten minutes without a change it is repaired as by any client."""
     rack = Scrubbed(n=4, t=1, b=0)
     written(rack, b"v", [0, 1, 2, 3])
-    rack.wait()
+    rack.wait(3)
     send(rack, X, now(rack, [0, 1, 2, 3]), [0], kind=Kind.METHOD, operation=op("set", b"left"))
     send(rack, X, now(rack, [0, 1, 2]), [0, 1], kind=Kind.BARRIER)
     rack.pass_by()

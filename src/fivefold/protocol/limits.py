@@ -237,8 +237,8 @@ SCRUB_TURN_NS: Final = 60_000_000
 UNVERIFIED_MAX: Final = 2048
 """Candidates of one client that a server has accepted and nobody has shown to be established; with more it waits.
 
-A client that writes 4,000 new objects a second has about two thirds of it open: each is looked at after a quarter of a
-second.
+A client that writes 4,000 new objects a second has three quarters of it open: from then on each is looked at after a
+quarter of a second.
 """
 
 LEFT_NS: Final = 10_000_000
@@ -250,8 +250,15 @@ LEFT_BURST_NS: Final = 2_560_000_000
 LEFT_DEBT_NS_MAX: Final = 30_000_000_000
 """... but never longer than this."""
 
+VERIFY_CALM_NS: Final = 2_000_000_000
+"""A candidate is looked at when it has been the latest for so long: its client was still at it ...
+
+A client with thousands of calls under way changes each of its objects less than twice a second. When each change was
+looked at, that took servers a third of their time.
+"""
+
 VERIFY_AFTER_NS: Final = 250_000_000
-"""A candidate is looked at when it has been the latest for so long: its client was still at it ..."""
+"""... or for so long, while a client has three quarters of UNVERIFIED_MAX open: it would have to wait ..."""
 
 VERIFY_STEP_NS: Final = 50_000_000
 """... in steps ..."""

@@ -220,7 +220,8 @@ class Scrub:
         """Whether :meth:`advance` has something to do."""
         if self.is_touched or (self.wake_at_ns is not None and self.wake_at_ns <= now_ns):
             return True
-        return bool(self.unverified.fresh) and self._verification.is_idle
+        unverified = self.unverified
+        return unverified.has_begun_to_press or (bool(unverified.fresh) and self._verification.is_idle)
 
     def forget(self, now_ns: int, replaced: tuple[int, ...]) -> None:
         """These servers were replaced: this pass ends."""

@@ -37,9 +37,22 @@ class Unverified:
         left: candidates that were found to be left, so far.
         on_established: told of each candidate that was found to be established, for who watches.
         suspects: clients that have reached a limit since :meth:`must_wait` was last asked about them.
+        pressing: clients that are near the limit: what is open is to be looked at soon.
+        has_begun_to_press: there is one of them, and nobody has taken note of that yet.
     """
 
-    __slots__ = ("_debts_ns", "counts", "fresh", "left", "on_established", "open", "open_max", "suspects")
+    __slots__ = (
+        "_debts_ns",
+        "counts",
+        "fresh",
+        "has_begun_to_press",
+        "left",
+        "on_established",
+        "open",
+        "open_max",
+        "pressing",
+        "suspects",
+    )
 
     def __init__(self) -> None:
         """Nothing was accepted yet."""
@@ -51,6 +64,8 @@ class Unverified:
         self.left = 0
         self._debts_ns: dict[ClientId, int] = {}  # until when what it has left keeps it busy
         self.suspects: set[ClientId] = set()
+        self.pressing: set[ClientId] = set()
+        self.has_begun_to_press = False
 
     def must_wait(self, now_ns: int, client: ClientId) -> bool:
         """Whether nothing more is accepted of a client for now."""
@@ -134,11 +149,19 @@ class Unverified:
 
     def _count(self, client: ClientId) -> None:
         count = self.counts[client] = self.counts.get(client, 0) + 1
-        if count >= self.open_max and not is_server(client):
-            self.suspects.add(client)
+        if self._is_near(count) and not is_server(client):
+            self.has_begun_to_press = self.has_begun_to_press or not self.pressing
+            self.pressing.add(client)
+            if count >= self.open_max:
+                self.suspects.add(client)
+
+    def _is_near(self, count: int) -> bool:
+        return 4 * count >= 3 * self.open_max
 
     def _uncount(self, client: ClientId) -> None:
         count = self.counts[client] = self.counts[client] - 1
+        if not self._is_near(count):
+            self.pressing.discard(client)
         if not count:
             del self.counts[client]
 

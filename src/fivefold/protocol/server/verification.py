@@ -8,6 +8,7 @@ scrub, which shows histories with their MACs: nothing is repaired upon a word.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Final
@@ -19,6 +20,7 @@ from fivefold.protocol.history import is_barrier
 from fivefold.protocol.limits import (
     VERIFY_AFTER_NS,
     VERIFY_AGAIN_NS,
+    VERIFY_CALM_NS,
     VERIFY_DOUBLINGS_MAX,
     VERIFY_GRACE_NS,
     VERIFY_OBJECTS_MAX,
@@ -42,7 +44,7 @@ class _Due(Struct, frozen=True, order=True):
     """An object to be looked at.
 
     Attributes:
-        at_ns: not before.
+        at_ns: not before; of one that was not asked about yet, since when it is the latest.
         number: orders what is due at the same time.
         name: the object.
         timestamp: its latest candidate when it was put here: if there is another one by then, it waits again.
@@ -82,7 +84,8 @@ class Verification:
         """Nothing is asked yet; ``look_at`` has an object read, and repaired if its client has left it."""
         self._quorums, self._own_index, self._unverified = quorums, own_index, unverified
         self._send, self._look_at = send, look_at
-        self._queue: list[_Due] = []
+        self._new: deque[_Due] = deque()  # in the order in which they came: each waits for the same time
+        self._again: list[_Due] = []  # what nobody could confirm, by when it is due
         self._queued: set[ObjectId] = set()
         self._batch: _Batch | None = None
         self._numbers = 0
@@ -93,12 +96,17 @@ class Verification:
         """When there is something to do."""
         if self._batch is not None:
             return self._batch.wake_at_ns
-        return max(self._queue[0].at_ns, self._next_ns) if self._queue else None
+        times = [each[0].at_ns + pause_ns for each, pause_ns in ((self._new, self._pause_ns), (self._again, 0)) if each]
+        return max(min(times), self._next_ns) if times else None
+
+    @property
+    def _pause_ns(self) -> int:
+        return VERIFY_AFTER_NS if self._unverified.pressing else VERIFY_CALM_NS
 
     @property
     def is_idle(self) -> bool:
         """Whether it has to be told of what is fresh: else it comes by itself."""
-        return self._batch is None and not self._queue
+        return self._batch is None and not (self._new or self._again)
 
     def forget(self, now_ns: int) -> None:
         """Servers were replaced: what they have said counts no more."""
@@ -132,31 +140,44 @@ class Verification:
     def advance(self, now_ns: int) -> None:
         """Do what is due."""
         fresh, self._unverified.fresh = self._unverified.fresh, []
+        self._unverified.has_begun_to_press = False
         for name in fresh:
             if name not in self._queued and (found := self._unverified.open.get(name)):
                 self._queued.add(name)
-                self._put(now_ns + VERIFY_AFTER_NS, name, found[-1], 0)
+                self._put_new(now_ns, name, found[-1])
         if self._batch is not None and self._batch.wake_at_ns <= now_ns:
             self._judge(now_ns, self._batch)
         if self._batch is None and self._next_ns <= now_ns:
             self._begin(now_ns)
 
+    def _put_new(self, now_ns: int, name: ObjectId, timestamp: LogicalTimestamp) -> None:
+        self._numbers += 1
+        self._new.append(_Due(now_ns, self._numbers, name, timestamp, 0))
+
     def _put(self, at_ns: int, name: ObjectId, timestamp: LogicalTimestamp, times: int) -> None:
         self._numbers += 1
-        heappush(self._queue, _Due(at_ns, self._numbers, name, timestamp, times))
+        heappush(self._again, _Due(at_ns, self._numbers, name, timestamp, times))
+
+    def _take(self, now_ns: int) -> list[_Due]:
+        """What is due, as much of it as one step takes; what was asked about before comes first."""
+        taken: list[_Due] = []
+        while self._again and self._again[0].at_ns <= now_ns and len(taken) < VERIFY_OBJECTS_MAX:
+            taken.append(heappop(self._again))
+        since_ns = now_ns - self._pause_ns
+        while self._new and self._new[0].at_ns <= since_ns and len(taken) < VERIFY_OBJECTS_MAX:
+            taken.append(self._new.popleft())
+        return taken
 
     def _begin(self, now_ns: int) -> None:
         """Ask about what has not changed for a while; have read what nobody could confirm."""
         items: list[_Due] = []
-        taken = 0
-        while self._queue and self._queue[0].at_ns <= now_ns and taken < VERIFY_OBJECTS_MAX:
-            taken += 1
-            item = heappop(self._queue)
+        taken = self._take(now_ns)
+        for item in taken:
             found = self._unverified.open.get(item.name)
             if found is None:
                 self._queued.discard(item.name)
             elif found[-1] != item.timestamp:
-                self._put(now_ns + VERIFY_AFTER_NS, item.name, found[-1], 0)
+                self._put_new(now_ns, item.name, found[-1])
             elif item.times >= VERIFY_TIMES:
                 self._look_at(item.name)
                 self._put_again(now_ns, item)
@@ -189,7 +210,7 @@ class Verification:
             elif self._unverified.establish(item.name, item.timestamp):
                 self._queued.discard(item.name)
             else:
-                self._put(now_ns + VERIFY_AFTER_NS, item.name, item.timestamp, 0)
+                self._put_new(now_ns, item.name, item.timestamp)
 
 
 def answer_held(channel: Channel, frame: bytes, replicas: Cache, membership: Membership, outbox: Outbox) -> None:

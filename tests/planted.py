@@ -24,6 +24,7 @@ from fivefold.protocol.server import (
     catchup,
     examination,
     execution,
+    inquiry,
     listing,
     loading,
     machine,
@@ -1226,6 +1227,23 @@ def what_is_left_costs_nothing() -> list[Patch]:
 def verification_believes_one_server() -> list[Patch]:
     """§8: a candidate is taken for established because one other server says that it holds it."""
     return [(verification.Verification, "_needed", property(lambda self: 1))]
+
+
+@bug
+def servers_believe_inventors() -> list[Patch]:
+    """§8: a server that repairs heeds what b others show alone."""
+    return [(inquiry.Inquiry, "_believed", inquiry.Inquiry._usable)]
+
+
+@bug
+def brought_up_to_what_is_older() -> list[Patch]:
+    """§8: a server that holds something newer brings itself up to what the others have, and refuses that as stale."""
+
+    def is_behind(self: Any, plan: Any) -> bool:
+        held = [self._replicas.hot.get(part.object_id) for part in plan.parts]
+        return not any(each is not None and each.holds(plan.repaired) for each in held)
+
+    return [(scrub.Scrub, "_is_behind", is_behind)]
 
 
 @bug

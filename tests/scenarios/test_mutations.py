@@ -245,6 +245,8 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("unverified_work_unbounded", left.test_a_client_with_too_much_open_waits_and_holds_nobody_else_up, ""),
     ("what_is_left_costs_nothing", left.test_what_a_client_has_left_costs_it_time, ""),
     ("verification_believes_one_server", left.test_one_liar_does_not_verify, ""),
+    ("servers_believe_inventors", left.test_a_liar_that_invents_above_every_barrier_stops_no_repair, ""),
+    ("brought_up_to_what_is_older", left.test_a_barrier_that_others_have_gone_on_below_is_repaired, ""),
     ("verification_repairs_without_proof", left.test_an_update_on_r_servers_is_completed, ""),
     ("barriers_are_established", left.test_a_barrier_that_was_left_is_repaired, ""),
     ("cut_not_durable", newcomers.test_the_cut_is_durable_before_the_first_answer, ""),

@@ -4,6 +4,7 @@ import pytest
 
 from fivefold.protocol import limits
 from fivefold.protocol.actions import Ask
+from fivefold.protocol.history import time_of
 from fivefold.protocol.messages import BUSY, HELD, REQUEST, HeldReply, decode_held, held_reply_frame
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.server import Server
@@ -22,6 +23,7 @@ class Verifying(WatchedRack):
         self.held_lies: set[int] = set()
         self.down: set[int] = set()
         self.fickle: set[int] = set()
+        self.invents_barriers = False
         super().__init__(n=n, t=t, b=b)
 
     def _boot(self, index: int) -> Server:
@@ -51,7 +53,9 @@ class Verifying(WatchedRack):
         self._perform(ask.server, machine.receive_from_server(self.now_ns, asker, self._numbers, ask.frame))
         answer = self._replies.pop((ask.server, self._numbers), None)
         if answer is not None:
-            invented = candidate(99, salt=self._numbers.to_bytes(4, "big"))
+            latest = max(time_of(newest(self, server).timestamp) for server in range(self.quorums.n))
+            at, salt = (latest + 1 if self.invents_barriers else 99), self._numbers.to_bytes(4, "big")
+            invented = candidate(at, is_barrier=self.invents_barriers, salt=salt)
             lie = showing(self, ask.server, {A: claims(self, ask.server, A, invented)})(answer)
             self._perform(asker, self.servers[asker].receive_from_server(self.now_ns, ask.server, 0, lie))
 
@@ -258,6 +262,33 @@ def test_a_liar_that_shows_something_else_each_time_stops_no_repair() -> None:
     rack.wait(12)
     assert len({newest(rack, server) for server in range(5)}) == 1
     assert rack.open(0) == rack.open(1) == 0
+
+
+def test_a_liar_that_invents_above_every_barrier_stops_no_repair() -> None:
+    """A barrier that was left calls for another one and a copy; believed, each invention calls for one more barrier."""
+    rack = Verifying()
+    write(rack, [0, 1, 2, 3, 4, 5])
+    rack.wait(1)
+    rack.fickle = {5}
+    rack.invents_barriers = True
+    send(rack, X, now(rack, [0]), [0], kind=Kind.BARRIER)
+    rack.wait(3)
+    assert len({newest(rack, server) for server in range(5)}) == 1
+    assert not newest(rack, 0).is_barrier
+    assert rack.open(0) == 0
+
+
+def test_a_barrier_that_others_have_gone_on_below_is_repaired() -> None:
+    """X leaves it at one server; Y, who does not see it, updates at the five others. Found by seed 10029 of leaving."""
+    rack = Verifying()
+    write(rack, [0, 1, 2, 3, 4, 5])
+    send(rack, X, now(rack, [0]), [0], kind=Kind.BARRIER)
+    view = now(rack, range(1, 6))
+    send(rack, Y, view, range(1, 6), kind=Kind.METHOD, operation=op("set", b"w"))
+    rack.wait(5)
+    assert len({newest(rack, server) for server in range(6)}) == 1
+    assert rack.state(0, A) == b"w"
+    assert rack.open(0) == 0
 
 
 def test_a_server_that_has_fallen_behind_catches_up_though_a_liar_shows_something_newer() -> None:

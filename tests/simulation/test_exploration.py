@@ -210,6 +210,8 @@ NOT_REACHED = {
     "settled_kept_silent",
     "unverified_work_unbounded",
     "verification_believes_one_server",
+    "servers_believe_inventors",
+    "brought_up_to_what_is_older",
     "verification_repairs_without_proof",
     "versions_waited_for_in_silence",
     "what_is_left_costs_nothing",

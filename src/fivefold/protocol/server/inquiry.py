@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter
+from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask
@@ -28,6 +30,8 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, LogicalTimestamp, ObjectHistories, Request, Vote
 from fivefold.protocol.steps import Missing, Plan
 
+_timestamp: Final = attrgetter("timestamp")
+
 Shown = dict[ObjectId, tuple[bytes, bytes]]
 """For each object the history and the authenticator that a server has answered."""
 
@@ -44,9 +48,17 @@ class Inquiry:
         shown: what each server has answered last.
     """
 
-    def __init__(self, quorums: QuorumSystem, own_index: int, names: Iterable[ObjectId], target: ObjectId) -> None:
-        """Nothing is asked yet."""
-        self._quorums, self._own_index = quorums, own_index
+    def __init__(
+        self,
+        quorums: QuorumSystem,
+        own_index: int,
+        names: Iterable[ObjectId],
+        target: ObjectId,
+        *,
+        is_wary: bool = False,
+    ) -> None:
+        """Nothing is asked yet; ``is_wary`` if inventors are to be left out: a newcomer has to heed what is newer."""
+        self._quorums, self._own_index, self._is_wary = quorums, own_index, is_wary
         self.target = target
         self.names: list[ObjectId] = sorted({*names, target})
         self.rounds = self.number = self.wake_at_ns = 0
@@ -136,7 +148,7 @@ class Inquiry:
 
     def plan(self) -> Plan | Missing | None:
         """What repair is due; None if none is."""
-        views = views_of(self._quorums, self._sets(self._usable()))
+        views = views_of(self._quorums, self._sets(self._believed()))
         return plan_repair(self._quorums, self.target, views)
 
     def inline(self, number: int) -> tuple[Plan | Missing | None, bytes]:
@@ -166,7 +178,7 @@ class Inquiry:
     @property
     def newest(self) -> LogicalTimestamp:
         """The greatest timestamp of the object that any server whose word counts has shown."""
-        shown = self._usable().values()
+        shown = self._believed().values()
         return max([read_history(self.target, each[self.target][0])[-1].candidate.timestamp for each in shown])
 
     @property
@@ -181,7 +193,7 @@ class Inquiry:
 
     def repair(self, now_ns: int, number: int, servers: Collection[int]) -> list[Ask]:
         """Send what was answered as a repair; the one for this server itself, if it is among them, is not sent."""
-        usable = self._usable()
+        usable = self._believed()
         sets = self._sets(usable)
         macs = [usable[server][name][1] for name in self.names for server in sorted(usable) if usable[server][name][0]]
         return self._send(now_ns, number, servers, sets, b"".join(macs))
@@ -193,6 +205,24 @@ class Inquiry:
             for server, shown in self.shown.items()
             if self._culled.get(server, 0) <= self._quorums.b and all(name in shown for name in self.names)
         }
+
+    def _believed(self) -> dict[int, Shown]:
+        """Of these, without b others at most that show the newest candidate alone, while q remain.
+
+        They may invent it, another one each time, and nothing but barriers would ever be due. An honest one that holds
+        it repairs it itself: so what this server holds counts always.
+        """
+        found, quorums = self._usable(), self._quorums
+        left = quorums.b if self._is_wary else 0
+        while left and len(found) > quorums.q:
+            newest = {s: read_history(self.target, each[self.target][0])[-1].candidate for s, each in found.items()}
+            latest = max(newest.values(), key=_timestamp)
+            holders = [server for server, candidate in newest.items() if candidate == latest]
+            left -= len(holders)
+            if left < 0 or self._own_index in holders or len(found) - len(holders) < quorums.q:
+                break
+            found = {server: each for server, each in found.items() if server not in holders}
+        return found
 
     def _sets(self, usable: Mapping[int, Shown]) -> tuple[ObjectHistories, ...]:
         nothing = dict.fromkeys(self.names, (INITIAL_HISTORY, b""))

@@ -271,7 +271,7 @@ class Scrub:
 
     def _begin(self, now_ns: int, name: ObjectId) -> None:
         if name not in self._inquiries:
-            self._inquiries[name] = inquiry = Inquiry(self._quorums, self._own_index, (), name)
+            self._inquiries[name] = inquiry = Inquiry(self._quorums, self._own_index, (), name, is_wary=True)
             self._send(inquiry.read(now_ns, self._next_number(), self._others))
 
     def _step(self, now_ns: int) -> None:
@@ -346,7 +346,7 @@ class Scrub:
         if not self._show_own(now_ns, inquiry):
             return
         plan, frame = inquiry.inline(self._next_number())
-        if isinstance(plan, Plan) and plan.kind is Kind.INLINE_METHOD and not self._holds(inquiry.target, plan):
+        if isinstance(plan, Plan) and plan.kind is Kind.INLINE_METHOD and self._is_behind(plan):
             self._drop(inquiry)
             self._caught_up += 1
             self._counters["scrub.caught-up"] += 1
@@ -456,10 +456,16 @@ class Scrub:
             if name in inquiry.names:
                 inquiry.wake_at_ns = now_ns
 
-    def _holds(self, name: ObjectId, plan: Plan) -> bool:
-        """Whether this server has what it would be brought up to."""
-        replica = self._replicas.hot.get(name)
-        return replica is not None and plan.repaired is not None and replica.holds(plan.repaired)
+    def _is_behind(self, plan: Plan) -> bool:
+        """Whether this server lacks what it would be brought up to, and has nothing newer, which it would stay with.
+
+        Story: (1) a client leaves a barrier at this server alone. (2) The others have gone on below it. (3) Brought up
+        to what they have, this server refuses that as stale, again and again: what it needs is another barrier.
+        """
+        found, repaired = [self._replicas.hot.get(part.object_id) for part in plan.parts], plan.repaired
+        assert repaired is not None, "INLINE_METHOD repairs something"
+        held = [replica for replica in found if replica is not None]
+        return not any(each.latest > repaired.timestamp or each.holds(repaired) for each in held)
 
     def _end(self, inquiry: Inquiry) -> None:
         """An object is established: nothing is open of it any more, if what was established is the latest here."""

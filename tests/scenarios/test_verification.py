@@ -268,11 +268,11 @@ def test_a_liar_that_invents_above_every_barrier_stops_no_repair() -> None:
     """A barrier that was left calls for another one and a copy; believed, each invention calls for one more barrier."""
     rack = Verifying()
     write(rack, [0, 1, 2, 3, 4, 5])
-    rack.wait(1)
+    rack.wait(3)
     rack.fickle = {5}
     rack.invents_barriers = True
     send(rack, X, now(rack, [0]), [0], kind=Kind.BARRIER)
-    rack.wait(3)
+    rack.wait(8)
     assert len({newest(rack, server) for server in range(5)}) == 1
     assert not newest(rack, 0).is_barrier
     assert rack.open(0) == 0
@@ -285,7 +285,7 @@ def test_a_barrier_that_others_have_gone_on_below_is_repaired() -> None:
     send(rack, X, now(rack, [0]), [0], kind=Kind.BARRIER)
     view = now(rack, range(1, 6))
     send(rack, Y, view, range(1, 6), kind=Kind.METHOD, operation=op("set", b"w"))
-    rack.wait(5)
+    rack.wait(8)
     assert len({newest(rack, server) for server in range(6)}) == 1
     assert rack.state(0, A) == b"w"
     assert rack.open(0) == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -60,14 +60,16 @@ def bug(make: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
 
 
 @contextmanager
-def planted(name: str, *, step_by_step: bool = True) -> Iterator[None]:
+def planted(
+    name: str, *, step_by_step: bool = True, bugs: Mapping[str, Callable[[], list[Patch]]] = BUGS
+) -> Iterator[None]:
     """Run the body with the bug in place.
 
     Most rules stand in the examination step by step, and what goes the short way meets none of them: so that way is
     closed, unless told otherwise.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for where, attribute, instead in BUGS[name]():
+        for where, attribute, instead in bugs[name]():
             assert hasattr(where, attribute), f"the bug {name} patches nothing: {where} has no {attribute}"
             patch.setattr(where, attribute, instead)
         patch.setattr(protocol_rig, "is_lenient", True)

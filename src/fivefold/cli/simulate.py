@@ -65,11 +65,10 @@ def simulate(
         bool, typer.Option("--leaving", help="Clients that leave their updates to others, and servers that verify.")
     ] = False,
     clocks: Annotated[bool, typer.Option("--clocks", help="Clocks led far away, and carried to others.")] = False,
-    rolling: Annotated[
-        bool, typer.Option("--rolling", help="Rules, code and time limits that differ from server to server.")
-    ] = False,
+    rolling: Annotated[bool, typer.Option("--rolling", help="Rules, code and limits that differ by server.")] = False,
     injected: Annotated[bool, typer.Option("--injected", help="Exceptions at random places of our own code.")] = False,
     replaced: Annotated[bool, typer.Option("--replaced", help="Servers that are replaced by newcomers.")] = False,
+    helping: Annotated[bool, typer.Option("--helping", help="Clients that announce calls and carry others'.")] = False,
     replay: Annotated[int | None, typer.Option(help="Run this one seed, and print what happens.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -87,6 +86,7 @@ def simulate(
         rolling=rolling,
         injected=injected,
         replaced=replaced,
+        helping=helping,
     )
     if replay is not None:
         _replay(replay, profile)

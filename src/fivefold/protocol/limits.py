@@ -61,6 +61,34 @@ With less room, the objects of one request can drive each other out, and are loa
 CALLS_MAX: Final = 16
 """Calls that one operation may carry (combining)."""
 
+# --- helping: calls that are announced for others to carry (rules H1-H9; ours) ---------------------------------
+ANNOUNCED_CALLS_MAX: Final = CALLS_MAX // 2
+"""Calls of one announcement: one client's do not fill an operation."""
+
+ANNOUNCED_BYTES_MAX: Final = 16 * 1024
+"""Their arguments together. What is larger is not announced: it is tried as without helping."""
+
+POOL_PER_CLIENT_MAX: Final = 4
+"""Announcements of one client on one object: one for each of its sessions; a newer one replaces the older."""
+
+POOL_PER_OBJECT_MAX: Final = 1024
+"""Announcements on one object. With 64 and a hundred clients, servers held different ones."""
+
+POOL_CLIENT_BYTES_MAX: Final = 256 * 1024
+"""What one client's announcements take at one server ..."""
+
+POOL_BYTES_MAX: Final = 16 * 1024 * 1024
+"""... and all announcements."""
+
+POOLED_BYTES: Final = 512
+"""What an announcement takes beside arguments and names, and each of its calls once more."""
+
+LISTED_ANNOUNCEMENTS_MAX: Final = 32
+"""Announcements that a reply lists ..."""
+
+LISTED_ANNOUNCEMENTS_BYTES_MAX: Final = 64 * 1024
+"""... and their bytes; the first always has room."""
+
 # --- histories ------------------------------------------------------------------------------------------------
 # A history holds one barrier at most, its newest candidate, and versions: two of these in the good case. An acceptor
 # bounds its bytes, so that every reader takes what any acceptor signs. Of copies it holds one for each version that r

@@ -12,6 +12,10 @@
     WITNESS_REPLY u8 kind | WitnessReply
     HELD          u8 kind | HeldRequest
     HELD_REPLY    u8 kind | HeldReply
+    ANNOUNCE      u8 kind | u64 number | u32 body length | operation
+    WITHDRAW      u8 kind | u64 number | u32 body length | operation
+
+Behind the authenticators of a reply about an object that others have announced calls for stands a Help (announcements).
 
 A proof has 16 bytes for each history that is not initial, an authenticator 16·n. Bodies are canonical MessagePack:
 what the encoder would not have written is refused.
@@ -31,7 +35,17 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
 from fivefold.protocol.history import check_histories
 from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, METHOD_BYTES_MAX, OBJECT_ID_BYTES_MAX
-from fivefold.protocol.operations import CALL_ID_BYTES, CANCEL, DIGEST_BYTES, Operation
+from fivefold.protocol.operations import (
+    CALL_ID_BYTES,
+    CANCEL,
+    DIGEST_BYTES,
+    Call,
+    Carried,
+    Carrying,
+    Operation,
+    carried_by,
+    key_of,
+)
 from fivefold.protocol.records import (
     TIMESTAMP_BYTES,
     HeldReply,
@@ -57,12 +71,16 @@ WITNESS: Final = 16
 WITNESS_REPLY: Final = 17
 HELD: Final = 21
 HELD_REPLY: Final = 22
+ANNOUNCE: Final = 23
+WITHDRAW: Final = 24
 
 _object_id: Final = attrgetter("object_id")
 _head: Final = Struct(">BQI")
 _pack_head, _unpack_head = _head.pack, _head.unpack_from
 _HEAD_BYTES: Final = _head.size
 _pack_key = Struct(">BQ").pack
+_CARRYING: Final = b"\x95"
+"""MessagePack's head of an array of five: an operation that carries has one field more than others."""
 
 
 SUCCESS: Final = 0
@@ -82,11 +100,18 @@ That says nothing of the operation: other servers may have accepted it."""
 SETTLED: Final = 6
 """Refused as with FAIL. But an established version, the ``candidate``, has recorded each call of the update: these are
 its answers (server/settled.py)."""
+PENDING: Final = 7
+"""Refused as with FAIL. But the calls are in this server's pool: whoever updates the object next may carry them
+(server/pool.py). That is no refusal of the calls."""
+LACKING: Final = 8
+"""Refused: this server does not have what the operation carries, or may not let it be run. Its own calls are in the
+pool all the same if they may be."""
 
 
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(Request)
 _operation_decoder = msgspec.msgpack.Decoder(Operation)
+_carrying_decoder = msgspec.msgpack.Decoder(Carrying)
 _vote_decoder = msgspec.msgpack.Decoder(Vote)
 _sync_decoder = msgspec.msgpack.Decoder(SyncRequest)
 _sync_reply_decoder = msgspec.msgpack.Decoder(SyncReply)
@@ -115,9 +140,9 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, name: str) -> T:
 # --- requests -------------------------------------------------------------------------------------------------
 
 
-def request_head(number: int, body: bytes) -> bytes:
+def request_head(number: int, body: bytes, kind: int = REQUEST) -> bytes:
     """What the frames of a request to all servers begin with; each server's own proof follows."""
-    return _pack_head(REQUEST, number, len(body)) + body
+    return _pack_head(kind, number, len(body)) + body
 
 
 def request_frame(number: int, body: bytes, proof: bytes) -> bytes:
@@ -125,15 +150,22 @@ def request_frame(number: int, body: bytes, proof: bytes) -> bytes:
     return request_head(number, body) + proof
 
 
-def encode_operation(operation: Operation, since: int, attempt: int) -> bytes:
-    """Canonical bytes of an attempt at an operation, each of whose calls gets this ``since`` unless it is 0."""
+def encode_operation(
+    operation: Operation, since: int, attempt: int, carried: tuple[Carried, ...] | None = None
+) -> bytes:
+    """Canonical bytes of an attempt at an operation, each of whose calls gets this ``since`` unless it is 0.
+
+    ``carried`` is None for one as it mostly is, that is not :class:`Carrying`.
+    """
     # As arrays of their fields, which is what the structs are on the wire: nobody needs new structs.
-    if not since:
+    if not since and carried is None:
         return encode((operation.objects, operation.calls, operation.code, attempt))
     time = since if since < NUMBERS else pack_time(since)
     calls: tuple[tuple[bytes, Time, str, bytes], ...] = ()
     for call in operation.calls:
-        calls += ((call.id, time, call.method, call.arguments),)
+        calls += ((call.id, time if since else call.since, call.method, call.arguments),)
+    if carried is not None:
+        return encode((operation.objects, calls, operation.code, attempt, carried))
     return encode((operation.objects, calls, operation.code, attempt))
 
 
@@ -189,8 +221,13 @@ def decode_operation(request: Request) -> Operation:
     Raises:
         PeerViolation: not canonical, over a limit, or about other objects than the request's sets.
     """
-    operation = _decode(_operation_decoder, request.operation, "operation")
-    calls, target = operation.calls, request.sets[0].object_id
+    is_carrying = request.operation[:1] == _CARRYING
+    operation: Operation
+    if is_carrying:
+        operation = _decode(_carrying_decoder, request.operation, "operation")
+    else:
+        operation = _decode(_operation_decoder, request.operation, "operation")
+    target = request.sets[0].object_id
     # Exactly its objects' sets, no more. A set smuggled in would be written to without rights on its object, and the
     # operation's own object would be accepted for without being stored: an exception came in between.
     if (len(request.sets) > 1 or operation.objects != (target,)) and (
@@ -199,14 +236,24 @@ def decode_operation(request: Request) -> Operation:
         raise PeerViolation("operation-objects")
     if request.target != target:
         raise PeerViolation("operation-target")
-    if not 1 <= len(calls) <= limits.CALLS_MAX:
+    check_operation(operation, is_carrying=is_carrying)
+    return operation
+
+
+def check_operation(operation: Operation, *, is_carrying: bool = False) -> None:
+    """Look at the shape of an operation.
+
+    Raises:
+        PeerViolation: over a limit, or not of the right shape.
+    """
+    calls = operation.calls
+    if not (0 if is_carrying else 1) <= len(calls) <= limits.CALLS_MAX:
         raise PeerViolation("operation-calls")
     if operation.attempt < 0:
         raise PeerViolation("operation-attempt")
-    for call in calls:
+    for call in (*calls, *_others_calls(operation)) if is_carrying else calls:
         method, arguments = call.method, call.arguments
-        since = call.since
-        if len(call.id) != CALL_ID_BYTES or not (since >= 0 if isinstance(since, int) else is_time(since)):
+        if len(call.id) != CALL_ID_BYTES or not is_time(call.since):
             raise PeerViolation("call-malformed")
         if method == CANCEL and len(arguments) != CALL_ID_BYTES:
             raise PeerViolation("call-malformed")
@@ -216,7 +263,16 @@ def decode_operation(request: Request) -> Operation:
         raise PeerViolation("operation-code")
     if len(calls) > 1 and len({call.id for call in calls}) != len(calls):
         raise PeerViolation("call-ids-repeated")
-    return operation
+
+
+def _others_calls(operation: Operation) -> list[Call]:
+    """H3: what an operation on one object carries; no call twice, neither by its id nor by what it cancels."""
+    carried = carried_by(operation)
+    if len(operation.objects) != 1 or not 1 <= len(carried) + len(operation.calls) <= limits.CALLS_MAX:
+        raise PeerViolation("operation-carried")
+    if len({key_of(each.owner, each.call) for each in carried}) != len(carried):
+        raise PeerViolation("operation-carried")
+    return [each.call for each in carried]
 
 
 # --- replies --------------------------------------------------------------------------------------------------
@@ -258,7 +314,7 @@ def decode_vote(data: bytes) -> Vote:
         PeerViolation: not canonical.
     """
     vote = _decode(_vote_decoder, data, "vote")
-    if len(vote.candidate) not in (0, TIMESTAMP_BYTES) or not 0 <= vote.status <= SETTLED:
+    if len(vote.candidate) not in (0, TIMESTAMP_BYTES) or not 0 <= vote.status <= LACKING:
         raise PeerViolation("vote-malformed")
     return vote
 

@@ -80,8 +80,44 @@ class Operation(Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def method(self) -> str:
-        """Name of the first call's method, for messages to people."""
-        return self.calls[0].method
+        """Name of the first call's method, for messages to people; empty where it has none of its own."""
+        return self.calls[0].method if self.calls else ""
+
+
+class Carried(Struct, frozen=True, array_like=True, gc=False):
+    """A call of another client, which an operation carries along with its own (H3 of helping; ours).
+
+    Attributes:
+        owner: who has announced it: its rights count, and rings keep it as its own.
+        call: the call, byte for byte as it was announced.
+    """
+
+    owner: ClientId
+    call: Call
+
+
+class Carrying(Operation, frozen=True, array_like=True, gc=False):
+    """An operation on one object that may carry calls of others, which are run first; it need have none of its own.
+
+    Whatever a call of it comes to is recorded, a rejection too. So those are made this way that were announced. Story:
+    (1) a withdrawal is announced. (2) Its client tries it, and q servers say: rejected, the account is empty. (3) The
+    caller is told so. (4) Somebody else makes a deposit and carries the withdrawal: it is applied.
+
+    Attributes:
+        carried: the others' calls. All other operations are written without this field.
+    """
+
+    carried: tuple[Carried, ...] = ()
+
+
+def carried_by(operation: Operation) -> tuple[Carried, ...]:
+    """The calls of others that an operation carries; mostly none."""
+    return operation.carried if isinstance(operation, Carrying) else ()
+
+
+def key_of(client: ClientId, call: Call) -> bytes:
+    """Where rings keep a client's call; of a CANCEL that of the call to be cancelled."""
+    return client + (call.arguments if call.method == CANCEL else call.id)
 
 
 DIGEST_BYTES: Final = 32

@@ -10,11 +10,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.simulation.announcers import ANNOUNCING
 from fivefold.simulation.cunning import REPENTING
 from fivefold.simulation.faults import CAMP, TURNING
 from fivefold.simulation.hostile import CARRYING, HOSTILITIES, LEAVINGS, own_name
 from fivefold.simulation.leads import draw_leads
-from fivefold.simulation.liars import CUNNING_STRATEGIES
+from fivefold.simulation.liars import CUNNING_STRATEGIES, MISLEADING
 from fivefold.simulation.plan import MILLISECOND, SECOND, Fault, Plan, PlannedCall, Weather
 from fivefold.simulation.villains import VILLAINIES
 from fivefold.simulation.workload import draw_call
@@ -235,6 +236,47 @@ def _replaced(random: Random, plan: Plan) -> Plan:
     )
 
 
+def _helping(random: Random, plan: Plan) -> Plan:
+    """Many clients on one or two counters, near and far, all or most of which help each other; and some that harm."""
+    clients = random.choice((2, 3, 5, 8))
+    is_calm = random.random() < 0.3
+    counters = [f"Counter/{name}" for name in "ab"[: random.choice((1, 1, 2))]]
+    span_ns = plan.safety_ns // random.choice((3, 10, 30))
+    calls = []
+    for number in range(random.randint(20, 90)):
+        call = draw_call(
+            random,
+            number,
+            clients=clients,
+            counters=counters,
+            safety_ns=span_ns,
+            multi=random.choice((0, 0, 0.1)),
+            queries=0.1,
+        )
+        if call.method == "increment" and random.random() < 0.4:
+            call = replace(call, method="take")
+        calls.append(call)
+    far = tuple(random.choice((0, 0, 10, 50)) * MILLISECOND for _ in range(clients))
+    strategies = (*CUNNING_STRATEGIES, MISLEADING, MISLEADING, MISLEADING)
+    liars = () if is_calm else tuple((index, random.choice(strategies)) for index, _ in plan.liars)
+    plan = replace(
+        plan,
+        clients=clients,
+        calls=tuple(calls),
+        liars=liars,
+        faults=_forgetting(random, replace(plan, liars=liars)),
+        far_ns=far if random.random() < 0.6 else (),
+        helping=frozenset(range(clients + 1)) - (frozenset() if random.random() < 0.7 else frozenset({0})),
+        weather=Weather() if is_calm else plan.weather,
+    )
+    if is_calm:
+        return plan
+    kinds = ("crash", "pause", "slow disk", "death of client", "reset connections")
+    faults = _some(random, plan, kinds, 6)
+    villains = tuple(random.choice(ANNOUNCING) for _ in range(random.choice((0, 1, 1, 2))))
+    return replace(plan, villains=villains, faults=faults, cached_objects_max=random.choice((7, 1000)))
+
+
 ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {
     "camps": _camps,
     "hostile": _hostile,
@@ -243,5 +285,6 @@ ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {
     "rolling": _rolling,
     "injected": _injected,
     "replaced": _replaced,
+    "helping": _helping,
 }
 """What each mode adds to a plan."""

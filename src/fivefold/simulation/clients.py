@@ -24,6 +24,7 @@ from fivefold.protocol.operations import (
     Operation,
 )
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.server import ring_key
 from fivefold.protocol.times import pack_time
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.events import Called, Died, Disconnected, Ended, Followed, Resolving
@@ -82,6 +83,7 @@ class ClientHost:
         injector: lets inputs fail; None for a client of which that is not wanted.
         has_raised: whether an exception has come out of the session.
         tolerated: what the plan lets happen to calls: *refused*, *disagreed*, *late*.
+        on_start: hears the ring key of each update that it makes.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class ClientHost:
         *,
         index: int,
         tolerated: frozenset[str],
+        is_helping: bool = False,
     ) -> None:
         """Connect to all servers."""
         self.world, self.index, self.machine = world, index, quorums.n + index
@@ -106,9 +109,10 @@ class ClientHost:
         self.on_ask: Callable[[ClientHost, int, bytes], None] | None = None
         self.on_frame: Callable[[ClientHost, int, bytes], None] | None = None
         self.on_forgotten: Callable[[ClientHost, Task], None] | None = None
+        self.on_start: Callable[[bytes], None] | None = None
         self.injector: Injector | None = None
         self.has_raised = False
-        self.tolerated = tolerated
+        self.tolerated, self._is_helping = tolerated, is_helping
         self._book, self._quorums, self._workload = book, quorums, workload
         self._random = world.stream(f"client/{index}")
         self._connections: dict[int, tuple[Connection, ServerHost]] = {}
@@ -120,7 +124,8 @@ class ClientHost:
 
     def _begin_session(self) -> None:
         edition = self._book.edition(self.uses)
-        self.session = Session(self._quorums, Random(self._random.getrandbits(64)), edition=edition)
+        random = Random(self._random.getrandbits(64))
+        self.session = Session(self._quorums, random, edition=edition, is_helping=self._is_helping)
         self._follower = Follower(self.world, self._book, self._quorums, self.uses, send=self._ask, use=self._switch)
         for slot in range(self._quorums.n):
             self._connect(slot, self._lives)
@@ -235,6 +240,8 @@ class ClientHost:
         if not call.is_query:
             self._newest |= dict.fromkeys(call.objects, call.number)
             self._unsettled[task.call_id] = None
+            if self.on_start is not None:
+                self.on_start(ring_key(self.id, task.call_id))
         operation = _operation(call.objects, Call(task.call_id, 0, call.method, call.arguments))
         self._begin(task, operation, is_query=call.is_query, patience_ns=call.patience_ns)
 

@@ -8,24 +8,32 @@ from msgspec.structs import replace
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Channel, Reply
+from fivefold.protocol.announcements import Announcement, Help, decode_announcement, split_tail
 from fivefold.protocol.editions import EditionName
 from fivefold.protocol.messages import (
+    ANNOUNCE,
+    FAIL,
     HELD_REPLY,
+    LACKING,
     LIST_REPLY,
+    PENDING,
     REPLY,
     REQUEST,
+    SUCCESS,
+    WITHDRAW,
     decode_held_reply,
     decode_list_reply,
     decode_request,
     decode_sync,
     decode_vote,
+    encode,
     held_reply_frame,
     list_reply_frame,
     split,
     sync_frame,
     sync_reply_frame,
 )
-from fivefold.protocol.operations import ClientId, ObjectId
+from fivefold.protocol.operations import VALUE, Call, ClientId, ObjectId
 from fivefold.protocol.records import (
     TIMESTAMP_BYTES,
     HeldReply,
@@ -39,7 +47,9 @@ from fivefold.simulation.cunning import CUNNING, REPENTING
 from fivefold.simulation.events import Lied
 from fivefold.simulation.lies import LIES, Draft, Liar, lie_in_sync
 from fivefold.simulation.network import Connection, Deliver
+from fivefold.simulation.rack import client_id
 from fivefold.simulation.servers import ServerHost
+from fivefold.simulation.workload import encode_arguments
 
 STRATEGIES: Final = (*LIES, "anything", "anything", "anything", "twins")
 """Names of strategies; *anything* changes its mind with every reply, and is met most often."""
@@ -54,6 +64,9 @@ FLOOD_SYNCS: Final = 4500
 """Questions of one flood: more than a server parks."""
 
 REMEMBERED_REQUESTS: Final = 256
+
+MISLEADING: Final = "misleading"
+"""The strategy of one that lies about announced calls: lists, pushes, what it lacks, what it forgets."""
 
 
 class LyingHost(ServerHost):
@@ -80,8 +93,12 @@ class LyingHost(ServerHost):
     def _note_names(self, connection: Connection, frame: bytes) -> None:
         """Replies do not name their objects: remember what was asked."""
         try:
-            number, body, _ = split(frame, REQUEST)
-            names = [each.object_id for each in decode_request(body, self.liar.n).sets]
+            if frame and frame[0] in (ANNOUNCE, WITHDRAW):
+                number, _, operation = decode_announcement(frame)
+                names = list(operation.objects)
+            else:
+                number, body, _ = split(frame, REQUEST)
+                names = [each.object_id for each in decode_request(body, self.liar.n).sets]
         except PeerViolation:
             return
         # The machine works on a number once: what comes later under the same number is not answered.
@@ -122,12 +139,16 @@ class LyingHost(ServerHost):
                 return reply.frame
             lie = lie_in_sync(self.liar, answer)
             return None if lie is None else sync_reply_frame(lie)
-        number, body, _ = split(reply.frame, REPLY)
+        number, body, tail = split(reply.frame, REPLY)
         names, caller = self._asked.get((reply.channel, number), ([], 0))
         vote = decode_vote(body)
         self._remember(names, vote.histories)
         draft = Draft(names, caller, number, vote)
         strategy = self.strategy
+        if strategy == MISLEADING:
+            self.world.tell(Lied(self.index, strategy))
+            found = misled(self.liar, draft, split_tail(tail, vote, self.liar.n)[1])
+            return None if draft.is_dropped else draft.frame(self.keys) + found
         if strategy in CUNNING:
             self.world.tell(Lied(self.index, strategy))
             CUNNING[strategy](self.liar, draft)
@@ -188,6 +209,37 @@ class LyingHost(ServerHost):
             past = self.liar.past.setdefault(name, [])
             if not past or past[-1] != history:
                 past.append(history)
+
+
+def misled(liar: Liar, draft: Draft, found: Help) -> bytes:
+    """What it says beside its vote, and the vote changed accordingly."""
+    random, listed = liar.random, list(found.listed)
+    lacking = found.lacking
+    choice = random.randrange(8)
+    if choice == 0:
+        listed = []
+    elif choice == 1:
+        listed = [_invented(liar) for _ in range(random.randint(1, 4))] + listed
+    elif choice == 2 and draft.status in (SUCCESS, PENDING):
+        draft.status, draft.candidate, draft.version_digest = LACKING, b"", b""
+        lacking = (client_id(random.choice(("c0", "c1", "v0"))),)
+    elif choice == 3 and draft.status in (PENDING, FAIL, SUCCESS) and draft.names:
+        known = [each.timestamp for each in liar.candidates(draft.names[0])]
+        if known:
+            draft.status, draft.candidate = SUCCESS, random.choice(known[-4:])
+            draft.answers = (VALUE + b"\x07",) * max(1, len(draft.answers))
+            draft.version_digest = bytes(32)
+    elif choice == 4 and draft.status in (FAIL, PENDING):
+        draft.status = random.choice((FAIL, PENDING))
+    elif choice == 5 and listed:
+        random.shuffle(listed)
+    return encode(Help(tuple(listed), lacking)) if listed or lacking else b""
+
+
+def _invented(liar: Liar) -> Announcement:
+    random = liar.random
+    call = Call(random.randbytes(16), random.randint(0, 9), "increment", encode_arguments({"by": 5}))
+    return Announcement(client_id(random.choice(("c0", "c1", "c2", "nobody"))), b"", (call,))
 
 
 class TwinHost(ServerHost):

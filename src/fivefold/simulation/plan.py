@@ -145,6 +145,7 @@ class Plan(Struct, frozen=True):
         leads: clocks that were led on before.
         is_judged: whether clients' waiting, servers' memory and whom clients suspect are judged, too.
         is_handed_on: whether servers ask each other for a newer edition of the cluster file.
+        helping: correct clients that take part in helping.
     """
 
     seed: int
@@ -169,6 +170,7 @@ class Plan(Struct, frozen=True):
     leads: tuple[Lead, ...] = ()
     is_judged: bool = False
     is_handed_on: bool = True
+    helping: frozenset[int] = frozenset()
 
     @property
     def is_noisy(self) -> bool:

@@ -15,6 +15,7 @@ from fivefold.protocol.actions import Write
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import ring_key
+from fivefold.simulation.announcers import ANNOUNCING, Announcer
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import ClientHost, Task
 from fivefold.simulation.disk import Disk
@@ -126,10 +127,8 @@ class Run:
         self.book.hosts = {server.index: server for server in self.servers}
         self.book.lies_since = dict.fromkeys(lying, 1)
         # One client more than planned: it comes last, alone.
-        self.clients = [
-            ClientHost(self.world, self.book, self.quorums, workload, index=i, tolerated=plan.tolerated)
-            for i in range(plan.clients + 1)
-        ]
+        make = partial(ClientHost, self.world, self.book, self.quorums, workload, tolerated=plan.tolerated)
+        self.clients = [make(index=i, is_helping=i in plan.helping) for i in range(plan.clients + 1)]
         harmed = {server for fault in plan.faults for server in fault.targets if fault.kind not in OF_CLIENTS}
         self.judges = Judges(self.watch, self.quorums, self.liars, harmed)
         self._listen_to_clients()
@@ -138,7 +137,7 @@ class Run:
         names = sorted({ObjectId(name) for call in plan.calls for name in call.objects})
         machines = plan.n + len(self.clients)
         self.villains = [
-            (Hostile if strategy in SCHEMING else Villain)(
+            (Hostile if strategy in SCHEMING else Announcer if strategy in ANNOUNCING else Villain)(
                 self.world,
                 self.servers,
                 self.watch,
@@ -175,6 +174,7 @@ class Run:
         plan = self.plan
         for client in self.clients:
             client.on_end = self._ended
+            client.on_start = self.watch.issued.add
             if plan.injected:
                 client.injector = self._injector_of(client)
             if plan.is_judged:

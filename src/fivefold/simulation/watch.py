@@ -13,7 +13,7 @@ from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys
 from fivefold.protocol.history import INITIAL_TIMESTAMP, client_of, decode_history, history_digest, short
 from fivefold.protocol.limits import FRAME_BYTES_MAX, HISTORY_BYTES_MAX, PENDING_REQUESTS_MAX
 from fivefold.protocol.messages import REPLY, decode_vote, split
-from fivefold.protocol.operations import ClientId, ObjectId
+from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import INITIAL_HISTORY, Candidate, Entry, LogicalTimestamp, ReplicaHistory
 from fivefold.protocol.server import OWN_RECORD, RING_NAME_BYTES, Server, kept_outcomes, read_rows, ring_key, rows_of
@@ -23,6 +23,11 @@ from fivefold.simulation.events import Accepted, Event, Kept
 from fivefold.simulation.meanings import ObjectPart
 from fivefold.simulation.replacement import Book
 from fivefold.simulation.rights import Rights
+
+CLIENT_BYTES = 16
+
+_CHANGED_NOTHING = (REJECTED, FAILED, REFUSED)
+"""What calls answer that are recorded and have changed nothing."""
 
 REMEMBERED = 64
 """Signed histories remembered per server and object: what malevolent clients may replay."""
@@ -54,6 +59,7 @@ class Watch:
         rights: what malevolent clients may do.
         is_noisy: whether servers compute different results.
         history_bytes_max: of one history.
+        issued: the ring keys of all updates that correct clients have made.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class Watch:
         self._shown: set[tuple[int, bytes]] = set()
         self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
         self._ended: list[tuple[ClientId, bytes, Observation]] = []
+        self.issued: set[bytes] = set()
         self._made_by: dict[tuple[ObjectId, bytes], list[LogicalTimestamp]] = {}
 
     # --- what a disk has committed ----------------------------------------------------------------------------
@@ -151,9 +158,18 @@ class Watch:
         if known is None:
             self._versions[object_id, timestamp] = data
             for outcome in kept_outcomes(data):
-                self._made_by.setdefault((object_id, outcome.key), []).append(timestamp)
+                if outcome.key[:CLIENT_BYTES] in self.names and outcome.key not in self.issued:
+                    self._check_issued(object_id, timestamp, outcome.key)
+                if outcome.answer[:1] not in _CHANGED_NOTHING:
+                    self._made_by.setdefault((object_id, outcome.key), []).append(timestamp)
         elif known != data and not self.is_noisy:
             raise Violation("two versions", f"{short(timestamp)} of {object_id} names two versions")
+
+    def _check_issued(self, object_id: ObjectId, timestamp: LogicalTimestamp, key: bytes) -> None:
+        """Nobody can have a call recorded that another client has not made (H3)."""
+        who = self.names[ClientId(key[:CLIENT_BYTES])]
+        if not who.startswith("villain"):
+            raise Violation("forged", f"{short(timestamp)} of {object_id} records a call that {who} never made")
 
     # --- what a server says -----------------------------------------------------------------------------------
 

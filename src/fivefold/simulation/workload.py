@@ -28,7 +28,7 @@ _arguments = msgspec.msgpack.Decoder(dict[str, int]).decode
 
 KINDS: Final[Mapping[str, Mapping[str, bool]]] = MappingProxyType(
     {
-        "Counter": {"increment": True, "get": False},
+        "Counter": {"increment": True, "take": True, "get": False},
         "Register": {"set": True, "get": False},
         "": {"bump": True, "move": True, "look": False},
     }
@@ -89,6 +89,10 @@ def step(method: str, values: list[int], arguments: Mapping[str, int]) -> tuple[
         case "increment" | "bump":
             after = [value + arguments["by"] for value in values]
             return (after[0] if method == "increment" else after), after
+        case "take":
+            if arguments["by"] > values[0]:
+                return REJECTION, None
+            return values[0] - arguments["by"], [values[0] - arguments["by"]]
         case "move":
             amount = arguments["amount"]
             if amount > values[0] or len(values) < 2:
@@ -111,7 +115,10 @@ MODELS: Final[Models] = MappingProxyType(
         "Counter": model_of_methods(
             lambda: INITIAL_COUNT,
             queries={"get": lambda value: value},
-            updates={"increment": lambda value, by: (value + by, value + by)},
+            updates={
+                "increment": lambda value, by: (value + by, value + by),
+                "take": lambda value, by: (ModelRefused("TooSmall"), value) if by > value else (value - by, value - by),
+            },
         ),
         "Register": model_of_methods(
             lambda: 0, queries={"get": lambda value: value}, updates={"set": lambda _, value: (None, value)}

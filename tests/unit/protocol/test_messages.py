@@ -77,7 +77,7 @@ def test_votes_survive_their_encoding() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"status": -1}, {"status": 7}, {"candidate": b"short"}, {"candidate": bytes(90)}, {"candidate": bytes(88)}],
+    [{"status": -1}, {"status": 9}, {"candidate": b"short"}, {"candidate": bytes(90)}, {"candidate": bytes(88)}],
 )
 def test_votes_with_impossible_fields_are_refused(changes: dict) -> None:
     """Unknown status, or a candidate that is no timestamp."""

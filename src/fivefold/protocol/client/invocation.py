@@ -7,10 +7,6 @@ only asks for histories, is followed by the next.
 When an attempt is certainly dead is said in :mod:`rounds`.
 A call is told that nothing was changed only if each of its attempts is certainly dead, those of operations that it
 travelled in before too. Otherwise the outcome is unknown.
-A rejection needs no such proof from earlier attempts at the same operation. It is told by q servers on an established
-version V. An attempt conditioned on an older established version can no longer be accepted by them, and what accepted
-it before is fewer than r. One conditioned on V itself gives the same rejection on every honest server. But an operation
-of several calls, of which this call was one, need not: see ``_answer``.
 """
 
 from __future__ import annotations
@@ -22,6 +18,7 @@ from typing import Final, assert_never
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
+from fivefold.protocol.announcements import split_tail
 from fivefold.protocol.classify import plan_repair, views_of
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.outcomes import Answered, Delay, Finished, Outcome, Refused, TimedOut
@@ -105,9 +102,12 @@ class Invocation:
         self._attempts += 1
         first = self.calls[0]
         first.attempts += 1
-        request = Request(self.objects[0], sets, encode_operation(self.operation, since, first.attempts))
+        request = Request(self.objects[0], sets, self._encoded(since, first.attempts))
         round_ = self._open(now_ns, Purpose.OPERATION, request, authenticators)
         round_.conditioned_time = since
+
+    def _encoded(self, since: int, attempt: int) -> bytes:
+        return encode_operation(self.operation, since, attempt)
 
     def _open(self, now_ns: int, purpose: Purpose, request: Request, authenticators: bytes) -> Round:
         knowledge, first = self._knowledge, self.objects[0]
@@ -159,7 +159,7 @@ class Invocation:
                 knowledge.maybe_welcome(round_.objects, vote)
             is_plain = not (standing.is_anybody_doubted and any(map(standing.is_doubted, alike.frames)))
             is_plain = is_plain and not knowledge.following.newer and round_.lost.isdisjoint(alike.frames)
-            if is_plain and len(vote.answers) == len(self.calls):  # otherwise more than b lie
+            if is_plain and len(vote.answers) == len(self.operation.calls):  # otherwise more than b lie
                 shown = alike.shown(vote, round_.objects, knowledge.quorums.n)
                 if shown:
                     if round_.era == knowledge.following.era:
@@ -186,13 +186,13 @@ class Invocation:
     def _read(self, round_: Round, vote_bytes: bytes) -> Vote:
         vote = round_.read.get(vote_bytes)
         if vote is None:
-            vote = round_.read[vote_bytes] = read_vote(round_, vote_bytes, len(self.calls))
+            vote = round_.read[vote_bytes] = read_vote(round_, vote_bytes, len(self.operation.calls))
         return vote
 
     def _take(self, round_: Round, server: int, frame: bytes, vote_bytes: bytes, tail: bytes) -> None:
         """Note a server's vote."""
         vote = self._read(round_, vote_bytes)
-        round_.note(server, frame, vote, tail)
+        round_.note(server, frame, vote, *split_tail(tail, vote, self._knowledge.quorums.n))
         if vote.status == BUSY:
             self._refusals = {**self._refusals, server: text_of(vote)}
         elif server in self._refusals:
@@ -248,8 +248,7 @@ class Invocation:
         elif round_ is not None and len(round_.votes) >= self._knowledge.quorums.q:
             self.evaluate(now_ns, is_patient=False)
             if self._round is round_:
-                # Servers that take long for a request were sent it again, and take as long for that. Without these
-                # answers, too, the outcome is unknown. They may also be lost: then it is not waited for them for ever.
+                # Slow servers were sent it again: without these answers, too, the outcome is unknown. They may be lost.
                 round_.awaited_until_ns = 2 * now_ns - round_.started_ns + self._knowledge.patience_ns
                 self._sleep(round_.awaited_until_ns)
         elif round_ is not None:
@@ -327,10 +326,8 @@ class Invocation:
         again by itself, the withdrawal first: rejected, the account is empty. (3) The first operation, still under way,
         is applied to that very version: both are. So such a rejection is not yet the outcome.
         """
-        if is_unchanged and self.calls[0].since is not None and answers[0][:1] in (REJECTED, FAILED, REFUSED):
-            self._end(self._timed_out(Delay.REFUSAL, _FAILS_ALONE))
-        else:
-            self._end(Answered(answers))
+        is_open = is_unchanged and self.calls[0].since is not None and answers[0][:1] in (REJECTED, FAILED, REFUSED)
+        self._end(self._timed_out(Delay.REFUSAL, _FAILS_ALONE) if is_open else Answered(answers))
 
     # --- counting a round -------------------------------------------------------------------------------------
 
@@ -338,7 +335,10 @@ class Invocation:
         """See whether the replies so far decide the round, and do what follows."""
         round_ = self._round
         assert round_ is not None, "replies are counted while a round is open"
-        verdict = judge(
+        self._follow(now_ns, round_, self._judge(now_ns, round_, is_patient=is_patient))
+
+    def _judge(self, now_ns: int, round_: Round, *, is_patient: bool) -> Verdict:
+        return judge(
             round_,
             self._knowledge.quorums,
             is_query=self.is_query,
@@ -348,6 +348,8 @@ class Invocation:
             newer=self._knowledge.following.newer,
             is_thorough=self.repairs % limits.REPAIRS_UNTIL_ALL_ASKED == limits.REPAIRS_UNTIL_ALL_ASKED - 1,
         )
+
+    def _follow(self, now_ns: int, round_: Round, verdict: Verdict) -> None:
         match verdict.next:
             case Next.WAIT:
                 pass
@@ -479,9 +481,8 @@ class Invocation:
 
     def _repair(self, now_ns: int, evidence: Sequence[ObjectId]) -> None:
         """Send the repair that the known histories of the target and of the evidence call for."""
-        knowledge = self._knowledge
-        sets = knowledge.repair_sets(self._target, evidence)
-        self._open(now_ns, Purpose.REPAIR, Request(self._target, sets, b""), knowledge.authenticators(sets))
+        sets = self._knowledge.repair_sets(self._target, evidence)
+        self._open(now_ns, Purpose.REPAIR, Request(self._target, sets, b""), self._knowledge.authenticators(sets))
 
     def _back_off(self, round_trips_max: int) -> int:
         return self._pauses.draw(self._random, self._knowledge.round_trip_ns, round_trips_max)
@@ -489,8 +490,7 @@ class Invocation:
     def _rest(self, now_ns: int, pause_ns: int) -> None:
         # With several objects it does not look: an inventing liar would each time undo what was repaired of those not
         # at hand.
-        may_look = len(self.objects) == 1
-        self._pauses.rest(now_ns, pause_ns, self._knowledge.round_trip_ns, may_look=may_look)
+        self._pauses.rest(now_ns, pause_ns, self._knowledge.round_trip_ns, may_look=len(self.objects) == 1)
         self._sleep(self._pauses.until_ns)
 
     def _note_inventors(self, round_: Round) -> None:

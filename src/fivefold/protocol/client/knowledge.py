@@ -292,6 +292,21 @@ class Knowledge:
         repairable = View(self.quorums, histories).repairable
         return time_of(repairable[0].timestamp) if repairable else 0
 
+    def established_time(self, object_id: ObjectId) -> int:
+        """Logical time of a version that is certainly established, the newest that is known; 0 if none is."""
+        known = self._known.get(object_id)
+        if known is None:
+            return 0
+        if known.time and known.fitted is not None:
+            return known.time
+        view = View(self.quorums, self.trusted(object_id))
+        if not view.repairable:
+            return 0
+        newest = view.repairable[0]
+        if view.order(newest) >= self.quorums.q:
+            return time_of(newest.timestamp)
+        return time_of(newest.part(object_id).base_or_conditioned_on)
+
     def conditions(self, objects: Iterable[ObjectId]) -> tuple[tuple[ObjectHistories, ...], bytes]:
         """The fitting sets of an operation's objects, and the authenticators that prove them."""
         sets: tuple[ObjectHistories, ...] = ()

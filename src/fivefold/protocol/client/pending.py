@@ -23,6 +23,7 @@ class Pending(Struct):
         since: if an operation that it travelled in may be applied, the logical time after which; otherwise None.
         floor: logical time before which it was not made anywhere; of use where nothing is known of the object.
         attempts: attempts at it, or at an operation that it led, so far.
+        is_announced: whether servers may keep it for others to carry (helped.py).
         is_open: whether its caller still waits.
     """
 
@@ -36,6 +37,7 @@ class Pending(Struct):
     since: int | None = None
     floor: int = 0
     attempts: int = 0
+    is_announced: bool = False
     is_open: bool = True
 
 

@@ -8,6 +8,7 @@ one round trip for up to CALLS_MAX calls, not one for each.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, CALLS_MAX
@@ -23,20 +24,27 @@ def combined(calls: list[Pending]) -> Operation:
 
 
 class Queues:
-    """Calls that wait, object by object, in the order in which they were made."""
+    """Calls that wait, object by object, in the order in which they were made.
+
+    Attributes:
+        calls_max_of: how many calls on an object may travel together.
+    """
 
     def __init__(self, *, is_combining: bool = True) -> None:
         """Nothing waits; without combining every call travels alone."""
         self._is_combining = is_combining
+        self.calls_max_of: Callable[[ObjectId], int] = lambda name: CALLS_MAX
         self._busy: set[ObjectId] = set()
         self._queues: dict[ObjectId, deque[Pending]] = {}
 
     def emptied(self) -> Queues:
         """The same without any call."""
-        return Queues(is_combining=self._is_combining)
+        found = Queues(is_combining=self._is_combining)
+        found.calls_max_of = self.calls_max_of
+        return found
 
-    def enter(self, pending: Pending) -> bool:
-        """Queue a call; True if it may start at once, and then its objects are busy."""
+    def enter(self, pending: Pending, *, waits: bool = True) -> bool:
+        """Queue a call, unless it does not wait; True if it may start at once, and then its objects are busy."""
         busy, queues, names = self._busy, self._queues, pending.objects
         for name in names:
             if name in busy or name in queues:
@@ -44,7 +52,7 @@ class Queues:
         else:
             busy.update(names)
             return True
-        for name in names:
+        for name in names if waits else ():
             queues.setdefault(name, deque()).append(pending)
         return False
 
@@ -92,7 +100,8 @@ class Queues:
         if first.is_single or not self._is_combining:
             return calls
         size = len(first.operation.calls[0].arguments)
-        while queue and len(calls) < CALLS_MAX:
+        calls_max = self.calls_max_of(first.objects[0]) if queue else 1
+        while queue and len(calls) < calls_max:
             other = queue[0]
             size += len(other.operation.calls[0].arguments)
             is_alike = other.is_query == first.is_query and other.operation.code == first.operation.code

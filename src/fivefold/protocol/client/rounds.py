@@ -14,26 +14,38 @@ When is an attempt certainly dead?
 4. B liars can claim it besides, whatever they have answered. If that makes fewer than r servers, no request will ever
    show it r times, so nobody repairs or copies it: it is dead for good. Nothing that happens later can change that, as
    no frame of a closed round is sent any more.
+5. A rejection needs no such proof from earlier attempts at the same operation. It is told by q servers on an
+   established version V. An attempt conditioned on an older established version can no longer be accepted by them, and
+   what accepted it before is fewer than r. One conditioned on V itself gives the same rejection on every honest server.
+   But an operation of several calls, of which this call was one, need not: see ``Invocation._answer``.
+6. That is said of attempts. A call that was *announced* may be carried by others as well (PENDING and LACKING are no
+   refusals of the calls): see :mod:`helped`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
 
 from fivefold.errors import PeerViolation
+from fivefold.protocol.announcements import NO_HELP, Help
 from fivefold.protocol.client.alike import Alike
 from fivefold.protocol.client.outcomes import Disagreed
 from fivefold.protocol.history import decode_history, make_histories, read_history, time_of
 from fivefold.protocol.limits import REASON_CHARACTERS_MAX
 from fivefold.protocol.messages import (
     BUSY,
+    DECLINED,
     FAIL,
+    LACKING,
+    PENDING,
     REPLY_KEY_BYTES,
+    REQUEST,
     SETTLED,
     SUCCESS,
     UNABLE,
@@ -47,13 +59,32 @@ from fivefold.protocol.records import INITIAL_HISTORY, Candidate, ObjectHistorie
 
 _object_id: Final = attrgetter("object_id")
 
+_SHOWING: Final = (SUCCESS, FAIL, UNCHANGED, UNABLE, SETTLED, PENDING, LACKING)
+"""What a server says that shows its histories."""
+
+_ANSWERING: Final = (SUCCESS, UNCHANGED, SETTLED)
+"""What it says that answers an operation for good."""
+
 
 class Purpose(Enum):
     """What a round is for."""
 
     OPERATION = "operation"
+    ANNOUNCEMENT = "announcement"
+    WITHDRAWAL = "withdrawal"
     REPAIR = "repair"
     REFRESH = "refresh"
+
+
+_ALWAYS: Final = (SUCCESS, FAIL, DECLINED, BUSY)
+_STATUSES: Final = {
+    Purpose.OPERATION: (*_ALWAYS, UNCHANGED, UNABLE, SETTLED, PENDING, LACKING),
+    Purpose.ANNOUNCEMENT: (*_ALWAYS, SETTLED, PENDING),
+    Purpose.WITHDRAWAL: _ALWAYS,
+    Purpose.REPAIR: _ALWAYS,
+    Purpose.REFRESH: _ALWAYS,
+}
+"""What servers may say in which kind of round."""
 
 
 class Round:
@@ -70,6 +101,9 @@ class Round:
         sent: how many frames of the round went to each server.
         refused: the frames, by what replies to them begin with, that each server says it did not accept.
         busy: servers that answered BUSY, which is no answer.
+        kind: of its frames.
+        helps: what servers say beside their votes (announcements).
+        pooled: servers that say that they keep the calls for others to carry.
         era: of what is known, when the round began (Following).
         lost: servers whose connection was lost meanwhile; the round may show histories that they signed before.
         conditioned_time: logical time that the attempt can only be applied after.
@@ -83,6 +117,8 @@ class Round:
     awaited_until_ns = 0
     lost: frozenset[int] = frozenset()
     era = 0
+    kind = REQUEST
+    helps: Mapping[int, Help] = MappingProxyType({})
 
     def __init__(
         self,
@@ -107,10 +143,13 @@ class Round:
         self.read: dict[bytes, Vote] = {}
         self.tails: dict[int, bytes] = {}
         self.refused: dict[int, set[bytes]] = {}
+        self.pooled: set[int] = set()
         self.busy: set[int] = set()
 
-    def note(self, server: int, frame: bytes, vote: Vote, tail: bytes) -> None:
+    def note(self, server: int, frame: bytes, vote: Vote, tail: bytes, found: Help = NO_HELP) -> None:
         """Note what a server says in answer to one of the round's frames."""
+        if found is not NO_HELP:
+            self.helps = {**self.helps, server: found}
         self.alike.is_open = False
         self.note_refusal(server, frame, vote)
         if vote.status == BUSY:
@@ -137,6 +176,8 @@ class Round:
         """Note whether a server says that it did not accept the frame that it answers; also of one that has voted."""
         if vote.status != SUCCESS:
             self.refused.setdefault(server, set()).add(frame[:REPLY_KEY_BYTES])
+            if vote.status in (PENDING, LACKING):
+                self.pooled.add(server)
 
     def is_dead(self, quorums: QuorumSystem) -> bool:
         """Whether an update attempt can certainly never be shown by r servers (see above)."""
@@ -181,21 +222,21 @@ def read_vote(round_: Round, vote_bytes: bytes, calls: int) -> Vote:
     """
     vote = decode_vote(vote_bytes)
     is_operation = round_.purpose is Purpose.OPERATION
-    if vote.status in (SUCCESS, FAIL, UNCHANGED, UNABLE, SETTLED):
+    if vote.status in _SHOWING:
         if len(vote.histories) != len(round_.objects):
             raise PeerViolation("vote-histories")
         for name, history in zip(round_.objects, vote.histories, strict=True):
             read_history(name, history)
-    if vote.status in (SUCCESS, FAIL, UNCHANGED, SETTLED):
+    if vote.status in _SHOWING and vote.status != UNABLE:
         if vote.answers and len(vote.answers) != calls:
             raise PeerViolation("vote-answers")
-        if vote.status != FAIL and is_operation and not (vote.answers and vote.candidate):
+        if vote.status in _ANSWERING and is_operation and not (vote.candidate and (vote.answers or not calls)):
             raise PeerViolation("vote-answers")
     elif len(vote.answers) != 1:
         raise PeerViolation("vote-answers")
     elif vote.status != UNABLE and vote.histories:  # nobody has read them: who turns a request away shows none
         raise PeerViolation("vote-histories")
-    if vote.status in (UNCHANGED, UNABLE, SETTLED) and not is_operation:
+    if vote.status not in _STATUSES[round_.purpose]:
         raise PeerViolation("vote-status")
     if vote.status == SETTLED and not {NOT_RUN, FORGOTTEN}.isdisjoint(vote.answers):
         raise PeerViolation("vote-answers")

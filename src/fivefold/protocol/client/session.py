@@ -14,6 +14,8 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.client.alike import KEPT
+from fivefold.protocol.client.crowd import Crowd
+from fivefold.protocol.client.helped import HelpedInvocation
 from fivefold.protocol.client.invocation import Invocation
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.outcomes import ClientActions, Delay, Finished, TimedOut
@@ -21,13 +23,17 @@ from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.client.queues import Queues
 from fivefold.protocol.client.rounds import Round
 from fivefold.protocol.editions import Edition, EditionName
-from fivefold.protocol.limits import QUEUED_CALLS_MAX
+from fivefold.protocol.limits import ANNOUNCED_CALLS_MAX, CALLS_MAX, QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, REPLY_KEY_BYTES, reply_key, request_head, split
 from fivefold.protocol.operations import ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 
 NEVER_NS: Final = 1 << 63
 """Later than any alarm."""
+
+
+HELP_NS: Final = 2_000_000_000
+"""How long an operation that carries others' calls only is gone on with."""
 
 
 class QueueFull(Exception):
@@ -42,12 +48,20 @@ class Session:
         standing: what speaks against which server, shared by all calls.
         random: source of back-offs, handed in so that a run can be repeated.
         messages_sent: requests sent so far, for benchmarks and tests.
+        crowd: others that want to update the same objects; None for a session that takes no part in helping.
     """
 
     def __init__(
-        self, quorums: QuorumSystem, random: Random, *, is_combining: bool = True, edition: Edition | None = None
+        self,
+        quorums: QuorumSystem,
+        random: Random,
+        *,
+        is_combining: bool = True,
+        edition: Edition | None = None,
+        is_helping: bool = False,
     ) -> None:
         """Start without knowing anything, with an edition of the cluster file, by default a new cluster's."""
+        self.crowd = Crowd(quorums) if is_helping else None
         self.knowledge = Knowledge(quorums, edition)
         self.standing = self.knowledge.standing
         self.random = random
@@ -55,6 +69,9 @@ class Session:
         self._tickets = 0
         self._numbers = 0
         self._queues = Queues(is_combining=is_combining)
+        if self.crowd is not None:
+            is_busy = self.crowd.is_busy
+            self._queues.calls_max_of = lambda name: ANNOUNCED_CALLS_MAX if is_busy(name) else CALLS_MAX
         self._waiting: dict[int, Pending] = {}
         self._running: dict[int, Invocation] = {}
         self._rounds: dict[bytes, tuple[Invocation, Round]] = {}  # by what replies to it begin with
@@ -324,7 +341,8 @@ class Session:
         self._rounds[key] = (invocation, round_)
         round_.keys.append(key)
         # The body is the same for all, the column of MACs is each one's own.
-        frames = columns(round_.authenticators, self.knowledge.quorums.n, request_head(number, round_.body))
+        head = request_head(number, round_.body, round_.kind)
+        frames = columns(round_.authenticators, self.knowledge.quorums.n, head)
         self._send += map(Ask, servers, map(frames.__getitem__, servers))
         self.messages_sent += len(servers)
 
@@ -347,7 +365,11 @@ class Session:
         """Start calls that travel together."""
         for pending in calls if self._waiting else ():
             self._waiting.pop(pending.ticket, None)
-        invocation = Invocation(self.knowledge, self.random, calls)
+        first, crowd = calls[0], self.crowd
+        if crowd is None or first.is_query or len(first.objects) > 1:
+            invocation = Invocation(self.knowledge, self.random, calls)
+        else:
+            invocation = HelpedInvocation(self.knowledge, self.random, calls, crowd)
         self._running[invocation.ticket] = invocation
         invocation.send_operation(now_ns)
         for round_, servers in invocation.asks:
@@ -372,6 +394,18 @@ class Session:
         if self._running.pop(invocation.ticket, None) is None:
             return
         self._start_waiting(now_ns, self._queues.free, invocation.objects)
+        if isinstance(invocation, HelpedInvocation) and invocation.carries_on:
+            self._help(now_ns, invocation.objects)
+
+    def _help(self, now_ns: int, objects: tuple[ObjectId, ...]) -> None:
+        """H5: nothing of our own is to be done, and others wait: carry their calls all the same."""
+        self._tickets = ticket = self._tickets + 1
+        help_ = Pending(ticket, Operation(objects, ()), objects, False, now_ns + HELP_NS, False, True, is_open=False)
+        if self._queues.enter(help_, waits=False):
+            try:
+                self._run(now_ns, [help_])
+            except Exception as error:
+                self._fail_at_start(now_ns, [help_], error)
 
     def _give_up(self, now_ns: int, pending: Pending) -> None:
         """A call's deadline came while it waited: those behind it need not wait for it.

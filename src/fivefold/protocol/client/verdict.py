@@ -68,10 +68,11 @@ class Verdict:
         odd: servers that answered otherwise, at most b.
         reason: why the call was declined, or could not be run.
         is_applied: if the servers diverged, whether the operation was applied; None if that is not known.
+        is_by_others: if the operation is done, whether that was not by this attempt.
         is_unchanged: if the operation is done, whether q servers say that it changed nothing.
     """
 
-    __slots__ = ("answers", "is_applied", "is_unchanged", "next", "odd", "reason")
+    __slots__ = ("answers", "is_applied", "is_by_others", "is_unchanged", "next", "odd", "reason")
 
     def __init__(
         self,
@@ -82,8 +83,10 @@ class Verdict:
         reason: str = "",
         is_applied: bool | None = None,
         is_unchanged: bool = False,
+        is_by_others: bool = False,
     ) -> None:
         """Note it."""
+        self.is_by_others = is_by_others
         self.next, self.answers, self.odd, self.reason = what, answers, odd, reason
         self.is_applied, self.is_unchanged = is_applied, is_unchanged
 
@@ -233,7 +236,7 @@ def _judge_settled(round_: Round, quorums: QuorumSystem, newer: Collection[int])
         return Verdict(Next.DIVERGED, is_applied=True)
     votes = [round_.votes[server] for server in group]
     answers = tuple([max(each, key=len) for each in zip(*[vote.answers for vote in votes], strict=True)])
-    return Verdict(Next.ANSWERED, answers, odd)
+    return Verdict(Next.ANSWERED, answers, odd, is_by_others=True)
 
 
 def _judge_latest(round_: Round, quorums: QuorumSystem, *, is_query: bool) -> Verdict | None:
@@ -258,7 +261,23 @@ def _judge_latest(round_: Round, quorums: QuorumSystem, *, is_query: bool) -> Ve
         )
     if len(odd) > quorums.b or not {NOT_RUN, FORGOTTEN}.isdisjoint(answers):
         return None
-    return Verdict(Next.ANSWERED, answers, odd)
+    return Verdict(Next.ANSWERED, answers, odd, is_by_others=True)
+
+
+def judge_announcement(
+    round_: Round, quorums: QuorumSystem, *, may_be_applied: bool, newer: Collection[int]
+) -> Verdict:
+    """What servers say to announced calls: those they do not take up may be applied already."""
+    is_vetoed = counted(round_.votes, newer, quorums.b) < len(round_.votes)
+    reason = None if is_vetoed else declined_reason(round_, quorums.b)
+    if reason is not None and not may_be_applied:
+        return Verdict(Next.DECLINED, reason=reason)
+    if len(round_.votes) < quorums.q:
+        return _WAIT
+    found = None if is_vetoed else _judge_refused(round_, quorums, is_query=False, newer=newer)
+    if found is None and reason is not None:
+        return Verdict(Next.UNKNOWN, reason=reason)
+    return found or _CONCLUDE
 
 
 # --- counting ---------------------------------------------------------------------------------------------------------

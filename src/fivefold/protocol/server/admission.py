@@ -8,14 +8,17 @@ from typing import Final
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.authenticators import AuthenticatorKeys, Culled, cull
 from fivefold.protocol.classify import Views, plan_operation, plan_repair, set_up, views_of
+from fivefold.protocol.messages import REQUEST
 from fivefold.protocol.operations import (
     CANCEL,
     AccessPolicy,
+    Call,
     ClientId,
     Codes,
     Executor,
     ObjectId,
     Operation,
+    carried_by,
     digest,
     type_of,
 )
@@ -53,6 +56,8 @@ class Work:
         is_query: an operation all of whose calls are queries.
         fetched: versions that an object sync brought for it.
         size: bytes of its frame.
+        purpose: REQUEST; or ANNOUNCE or WITHDRAW, whose calls are not to be run (pool.py).
+        is_withdrawn: its client has withdrawn its calls meanwhile: nothing is done any more.
         since_ns: when it came.
         share: used by Shares, to know whether it counts it.
         waits: how often it has waited.
@@ -66,10 +71,12 @@ class Work:
         "executor",
         "fetched",
         "is_query",
+        "is_withdrawn",
         "names",
         "number",
         "operation",
         "proof",
+        "purpose",
         "request",
         "share",
         "since_ns",
@@ -96,7 +103,8 @@ class Work:
         self.operation: Operation | None = None
         self.executor: Executor | None = None
         self.step: Step | None = None
-        self.is_query = False
+        self.is_query = self.is_withdrawn = False
+        self.purpose = REQUEST
         self.fetched: dict[VersionKey, bytes] = {}
         self.absent: set[ObjectId] = set()
         self.waits = self.share = 0
@@ -147,6 +155,8 @@ def admit(
         work.operation = operation
         work.executor = executor = executor_for(operation)
         work.is_query = check_operation(executor, access, work.client, operation)
+        if work.purpose != REQUEST:
+            return  # nothing is run for it
         plan = plan_operation(quorums, work.views, is_query=work.is_query)
     if isinstance(plan, Plan):
         assert _is_proven(quorums, plan, work.views), "a step rests on what enough servers hold"
@@ -171,12 +181,16 @@ def choose_executor(executor: Executor, codes: Codes | None, operation: Operatio
     Raises:
         Declined: this server has other code. It accepts nothing, so no candidate can mean two things (ours).
     """
-    if codes is None or not (operation.code or any(call.method != CANCEL for call in operation.calls)):
+    if codes is None or not (operation.code or any(call.method != CANCEL for call in _all_calls(operation))):
         return executor
     found = codes.running(operation.objects, operation.code)
     if isinstance(found, str):
         raise Declined(found)
     return found
+
+
+def _all_calls(operation: Operation) -> list[Call]:
+    return [*operation.calls, *[each.call for each in carried_by(operation)]]
 
 
 def check_operation(executor: Executor, access: AccessPolicy, client: ClientId, operation: Operation) -> bool:
@@ -187,6 +201,9 @@ def check_operation(executor: Executor, access: AccessPolicy, client: ClientId, 
     """
     objects = operation.objects
     has_updates: bool | None = None
+    if type(operation) is not Operation:  # whoever carries others' calls writes
+        has_updates = True
+        _check_carried(executor, access, client, operation)
     for call in operation.calls:
         is_cancel = call.method == CANCEL
         if is_cancel and any(executor.initial(name) is None for name in objects):
@@ -203,6 +220,18 @@ def check_operation(executor: Executor, access: AccessPolicy, client: ClientId, 
             if not access.allows(client, name, call.method):
                 raise Declined(f"NotAllowed: your access rules do not cover {call.method!r} of {name!r}")
     return not has_updates
+
+
+def _check_carried(executor: Executor, access: AccessPolicy, client: ClientId, operation: Operation) -> None:
+    """H3: whoever carries a call may make it himself. Whether its owner may is looked at when it is run."""
+    (name,) = operation.objects
+    if executor.initial(name) is None:
+        raise Declined(_unknown(executor, operation.objects, ""))
+    for each in carried_by(operation):
+        if each.owner == client:
+            raise Declined("InvalidArguments: an operation carries calls of other clients, not of its own")
+        if not access.allows(client, name, each.call.method):
+            raise Declined(f"NotAllowed: your access rules do not cover {each.call.method!r} of {name!r}")
 
 
 def _unknown(executor: Executor, objects: tuple[ObjectId, ...], method: str) -> str:

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from fivefold.protocol.history import time_of
-from fivefold.protocol.messages import BUSY, FAIL, SETTLED, SUCCESS
-from fivefold.protocol.operations import Executor, ObjectId
-from fivefold.protocol.records import Candidate, Version
+from fivefold.protocol.messages import ANNOUNCE, BUSY, FAIL, LACKING, PENDING, SETTLED, SUCCESS, WITHDRAW
+from fivefold.protocol.operations import NOT_RUN, Carrying, ClientId, Executor, ObjectId, Operation
+from fivefold.protocol.records import Candidate, Result, Version
 from fivefold.protocol.server.acceptance import Acceptance
 from fivefold.protocol.server.activity import Activity
 from fivefold.protocol.server.admission import VersionKey, Work
 from fivefold.protocol.server.cache import Cache
+from fivefold.protocol.server.carrying import execute_carrying
 from fivefold.protocol.server.execution import execute, repeated_answers
-from fivefold.protocol.server.replica import Replica, held_version, newly_settled
+from fivefold.protocol.server.pool import knows_nothing_of
+from fivefold.protocol.server.replica import Replica, held_version, newest_version, newly_settled
 from fivefold.protocol.server.replies import Replies
 from fivefold.protocol.server.settled import settled_answers
 from fivefold.protocol.server.unverified import INLINE
@@ -49,7 +51,7 @@ class Examination:
         activity: Activity,
     ) -> None:
         """``executor`` knows the states of objects that nobody has written."""
-        self._activity = activity
+        self._activity, self._pool = activity, replies.pool
         self._executor, self._replicas = executor, replicas
         self._acceptance, self._replies, self.counters = acceptance, replies, counters
 
@@ -81,7 +83,10 @@ class Examination:
             # M4: not even queries. The new cluster may have a newer version by now.
             self._replies.turn_away(work, BUSY, "moved", "this cluster has moved to another one")
             return None
-        if step is None:
+        if work.purpose == WITHDRAW:
+            self._withdraw(work)
+            return None
+        if step is None or work.is_withdrawn:
             self._fail(work)
             return None
         replicas = [self._replicas.hot[part.object_id] for part in step.parts]
@@ -146,6 +151,9 @@ class Examination:
         if settled is not None:
             self._reply(work, SETTLED, candidate=settled[0], answers=settled[1])
             return
+        if not work.is_query and self._announce(work, replica):
+            self._reply(work, PENDING, answers=(NOT_RUN,) * len(operation.calls))
+            return
         versions = {}
         for name in operation.objects:
             data = held_version(self._executor, self._replicas.hot[name], self._replicas.hot[name].latest)
@@ -158,6 +166,36 @@ class Examination:
             return
         result = execute(_executor_of(work), work.client, operation, versions, is_query=True, time=0)
         self._reply(work, FAIL, answers=result.answers if result.status == SUCCESS else ())
+
+    def _announce(self, work: Work, replica: Replica) -> bool:
+        """H1: the calls of an announcement, or of a refused operation, wait in the pool; whether they do.
+
+        An operation that is conditioned on nothing is not announced by its refusal: its client does not know yet when
+        its calls were made, in logical time.
+        """
+        operation = work.operation
+        assert operation is not None, "only calls are announced"
+        is_asked = work.purpose == ANNOUNCE or (
+            self._pool.is_used_by(work.channel) and any(each.histories for each in work.request.sets)
+        )
+        if not is_asked or work.is_withdrawn or not operation.calls or len(operation.objects) > 1:
+            return False
+        version = newest_version(self._executor, replica)
+        return self._pool.announce(work.channel, work.client, work.number, operation, version)
+
+    def _withdraw(self, work: Work) -> None:
+        """H9: forget announced calls, and say whether no version of the history shown has any of them."""
+        operation = work.operation
+        assert operation is not None, "a withdrawal names calls"
+        self._pool.withdraw(work.client, operation)
+        (replica,) = [self._replicas.hot[name] for name in work.names]
+        held = [
+            held_version(self._executor, replica, entry.candidate.timestamp)
+            for entry in replica.entries
+            if not entry.candidate.is_barrier
+        ]
+        is_gone = all(version is not None and knows_nothing_of(version, work.client, operation) for version in held)
+        self._reply(work, SUCCESS if is_gone else FAIL)
 
     def _versions(self, work: Work, step: Step, replicas: list[Replica]) -> list[Version] | VersionKey:
         """§4.5: the versions the step needs, one for each object; or the first that has to be fetched."""
@@ -184,6 +222,7 @@ class Examination:
                 return
             self._accept(now_ns, step, versions, settled)
             self._reply(work, SUCCESS, candidate=step.candidate.timestamp)
+            self._push(work, step, versions)
             return
         operation = work.operation
         assert operation is not None, "METHOD is planned for operations only"
@@ -191,14 +230,52 @@ class Examination:
         for part, version in zip(step.parts, versions, strict=True):
             by_name[part.object_id] = version
         timestamp = step.candidate.timestamp
-        result = execute(
-            _executor_of(work), work.client, operation, by_name, is_query=work.is_query, time=time_of(timestamp)
-        )
+        result = self._execute(work, operation, by_name, time_of(timestamp))
+        if result is None:
+            return
         joint = b""
         if result.versions is not None:
             joint = joint_digest(result.versions)
             self._accept(now_ns, step, result.versions, settled)
         self._reply(work, result.status, answers=result.answers, candidate=timestamp, version_digest=joint)
+        self._push(work, step, result.versions or ())
+
+    def _execute(self, work: Work, operation: Operation, versions: dict[ObjectId, Version], time: int) -> Result | None:
+        """Run the operation; None if it carries what it may not: then it is answered (H3)."""
+        executor = _executor_of(work)
+        if not isinstance(operation, Carrying):
+            if self._pool.objects and not work.is_query:
+                self._settle(versions)
+            return execute(executor, work.client, operation, versions, is_query=work.is_query, time=time)
+        (base,) = versions.values()
+        objects = operation.objects
+        lacking = self._pool.lacking(operation, base, lambda method: executor.is_update(objects, method))
+        result: Result | ClientId | None = None
+        if not lacking:
+            result = execute_carrying(executor, work.client, operation, base, time=time)
+            if isinstance(result, Result):
+                self._settle(versions)
+                self.counters["carried"] += len(operation.carried)
+                return result
+            self._pool.drop_stopped(objects[0], result)
+            lacking = [result]
+        self.counters["lacking"] += 1
+        (replica,) = [self._replicas.hot[name] for name in objects]
+        self._announce(work, replica)
+        answers = repeated_answers(work.client, operation, base)
+        self._reply(work, LACKING, answers=answers, lacking=tuple(lacking))
+        return None
+
+    def _settle(self, versions: dict[ObjectId, Version]) -> None:
+        """H4: an update that is accepted proves established what it builds upon."""
+        for name, version in versions.items():
+            if name in self._pool.objects:
+                self._pool.settle(name, version)
+
+    def _push(self, work: Work, step: Step, versions: Sequence[Version]) -> None:
+        if self._pool.objects and len(versions) == 1 and not step.candidate.is_barrier:
+            replica = self._replicas.hot[step.parts[0].object_id]
+            self._replies.push(replica, step.candidate.timestamp, versions[0], work.channel)
 
     def _accept(self, now_ns: int, step: Step, versions: Sequence[Version], settled: list[Candidate]) -> None:
         """Append the candidate everywhere, flag what became settled, and stage it all as one transaction."""
@@ -213,9 +290,18 @@ class Examination:
         answers: tuple[bytes, ...] = (),
         candidate: bytes = b"",
         version_digest: bytes = b"",
+        lacking: tuple[ClientId, ...] = (),
     ) -> None:
         replicas = [self._replicas.hot[name] for name in work.names]
-        self._replies.show(work, replicas, status, answers=answers, candidate=candidate, version_digest=version_digest)
+        self._replies.show(
+            work,
+            replicas,
+            status,
+            answers=answers,
+            candidate=candidate,
+            version_digest=version_digest,
+            lacking=lacking,
+        )
 
 
 def _executor_of(work: Work) -> Executor:

@@ -11,12 +11,12 @@ from fivefold.protocol.operations import (
     CANCELLED,
     NOT_RUN,
     STOPPED,
-    Call,
     ClientId,
     Executed,
     Executor,
     ObjectId,
     Operation,
+    key_of,
 )
 from fivefold.protocol.records import Recorded, Result, Version
 from fivefold.protocol.server.versions import append_outcomes, recall
@@ -115,11 +115,6 @@ def _run(
     assert len(answers) == len(operation.calls), "every call has an answer"
     assert fresh or not has_changed, "who changes a state is remembered"
     return answers, fresh if has_changed and not is_query else None, states
-
-
-def key_of(client: ClientId, call: Call) -> bytes:
-    """Where rings keep a client's call; of a CANCEL that of the call to be cancelled."""
-    return client + (call.arguments if call.method == CANCEL else call.id)
 
 
 def repeated_answers(client: ClientId, operation: Operation, version: Version) -> tuple[bytes, ...]:

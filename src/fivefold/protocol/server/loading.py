@@ -110,6 +110,11 @@ class Loads:
         self.waiting.setdefault(name, []).append(work)
         self.parked_count += isinstance(work, Work)
 
+    @property
+    def requests(self) -> list[Work]:
+        """The clients' requests that wait."""
+        return [work for works in self.waiting.values() for work in works if isinstance(work, Work)]
+
     def take_requests(self) -> list[Work]:
         """Take out the clients' requests that wait; what else waits stays."""
         taken: list[Work] = []

@@ -33,6 +33,7 @@ from fivefold.protocol.server.admission import (
     choose_executor,
     server_client,
 )
+from fivefold.protocol.server.announcing import Announcing
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.catchup import Progress
 from fivefold.protocol.server.examination import Examination
@@ -43,6 +44,7 @@ from fivefold.protocol.server.native import NativeRequests
 from fivefold.protocol.server.ordinary import OrdinaryRequests
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.peers import Peers, Receivers
+from fivefold.protocol.server.pool import Pool, Queries
 from fivefold.protocol.server.replies import Replies
 from fivefold.protocol.server.shares import Shares
 from fivefold.protocol.server.synchronise import SyncTable, sync_answer
@@ -56,6 +58,7 @@ class Server:
     Attributes:
         upkeep: what is done here without being asked.
         membership: which edition is used here, and what was promised about it.
+        pool: calls that clients have announced.
         activity: what it was asked lately, and what it has under way.
         counters: how often what happened, by name: rejections of bad messages, histories culled by server, steps by
             kind, syncs.
@@ -77,18 +80,18 @@ class Server:
         codes: Codes | None = None,
         edition: Edition | None = None,
         has_scrub: bool = False,
+        queries: Queries | None = None,
     ) -> None:
         """Start with an empty cache; objects are loaded when first needed.
 
         A server whose identity is not the first in its slot is a newcomer until its own record says otherwise.
 
         With ``codes`` an operation runs by the code that it names, and is declined where this server has other code;
-        without, ``executor`` runs whatever is named.
+        without, ``executor`` runs whatever is named. ``queries`` says to whom announced calls are shown.
 
         Without a store nothing is loaded or written, and the cache, whatever its size was to be, keeps every object.
         """
-        self.quorums, self.keys = quorums, keys
-        self.index = keys.own_index
+        self.quorums, self.keys, self.index = quorums, keys, keys.own_index
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.storage_failure: str | None = None
         self._executor, self._access, self._has_store = executor, access, has_store
@@ -99,17 +102,21 @@ class Server:
         self._syncs: SyncTable[Work] = SyncTable(self.index, quorums, 0, self.counters)
         self._outbox = Outbox(has_store=has_store)
         self.membership = Membership(quorums, self.index, edition or first_edition(quorums.n), self._outbox)
-        self._replies = Replies(keys, self.membership, self._outbox, self.counters)
+        self.pool = Pool(access, queries, self.counters)
+        self._replies = Replies(keys, self.membership, self._outbox, self.counters, executor, self.pool)
         self._lists = Lists(self._replicas, self.membership, self._outbox, access, self.counters)
         deliver = partial(self._receive_request, client=server_client(self.index), channel=NOBODY)
         own = Own(deliver, self._replies.authenticator, self._replies.expected) if has_scrub else None
         self.upkeep = Upkeep(quorums, self.membership, self._outbox, self._replicas, self._loads, self.counters, own)
-        receivers = Receivers(self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full)
+        announcing = Announcing(quorums.n, self._numbers, self.pool, self._judge, self._loads, self._syncs)
+        receivers = Receivers(
+            self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full, announcing.receive
+        )
         self._peers = Peers(receivers, access, self.membership, self.upkeep, self._lists, self._outbox, self.counters)
         self._acceptance = acceptance = Acceptance(self._replicas, self._outbox, self.upkeep.unverified)
         self.activity = Activity(replicas, self._outbox, self._loads, self._syncs, access)
         self._examination = Examination(executor, replicas, acceptance, self._replies, self.counters, self.activity)
-        self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs)
+        self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs, self.pool.objects)
         taking = self._taking = Taking(self._ordinary, replicas, self._replies, self._peers, acceptance, self._outbox)
         self.natively = NativeRequests.of(native, taking, quorums.q, self._numbers, self.activity.asked)
 
@@ -152,8 +159,8 @@ class Server:
     # --- inputs -----------------------------------------------------------------------------------------------
 
     # Each input is done piece by piece: a frame, a request that waited. An exception of our own (no memory, an
-    # assertion, too deep a recursion) ends its piece and no other. What else has to be done is noted before anything
-    # can raise, in plain containers; counters are made anew afterwards.
+    # assertion) ends its piece and no other. What else has to be done is noted before anything can raise, in plain
+    # containers; counters are made anew afterwards.
 
     def start(self, now_ns: int, record: ObjectRecord | None) -> Actions:
         """Before anything else: the store's record of OWN_RECORD."""
@@ -169,8 +176,7 @@ class Server:
     def switch(self, now_ns: int, edition: Edition, keys: AuthenticatorKeys) -> Actions:
         """Use a newer edition, whose name the driver has made durable (R2).
 
-        Histories under old keys of a replaced server are culled from now on, in requests that wait, too: what they
-        would accept was judged by its predecessor.
+        Histories under old keys of a replaced server are culled from now on, in requests that wait, too.
         """
         if self.index in edition.replaced(self.membership.edition):
             self.counters["rejected.replaced-myself"] += 1  # this identity is over: its driver ends it
@@ -209,9 +215,8 @@ class Server:
         self._loads.recount()
         self._syncs.recount()
         self._outbox.recount()
-        loading = [work for waiting in self._loads.waiting.values() for work in waiting]
-        requests = [work for work in loading if not isinstance(work, AdoptionWork)]
-        self._shares.recount([*requests, *self._syncs.waiting])
+        waiting = [work for works in self._loads.waiting.values() for work in works]
+        self._shares.recount([w for w in (*waiting, *self._syncs.waiting) if not isinstance(w, AdoptionWork)])
 
     def _receive_request(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
         if self.natively is not None and self._take_natively(now_ns, client, channel, frame):
@@ -269,6 +274,7 @@ class Server:
         """The connection is gone; its number is not used again, and what waits for an answer over it is dropped."""
         self._numbers.pop(channel, None)
         self._lists.closed(channel)
+        self.pool.closed(channel)
 
     def listed(self, now_ns: int, number: int, page: Page | Damaged) -> Actions:
         """The store's answer to a listing."""
@@ -432,19 +438,13 @@ class Server:
                     self._replicas.add(now_ns, name, None)
                     continue
                 if not self._shares.enter(work):
-                    self._refuse_to_wait(work)
+                    self._replies.refuse_to_wait(work)
                     return True
                 if name not in self._loads.waiting:
                     self._outbox.load.append(name)
                 self._loads.park(name, work)
                 return True
         return False
-
-    def _refuse_to_wait(self, work: Work | SyncWork) -> None:
-        if isinstance(work, SyncWork):
-            self.counters["rejected.syncs-flood"] += 1  # it asks others, and has too much under way here already
-        else:
-            self._replies.turn_away(work, BUSY, "waiting-full", "too many of your requests wait for objects")
 
     def _flush(self, now_ns: int) -> Actions:
         """Hand over what the last input led to."""
@@ -467,7 +467,7 @@ class Server:
             self._replies.turn_away(work, BUSY, "syncs-full", "too many versions are being fetched")
             return
         if not self._shares.enter(work):
-            self._refuse_to_wait(work)
+            self._replies.refuse_to_wait(work)
             return
         histories = next(each for each in work.culled.sets if each.object_id == key[0])
         self._outbox.send += self._syncs.wait(now_ns, work, key, histories)

@@ -9,13 +9,13 @@ against each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from hmac import compare_digest
 
 from fivefold.protocol.authenticators import expected_of, sets_digest
 from fivefold.protocol.history import make_timestamp
 from fivefold.protocol.messages import encode, reply_frame
-from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, Operation, digest
+from fivefold.protocol.operations import AccessPolicy, ClientId, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import LogicalTimestamp, Request, Version, Vote
 from fivefold.protocol.server.admission import Declined, check_operation
@@ -37,8 +37,13 @@ class OrdinaryRequests:
         executor_for: Callable[[Operation], Executor],
         access: AccessPolicy,
         macs_of: Callable[[Replica], bytes],
+        announced: Container[ObjectId] = (),
     ) -> None:
-        """``executor_for`` gives what runs an operation, or raises Declined; ``macs_of`` all MACs over a history."""
+        """``executor_for`` gives what runs an operation, or raises Declined; ``macs_of`` all MACs over a history.
+
+        ``announced`` are objects with calls that wait for others to carry them: replies list these.
+        """
+        self._announced = announced
         self._quorums, self._executor_for, self._access, self._macs_of = quorums, executor_for, access, macs_of
 
     def decide(
@@ -73,7 +78,9 @@ class OrdinaryRequests:
         return status_of(answers, is_query=is_query, is_made=made is not None), timestamp, answers, made
 
     def prepare(self, client: ClientId, operation: Operation) -> tuple[Executor, bool] | None:
-        """What runs an operation, and whether it is a query; None if it is to be declined."""
+        """What runs an operation, and whether it is a query; None if it is to be declined, or more is to be done."""
+        if type(operation) is not Operation or operation.objects[0] in self._announced:
+            return None
         try:
             executor = self._executor_for(operation)
             return executor, check_operation(executor, self._access, client, operation)

@@ -8,7 +8,17 @@ from typing import Final, NamedTuple
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import OWN_LINK, Channel
-from fivefold.protocol.messages import HELD, LIST, SYNC, SYNC_REPLY, WITNESS, decode_list, decode_sync
+from fivefold.protocol.messages import (
+    ANNOUNCE,
+    HELD,
+    LIST,
+    SYNC,
+    SYNC_REPLY,
+    WITHDRAW,
+    WITNESS,
+    decode_list,
+    decode_sync,
+)
 from fivefold.protocol.operations import SHOW, AccessPolicy, ClientId
 from fivefold.protocol.records import SyncReply, SyncRequest
 from fivefold.protocol.server.admission import SyncWork, server_client
@@ -30,6 +40,7 @@ class Receivers(NamedTuple):
     receive_sync: Callable[[int, int, SyncReply], None]
     receive_request: Callable[[int, ClientId, Channel, bytes], None]
     is_full: Callable[[], bool]
+    receive_announcement: Callable[[int, ClientId, Channel, bytes], None]
 
 
 class Peers:
@@ -66,8 +77,11 @@ class Peers:
             self._counters[f"seen.{server} {violation.reason}"] += 1
 
     def receive_from_client(self, now_ns: int, client: ClientId, channel: Channel, frame: bytes) -> None:
-        """A client asks for a page of our list, for a version, or for what we have seen: backups, audits."""
+        """A client announces calls, or asks for a page of our list, for a version, or for what we have seen."""
         try:
+            if frame[0] in (ANNOUNCE, WITHDRAW):
+                self._receivers.receive_announcement(now_ns, client, channel, frame)
+                return
             if frame[0] == LIST:
                 self._lists.begin(client, channel, decode_list(frame))
                 return

@@ -359,6 +359,14 @@ def held_version(executor: Executor, replica: Replica, timestamp: LogicalTimesta
     return None if state is None else initial_version(state)
 
 
+def newest_version(executor: Executor, replica: Replica) -> Version | None:
+    """The version of the newest candidate that is no barrier."""
+    for entry in reversed(replica.entries):
+        if not entry.candidate.is_barrier:
+            return held_version(executor, replica, entry.candidate.timestamp)
+    return None
+
+
 def needs_version(timestamp: LogicalTimestamp) -> bool:
     """Whether a version belongs to the timestamp that a server must hold: not for barriers and the initial one."""
     return timestamp != INITIAL_TIMESTAMP and not is_barrier(timestamp)

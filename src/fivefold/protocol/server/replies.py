@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fivefold.protocol.actions import Reply
+from fivefold.protocol.actions import Channel, Reply
 from fivefold.protocol.authenticators import MAC_BYTES, AuthenticatorKeys
 from fivefold.protocol.history import history_digest
-from fivefold.protocol.messages import encode, reply_frame
-from fivefold.protocol.operations import REFUSED, ObjectId
-from fivefold.protocol.records import Vote
-from fivefold.protocol.server.admission import Work
+from fivefold.protocol.messages import BUSY, SUCCESS, encode, reply_frame
+from fivefold.protocol.operations import REFUSED, ClientId, Executor, ObjectId
+from fivefold.protocol.records import LogicalTimestamp, Version, Vote
+from fivefold.protocol.server.admission import SyncWork, Work, is_server
 from fivefold.protocol.server.membership import Membership
 from fivefold.protocol.server.outbox import Outbox
-from fivefold.protocol.server.replica import Replica
+from fivefold.protocol.server.pool import Announced, Pool
+from fivefold.protocol.server.replica import Replica, newest_version
+from fivefold.protocol.server.versions import version_digest
 
 
 class Replies:
@@ -24,11 +26,21 @@ class Replies:
         keys: what they are signed with.
         membership: which edition is used here.
         counters: of the server.
+        pool: announced calls.
     """
 
-    def __init__(self, keys: AuthenticatorKeys, membership: Membership, outbox: Outbox, counters: Counter[str]) -> None:
-        """Sign with ``keys``; count refusals in ``counters``."""
+    def __init__(
+        self,
+        keys: AuthenticatorKeys,
+        membership: Membership,
+        outbox: Outbox,
+        counters: Counter[str],
+        executor: Executor,
+        pool: Pool,
+    ) -> None:
+        """Sign with ``keys``; count refusals in ``counters``; list what is in the ``pool``."""
         self.keys, self.membership, self._outbox, self.counters = keys, membership, outbox, counters
+        self._executor, self.pool = executor, pool
         self._authenticator_bytes = keys.n * MAC_BYTES
 
     def macs(self, replica: Replica) -> bytes:
@@ -59,6 +71,7 @@ class Replies:
         answers: tuple[bytes, ...] = (),
         candidate: bytes = b"",
         version_digest: bytes = b"",
+        lacking: tuple[ClientId, ...] = (),
     ) -> None:
         """Show the histories and their authenticators, but nothing that is not yet durable (§4.8)."""
         histories: tuple[bytes, ...] = ()
@@ -72,8 +85,41 @@ class Replies:
                 sequence = replica.sequence
         assert len(histories) == len(work.request.sets), "a history for every object of the request"
         vote = encode(Vote(status, candidate, answers, version_digest, histories, work.culled.servers))
+        if (self.pool.objects or lacking) and len(replicas) == 1:
+            authenticators.append(self._help_for(replicas[0], work.client, lacking))
         frame = reply_frame(work.number, vote, authenticators)
         self._outbox.promise(Reply(work.channel, frame, work.since_ns), sequence)
+
+    def _help_for(self, replica: Replica, reader: ClientId, lacking: tuple[ClientId, ...] = ()) -> bytes:
+        if is_server(reader):
+            return b""
+        return self.pool.help_for(replica.object_id, reader, newest_version(self._executor, replica), lacking)
+
+    def push(self, replica: Replica, candidate: LogicalTimestamp, version: Version, proposer: Channel) -> None:
+        """H4: tell the owners of announced calls that a version just accepted has recorded them, once it is durable."""
+        for channel, entry, answers in self.pool.answered(replica.object_id, version, proposer):
+            self._push(replica, candidate, version, (channel, entry, answers))
+
+    def _push(
+        self,
+        replica: Replica,
+        candidate: LogicalTimestamp,
+        version: Version,
+        told: tuple[Channel, Announced, tuple[bytes, ...]],
+    ) -> None:
+        channel, entry, answers = told
+        vote = encode(Vote(SUCCESS, candidate, answers, version_digest(version), (replica.history,), ()))
+        tail = (self.authenticator(replica), self._help_for(replica, entry.owner))
+        sequence = max(replica.sequence, self.membership.sequence)
+        self._outbox.promise(Reply(channel, reply_frame(entry.number, vote, tail)), sequence)
+        self.counters["pushed"] += 1
+
+    def refuse_to_wait(self, work: Work | SyncWork) -> None:
+        """Too much of its client's, or its server's, waits already."""
+        if isinstance(work, SyncWork):
+            self.counters["rejected.syncs-flood"] += 1  # it asks others, and has too much under way here already
+        else:
+            self.turn_away(work, BUSY, "waiting-full", "too many of your requests wait for objects")
 
     def turn_away(self, work: Work, status: int, name: str, reason: str) -> None:
         """Answer BUSY or DECLINED, counted as ``name``; without histories, so it need not wait for the disk.

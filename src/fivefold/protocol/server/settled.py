@@ -17,9 +17,8 @@ were checked with has none.
 from __future__ import annotations
 
 from fivefold.protocol.history import time_of
-from fivefold.protocol.operations import ClientId, Operation, remembered
+from fivefold.protocol.operations import ClientId, Operation, key_of, remembered
 from fivefold.protocol.records import Candidate, LogicalTimestamp
-from fivefold.protocol.server.execution import key_of
 from fivefold.protocol.server.replica import Replica
 from fivefold.protocol.server.versions import find_answer, recorded_by
 
@@ -33,7 +32,8 @@ def settled_answers(
     """
     method = newest_method(replica)
     version = None if method is None else replica.version_at(method.timestamp)
-    if method is None or version is None or operation.objects != (replica.object_id,):
+    is_alone = operation.objects == (replica.object_id,)
+    if method is None or version is None or not is_alone or not operation.calls:
         return None
     base = method.part(replica.object_id).conditioned_on
     held = replica.version_at(base)

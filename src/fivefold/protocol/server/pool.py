@@ -1,0 +1,271 @@
+"""Calls that clients have announced, in memory, until they are applied (H1-H4 of helping; ours).
+
+Nothing of it is durable, and nothing is elected: after a restart the owners announce again. What is carried must be in
+the pool of every server that accepts it, byte for byte: so nobody can have a call applied that its owner did not make.
+
+An entry leaves when an *established* version has recorded its calls, when its owner withdraws it, announces something
+newer, or its connection ends. Not when a version with them is accepted: a barrier may pass over that one, and then the
+calls are pending again.
+
+Pending calls are shown to other clients before they are applied. So they are shown to those alone who may make the same
+call and may read the object; a type may keep all of them to itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from fivefold.protocol import limits
+from fivefold.protocol.actions import Channel
+from fivefold.protocol.announcements import Announcement, Help, may_be_announced
+from fivefold.protocol.messages import encode
+from fivefold.protocol.operations import (
+    CANCEL,
+    FORGOTTEN,
+    AccessPolicy,
+    Call,
+    Carrying,
+    ClientId,
+    ObjectId,
+    Operation,
+    key_of,
+)
+from fivefold.protocol.records import Version
+from fivefold.protocol.server.versions import find_answer, recall
+from fivefold.protocol.times import unpack_time
+
+Queries = Callable[[ObjectId], tuple[str, ...]]
+"""The queries of an object, to one of which a client needs a right that is shown pending calls of the object; none of a
+type that keeps them to itself."""
+
+
+class Announced(Struct):
+    """One announcement.
+
+    Attributes:
+        owner: whose it is.
+        number: of the frame that it came with last; the answers are pushed under it.
+        code: what runs the calls.
+        calls: the calls.
+        size: bytes that it takes here.
+    """
+
+    owner: ClientId
+    number: int
+    code: bytes
+    calls: tuple[Call, ...]
+    size: int
+
+
+class Pool:
+    """All announcements, by object and by the connection they came over.
+
+    Attributes:
+        objects: for each object those that were made, in the order in which they came.
+    """
+
+    __slots__ = ("_access", "_bytes", "_channels", "_queries", "_size", "counters", "objects")
+
+    def __init__(self, access: AccessPolicy, queries: Queries | None, counters: Counter[str]) -> None:
+        """Empty; without ``queries`` everybody is shown what calls he may make himself."""
+        self._access, self._queries, self.counters = access, queries, counters
+        self.objects: dict[ObjectId, dict[Channel, Announced]] = {}
+        self._channels: dict[Channel, set[ObjectId]] = {}
+        self._bytes: Counter[ClientId] = Counter()
+        self._size = 0
+
+    @property
+    def count(self) -> int:
+        """Announcements there are."""
+        return sum(map(len, self.objects.values()))
+
+    @property
+    def size(self) -> int:
+        """Bytes that they take."""
+        return self._size
+
+    # --- what comes and goes ----------------------------------------------------------------------------------
+
+    def is_used_by(self, channel: Channel) -> bool:
+        """Whether anything was ever announced over the connection: its operations are announced, too, if refused."""
+        return channel in self._channels
+
+    def announce(
+        self, channel: Channel, owner: ClientId, number: int, operation: Operation, version: Version | None
+    ) -> bool:
+        """H1: take calls up, in the place of what was announced before over the connection; whether they are here.
+
+        ``version`` is the newest one here. What its ring knows, or has forgotten, is not taken up.
+        """
+        name = operation.objects[0]
+        if version is None or not may_be_announced(operation) or not self._may_be_shown(name):
+            return False
+        if any(recall(version, key_of(owner, call), unpack_time(call.since)) is not None for call in operation.calls):
+            return False
+        known = self.objects.get(name, {}).get(channel)
+        if known is not None:
+            if known.number > number:
+                return known.calls == operation.calls
+            if known.calls == operation.calls and known.code == operation.code:
+                known.number = number
+                return True
+        size = _size_of(operation)
+        if not self._has_room(name, channel, owner, size - (known.size if known else 0), is_new=known is None):
+            self.counters["announced.no-room"] += 1
+            return False
+        self._drop(name, channel)
+        self.objects.setdefault(name, {})[channel] = Announced(owner, number, operation.code, operation.calls, size)
+        self._channels.setdefault(channel, set()).add(name)
+        self._bytes[owner] += size
+        self._size += size
+        self.counters["announced"] += 1
+        return True
+
+    def opened(self, channel: Channel) -> None:
+        """Its client has announced something, whether there was room for it or not."""
+        self._channels.setdefault(channel, set())
+
+    def _has_room(self, name: ObjectId, channel: Channel, owner: ClientId, more: int, *, is_new: bool) -> bool:
+        entries = self.objects.get(name, {})
+        if is_new:
+            own = sum([each.owner == owner for each in entries.values()])
+            if len(entries) >= limits.POOL_PER_OBJECT_MAX or own >= limits.POOL_PER_CLIENT_MAX:
+                return False
+        is_within = self._bytes[owner] + more <= limits.POOL_CLIENT_BYTES_MAX
+        return is_within and self._size + more <= limits.POOL_BYTES_MAX
+
+    def _drop(self, name: ObjectId, channel: Channel) -> None:
+        entries = self.objects.get(name, {})
+        entry = entries.pop(channel, None)
+        if entry is None:
+            return
+        self._size -= entry.size
+        self._bytes[entry.owner] -= entry.size
+        if not self._bytes[entry.owner]:
+            del self._bytes[entry.owner]
+        self._channels[channel].discard(name)
+        if not entries:
+            del self.objects[name]
+
+    def withdraw(self, owner: ClientId, operation: Operation) -> None:
+        """H9: forget these calls, and whatever was announced together with one of them."""
+        name, ids = operation.objects[0], {call.id for call in operation.calls}
+        for channel, entry in list(self.objects.get(name, {}).items()):
+            if entry.owner == owner and not ids.isdisjoint([call.id for call in entry.calls]):
+                self._drop(name, channel)
+                self.counters["announced.withdrawn"] += 1
+
+    def closed(self, channel: Channel) -> None:
+        """A connection has ended, and its announcements with it."""
+        for name in list(self._channels.get(channel, ())):
+            self._drop(name, channel)
+        self._channels.pop(channel, None)
+
+    def settle(self, name: ObjectId, established: Version) -> None:
+        """H4: this version is established, and what it has recorded is no wish any more."""
+        for channel, entry in list(self.objects.get(name, {}).items()):
+            if all(_is_known(established, entry.owner, call) for call in entry.calls):
+                self._drop(name, channel)
+
+    def drop_stopped(self, name: ObjectId, owner: ClientId) -> None:
+        """A call of this owner could not be run to its end here: nobody is to carry it again before it is announced."""
+        for channel, entry in list(self.objects.get(name, {}).items()):
+            if entry.owner == owner:
+                self._drop(name, channel)
+
+    # --- what is made of it -----------------------------------------------------------------------------------
+
+    def lacking(self, operation: Carrying, base: Version, is_update: Callable[[str], bool | None]) -> list[ClientId]:
+        """H3: the owners of carried calls that are not here with equal bytes, or are not allowed; mostly nobody.
+
+        What the ring of the version built upon knows is answered from there, whoever shows it.
+        """
+        name, found = operation.objects[0], dict[ClientId, None]()
+        entries = self.objects.get(name, {}).values()
+        for each in operation.carried:
+            owner, call = each.owner, each.call
+            if _is_known(base, owner, call):
+                continue
+            is_here = any(
+                entry.owner == owner and call in entry.calls and (call.method == CANCEL or entry.code == operation.code)
+                for entry in entries
+            )
+            is_allowed = (call.method == CANCEL or is_update(call.method)) and self._access.allows(
+                owner, name, call.method
+            )
+            if not (is_here and is_allowed):
+                found[owner] = None
+        return list(found)
+
+    def help_for(
+        self, name: ObjectId, reader: ClientId, version: Version | None, lacking: tuple[ClientId, ...] = ()
+    ) -> bytes:
+        """H2: what stands behind a reply's authenticators; nothing if there is nothing to say."""
+        listed = () if version is None or name not in self.objects else tuple(self._listed(name, reader, version))
+        return encode(Help(listed, lacking)) if listed or lacking else b""
+
+    def _listed(self, name: ObjectId, reader: ClientId, version: Version) -> Iterator[Announcement]:
+        """Others' announcements that are certainly not applied, oldest first.
+
+        Not what the ring may have forgotten: a call that can never run would be carried for ever.
+        """
+        count = size = 0
+        if not self._may_read(name, reader):
+            return
+        for entry in self.objects[name].values():
+            if entry.owner == reader or not self._is_visible(name, reader, entry):
+                continue
+            if any(recall(version, key_of(entry.owner, c), unpack_time(c.since)) is not None for c in entry.calls):
+                continue
+            count, size = count + 1, size + entry.size
+            if count > limits.LISTED_ANNOUNCEMENTS_MAX or (count > 1 and size > limits.LISTED_ANNOUNCEMENTS_BYTES_MAX):
+                return
+            yield Announcement(entry.owner, entry.code, entry.calls)
+
+    def _may_be_shown(self, name: ObjectId) -> bool:
+        return self._queries is None or bool(self._queries(name))
+
+    def _may_read(self, name: ObjectId, reader: ClientId) -> bool:
+        if self._queries is None:
+            return True
+        return any(self._access.allows(reader, name, query) for query in self._queries(name))
+
+    def _is_visible(self, name: ObjectId, reader: ClientId, entry: Announced) -> bool:
+        return all(self._access.allows(reader, name, call.method) for call in entry.calls)
+
+    def answered(
+        self, name: ObjectId, version: Version, proposer: Channel
+    ) -> list[tuple[Channel, Announced, tuple[bytes, ...]]]:
+        """H4: who is to be told, because a version just accepted has recorded all its calls; and their answers.
+
+        The proposer's own reply answers his calls.
+        """
+        if name not in self.objects:
+            return []
+        made = {outcome.key: outcome.answer for outcome in version.outcomes}
+        found = []
+        for channel, entry in self.objects[name].items():
+            keys = [key_of(entry.owner, call) for call in entry.calls]
+            if channel != proposer and all(key in made for key in keys):
+                found.append((channel, entry, tuple([made[key] for key in keys])))
+        return found
+
+
+def knows_nothing_of(version: Version, owner: ClientId, operation: Operation) -> bool:
+    """Whether a version certainly holds none of the calls."""
+    return all(recall(version, key_of(owner, call), unpack_time(call.since)) is None for call in operation.calls)
+
+
+def _is_known(version: Version, owner: ClientId, call: Call) -> bool:
+    answer = find_answer(version, key_of(owner, call))
+    return answer is not None and answer != FORGOTTEN
+
+
+def _size_of(operation: Operation) -> int:
+    size = limits.POOLED_BYTES + len(operation.code)
+    for call in operation.calls:
+        size += limits.POOLED_BYTES + len(call.arguments) + len(call.method)
+    return size

@@ -837,6 +837,12 @@ def down_until_connected() -> list[Patch]:
 
 
 @bug
+def contradictions_not_seen() -> list[Patch]:
+    """§6: a server may say that it has accepted a candidate, and show a history that ends below it."""
+    return [(rounds.Round, "contradicting", lambda self: [])]
+
+
+@bug
 def excluded_for_good() -> list[Patch]:
     """§6: an excluded server never counts again."""
     honest = standing.Standing.left_out

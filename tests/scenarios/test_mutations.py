@@ -162,6 +162,7 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ),
     ("breaks_make_up_for_inventions", standings.test_a_liar_that_takes_breaks_freezes_no_object, ""),
     ("down_until_connected", standings.test_a_server_that_answers_is_not_down, ""),
+    ("contradictions_not_seen", standings.test_a_server_that_accepts_and_shows_nothing_of_it_is_suspected, ""),
     ("excluded_for_good", standings.test_an_excluded_server_and_one_that_is_down_do_not_stop_a_session, ""),
     ("excluded_over_every_connection", standings.test_an_excluded_server_is_asked_again_over_a_new_connection, ""),
     ("long_histories_read", standings.test_a_liar_with_long_histories_is_soon_left_alone, ""),

@@ -114,6 +114,45 @@ def test_an_excluded_server_and_one_that_is_down_do_not_stop_a_session() -> None
         assert isinstance(desk.call("add", b"+"), Answered)
 
 
+def promising(rack: WatchedRack, liar: int) -> Lie:
+    """It says of each update that it has accepted it, and shows the initial history."""
+
+    def lie(frame: bytes) -> bytes | None:
+        return showing(rack, liar, {A: b""})(frame)
+
+    return lie
+
+
+def test_a_server_that_accepts_and_shows_nothing_of_it_is_suspected() -> None:
+    """Its own reply proves the lie: it is struck, and soon asked last; what it says is no reason to doubt another."""
+    rack = WatchedRack()
+    liar = preferred(rack)[0]
+    rack.liars = frozenset({liar})
+    desk = Desk(rack)
+    desk.lies[liar] = promising(rack, liar)
+    for _ in range(limits.STRIKES_MAX + 1):
+        assert isinstance(desk.call("add", b"+"), Answered)
+    evidence = desk.session.standing.evidence()
+    assert [(found.server, found.is_suspected) for found in evidence] == [(liar, True)]
+    assert evidence[0].strikes["accepted and does not show it"] >= limits.STRIKES_MAX
+    desk.sent.clear()
+    assert isinstance(desk.call("add", b"+"), Answered)
+    assert desk.sent == preferred(rack)[1:]
+
+
+def test_what_was_accepted_and_pruned_since_is_no_contradiction() -> None:
+    """A late copy of a request is answered SUCCESS, with a history that has gone on since; so is a query."""
+    rack = WatchedRack()
+    x, y = Desk(rack, X), Desk(rack, Y)
+    x.call("add", b"1")
+    y.call("get")
+    for _ in range(3):
+        y.call("get")
+        x.call("add", b"2")
+        y.call("add", b"3")
+    assert x.session.standing.evidence() == y.session.standing.evidence() == []
+
+
 def test_a_server_that_answers_is_not_down() -> None:
     """An exception of ours hid that its connection is up; beside it one server is excluded, and spoils its MACs."""
     rack = WatchedRack()

@@ -177,6 +177,7 @@ NOT_REACHED = {
     "who_stands_alone_is_suspected",
     "breaks_make_up_for_inventions",
     "down_until_connected",
+    "contradictions_not_seen",
     # Nobody is replaced from the start or near these schedules; the exploration of a replacement is not so deep.
     "answers_of_newer_editions_count",
     "culls_across_editions_count",

@@ -395,6 +395,7 @@ class Invocation:
         self.closed += (round_,)
         self._round = None
         self._standing.note_answered(round_.votes.keys() - round_.lost)
+        self._standing.note_contradicting(round_.contradicting())
         knowledge.note_round_trip(now_ns - round_.started_ns)
         knowledge.note_long({s: max(map(len, vote.histories)) for s, vote in round_.votes.items() if vote.histories})
         for vote in round_.read.values():

@@ -179,6 +179,22 @@ class Round:
             if vote.status in (PENDING, LACKING):
                 self.pooled.add(server)
 
+    def contradicting(self) -> list[int]:
+        """Servers that say they have accepted a candidate, and show histories that end below it: no honest one does.
+
+        What was accepted stays until something newer takes its place. An update is accepted for all its objects; to a
+        query a candidate is a name, no more; and a repair may cover some of those that it shows.
+        """
+        found = []
+        for vote in self.read.values():
+            is_repair = self.purpose is Purpose.REPAIR
+            if vote.status == SUCCESS and vote.histories and (is_repair or vote.version_digest):
+                pairs = zip(self.objects, vote.histories, strict=True)
+                ends = [decode_history(name, history)[-1].candidate.timestamp for name, history in pairs]
+                if (max(ends) if is_repair else min(ends)) < vote.candidate:
+                    found += [server for server, each in self.votes.items() if each is vote]
+        return found
+
     def is_dead(self, quorums: QuorumSystem) -> bool:
         """Whether an update attempt can certainly never be shown by r servers (see above)."""
         refused = self.refused

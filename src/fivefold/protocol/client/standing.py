@@ -115,6 +115,15 @@ class Standing:
         self._strikes[server][kind] += 1
         self.is_anybody_doubted = True
 
+    def note_contradicting(self, servers: Iterable[int]) -> None:
+        """They have accepted a candidate by their own words, and show nothing of it.
+
+        Story: (1) a liar votes for all there is, and accepts nothing. (2) Each update that it is asked for is one
+        server short of established, and the next client has to repair it.
+        """
+        for server in servers:
+            self.strike(server, "accepted and does not show it")
+
     def note_alone(self, servers: Collection[int], answered: Iterable[int]) -> None:
         """Only ``servers`` show the newest candidate of an object, of those that ``answered`` and those known before.
 

@@ -4,6 +4,11 @@ n = 6, t = b = 1, durable, TLS, one machine. ``--objects`` counters are made by 
 a client updates 16 other objects all the time, without and with each of these beside it: a backup, a second one, an
 audit, a scrub pass of one server, and the replacement of a server that has lost its disk. What the others get is
 compared with what they got just before and just after.
+
+Two figures say what the others keep. One is their rate by the clock, which other programs on the machine change as
+well. The other is their share by processor time: what all servers and the load's client use for an update alone, over
+what these and the work beside use for an update. It is the rate that the others keep where processors are short, as
+they are with everything on one machine.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,12 +73,14 @@ class Cost(NamedTuple):
         processor_seconds: of its process, which a busy machine does not distort.
         megabytes: of memory, at most.
         messages: sent by it, to all servers together.
+        is_command: whether that is a process of its own, and no server.
     """
 
     seconds: float
     processor_seconds: float
     megabytes: float
     messages: int
+    is_command: bool = False
 
     @property
     def cells(self) -> str:
@@ -95,12 +103,25 @@ async def fill(file: Path, count: int) -> float:
     return time.monotonic() - began
 
 
+class Pace(NamedTuple):
+    """What the others get.
+
+    Attributes:
+        rate: updates a second.
+        cost_ms: of the processors for each, in the servers, the load's client and what works beside.
+    """
+
+    rate: float
+    cost_ms: float
+
+
 class Load:
     """A client that updates a few objects all the time."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, servers: LocalCluster) -> None:
         """It begins at once."""
         self._count = 0
+        self._servers = servers
         self._work = [asyncio.create_task(self._update(cluster, number)) for number in range(LOAD_IN_FLIGHT)]
 
     async def _update(self, cluster: Cluster, number: int) -> None:
@@ -108,11 +129,21 @@ class Load:
             await cluster.object(Counter, f"load-{number}").increment()
             self._count += 1
 
-    async def rate(self, meanwhile: Awaitable[object]) -> float:
-        """Updates a second beside something else."""
-        began, before = time.monotonic(), self._count
-        await meanwhile
-        return (self._count - before) / (time.monotonic() - began)
+    async def pace(self, meanwhile: Awaitable[Cost | None]) -> Pace:
+        """What the load gets beside something else; the cost is of that, too."""
+        began, before, used = time.monotonic(), self._count, self._used_s()
+        cost = await meanwhile
+        count, now = max(1, self._count - before), self._used_s()
+        # A server that was started meanwhile counts from its start.
+        used_s = sum([seconds - used.get(pid, 0.0) for pid, seconds in now.items()])
+        if cost is not None and cost.is_command:
+            used_s += cost.processor_seconds
+        return Pace(count / (time.monotonic() - began), used_s / count * 1000)
+
+    def _used_s(self) -> dict[int, float]:
+        """Processor time of the servers that run, and of this process, by pid."""
+        servers = {pid: processor_s(each) for each in self._servers.servers if (pid := each.pid) is not None}
+        return {**servers, os.getpid(): time.process_time()}
 
     async def stop(self) -> None:
         """It ends."""
@@ -127,22 +158,25 @@ class Rows:
     def __init__(self, load: Load) -> None:
         """Print its head."""
         self._load = load
-        print("| | seconds | processor seconds | memory | messages | updates of others, before, during, after |")
-        print("|---|---:|---:|---:|---:|---:|", flush=True)
+        print("| | seconds | processor s | memory | messages | updates of others/s | ms of processor each | kept |")
+        print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
 
     async def row(
         self, title: str, work: Callable[[], Awaitable[Cost]], *, ready: Awaitable[None] | None = None
     ) -> None:
         """Do something beside the load, once it is time, and print what it costs and what the others get."""
-        before = await self._load.rate(asyncio.sleep(LOAD_SECONDS))
+        before = await self._load.pace(asyncio.sleep(LOAD_SECONDS))
         if ready is not None:
             await ready
         task = asyncio.ensure_future(work())
-        during = await self._load.rate(task)
-        after = await self._load.rate(asyncio.sleep(LOAD_SECONDS))
-        share = during / ((before + after) / 2)
-        rates = f"{before:,.0f}, {during:,.0f}, {after:,.0f}/s ({share:.2f})"
-        print(f"| {title} | {task.result().cells} | {rates} |", flush=True)
+        during = await self._load.pace(task)
+        after = await self._load.pace(asyncio.sleep(LOAD_SECONDS))
+        three = (before, during, after)
+        rates = ", ".join([f"{each.rate:,.0f}" for each in three])
+        share = during.rate / ((before.rate + after.rate) / 2)
+        costs = ", ".join([f"{each.cost_ms:.2f}" for each in three])
+        kept = (before.cost_ms + after.cost_ms) / 2 / during.cost_ms
+        print(f"| {title} | {task.result().cells} | {rates} ({share:.2f}) | {costs} | {kept:.2f} |", flush=True)
 
 
 def run(command: Sequence[str]) -> Cost:
@@ -157,7 +191,7 @@ def run(command: Sequence[str]) -> Cost:
     if process.returncode:
         raise SystemExit(f"fivefold {command[0]} failed: {text}")
     messages = int(re.findall(r"messages: (\d+)", text)[-1])
-    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, messages)
+    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, messages, True)
 
 
 # --- servers ------------------------------------------------------------------------------------------------------
@@ -215,10 +249,10 @@ async def beside_load(directory: Path, file: Path, servers: LocalCluster) -> Non
     """Everything that works beside other clients."""
     backup = ["backup", str(directory / "backup")]
     async with connect(file, deadline=60) as cluster:
-        load = Load(cluster)
+        load = Load(cluster, servers)
         rows = Rows(load)
         for title, command in (("first backup", backup), ("second backup", backup), ("audit", ["audit"])):
-            await rows.row(title, lambda command=command: asyncio.to_thread(run, command))
+            await rows.row(title, partial(asyncio.to_thread, run, command))
         await asyncio.to_thread(servers.restart, SCRUBBER)
         scrubber = servers.servers[SCRUBBER]
         await rows.row("scrub pass of a server", lambda: scrub(cluster, scrubber), ready=until_scrub(cluster))

@@ -1,6 +1,9 @@
 """A server is replaced: what the newcomer may take over, and what must not get lost (R2-R6, R8)."""
 
-from fivefold.protocol.actions import Channel
+from itertools import pairwise
+
+from fivefold.protocol.actions import Actions, Channel
+from fivefold.protocol.limits import ADOPTIONS_AT_ONCE_MAX
 from fivefold.protocol.messages import BUSY, decode_list, decode_list_reply, list_frame
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.records import ListReply, ListRequest
@@ -285,3 +288,45 @@ def test_a_request_that_waits_is_judged_again_after_a_switch() -> None:
     rack.tell(1, 2, 3)
     rack.release_syncs()
     assert rack.entries(3, A)[-1].candidate.is_barrier, "one history is not enough for an inline repair"
+
+
+# --- what yields to clients ---------------------------------------------------------------------------------------
+
+
+def test_a_newcomer_that_is_to_rest_begins_nothing_new() -> None:
+    """What is under way goes on; when the rest is over it goes on from there, and comes to an end."""
+    rack = ReplacedRack()
+    written(rack, *NAMES)
+    node = rack.replace(0)
+    upkeep = rack.servers[node].upkeep
+    upkeep.rest_until_ns = rack.now_ns + 1000 * MILLISECOND
+    rack.tell(1, 2, 3)
+    rack.run(node, 0.5)
+    assert rack.servers[node].counters["upkeep-asks"] == 0
+    assert upkeep.catch_up.wake_at_ns == upkeep.rest_until_ns, "it sleeps until then"
+    rack.run(node, 5)
+    assert rack.servers[node].progress.is_standing
+    assert rack.servers[node].counters["adopted"] == len(NAMES)
+
+
+class Resting(ReplacedRack):
+    """Each server is to rest after each of its inputs, as a driver demands it on a busy machine."""
+
+    def _perform(self, index: int, actions: Actions) -> None:
+        self.servers[index].upkeep.rest_until_ns = self.now_ns + 100 * MILLISECOND
+        super()._perform(index, actions)
+
+
+def test_a_newcomer_takes_over_a_few_objects_at_a_time() -> None:
+    """So that whoever drives it can make it rest; all of them, in the end."""
+    rack = Resting()
+    written(rack, *NAMES)
+    node = rack.replace(0)
+    rack.tell(1, 2, 3)
+    counts = [0]
+    while not rack.servers[node].progress.is_standing and len(counts) < 100:
+        rack.now_ns += 150 * MILLISECOND
+        rack.wake(node)
+        counts.append(rack.servers[node].counters["adopted"])
+    assert max(after - before for before, after in pairwise(counts)) <= ADOPTIONS_AT_ONCE_MAX
+    assert counts[-1] == len(NAMES)

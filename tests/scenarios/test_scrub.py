@@ -122,3 +122,19 @@ def test_a_silent_server_does_not_stop_a_pass() -> None:
     )
     rack.pass_by()
     assert rack.state(3, A) == b"v"
+
+
+def test_a_scrub_that_is_to_rest_begins_nothing_new() -> None:
+    """It compares nothing, and reads and repairs nothing, until the rest is over; it does not wake before."""
+    rack = Scrubbed(n=4, t=1, b=0)
+    written(rack, b"v", [0, 1, 2], *NAMES)
+    rack.wait()
+    upkeep = rack.servers[3].upkeep
+    upkeep.rest_until_ns = rack.now_ns + 1000 * SECOND
+    rack.asked.clear()
+    rack.wait(200)
+    assert not rack.asked
+    assert upkeep._scrub.wake_at_ns == upkeep.rest_until_ns
+    upkeep.rest_until_ns = 0
+    rack.pass_by()
+    assert rack.servers[3].counters["scrub.caught-up"] == len(NAMES)

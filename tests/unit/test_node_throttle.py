@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fivefold.node.server.pace import COST, OF_READERS
 from fivefold.node.server.throttle import (
     BURST_NS,
     LONG_NS,
     PAUSE_NS_MIN,
+    PIECE_FRAMES,
     REQUEST_BYTES,
     REQUEST_NS,
     WAITING_MAX,
@@ -423,3 +425,48 @@ def test_a_full_bucket_holds_a_second_s_worth(rate):
         count += 1
     assert count == rate or (SECOND % rate and rate <= count <= rate + 1)
     assert bucket.wait_ns(now_ns) <= SECOND // rate
+
+
+# --- background work --------------------------------------------------------------------------------------------
+
+
+def paced(waits: bool = True) -> tuple[Rack, Wire, Wire]:
+    """A connection that a backup reads over, and another of the same client; the machine is busy with clients."""
+    rack = Rack({})
+    gauge = rack.throttle.readers._gauge
+    gauge.busy, gauge.is_short = 0.5, waits
+    backup, other = Wire(rack, 1, ANN), Wire(rack, 2, ANN)
+    rack.throttle.reads_all(backup.number)
+    for number in range(100):
+        backup.costs_ns[b"%d" % number] = MS
+    return rack, backup, other
+
+
+def test_what_is_read_for_a_backup_waits_while_the_server_is_busy() -> None:
+    """One piece after the other, at its share; the client's other connection does not wait; nothing is lost."""
+    rack, backup, other = paced()
+    backup.send(*[b"%d" % number for number in range(50)])
+    other.send(*[REQUEST] * 50)
+    assert len(backup.passed) == PIECE_FRAMES
+    assert len(other.passed) == 50
+    assert backup.is_held
+    rest_ns = PIECE_FRAMES * COST * MS / (OF_READERS * 0.5)
+    rack.advance(round(rest_ns * 0.8))
+    assert len(backup.passed) == PIECE_FRAMES
+    rack.advance(round(rest_ns * 1.5))
+    assert len(backup.passed) == 3 * PIECE_FRAMES, "one piece after each rest"
+    rack.advance(10 * SECOND)
+    assert [frame for _, frame in backup.passed] == [b"%d" % number for number in range(50)]
+    assert not backup.is_held
+
+
+def test_a_rate_holds_a_backup_back_as_well() -> None:
+    """Its client has a rate: the slower of both counts."""
+    rack = Rack({ANN: 1})
+    backup = Wire(rack, 1, ANN)
+    rack.throttle.reads_all(backup.number)
+    backup.send(*[REQUEST] * 10)
+    rack.advance(4 * SECOND)
+    assert len(backup.passed) == 5
+    rack.throttle.closed(backup.number)
+    rack.throttle.reads_all(backup.number)

@@ -13,7 +13,7 @@ from fivefold import connect
 from fivefold.cli.backup import bar
 from fivefold.cli.exits import Exit
 from fivefold.cli.loop import run
-from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find_cluster_file
+from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, RateOption, find_cluster_file
 from fivefold.cli.output import print_json, say
 from fivefold.cluster import load_configuration
 from fivefold.errors import InvalidArguments
@@ -53,13 +53,14 @@ def audit_command(
     sample: Annotated[int | None, typer.Option(min=1, help="Number of objects to look at, chosen at random.")] = None,
     evidence: Annotated[Path | None, typer.Option(help="Write what was found, with the proofs, to this file.")] = None,
     show: Annotated[Path | None, typer.Option(help="Explain what an audit has written; no cluster is needed.")] = None,
+    rate: RateOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare what all servers hold and say, and name who has broken a promise."""
     if show is not None:
         report = _load(show)
     else:
-        report = run(_audit(find_cluster_file(cluster), identity, sample))
+        report = run(_audit(find_cluster_file(cluster), identity, sample, rate))
         if evidence is not None:
             evidence.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     if json:
@@ -72,7 +73,7 @@ def audit_command(
         raise typer.Exit(Exit.UNAVAILABLE)
 
 
-async def _audit(file: Path, identity: str | None, sample: int | None) -> Report:
+async def _audit(file: Path, identity: str | None, sample: int | None, rate: int | None) -> Report:
     cluster_id = load_configuration(file).cluster_id.hex()
     async with connect(file, identity=identity, connect_timeout=5, needs_quorum=False) as cluster:
         first, second = (cluster.inquiry(connect_timeout=5, needs_quorum=False) for _ in range(2))
@@ -82,7 +83,7 @@ async def _audit(file: Path, identity: str | None, sample: int | None) -> Report
                 def told(count: int) -> None:
                     progress.update(task, completed=count)
 
-                report = await audit(cluster, one, other, cluster_id=cluster_id, sample=sample, told=told)
+                report = await audit(cluster, one, other, cluster_id=cluster_id, sample=sample, rate=rate, told=told)
         for server, charges in sorted(report.named.items()):
             cluster.say(server, f"an audit has found: {', '.join(sorted(charges))}")
         await cluster.status()  # an answer: they have heard it

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from fivefold import connect
 from fivefold.cli.exits import Exit
 from fivefold.cli.loop import run
-from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, find_cluster_file
+from fivefold.cli.options import ClusterOption, IdentityOption, JsonOption, RateOption, find_cluster_file
 from fivefold.cli.output import bytes_text, err, print_json, say
 from fivefold.cluster import format_configuration, load_configuration
 from fivefold.storage import BackupFile, Run
@@ -28,6 +28,9 @@ EXAMPLES: Final = """
 Run it again to bring the backup up to date: only what has changed is fetched.
 An interrupted backup continues where it stopped.
 
+`fivefold backup /srv/backup --rate 200`: fetches 200 objects a second at most. Without a rate the servers hold it back
+while they are busy with others.
+
 `fivefold backup /srv/backup --check`: reads all of it, without a cluster; exit code 5 if it is damaged
 
 Your access rule must be `*`. A backup holds every state: keep it as you keep the servers' disks.
@@ -39,6 +42,7 @@ def backup(
     check: Annotated[bool, typer.Option("--check", help="Verify the backup; no cluster is needed.")] = False,
     cluster: ClusterOption = None,
     identity: IdentityOption = None,
+    rate: RateOption = None,
     json: JsonOption = False,
     tls: Annotated[bool, typer.Option("--tls/--no-tls", hidden=True)] = True,
 ) -> None:
@@ -48,11 +52,11 @@ def backup(
         return
     file = find_cluster_file(cluster)
     with BackupFile(directory, creates=True) as backup_file:
-        finished = run(_back_up(file, identity, backup_file, tls=tls))
+        finished = run(_back_up(file, identity, backup_file, rate=rate, tls=tls))
         _say(directory, finished, backup_file.size(finished), json=json)
 
 
-async def _back_up(file: Path, identity: str | None, backup_file: BackupFile, *, tls: bool) -> Run:
+async def _back_up(file: Path, identity: str | None, backup_file: BackupFile, *, rate: int | None, tls: bool) -> Run:
     configuration = load_configuration(file)
     last = backup_file.last_run()
     expected = None if last is None else last.objects
@@ -68,6 +72,7 @@ async def _back_up(file: Path, identity: str | None, backup_file: BackupFile, *,
                 backup_file,
                 cluster_id=configuration.cluster_id.hex(),
                 cluster_file=format_configuration(configuration),
+                rate=rate,
                 told=told,
             )
 

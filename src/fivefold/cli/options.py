@@ -32,6 +32,10 @@ FaultsOption = Annotated[int | None, typer.Option("--faults", min=0, help="t = b
 ServersOption = Annotated[int | None, typer.Option("-n", "--n", min=1, help="Servers. Default: 3 t + 2 b + 1.")]
 FaultyOption = Annotated[int | None, typer.Option("-t", "--t", min=0, help="How many may fail.  [default: 1]")]
 LyingOption = Annotated[int | None, typer.Option("-b", "--b", min=0, help="How many of those may lie. Default: all.")]
+RateOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Objects a second, at most. Default: what the servers give beside their clients."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 

@@ -47,7 +47,10 @@ from fivefold.protocol.records import (
 from fivefold.transport import Link, Transport
 
 PATIENCE_S: Final = 10.0
-"""How long a server may take for one answer."""
+"""How long a server may answer nothing while it is asked something ..."""
+
+ANSWER_S_MAX: Final = 30.0
+"""... and how long one answer may take in all: a busy server answers what is asked together one by one."""
 
 LOOK_S: Final = 0.05
 """How often it is looked whether enough servers are connected."""
@@ -75,6 +78,7 @@ class Inquiry:
         self._links: list[Link] = []
         self._waiting: dict[tuple[int, int], asyncio.Future[object]] = {}
         self._count = 0
+        self._heard_s: dict[int, float] = {}
         self._changed = asyncio.Event()
 
     async def start(self, timeout_s: float, *, needs_quorum: bool = True) -> None:
@@ -167,13 +171,21 @@ class Inquiry:
         try:
             if not self._links[server].send(frame):
                 return None
-            async with asyncio.timeout(PATIENCE_S):
-                answer = await future
-        except TimeoutError:
-            return None
+            answer = await self._answer(server, future)
         finally:
             del self._waiting[server, number]
         return answer if isinstance(answer, kind) else None
+
+    async def _answer(self, server: int, future: asyncio.Future[object]) -> object:
+        """What the server says; None if it has said nothing at all for too long."""
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
+        while not future.done():
+            end_s = min(max(asked_s, self._heard_s.get(server, 0.0)) + PATIENCE_S, asked_s + ANSWER_S_MAX)
+            if end_s <= loop.time():
+                return None
+            await asyncio.wait([future], timeout=end_s - loop.time())
+        return future.result()
 
     # --- answers ----------------------------------------------------------------------------------------------
 
@@ -217,4 +229,5 @@ class Inquiry:
     def _answered(self, server: int, number: int, answer: object) -> None:
         future = self._waiting.get((server, number))
         if future is not None and not future.done():
+            self._heard_s[server] = asyncio.get_running_loop().time()
             future.set_result(answer)

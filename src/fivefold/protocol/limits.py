@@ -205,6 +205,9 @@ LIST_LONGER_FACTOR: Final = 4
 ADOPTIONS_MAX: Final = 64
 """Objects that a newcomer takes over at once ..."""
 
+ADOPTIONS_AT_ONCE_MAX: Final = 8
+"""... of which so many are begun before clients have their turn ..."""
+
 ADOPTIONS_BYTES_MAX: Final = 32 * 1024 * 1024
 """... and the bytes of their versions, beyond which it begins no other."""
 

@@ -26,6 +26,7 @@ from fivefold.protocol.operations import CALL_ID_BYTES, REFUSED, SHOW, Call, Obj
 from fivefold.protocol.records import INITIAL_HISTORY, Listed, LogicalTimestamp, ObjectHistories, Request, Vote
 from fivefold.upkeep.judging import Charge, Finding, contradicts, forgetters, is_diverged, newest, outvoted
 from fivefold.upkeep.lists import windows
+from fivefold.upkeep.rates import Rate
 
 BATCH: Final = 32
 """Objects that are read together."""
@@ -90,6 +91,7 @@ async def audit(
     *,
     cluster_id: str,
     sample: int | None = None,
+    rate: int | None = None,
     told: Told = lambda count: None,
 ) -> Report:
     """Look at all objects, or at some.
@@ -100,19 +102,20 @@ async def audit(
         second: other ones.
         cluster_id: for the report.
         sample: number of objects to look at, chosen at random; all if it is left out.
+        rate: objects a second, at most; None for as many as the servers give.
         told: hears how it gets on.
 
     Raises:
         Unavailable: no server tells a list of objects.
     """
-    return await _Audit(cluster, first, second, told).run(cluster_id, sample)
+    return await _Audit(cluster, first, second, Rate(rate), told).run(cluster_id, sample)
 
 
 class _Audit:
     """One pass."""
 
-    def __init__(self, cluster: Cluster, first: Inquiry, second: Inquiry, told: Told) -> None:
-        self._cluster, self._first, self._second, self._told = cluster, first, second, told
+    def __init__(self, cluster: Cluster, first: Inquiry, second: Inquiry, rate: Rate, told: Told) -> None:
+        self._cluster, self._first, self._second, self._rate, self._told = cluster, first, second, rate, told
         self._quorums = first.quorums
         self._findings: list[Finding] = []
         self._counts: Counter[tuple[int, Charge]] = Counter()
@@ -135,8 +138,10 @@ class _Audit:
                 self._listed += len(window.objects)
                 chosen = [each for each in window.objects if random.random() < share]
                 for start in range(0, len(chosen), BATCH):
-                    await self._look_at(dict(chosen[start : start + BATCH]))
+                    some = dict(chosen[start : start + BATCH])
+                    await self._look_at(some)
                     self._told(self._objects)
+                    await self._rate.rest(len(some))
         except Unavailable:
             self._notes.append("no server told its list of objects to the end, so the others may not all be here")
         await self._look_for_forgetters(seen)

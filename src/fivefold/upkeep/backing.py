@@ -8,7 +8,6 @@ passes, and the backup is the cluster as it was at that moment. Otherwise each o
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
@@ -22,6 +21,7 @@ from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.records import INITIAL_HISTORY, Listed, LogicalTimestamp
 from fivefold.storage import BackupFile, Copied, Run
 from fivefold.upkeep.lists import Window, windows
+from fivefold.upkeep.rates import Rate
 
 FETCHES_MAX: Final = 8
 """Versions fetched at once: each has up to 7 MiB."""
@@ -38,12 +38,6 @@ ATTEMPTS_MAX: Final = 20
 
 REPAIR_EVERY: Final = 4
 """... and after this number of times it is repaired. An object that only is written all the time needs none."""
-
-REST: Final = 1.0
-"""After each batch of fetches a backup rests this many times as long as it took: others come first."""
-
-REST_S_MAX: Final = 0.1
-"""... and no longer than this."""
 
 
 class Found(NamedTuple):
@@ -75,6 +69,7 @@ async def back_up(
     cluster_file: str,
     passes_max: int = PASSES_MAX,
     is_sealed: bool = False,
+    rate: int | None = None,
     told: Told = lambda run, count: None,
 ) -> Run:
     """Bring a backup up to date; an interrupted one continues where it stopped.
@@ -88,6 +83,7 @@ async def back_up(
         passes_max: how often all lists are read.
         is_sealed: whether nothing is written any more but by the repairs of this client: then each object is repaired
             until q servers show its newest version and nothing newer, and one pass tells all (M2).
+        rate: objects a second that are fetched, at most; None for as many as the servers give.
         told: hears how it gets on.
 
     Raises:
@@ -99,7 +95,7 @@ async def back_up(
     if is_sealed and run.cursor:
         run = file.next_pass(run)  # what was copied before, maybe before the seal, is read once more
     while True:
-        run = await _Pass(cluster, inquiry, file, run, told, is_sealed=is_sealed).copy()
+        run = await _Pass(cluster, inquiry, file, run, told, Rate(rate), is_sealed=is_sealed).copy()
         if is_sealed or (run.turn > 1 and run.changed == 0) or run.turn >= passes_max:
             return file.finish(run)
         run = file.next_pass(run)
@@ -109,9 +105,9 @@ class _Pass:
     """One pass over all lists."""
 
     def __init__(
-        self, cluster: Cluster, inquiry: Inquiry, file: BackupFile, run: Run, told: Told, *, is_sealed: bool
+        self, cluster: Cluster, inquiry: Inquiry, file: BackupFile, run: Run, told: Told, rate: Rate, *, is_sealed: bool
     ) -> None:
-        self._is_sealed = is_sealed
+        self._is_sealed, self._rate = is_sealed, rate
         self._cluster, self._inquiry, self._file, self._run, self._told = cluster, inquiry, file, run, told
         self._copied: list[Copied] = []
         self._versions: dict[bytes, bytes] = {}
@@ -123,12 +119,12 @@ class _Pass:
             rest = [(name, found) for name, found in self._looked_up(shown, window) if not self._is_had(name, found)]
             self._tell(len(shown) - len(rest))
             for start in range(0, len(rest), FETCHES_MAX):
-                some, began = rest[start : start + FETCHES_MAX], time.monotonic()
+                some = rest[start : start + FETCHES_MAX]
                 await asyncio.gather(*(self._take(name, found) for name, found in some))
                 if self._size >= STAGED_BYTES_MAX or len(self._copied) >= STAGED_OBJECTS_MAX:
                     self._store(some[-1][0])
                 self._tell(len(some))
-                await asyncio.sleep(min(REST_S_MAX, REST * (time.monotonic() - began)))
+                await self._rate.rest(len(some))
             if window.last is not None:
                 self._store(window.last)
         self._store(self._run.cursor)

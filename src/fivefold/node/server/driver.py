@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,17 +17,19 @@ from fivefold.errors import DataDirectoryError, PeerViolation
 from fivefold.native import variant
 from fivefold.node.codes import Announcement, announcement_frame
 from fivefold.node.sayings import SAID, Sayings, decode_saying
+from fivefold.node.server.damages import note_damage, note_mended
 from fivefold.node.server.links import ServerLinks
 from fivefold.node.server.membership import Membership
 from fivefold.node.server.room import Rooms
 from fivefold.node.server.throttle import REQUEST_BYTES, Reading, Throttle
 from fivefold.node.server.timings import Timings
-from fivefold.node.status import STATUS, STATUS_BYTES, ServerStatus, histogram_of, status_reply_frame
+from fivefold.node.status import STATUS, STATUS_BYTES, ServerStatus, histogram_of, resident_bytes, status_reply_frame
 from fivefold.objects import Shelf, TypeDescription, describe_type
 from fivefold.program import VERSION
-from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply, Store
+from fivefold.protocol.actions import OWN_LINK, Actions, Ask, Channel, Damaged, ObjectRecord, Reply
 from fivefold.protocol.editions import FILE, is_about_editions
-from fivefold.protocol.limits import DAMAGED_SHOWN_MAX, FRAME_BYTES_MAX
+from fivefold.protocol.limits import FRAME_BYTES_MAX
+from fivefold.protocol.messages import LIST, SYNC, WITNESS
 from fivefold.protocol.operations import ClientId, ObjectId
 from fivefold.protocol.server import OWN_RECORD, Server
 from fivefold.storage import Storage
@@ -51,7 +52,12 @@ STATUS_BURST_MAX: Final = 16
 """Status requests of one read that are answered: each costs as much as a request, in nine bytes."""
 
 ASIDE: Final = frozenset((STATUS, FILE, SAID))
-"""First bytes of what clients ask that is none of the machine's business."""
+"""First bytes of what clients ask that is none of the machine's business ..."""
+
+READS: Final = frozenset((LIST, SYNC, WITNESS))
+"""... and of what they ask for backups and audits."""
+
+RARE: Final = ASIDE | READS
 
 SHOWN_ASIDE_MAX: Final = 16
 """Objects set aside that a status names."""
@@ -237,12 +243,16 @@ class ServerNode:
         if frames:
             self._give(connection, self.machine.receive_from_server, server, channel, *frames)
         self._charge_for_waiting(began)
+        self._rest(began)
         return 0
 
     def _hear(self, connection: Connection, client: ClientId, frames: list[bytes]) -> int:
         """Frames of a client that is within its rate; how many bytes it has written, if it has a rate."""
-        requests = [frame for frame in frames if frame[0] not in ASIDE]
+        requests = [frame for frame in frames if frame[0] not in RARE]
         if len(requests) < len(frames):
+            if any(frame[0] in READS for frame in frames):
+                self._throttle.reads_all(connection.number)
+            requests = [frame for frame in frames if frame[0] not in ASIDE]
             self._answer_status(client, connection, [frame for frame in frames if frame[0] == STATUS])
             if self.membership is not None:
                 self.membership.answer(connection, [frame for frame in frames if frame[0] == FILE])
@@ -305,7 +315,9 @@ class ServerNode:
         self._perform(actions)
         return actions
 
-    def _tell(self, take: Callable[..., Actions], *arguments: object, attempts: int = ATTEMPTS_MAX) -> None:
+    def _tell(
+        self, take: Callable[..., Actions], *arguments: object, attempts: int = ATTEMPTS_MAX, is_unasked: bool = False
+    ) -> None:
         """Tell the machine what nobody else will tell it again: an exception that comes through is no end of it."""
         began = self._throttle.read()
         try:
@@ -318,6 +330,12 @@ class ServerNode:
             return
         self._perform(actions)
         self._charge_for_waiting(began)
+        if is_unasked or not self.machine.membership.is_standing:
+            self._rest(began)
+
+    def _rest(self, began: Reading) -> None:
+        """Background work has begun then and is over: no more of it is begun until clients have had their part."""
+        self.machine.upkeep.rest_until_ns = self._throttle.rest(self._throttle.upkeep, began)
 
     def _charge_for_waiting(self, began: Reading) -> None:
         """Requests that had waited were worked on: the time for these counts for their clients."""
@@ -330,7 +348,7 @@ class ServerNode:
             self._staged = store.sequence
             self._timings.staged(store.sequence)
             if self._damaged:
-                self._note_mended(store)
+                note_mended(self._damaged, store)
             self.storage.stage(store.sequence, store.writes)
         for message in actions.send:
             try:
@@ -346,7 +364,7 @@ class ServerNode:
                 self._report(f"reading {name}", error, None)
         for listing in actions.lists:
             try:
-                done = partial(self._tell, self.machine.listed, listing.number)
+                done = partial(self._tell, self.machine.listed, listing.number, is_unasked=True)
                 self.storage.list_objects(listing.after, listing.objects_max, listing.bytes_max, done)
             except Exception as error:
                 self._report("listing objects", error, None)
@@ -388,25 +406,10 @@ class ServerNode:
 
     def _loaded(self, object_id: ObjectId) -> Callable[[ObjectRecord | Damaged | None], None]:
         def hear(record: ObjectRecord | Damaged | None) -> None:
-            self._note_damage(object_id, record)
+            note_damage(self._damaged, object_id, record)
             self._tell(self.machine.loaded, object_id, record)
 
         return hear
-
-    def _note_damage(self, object_id: ObjectId, record: ObjectRecord | Damaged | None) -> None:
-        if not isinstance(record, Damaged):
-            if self._damaged:
-                self._damaged.pop(object_id, None)
-        elif object_id not in self._damaged and len(self._damaged) < DAMAGED_SHOWN_MAX:
-            hope = "it is fetched from the others" if record.floor else "what it promised is lost: replace this server"
-            self._damaged[object_id] = f"{record.reason}; {hope}"
-            log.error("requests for an object are answered BUSY: %s", self._damaged[object_id])
-
-    def _note_mended(self, store: Store) -> None:
-        """What was damaged and is written as a whole is so no more: nobody need ask for it first."""
-        for write in store.writes:
-            if write.is_whole:
-                self._damaged.pop(write.object_id, None)
 
     def _on_durable(self, sequence: int) -> None:
         self._durable = sequence
@@ -424,7 +427,7 @@ class ServerNode:
 
     def _wake(self) -> None:
         self._timer = None
-        self._tell(self.machine.wake)
+        self._tell(self.machine.wake, is_unasked=True)
 
     def _check_storage(self) -> None:
         """Promise nothing that cannot be kept: without a working store, what would write is answered BUSY."""
@@ -473,7 +476,7 @@ class ServerNode:
             connections=len(self._connections),
             counters=dict(sorted({**self.machine.counters, **more}.items())),
             types=self._types,
-            memory_bytes=_resident_bytes(),
+            memory_bytes=resident_bytes(),
             damaged=dict(self._damaged),
             set_aside=dict(islice(self.machine.set_aside.items(), SHOWN_ASIDE_MAX)),
             place=None if self.membership is None else self.membership.place(),
@@ -489,12 +492,3 @@ class ServerNode:
             room=self._rooms.latest(),
             variant=variant(),
         )
-
-
-def _resident_bytes() -> int:
-    """Memory of this process now; its maximum where the system does not tell (no /proc)."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -11,6 +11,9 @@ next one wait for what this one cost.
 
 A client waits in the same way, with a rate or without, while too much that it has left to others is not verified:
 the machine says so (protocol/server/unverified.py).
+
+And so waits what reads for backups and audits: everything over a connection that has asked for lists or versions is
+background work, and is paced by what the server does for others (:mod:`pace`).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from fivefold.node.server.pace import OF_READERS, OF_UPKEEP, Gauge, Pace
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.activity import SHOWN_MAX, Loud
 from fivefold.protocol.operations import ClientId
@@ -58,6 +62,9 @@ WAITING_MAX: Final = 16
 They are worked on together when it comes, and only then is known what they cost: a hundred costly queries of one
 missing version would hold the server for seconds before the first one is counted.
 """
+
+PIECE_FRAMES: Final = 8
+"""Requests of a backup or an audit that are worked on together: one by one each costs twice as much."""
 
 PAUSE_NS_MIN: Final = 10_000_000
 """A connection that waits is looked at again after this time at the earliest, not for each request."""
@@ -121,12 +128,14 @@ class Gate:
     Attributes:
         peer: whose connection it is.
         bucket: shared by all connections of the peer; None if it has no rate.
+        pace: of background work; None if what comes here is none.
     """
 
     def __init__(self, connection: Held, peer: Peer, throttle: Throttle, pass_on: Callable[[list[bytes]], int]) -> None:
         """Open; ``pass_on`` takes frames that may pass, and says how many bytes that had written."""
         self.peer = peer
         self.bucket = throttle.bucket_of(peer)
+        self.pace: Pace | None = None
         self._connection = connection
         self._throttle = throttle
         self._pass_on = pass_on
@@ -136,7 +145,8 @@ class Gate:
 
     def arrive(self, frames: list[bytes]) -> None:
         """Frames have come: they pass, or wait for their turn; while any waits the connection is not read."""
-        if self.bucket is None and not self._waiting and not self._throttle.is_held(self.peer):
+        is_free = self.bucket is None and self.pace is None
+        if is_free and not self._waiting and not self._throttle.is_held(self.peer):
             self._pass_on(frames)
             return
         self._waiting.extend(frames)
@@ -144,28 +154,42 @@ class Gate:
         self._throttle.note_waiting(self.peer, min(len(frames), len(self._waiting)))  # the last to come pass last
 
     def let_pass(self) -> None:
-        """Pass on what may pass by now, all if there is no rate, and come back for the rest."""
+        """Pass on what may pass by now, all if nothing holds the peer back, and come back for the rest."""
         self._stop_timer()
-        bucket, throttle = self.bucket, self._throttle
+        throttle = self._throttle
+        is_free = self.bucket is None and self.pace is None
         now_ns = throttle.clock()
-        if bucket is None and self._waiting and not throttle.is_held(self.peer):
+        if is_free and self._waiting and not throttle.is_held(self.peer):
             passing = list(self._waiting)
             self._waiting.clear()
             self._pass_on(passing)
-        while self._waiting and bucket is not None and not bucket.wait_ns(now_ns) and throttle.has_room(self.peer):
-            frame = self._waiting.popleft()
-            began = throttle.read()
-            written = self._pass_on([frame])
-            bucket.spend(now_ns, len(frame) + written, throttle.taken_since(began))
+        while self._waiting and not is_free and not self._wait_ns(now_ns) and throttle.has_room(self.peer):
+            self._let_some_pass(now_ns)
             now_ns = throttle.clock()
         if self._waiting:
             self._is_holding = True
             self._connection.hold()
-            pause_ns = max(0 if bucket is None else bucket.wait_ns(now_ns), PAUSE_NS_MIN)
+            pause_ns = max(self._wait_ns(now_ns), PAUSE_NS_MIN)
             self._timer = throttle.call_later(pause_ns / 1e9, self.let_pass)
         elif self._is_holding:
             self._is_holding = False
             self._connection.release()
+
+    def _wait_ns(self, now_ns: int) -> int:
+        """How long its rate, or the pace of background work, makes the next frame wait."""
+        waits = (0 if each is None else each.wait_ns(now_ns) for each in (self.bucket, self.pace))
+        return max(waits)
+
+    def _let_some_pass(self, now_ns: int) -> None:
+        """One frame where there is a rate; a piece of background work otherwise."""
+        count = min(len(self._waiting), 1 if self.bucket is not None else PIECE_FRAMES)
+        frames = [self._waiting.popleft() for _ in range(count)]
+        began = self._throttle.read()
+        written = self._pass_on(frames)
+        if self.bucket is not None:
+            self.bucket.spend(now_ns, len(frames[0]) + written, self._throttle.taken_since(began))
+        if self.pace is not None:
+            self._throttle.rest(self.pace, began)
 
     def close(self) -> None:
         """Forget what waits."""
@@ -186,6 +210,8 @@ class Throttle:
         processor_clock: in ns; gives the time that the calling thread has used of a processor.
         waited: frames that had to wait so far.
         waited_of: how many of each client; only clients with a rate wait.
+        upkeep: the pace of what this server does unasked, and for other servers.
+        readers: the pace of clients that read for backups and audits.
     """
 
     def __init__(
@@ -196,13 +222,16 @@ class Throttle:
         processor_clock: Callable[[], int] = time.thread_time_ns,
         waiting_of: Callable[[ClientId], int] = lambda client: 0,
         must_wait: Callable[[int, ClientId], bool] = lambda now_ns, client: False,
+        gauge: Gauge | None = None,
     ) -> None:
         """No connection yet; a client without a rate is limited by what it leaves to others alone.
 
         ``waiting_of`` says how many requests of a client wait in the machine, ``must_wait`` whether the machine takes
-        none, because too much that it has left is not verified.
+        none, because too much that it has left is not verified. ``gauge`` says what the server does besides.
         """
         self._must_wait = must_wait
+        gauge = gauge or Gauge()
+        self.upkeep, self.readers = Pace(gauge, OF_UPKEEP), Pace(gauge, OF_READERS)
         self.clock, self.processor_clock = clock, processor_clock
         self._waiting_of = waiting_of
         self.waited = 0
@@ -254,6 +283,18 @@ class Throttle:
     def arrive(self, number: Channel, frames: list[bytes]) -> None:
         """Frames have come over a connection."""
         self._gates[number].arrive(frames)
+
+    def reads_all(self, number: Channel) -> None:
+        """A connection serves a backup, or an audit: what comes over it from now on is background work."""
+        gate = self._gates.get(number)
+        if gate is not None:
+            gate.pace = self.readers
+
+    def rest(self, pace: Pace, began: Reading) -> int:
+        """A piece of background work that began then is over: returns until when there is to be no other one."""
+        now_ns = self.clock()
+        pace.spend(now_ns, self.read().processor_ns - began.processor_ns)
+        return now_ns + pace.wait_ns(now_ns)
 
     def sent(self, number: Channel, size: int) -> None:
         """A long answer leaves over a connection: it counts like a long request."""

@@ -15,8 +15,9 @@ from collections.abc import Container, Mapping, Sequence
 
 from msgspec import Struct
 
+from fivefold.errors import PeerViolation
 from fivefold.protocol.classify import View, is_settled
-from fivefold.protocol.history import INITIAL_TIMESTAMP, make_histories, reaches
+from fivefold.protocol.history import INITIAL_TIMESTAMP, make_histories, reaches, read_history
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, Entry, Part, ReplicaHistory
@@ -134,3 +135,12 @@ def may_mend(adoption: Adoption, floor: bytes) -> bool:
     if len(adoption.histories) != 1 or len(adoption.histories[0][1]) != 1:
         return False
     return reaches(adoption.histories[0][1][0].candidate.timestamp, floor)
+
+
+def is_readable(name: ObjectId, history: bytes) -> bool:
+    """Whether these are the bytes of a history of this object."""
+    try:
+        read_history(name, history)
+    except PeerViolation:
+        return False
+    return True

@@ -24,8 +24,9 @@ from msgspec import Struct
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask, Damaged, ObjectRecord, Write
 from fivefold.protocol.classify import View
-from fivefold.protocol.history import encode_history, make_histories, read_history
+from fivefold.protocol.history import encode_history, make_histories
 from fivefold.protocol.limits import (
+    ADOPTIONS_AT_ONCE_MAX,
     ADOPTIONS_BYTES_MAX,
     ADOPTIONS_MAX,
     INQUIRIES_MAX,
@@ -40,7 +41,7 @@ from fivefold.protocol.messages import LIST_REPLY, REPLY, decode_list_reply, spl
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Listed, ObjectHistories, SyncReply, Version
-from fivefold.protocol.server.adoption import Adoption, may_mend, plan_adoption, view_of
+from fivefold.protocol.server.adoption import Adoption, is_readable, may_mend, plan_adoption, view_of
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.inquiry import Inquiry
 from fivefold.protocol.server.loading import AdoptionWork, Loads
@@ -240,8 +241,8 @@ class CatchUp:
 
     # --- what is due ------------------------------------------------------------------------------------------
 
-    def advance(self, now_ns: int, storage_failure: str | None) -> None:
-        """Do what can be done by now."""
+    def advance(self, now_ns: int, storage_failure: str | None, rest_until_ns: int = 0) -> None:
+        """Do what can be done by now; what is not begun yet is not before ``rest_until_ns``."""
         self.wake_at_ns, self.is_touched, self._durable = None, False, self._outbox.durable
         is_newcomer = not self._membership.will_stand
         followers = self._followers if is_newcomer else self._others
@@ -252,14 +253,17 @@ class CatchUp:
         for inquiry in list(self._inquiries.values()):
             if inquiry.wake_at_ns <= now_ns or (inquiry.number and inquiry.is_over):
                 self._judge(now_ns, inquiry, followers)
-        self._begin_inquiries(now_ns, followers)
-        if is_newcomer:
-            self._read_on(now_ns)
-            self._send(self._merge.ask(now_ns, followers))
+        is_cut_short = False
+        if rest_until_ns <= now_ns:
+            self._begin_inquiries(now_ns, followers)
+            if is_newcomer:
+                is_cut_short = self._read_on(now_ns)
+                self._send(self._merge.ask(now_ns, followers))
         if is_newcomer and self._merge.is_done and not (self._works or self._inquiries or self._todo):
             self._membership.stand()
             return
-        self._note_wake(now_ns, storage_failure, self._merge.wake_at_ns if is_newcomer else None)
+        begin_ns = [now_ns if is_cut_short or rest_until_ns > now_ns else self._merge.wake_at_ns] if is_newcomer else []
+        self._note_wake(now_ns, storage_failure, rest_until_ns, begin_ns)
 
     def _end_works(self, now_ns: int, storage_failure: str | None) -> None:
         for work in list(self._works.values()):
@@ -278,11 +282,16 @@ class CatchUp:
             for work in self._syncs.end(sync):
                 self._give_up(now_ns, work)
 
-    def _note_wake(self, now_ns: int, storage_failure: str | None, lists_ns: int | None) -> None:
-        times = [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
-        times += [at for at in (self._syncs.wake_at_ns, lists_ns) if at is not None]
+    def _note_wake(
+        self, now_ns: int, storage_failure: str | None, rest_until_ns: int, begin_ns: list[int | None]
+    ) -> None:
+        """Each of ``begin_ns`` is a time at which something may be begun."""
         if self._todo and len(self._inquiries) < INQUIRIES_MAX:
-            times.append(max(now_ns, min(self._todo.values())))
+            begin_ns.append(max(now_ns, min(self._todo.values())))
+        times = [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
+        times += [max(at, rest_until_ns) for at in begin_ns if at is not None]
+        if self._syncs.wake_at_ns is not None:
+            times.append(self._syncs.wake_at_ns)
         if storage_failure is not None:
             times.append(now_ns + INQUIRY_AGAIN_NS)
         self.wake_at_ns = min(times, default=None)
@@ -296,11 +305,15 @@ class CatchUp:
             len(self._works) < ADOPTIONS_MAX and size < ADOPTIONS_BYTES_MAX and len(self._todo) < INQUIRIES_WAITING_MAX
         )
 
-    def _read_on(self, now_ns: int) -> None:
-        while self._has_room and (found := self._merge.take()) is not None:
+    def _read_on(self, now_ns: int) -> bool:
+        """Look at some objects; whether there are more, and room for them."""
+        for _ in range(ADOPTIONS_AT_ONCE_MAX):
+            if not self._has_room or (found := self._merge.take()) is None:
+                return False
             name, shown = found
             if name != OWN_RECORD and name not in self._works and name not in self._inquiries:
                 self._look_at(now_ns, name, shown)
+        return True
 
     def _look_at(self, now_ns: int, name: ObjectId, shown: Mapping[int, Listed | None]) -> None:
         """What the lists show of one object."""
@@ -310,7 +323,7 @@ class CatchUp:
         for server, entry in shown.items():
             if entry is None or entry.is_held:
                 history = b"" if entry is None else entry.history
-                if _is_readable(name, history):
+                if is_readable(name, history):
                     histories[server] = history
         plan = None
         if len(histories) >= others_needed(self._quorums):
@@ -483,11 +496,3 @@ class CatchUp:
         work.sequence = self._outbox.next_sequence if self._outbox.has_store else 0
         if not self._outbox.has_store:
             self._drop(work)
-
-
-def _is_readable(name: ObjectId, history: bytes) -> bool:
-    try:
-        read_history(name, history)
-    except PeerViolation:
-        return False
-    return True

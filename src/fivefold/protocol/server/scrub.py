@@ -234,18 +234,21 @@ class Scrub:
 
     # --- what is due ------------------------------------------------------------------------------------------
 
-    def advance(self, now_ns: int) -> None:
-        """Do what can be done by now."""
+    def advance(self, now_ns: int, rest_until_ns: int = 0) -> None:
+        """Do what can be done by now; what is not begun yet is not before ``rest_until_ns``."""
         self.is_touched = False
         if self._next_ns is None:
             self._next_ns = now_ns + SCRUB_FIRST_NS * (1 + self._own_index)
         self._verification.advance(now_ns)
-        self._note_wake()
-        if not self._membership.is_standing:
-            return
-        for inquiry in list(self._inquiries.values()):
-            if inquiry.wake_at_ns <= now_ns or (inquiry.number and inquiry.is_over):
-                self._judge(now_ns, inquiry)
+        if self._membership.is_standing:
+            for inquiry in list(self._inquiries.values()):
+                if inquiry.wake_at_ns <= now_ns or (inquiry.number and inquiry.is_over):
+                    self._judge(now_ns, inquiry)
+            if rest_until_ns <= now_ns:
+                self._begin_some(now_ns)
+        self._note_wake(now_ns, rest_until_ns)
+
+    def _begin_some(self, now_ns: int) -> None:
         while self._todo and len(self._inquiries) < SCRUB_REPAIRS_MAX:
             self._begin(now_ns, self._todo.popitem(last=False)[0])
         if self._suspected and len(self._inquiries) < SCRUB_REPAIRS_MAX and self._suspects_ns <= now_ns:
@@ -253,16 +256,19 @@ class Scrub:
             name, _ = self._suspected.popitem(last=False)
             self._unconfirmed.add(name)
             self._begin(now_ns, name)
-            self._note_wake()
-        if now_ns >= self._next_ns:
+        if self._next_ns is not None and now_ns >= self._next_ns:
             self._step(now_ns)
-        self._note_wake()
 
-    def _note_wake(self) -> None:
-        has_next = self._suspected and len(self._inquiries) < SCRUB_REPAIRS_MAX  # else the end of an inquiry wakes
-        times = [self._next_ns, self._verification.wake_at_ns, self._suspects_ns if has_next else None]
+    def _note_wake(self, now_ns: int, rest_until_ns: int) -> None:
+        begin_ns = [now_ns + SCRUB_STEP_NS if not self._membership.is_standing else self._next_ns or 0]
+        if len(self._inquiries) < SCRUB_REPAIRS_MAX:  # else the end of an inquiry wakes
+            begin_ns += [self._suspects_ns] if self._suspected else []
+            begin_ns += [rest_until_ns] if self._todo else []
+        times = [max(at, rest_until_ns) for at in begin_ns]
         times += [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
-        self.wake_at_ns = min([at for at in times if at is not None], default=None)
+        if self._verification.wake_at_ns is not None:
+            times.append(self._verification.wake_at_ns)
+        self.wake_at_ns = min(times, default=None)
 
     def _look_at(self, name: ObjectId) -> None:
         """Read what a client may have left, if there is room; else it is asked for again."""

@@ -42,6 +42,7 @@ class Upkeep:
     Attributes:
         catch_up: takes objects over: all of them for a newcomer, and damaged ones.
         unverified: what clients have had accepted and nobody has shown to be established; None without a scrub.
+        rest_until_ns: nothing new is begun before; what is under way goes on. Set by the driver, which sees the load.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Upkeep:
                 own.sign,
                 own.expected,
             )
+        self.rest_until_ns = 0
         self._doubtful: set[ObjectId] = set()
         self._is_newcomer = False
         self.start(None)
@@ -154,9 +156,9 @@ class Upkeep:
         """
         catch_up, scrub = self.catch_up, self._scrub
         if catch_up.is_due(now_ns):
-            catch_up.advance(now_ns, storage_failure)
+            catch_up.advance(now_ns, storage_failure, self.rest_until_ns)
         if scrub is not None and scrub.is_due(now_ns):
-            scrub.advance(now_ns)
+            scrub.advance(now_ns, self.rest_until_ns)
         if self._is_newcomer and self._membership.is_standing:
             # A load that was begun before may still say "nothing there" of what was adopted meanwhile.
             self._doubtful = set(self._loads.waiting)

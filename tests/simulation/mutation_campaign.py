@@ -24,7 +24,7 @@ RECORD = Path(__file__).with_name("mutations.json")
 PAGE = Path(__file__).parents[2] / "docs" / "internals" / "planted-bugs.md"
 
 SEEDS_MAX = 2000
-PROFILES = ("byzantine", "rolling", "hostile", "leaving", "injected", "camps", "clocks", "replaced", "swarm")
+PROFILES = ("byzantine", "rolling", "hostile", "leaving", "injected", "camps", "clocks", "replaced", "moved", "swarm")
 """Drawn from in turn."""
 SEED_SECONDS_MAX = 30
 """Processor time one seed may take: some bugs make a livelock, which is a failure like any other."""

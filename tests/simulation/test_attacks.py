@@ -51,7 +51,7 @@ from fivefold.protocol.server import ring_key
 from fivefold.protocol.server.execution import execute_alone
 from fivefold.protocol.server.versions import initial_version
 from fivefold.protocol.times import TIME_BYTES
-from fivefold.simulation import Died, Switched, draw, run_plan
+from fivefold.simulation import Died, Switched, draw, moving, run_plan
 from fivefold.simulation.alphabets import ATTACKS
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import Task
@@ -62,6 +62,7 @@ from fivefold.simulation.hostile import CARRYING, HOSTILITIES, LEAVINGS, right_o
 from fivefold.simulation.injection import SERVER, Injected, Injector
 from fivefold.simulation.judges import HISTORY_BYTES_JUDGED, LONG_READ_MAX, Judges
 from fivefold.simulation.leads import APART_MAX
+from fivefold.simulation.moving import Move
 from fivefold.simulation.plan import SECOND, Fault, Lead
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.replacement import Book
@@ -70,6 +71,7 @@ from fivefold.simulation.run import Run
 from fivefold.simulation.shrink import describe
 from fivefold.simulation.watch import Watch
 from fivefold.simulation.workload import Toys, encode_arguments
+from tests.planted import BUGS
 
 A, B, OWN = ObjectId("Counter/a"), ObjectId("Counter/b"), ObjectId("Counter/v0")
 SECRET = ObjectId("Register/a")
@@ -113,6 +115,8 @@ def test_every_letter_of_the_alphabets_is_drawn() -> None:
     assert all(plan.is_judged for plan in everything)
     assert kinds["replaced"] >= {"replacement", "replacement of a running server", "telling", "crash", CAMP, TURNING}
     assert {plan.is_handed_on for plan in plans["replaced"]} == {True, False}
+    assert kinds["moved"] >= {"sealing", "opening", "death of mover", "telling", "crash"}
+    assert any(plan.liars for plan in plans["moved"])
 
 
 def test_a_camp_cannot_reach_the_servers_of_the_other() -> None:
@@ -476,3 +480,50 @@ def test_replaced_servers_end_in_standing() -> None:
     assert counters["followed"] > 24
     assert counters["lie.lying about editions"] > 0
     assert sum(count for name, count in counters.items() if name.startswith("turned.")) > 0
+
+
+@pytest.mark.slow
+def test_a_sealed_cluster_is_copied() -> None:
+    """In each run what is copied is the newest established version of every object, beside liars and crashes.
+
+    Movers die and begin anew, moves are given up and made again, and at the end the cluster is open and answers.
+    """
+    counters: Counter[str] = Counter()
+    for seed in range(16):
+        report = run_plan(draw(seed, "moved"))
+        assert report.failure is None
+        counters.update(report.counters)
+    assert counters["move.copied"] >= 14
+    assert counters["move.sealed"] == counters["move.opened"] > 16
+    assert counters["move.mover died"] > 0
+    assert counters["move.repair"] > 16
+
+
+@pytest.mark.slow
+@pytest.mark.patches_internals
+@pytest.mark.parametrize(
+    "bug", ["sealed servers accept", "unsealed servers count", "r servers are enough", "old lists count"]
+)
+def test_seeds_find_what_a_move_needs(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M1, M2: without any one of these rules a copy misses an update, or has one that is not established."""
+    where, name, instead = {
+        "sealed servers accept": BUGS["sealed_servers_accept"]()[0],
+        "unsealed servers count": (Move, "_may_count", lambda self, host: True),
+        "r servers are enough": (moving, "agreeing", lambda quorums: quorums.r),
+        "old lists count": (Move, "_begin", _begin_with_the_last_copy),
+    }[bug]
+    monkeypatch.setattr(where, name, instead)
+    rules = (run_plan(draw(seed, "moved")).rule for seed in range(60))
+    assert next(filter(None, rules)) == "copy"
+
+
+def _begin_with_the_last_copy(self: Move) -> None:
+    """What was copied under an earlier seal is not read again."""
+    copy = self.copy
+    honest_begin(self)
+    self.copy = copy
+    names = sorted(copy)
+    self._copy_next = lambda found: honest_next(self, [name for name in found if name not in names])  # type: ignore[method-assign]
+
+
+honest_begin, honest_next = Move._begin, Move._copy_next

@@ -10,7 +10,10 @@ import pytest
 from fivefold import BackupError, Counter, InvalidArguments, Map, NonDeterministicObject, Unavailable, transfer
 from fivefold.cli.export import export_command
 from fivefold.objects import Account
-from fivefold.protocol.operations import digest
+from fivefold.protocol.authenticators import MAC_BYTES
+from fivefold.protocol.history import make_histories, read_history
+from fivefold.protocol.operations import ObjectId, digest
+from fivefold.protocol.records import INITIAL_HISTORY, Request
 from fivefold.protocol.server import decode_version
 from fivefold.storage import BACKUP_NAME, BackupFile, Run
 from fivefold.testing import local_cluster
@@ -155,6 +158,29 @@ async def test_an_interrupted_backup_goes_on(file: BackupFile, monkeypatch: pyte
         run = await taken(cluster, file)
         assert (run.number, run.objects) == (half.number, 40)
     assert file.check() == []
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+async def test_a_barrier_outside_the_preferred_quorum_is_no_obstacle(file: BackupFile, *, is_sealed: bool) -> None:
+    """A client left it on one server. A call does not see it; a mover has to see q servers agree, and repairs it."""
+    name = ObjectId("Counter/x")
+    async with local_cluster(t=1, b=0) as cluster:
+        assert await cluster.object(Counter, "x").increment() == 1
+        outsider = next(s for s in range(4) if s not in cluster.cluster.quorums.preference(name)[:3])
+        async with cluster.cluster.inquiry() as inquiry:
+            holder = (outsider + 1) % 4
+            found = await inquiry.histories(holder, [name])
+            assert found is not None
+            shown = [found[0].histories[0] if server == holder else INITIAL_HISTORY for server in range(4)]
+            request = Request(name, (make_histories(name, shown),), b"")
+            proof = found[1][outsider * MAC_BYTES : (outsider + 1) * MAC_BYTES]
+            assert await inquiry.ask(outsider, request, proof) is not None
+            left = await inquiry.histories(outsider, [name])
+            assert left is not None
+            assert read_history(name, left[0].histories[0])[-1].candidate.is_barrier
+        run = await taken(cluster, file, is_sealed=is_sealed)
+    assert run.objects == 1
+    assert state_of(file, run, name) == b"\x91\x01"
 
 
 async def test_a_diverged_object_is_named(file: BackupFile) -> None:

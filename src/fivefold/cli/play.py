@@ -57,9 +57,12 @@ def play(
     joint: Annotated[bool, typer.Option("--joint", help="As `simulate --joint`.")] = False,
     camps: Annotated[bool, typer.Option("--camps", help="As `simulate --camps`.")] = False,
     hostile: Annotated[bool, typer.Option("--hostile", help="As `simulate --hostile`.")] = False,
+    leaving: Annotated[bool, typer.Option("--leaving", help="As `simulate --leaving`.")] = False,
     clocks: Annotated[bool, typer.Option("--clocks", help="As `simulate --clocks`.")] = False,
     rolling: Annotated[bool, typer.Option("--rolling", help="As `simulate --rolling`.")] = False,
     injected: Annotated[bool, typer.Option("--injected", help="As `simulate --injected`.")] = False,
+    replaced: Annotated[bool, typer.Option("--replaced", help="As `simulate --replaced`.")] = False,
+    moved: Annotated[bool, typer.Option("--moved", help="As `simulate --moved`.")] = False,
     object_id: Annotated[
         str, typer.Option("--object", help="Where a long run is cut: around the first call of this object.")
     ] = "",
@@ -85,9 +88,12 @@ def play(
         joint=joint,
         camps=camps,
         hostile=hostile,
+        leaving=leaving,
         clocks=clocks,
         rolling=rolling,
         injected=injected,
+        replaced=replaced,
+        moved=moved,
     )
     if scenario is not None and seed is not None:
         raise typer.BadParameter("a scenario and --seed exclude each other: choose one")

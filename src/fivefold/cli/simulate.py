@@ -69,6 +69,7 @@ def simulate(
     injected: Annotated[bool, typer.Option("--injected", help="Exceptions at random places of our own code.")] = False,
     replaced: Annotated[bool, typer.Option("--replaced", help="Servers that are replaced by newcomers.")] = False,
     helping: Annotated[bool, typer.Option("--helping", help="Clients that announce calls and carry others'.")] = False,
+    moved: Annotated[bool, typer.Option("--moved", help="Clusters that are sealed and copied by a mover.")] = False,
     replay: Annotated[int | None, typer.Option(help="Run this one seed, and print what happens.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -87,6 +88,7 @@ def simulate(
         injected=injected,
         replaced=replaced,
         helping=helping,
+        moved=moved,
     )
     if replay is not None:
         _replay(replay, profile)

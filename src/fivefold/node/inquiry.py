@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from fivefold.errors import PeerViolation, Unavailable
 from fivefold.node.client import failures_text
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
+from fivefold.protocol.actions import Ask
 from fivefold.protocol.editions import ANNOUNCE, EditionName, decode_edition_frame
 from fivefold.protocol.history import empty_histories
 from fivefold.protocol.limits import LIST_BYTES_MAX, LIST_ENTRIES_MAX
@@ -128,7 +129,7 @@ class Inquiry:
 
     async def page(self, server: int, after: str, *, entries_max: int = LIST_ENTRIES_MAX) -> ListReply | None:
         """A page of a server's list of objects, with whole histories; None if it does not answer."""
-        number = self._next()
+        number = self.next_number()
         request = ListRequest(number, ObjectId(after), entries_max, LIST_BYTES_MAX, is_whole=True)
         return await self._ask(server, number, list_frame(request), ListReply)
 
@@ -136,7 +137,7 @@ class Inquiry:
         self, server: int, object_id: ObjectId, timestamp: LogicalTimestamp, *, is_whole: bool
     ) -> SyncReply | None:
         """A version that a server holds, or its digest alone; None if it does not answer."""
-        number = self._next()
+        number = self.next_number()
         frame = sync_frame(SyncRequest(number, object_id, timestamp, is_whole))
         return await self._ask(server, number, frame, SyncReply)
 
@@ -148,20 +149,26 @@ class Inquiry:
 
     async def ask(self, server: int, request: Request, proof: bytes) -> tuple[Vote, bytes] | None:
         """A server's vote on any request, and the authenticators behind it; None if it does not answer."""
-        number = self._next()
+        number = self.next_number()
         return await self._ask(server, number, request_frame(number, encode(request), proof), tuple)
+
+    async def carry(self, asks: Sequence[Ask], number: int) -> dict[int, tuple[Vote, bytes]]:
+        """Send requests that have this number already, and return the answers that come, by server."""
+        answers = await asyncio.gather(*(self._ask(ask.server, number, ask.frame, tuple) for ask in asks))
+        return {ask.server: answer for ask, answer in zip(asks, answers, strict=True) if answer is not None}
 
     async def status(self, server: int) -> ServerStatus | None:
         """What a server says about itself; None if it does not answer."""
-        number = self._next()
+        number = self.next_number()
         return await self._ask(server, number, status_frame(number), ServerStatus)
 
     async def witnessed(self, server: int) -> WitnessReply | None:
         """What a server has lately seen others sign; None if it does not answer."""
-        number = self._next()
+        number = self.next_number()
         return await self._ask(server, number, witness_frame(number), WitnessReply)
 
-    def _next(self) -> int:
+    def next_number(self) -> int:
+        """Of a request; each is used once."""
         self._count += 1
         return self._count
 

@@ -277,6 +277,29 @@ def _helping(random: Random, plan: Plan) -> Plan:
     return replace(plan, villains=villains, faults=faults, cached_objects_max=random.choice((7, 1000)))
 
 
+def _moved(random: Random, plan: Plan) -> Plan:
+    """A cluster is sealed, its servers are told one after the other, and a mover copies it; it may be given up."""
+    faults = list(_some(random, plan, ("crash", "crash", "pause", "slow disk", "isolation", "death of client"), 6))
+    at_ns = random.randrange(plan.safety_ns // 3)
+    q = QuorumSystem(plan.n, plan.t, plan.b).q
+    for turn in range(random.choice((1, 1, 2))):
+        for kind in ("opening", "sealing") if turn else ("sealing",):
+            faults.append(Fault(kind, at_ns, 0, (0,)))
+            span_ns = random.choice((5, 50, 300)) * MILLISECOND
+            told = random.sample(range(plan.n), random.choice((plan.n, plan.n, q, q, plan.b + 1)))
+            faults += [Fault("telling", at_ns + 1 + random.randrange(span_ns), 0, (server,)) for server in told]
+            at_ns += random.randrange(plan.safety_ns // 3)
+    if random.random() < 0.4:
+        faults += [Fault("death of mover", random.randrange(plan.safety_ns), 0, (0,)) for _ in range(2)]
+    return replace(
+        plan,
+        faults=tuple(sorted((f for f in faults if f.at_ns < plan.safety_ns), key=lambda fault: fault.at_ns)),
+        villains=tuple(random.choice(VILLAINIES) for _ in range(random.choice((0, 0, 1, 2)))),
+        cached_objects_max=random.choice((7, 1000)),
+        is_handed_on=random.random() < 0.5,
+    )
+
+
 ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {
     "camps": _camps,
     "hostile": _hostile,
@@ -286,5 +309,6 @@ ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {
     "injected": _injected,
     "replaced": _replaced,
     "helping": _helping,
+    "moved": _moved,
 }
 """What each mode adds to a plan."""

@@ -9,8 +9,9 @@ from typing import Final
 from fivefold.simulation.clients import ClientHost
 from fivefold.simulation.events import Began, Forgot, Over
 from fivefold.simulation.liars import LyingHost
+from fivefold.simulation.moving import Move
 from fivefold.simulation.network import Network
-from fivefold.simulation.plan import Fault, Plan
+from fivefold.simulation.plan import MOVES, Fault, Plan
 from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.world import World
 
@@ -20,7 +21,7 @@ CAMP: Final = "camp"
 TURNING: Final = "turning"
 """A server lies from now on."""
 
-OF_CLIENTS: Final = frozenset((CAMP, "death of client", "telling"))
+OF_CLIENTS: Final = frozenset((CAMP, "death of client", "telling", *MOVES))
 """Faults that say nothing of a server."""
 
 SLOWNESS: Final = 40
@@ -37,6 +38,7 @@ class Stage:
         turn: lets a server lie from now on.
         machines: how many machines there are on the network.
         plan: what the run is made from.
+        move: who seals the cluster and copies it; None if nobody does.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class Stage:
         turn: Callable[[int], None],
         machines: int,
         plan: Plan,
+        move: Move | None = None,
     ) -> None:
         """Remember them all."""
         self.world, self.network, self.servers, self.clients, self.machines = world, network, servers, clients, machines
         self.plan, self.replace, self.turn = plan, replace, turn
+        self.move = move
 
 
 def crash(stage: Stage, server: int) -> None:
@@ -200,6 +204,23 @@ def _turn(stage: Stage, server: int) -> None:
     stage.turn(server)
 
 
+def _seal(stage: Stage, target: int) -> None:
+    """A mover seals the cluster; nobody has been told yet."""
+    if stage.move is not None:
+        stage.move.seal()
+
+
+def _kill_mover(stage: Stage, target: int) -> None:
+    if stage.move is not None:
+        stage.move.die()
+
+
+def _open(stage: Stage, target: int) -> None:
+    """The move is given up."""
+    if stage.move is not None:
+        stage.move.open()
+
+
 Change = Callable[[Stage, int], None]
 
 FAULTS: Final[Mapping[str, tuple[Change, Change]]] = MappingProxyType(
@@ -223,6 +244,9 @@ FAULTS: Final[Mapping[str, tuple[Change, Change]]] = MappingProxyType(
         "replacement of a running server": (_replace_running, _nothing),
         "telling": (_tell, _nothing),
         TURNING: (_turn, _nothing),
+        "sealing": (_seal, _nothing),
+        "death of mover": (_kill_mover, _nothing),
+        "opening": (_open, _nothing),
     }
 )
 """What each fault does to one target when it begins and when it ends."""

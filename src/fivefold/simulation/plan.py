@@ -16,6 +16,9 @@ MILLISECOND: Final = 1_000_000
 SECOND: Final = 1000 * MILLISECOND
 """In nanoseconds."""
 
+MOVES: Final = ("sealing", "death of mover", "opening")
+"""Kinds of faults: what happens to a cluster that is moved."""
+
 
 class Weather(Struct, frozen=True):
     """What happens to messages and disks all the time.
@@ -178,9 +181,23 @@ class Plan(Struct, frozen=True):
         return any(fault.kind == "other results" for fault in self.faults)
 
     @property
+    def is_moved(self) -> bool:
+        """Whether somebody seals the cluster in it."""
+        return any(fault.kind in MOVES for fault in self.faults)
+
+    @property
     def tolerated(self) -> frozenset[str]:
         """What may happen to calls of correct clients in it, as their hosts know it."""
         kinds = {fault.kind for fault in self.faults}
         found = {"disagreed"} if self.is_noisy else set()
         found |= {"refused"} if kinds & {"other rules", "older code", "stopped methods"} else set()
         return frozenset(found if self.is_judged else found | {"late"})
+
+
+def one_of_each(calls: tuple[PlannedCall, ...]) -> list[PlannedCall]:
+    """For each object the first update and the first query that there are for it."""
+    first: dict[tuple[str, bool], PlannedCall] = {}
+    for call in calls:
+        for name in call.objects:
+            first.setdefault((name, call.is_query), call)
+    return list({call.number: call for _, call in sorted(first.items(), key=lambda item: item[0])}.values())

@@ -14,7 +14,7 @@ from fivefold.cluster import macs_under
 from fivefold.errors import PeerViolation
 from fivefold.protocol.authenticators import AuthenticatorKeys
 from fivefold.protocol.editions import FILE_REPLY, Announced, Edition, EditionName, decode_edition_frame
-from fivefold.protocol.operations import digest
+from fivefold.protocol.operations import ClientId, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.plan import MILLISECOND
@@ -87,10 +87,10 @@ class Book:
         self.hosts: dict[int, ServerHost] = {}
         self.lies_since: dict[int, int] = {}
 
-    def _note(self, since: tuple[int, ...], file: tuple[int, ...]) -> None:
+    def _note(self, since: tuple[int, ...], file: tuple[int, ...], mover: bytes = b"") -> None:
         number = len(self.editions) + 1
         name = self._named(number, b"edition %d" % number)
-        self.editions.append(Edition(number, name.digest, since))
+        self.editions.append(Edition(number, name.digest, since, mover))
         self.files.append(file)
 
     def _named(self, number: int, contents: bytes) -> EditionName:
@@ -152,6 +152,14 @@ class Book:
         self.count += 1
         self._note(tuple(since), tuple(file))
         return member
+
+    def seal(self, mover: ClientId) -> None:
+        """A further edition with the same servers, which is sealed."""
+        self._note(self.editions[-1].since, self.files[-1], mover)
+
+    def open_again(self) -> None:
+        """A further edition with the same servers, which is open."""
+        self._note(self.editions[-1].since, self.files[-1])
 
     def keys(self, index: int, member: Member) -> AuthenticatorKeys:
         """A member's keys in the edition that it uses."""

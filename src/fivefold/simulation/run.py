@@ -30,8 +30,9 @@ from fivefold.simulation.leads import write_leads
 from fivefold.simulation.leftovers import Leftovers
 from fivefold.simulation.liars import HONEST, LyingHost, TwinHost
 from fivefold.simulation.lies import Liar
+from fivefold.simulation.moving import Move
 from fivefold.simulation.network import Connection, Network
-from fivefold.simulation.plan import SECOND, Plan, PlannedCall, Weather
+from fivefold.simulation.plan import SECOND, Plan, Weather, one_of_each
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.replacement import Book, Member
 from fivefold.simulation.rights import Rules
@@ -159,8 +160,12 @@ class Run:
             explainer.liars = frozenset(lying)
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
+        self.move = None
+        if plan.is_moved:
+            self.move = Move(self.world, self.book, self.quorums, self.watch, machines)
+            machines += 1
         self.stage = Stage(
-            self.world, self.network, self.servers, self.clients, self._replace, self._turn, machines, plan
+            self.world, self.network, self.servers, self.clients, self._replace, self._turn, machines, plan, self.move
         )
 
     def _leftovers(self) -> Leftovers:
@@ -319,6 +324,9 @@ class Run:
         self._let_liars_repent()
         for client in self.clients:
             client.injector = None
+        if self.move is not None and self.move.is_sealed:
+            heal(self.stage, self.plan.dead)
+            self.move.finish(self.servers)
         self._tell_everybody()
         heal(self.stage, self.plan.dead)
         self._wait(liveness_ns(weather, max(self.plan.far_ns, default=0)), "after everything was healed")
@@ -378,7 +386,7 @@ class Run:
         last = self.clients[-1]
         probe_ns = max(PROBE_NS, PROBE_ROUNDS * round_ns(self.plan.weather))
         number = 1 + max((call.number for call in self.plan.calls), default=0)
-        for step, call in enumerate(_one_of_each(self.plan.calls)):
+        for step, call in enumerate(one_of_each(self.plan.calls)):
             now_ns = self.world.now_ns
             last.start(replace(call, number=number + step, client=last.index, at_ns=now_ns, patience_ns=probe_ns))
             self._wait(probe_ns, "for a client that is alone")
@@ -483,15 +491,6 @@ def raised(error: Exception) -> str:
 
 def _when(seen: Observation) -> tuple[int, str]:
     return seen.invoke_ns, seen.process
-
-
-def _one_of_each(calls: tuple[PlannedCall, ...]) -> list[PlannedCall]:
-    """For each object the first update and the first query that the plan has for it."""
-    first: dict[tuple[str, bool], PlannedCall] = {}
-    for call in calls:
-        for name in call.objects:
-            first.setdefault((name, call.is_query), call)
-    return list({call.number: call for _, call in sorted(first.items(), key=lambda item: item[0])}.values())
 
 
 def run_plan(plan: Plan, workload: Workload = TOYS, *, is_traced: bool = False) -> Report:

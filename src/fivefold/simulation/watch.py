@@ -171,6 +171,15 @@ class Watch:
         if not who.startswith("villain"):
             raise Violation("forged", f"{short(timestamp)} of {object_id} records a call that {who} never made")
 
+    def check_version(self, object_id: ObjectId, timestamp: LogicalTimestamp, data: bytes) -> None:
+        """Somebody took this to be a version: it is the one that benign servers keep under its timestamp.
+
+        Raises:
+            Violation: it is another one.
+        """
+        if self._versions.get((object_id, timestamp)) != data:
+            raise Violation("copied version", f"{short(timestamp)} of {object_id} is not what was copied for it")
+
     # --- what a server says -----------------------------------------------------------------------------------
 
     def replied(self, server: int, machine: Server, frame: bytes) -> None:

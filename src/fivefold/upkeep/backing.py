@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
 from fivefold.api import Cluster, show_state
-from fivefold.errors import NonDeterministicObject, TooLarge, Unavailable
+from fivefold.errors import NonDeterministicObject, PeerViolation, TooLarge, Unavailable
 from fivefold.node import Inquiry
 from fivefold.protocol.client import Disagreed, Reading, read
 from fivefold.protocol.history import INITIAL_TIMESTAMP
+from fivefold.protocol.limits import INQUIRY_ROUNDS_MAX
 from fivefold.protocol.operations import ObjectId, digest
 from fivefold.protocol.records import INITIAL_HISTORY, Listed, LogicalTimestamp
+from fivefold.protocol.server import Inquiry as Rounds
+from fivefold.protocol.steps import Missing
 from fivefold.storage import BackupFile, Copied, Run
 from fivefold.upkeep.lists import Window, windows
 from fivefold.upkeep.rates import Rate
@@ -38,6 +42,10 @@ ATTEMPTS_MAX: Final = 20
 
 REPAIR_EVERY: Final = 4
 """... and after this number of times it is repaired. An object that only is written all the time needs none."""
+
+
+NO_SERVER: Final = -1
+"""Stands for the index of a server where a client asks."""
 
 
 class Found(NamedTuple):
@@ -225,8 +233,11 @@ class _Pass:
                 found = await self._taken(name, reading, attempt)
                 if found is not None:
                     return found
-            if not is_told or attempt % REPAIR_EVERY == REPAIR_EVERY - 1:
+            is_time = attempt % REPAIR_EVERY == REPAIR_EVERY - 1
+            if is_time or not is_told:
                 await self._repair(name)
+            if (is_time or self._is_sealed) and not is_told:
+                await self._repair_all(name)
         raise Unavailable(
             f"the servers do not agree on the newest version of {name}: check them with `fivefold status`, and run the "
             "backup again, which is taken up from there"
@@ -254,6 +265,28 @@ class _Pass:
                 f"the servers hold different states of {name}: run `fivefold rescue {name}`, and the backup again",
                 is_applied=False,
             )
+
+    async def _repair_all(self, name: ObjectId) -> None:
+        """Repair until nothing is left to do at any server that is up (M2), or somebody else is at it.
+
+        A call is content with less. Story: (1) a barrier is on one server, which is in no preferred quorum, or a server
+        lacks a version and another one that has it went down. (2) A query is answered by q servers that agree, or by
+        what was known of the one that is gone. (3) So it repairs nothing, and what all servers show is never at rest.
+        """
+        rounds, is_reading = Rounds(self._inquiry.quorums, NO_SERVER, (), name, is_wary=True), True
+        for _ in range(INQUIRY_ROUNDS_MAX):
+            number = self._inquiry.next_number()
+            step = rounds.read if is_reading else rounds.repair
+            answers = await self._inquiry.carry(step(0, number, self._inquiry.up), number)
+            for server, (vote, authenticators) in answers.items():
+                with suppress(PeerViolation):
+                    rounds.take(0, server, number, vote, authenticators)
+            plan = rounds.plan()
+            if isinstance(plan, Missing) and not rounds.add(plan.objects):
+                return
+            if plan is None and rounds.has_read_all:
+                return
+            is_reading = plan is None or isinstance(plan, Missing)
 
     async def _fetched(self, name: ObjectId, found: Found) -> bytes | None:
         """The version's bytes, from the first holder that gives them; None if it is gone already."""

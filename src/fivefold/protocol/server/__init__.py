@@ -16,6 +16,7 @@ may be taken over), ``catchup`` (how it is), ``merging`` (the others' lists), ``
 
 from fivefold.protocol.server.adoption import Adoption, plan_adoption, view_of
 from fivefold.protocol.server.catchup import Progress, may_begin, others_needed
+from fivefold.protocol.server.inquiry import Inquiry
 from fivefold.protocol.server.machine import Server
 from fivefold.protocol.server.membership import OWN_RECORD
 from fivefold.protocol.server.versions import (
@@ -24,6 +25,7 @@ from fivefold.protocol.server.versions import (
     encode_version,
     initial_version,
     kept_outcomes,
+    kept_version,
     read_rows,
     ring_key,
     rows_of,
@@ -33,12 +35,14 @@ __all__ = [
     "OWN_RECORD",
     "RING_NAME_BYTES",
     "Adoption",
+    "Inquiry",
     "Progress",
     "Server",
     "decode_version",
     "encode_version",
     "initial_version",
     "kept_outcomes",
+    "kept_version",
     "may_begin",
     "others_needed",
     "plan_adoption",

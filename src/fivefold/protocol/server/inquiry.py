@@ -1,4 +1,4 @@
-"""One object read from the other servers, and repaired as by an ordinary client (R5, R6, R10; ours).
+"""One object read from the other servers, and repaired as by an ordinary client (R5, R6, R10, M2; ours).
 
 A read is a request without an operation and with initial sets: it derives to nothing, and is answered with histories.
 A repair is an ordinary request that shows what the others have answered; the servers judge it as any client's. What a
@@ -57,7 +57,10 @@ class Inquiry:
         *,
         is_wary: bool = False,
     ) -> None:
-        """Nothing is asked yet; ``is_wary`` if inventors are to be left out: a newcomer has to heed what is newer."""
+        """Nothing is asked yet; ``is_wary`` if inventors are to be left out: a newcomer has to heed what is newer.
+
+        ``own_index`` is that of the server that asks, -1 for a client.
+        """
         self._quorums, self._own_index, self._is_wary = quorums, own_index, is_wary
         self.target = target
         self.names: list[ObjectId] = sorted({*names, target})
@@ -89,9 +92,16 @@ class Inquiry:
         Raises:
             PeerViolation: no honest server sends that.
         """
+        self.take(now_ns, server, number, decode_vote(data), authenticators)
+
+    def take(self, now_ns: int, server: int, number: int, vote: Vote, authenticators: bytes) -> None:
+        """The same, decoded.
+
+        Raises:
+            PeerViolation: no honest server sends that.
+        """
         if number != self.number or server not in self._asked:
             return
-        vote = decode_vote(data)
         self._answered.add(server)
         if vote.status not in (BUSY, DECLINED):
             self.shown[server] = self._shown(vote, authenticators)

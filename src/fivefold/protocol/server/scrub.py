@@ -240,6 +240,7 @@ class Scrub:
         if self._next_ns is None:
             self._next_ns = now_ns + SCRUB_FIRST_NS * (1 + self._own_index)
         self._verification.advance(now_ns)
+        self._note_wake(now_ns, rest_until_ns)  # what follows may raise
         if self._membership.is_standing:
             for inquiry in list(self._inquiries.values()):
                 if inquiry.wake_at_ns <= now_ns or (inquiry.number and inquiry.is_over):
@@ -266,8 +267,7 @@ class Scrub:
             begin_ns += [rest_until_ns] if self._todo else []
         times = [max(at, rest_until_ns) for at in begin_ns]
         times += [inquiry.wake_at_ns for inquiry in self._inquiries.values()]
-        if self._verification.wake_at_ns is not None:
-            times.append(self._verification.wake_at_ns)
+        times += [at for at in (self._verification.wake_at_ns,) if at is not None]
         self.wake_at_ns = min(times, default=None)
 
     def _look_at(self, name: ObjectId) -> None:

@@ -95,18 +95,26 @@ def play(
         replaced=replaced,
         moved=moved,
     )
-    if scenario is not None and seed is not None:
-        raise typer.BadParameter("a scenario and --seed exclude each other: choose one")
-    if svg is not None and scenario is None and seed is None:
-        raise typer.BadParameter("a picture shows one run: name a scenario, or give --seed")
+    _check(scenario, seed, svg)
     recordings = _seed(seed, profile, object_id) if seed is not None else _scenarios(scenario, object_id)
     if svg is not None:
         _draw(recordings[0][1], svg, steps)
         return
-    chapters = [Chapter(group, tell(recording)) for group, recording in recordings]
-    _write(output, page(chapters, version=VERSION, docs=docs))
+    _write_page(output, recordings, docs)
     if is_opened:
         webbrowser.open(output.resolve().as_uri())
+
+
+def _check(scenario: str | None, seed: int | None, svg: Path | None) -> None:
+    if scenario is not None and seed is not None:
+        raise typer.BadParameter("a scenario and --seed exclude each other: choose one")
+    if svg is not None and scenario is None and seed is None:
+        raise typer.BadParameter("a picture shows one run: name a scenario, or give --seed")
+
+
+def _write_page(output: Path, recordings: Sequence[tuple[str, Recording]], docs: str) -> None:
+    chapters = [Chapter(group, tell(recording)) for group, recording in recordings]
+    _write(output, page(chapters, version=VERSION, docs=docs))
 
 
 def _list() -> None:

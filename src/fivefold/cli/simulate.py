@@ -93,6 +93,10 @@ def simulate(
     if replay is not None:
         _replay(replay, profile)
         return
+    _simulate(profile, seeds, jobs, scheduler, json=json)
+
+
+def _simulate(profile: str, seeds: str, jobs: int, scheduler: str | None, *, json: bool) -> None:
     if scheduler is not None and jobs > 1:
         raise typer.BadParameter("--jobs and --scheduler exclude each other: the workers are the processes")
     chosen = parse_seeds(seeds)

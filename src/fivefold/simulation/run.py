@@ -160,13 +160,12 @@ class Run:
             explainer.liars = frozenset(lying)
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
-        self.move = None
-        if plan.is_moved:
-            self.move = Move(self.world, self.book, self.quorums, self.watch, machines)
-            machines += 1
-        self.stage = Stage(
-            self.world, self.network, self.servers, self.clients, self._replace, self._turn, machines, plan, self.move
-        )
+        self.move = Move(self.world, self.book, self.quorums, self.watch, machines) if plan.is_moved else None
+        self.stage = self._stage(machines + plan.is_moved)
+
+    def _stage(self, machines: int) -> Stage:
+        hosts, deeds = (self.servers, self.clients), (self._replace, self._turn)
+        return Stage(self.world, self.network, *hosts, *deeds, machines, self.plan, self.move)
 
     def _leftovers(self) -> Leftovers:
         """Give malevolent clients their rights; what they leave is judged."""

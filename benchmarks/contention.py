@@ -9,6 +9,7 @@ one that updates 20 or 100 times a second; all by turns, and each against the ba
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import sys
 from argparse import Namespace
@@ -20,6 +21,7 @@ from figure import carry_out, finish, parser, timing_of, whole_numbers
 
 from fivefold.bench.beds import Beds
 from fivefold.bench.comparison import Comparison
+from fivefold.bench.quorum import HELPS
 from fivefold.bench.results import Measurement, Point
 from fivefold.bench.rounds import Contender, Run
 from fivefold.bench.workers import Worker
@@ -35,8 +37,11 @@ def main() -> None:
     """Measure, save, print."""
     options = parser(__doc__, "contention-delayed" if "--delayed" in sys.argv else "contention")
     options.add_argument("--clients", default="1,2,4,8", help="values of k")
+    options.add_argument("--helps", action="store_true", help="clients help each other")
     options.add_argument("--delayed", action="store_true", help="clients at a distance, against their bars")
     chosen = options.parse_args()
+    if chosen.helps:
+        os.environ[HELPS] = "1"  # for the processes that are started from here
     if chosen.delayed:
         delayed(chosen)
         return

@@ -477,3 +477,20 @@ def test_calls_that_need_rights_or_only_read_are_declined() -> None:
     assert statuses(line.announce(op("add", b"+"), low(rack))) == {DECLINED}
     assert statuses(line.announce(op("get"), low(rack))) == {FAIL}
     assert pooled(rack) == [[]] * 6
+
+
+def test_pending_calls_are_shown_only_to_clients_that_may_call_a_query() -> None:
+    """Y may make the call, not read the object: nothing is listed. Of a type without open queries nothing is kept."""
+    rules = Rules()
+    rules.denied = {(Y, "get")}
+    rack = HelpingRack(access=rules)
+    servers = low(rack)
+    for server in rack.servers:
+        server.pool._queries = lambda name: ("get",)
+    line, reader, other = Line(rack, X), Line(rack, Y), Line(rack, Z)
+    assert statuses(line.announce(op("add", b"+", call_id=ID), servers)) == {PENDING}
+    assert reader.send(now(rack, [], A), servers, target=A)[servers[0]].help.listed == ()
+    assert other.send(now(rack, [], A), servers, target=A)[servers[0]].listed == [ID]
+    for server in rack.servers:
+        server.pool._queries = lambda name: ()
+    assert statuses(line.announce(op("add", b"-"), servers)) == {FAIL}

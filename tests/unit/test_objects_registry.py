@@ -4,7 +4,7 @@ import asyncio
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -693,3 +693,24 @@ def test_map_survives_a_round_trip() -> None:
     other = run(objects, "put", "b", 2, states=run(objects, "put", "a", 1).states or ())
     assert one.states == other.states == (encode([{"a": 1, "b": 2}]),)
     assert Map(entries={}).size() == 0
+
+
+def test_a_type_may_keep_its_calls_to_itself() -> None:
+    """Servers are told of no query that others might have a right to, and show nobody what was announced."""
+
+    class Bids(Object):
+        highest: int = 0
+        keeps_calls_private: ClassVar[bool] = True
+
+        @query
+        def best(self) -> int:
+            return self.highest
+
+        @update
+        def bid(self, amount: int) -> None:
+            self.highest = max(self.highest, amount)
+
+    private = Registry(Bids, Counter)
+    assert private.open_queries(ObjectId("Bids/a")) == ()
+    assert private.open_queries(ObjectId("Counter/a")) == ("get",)
+    assert private.open_queries(ObjectId("Nothing/a")) == ()

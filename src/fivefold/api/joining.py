@@ -53,6 +53,7 @@ async def connect(
     follows: bool = True,
     tls: bool = True,
     tracer: object | None = None,
+    helps: bool = False,
 ) -> AsyncIterator[Cluster]:
     """Connect to a cluster for the length of an ``async with`` block.
 
@@ -67,6 +68,7 @@ async def connect(
         follows: False stays with this cluster when it moves to another one, for diagnosis.
         tls: False for experiments on loopback only; the servers must do the same.
         tracer: one of OpenTelemetry's, which makes a span for each call and each of its rounds (``fivefold[otel]``).
+        helps: True lets clients that update one object at a time help each other (docs/concepts/helping.md); on trial.
 
     Raises:
         ConfigurationError: the cluster file or the identity cannot be used.
@@ -80,7 +82,7 @@ async def connect(
     registry = standard_registry()
     for module in (objects,) if isinstance(objects, str) else objects:
         registry.load(module)
-    joining = _Joining(configuration, own, tls=tls, tracer=tracer)
+    joining = _Joining(configuration, own, tls=tls, tracer=tracer, helps=helps)
     if follows and needs_quorum:
         joining.node.follow(joining.begin)
     try:
@@ -111,14 +113,17 @@ class _Joining:
         adopt: hears of new ones.
     """
 
-    def __init__(self, configuration: Configuration, identity: Identity, *, tls: bool, tracer: object | None) -> None:
-        self._identity, self._tls, self._tracer = identity, tls, tracer
+    def __init__(
+        self, configuration: Configuration, identity: Identity, *, tls: bool, tracer: object | None, helps: bool
+    ) -> None:
+        self._identity, self._tls, self._tracer, self._helps = identity, tls, tracer, helps
         self.node, self.code_of = self._made(configuration)
         self.adopt: Callable[[ClientNode, CodeOf], None] = _nobody
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _made(self, configuration: Configuration) -> tuple[ClientNode, CodeOf]:
-        session = Session(configuration.quorums, random.SystemRandom(), edition=edition_of(configuration))
+        edition = edition_of(configuration)
+        session = Session(configuration.quorums, random.SystemRandom(), edition=edition, is_helping=self._helps)
         codes = CodeTable(configuration.quorums)
         transport = StreamTransport(Credentials(configuration, self._identity), tls=self._tls)
         tracing, member = _tracing(self._tracer, configuration.quorums), (configuration, self._identity)

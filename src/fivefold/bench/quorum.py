@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -23,6 +24,9 @@ from fivefold.transport import HEADER_BYTES, Link, StreamTransport, Transport
 CONNECT_S: Final = 20.0
 
 _COUNTED: Final = ("messages", "bytes", "bytes_sent", "bytes_received", "macs_checked", "macs_made")
+
+HELPS: Final = "FIVEFOLD_BENCH_HELPS"
+"""Set in the environment of a benchmark whose clients are to help each other (docs/concepts/helping.md)."""
 
 
 class QuorumOperations:
@@ -68,7 +72,7 @@ async def open_quorum(options: dict[str, Any]) -> Opened:
     if one_way_s := options.get("one_way_s"):
         transport = Delayed(transport, one_way_s)
     counting = Counting(transport) if options.get("is_counted") else None
-    session = Session(configuration.quorums, random.SystemRandom())
+    session = Session(configuration.quorums, random.SystemRandom(), is_helping=HELPS in os.environ)
     codes = CodeTable(configuration.quorums)
     node = ClientNode(session, counting or transport, codes)
     await node.start(CONNECT_S, needs_quorum=configuration.quorums.t > 0)

@@ -195,6 +195,14 @@ class Registry(Running):
         known = self._rejections.get(f"{module.rpartition('.')[2]}.{qualified.rpartition('.')[2]}", {})
         return known.get(name) or (next(iter(known.values())) if len(known) == 1 else None)
 
+    def open_queries(self, object_id: ObjectId) -> tuple[str, ...]:
+        """The queries of an object; a client with a right to one of them may be shown what others have announced.
+
+        None of a type with ``keeps_calls_private: ClassVar[bool] = True``: its calls are announced to nobody.
+        """
+        known = self._types.get(object_id.partition("/")[0])
+        return () if known is None else known.open_queries
+
     # --- client ------------------------------------------------------------------------------------------------
 
     def find(self, objects: tuple[ObjectId, ...], method: str) -> Method:

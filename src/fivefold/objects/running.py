@@ -32,6 +32,9 @@ from fivefold.protocol.operations import ADOPT, SHOW, VALUE, Call, Executed, Obj
 NEVER_WRITTEN: Final = b""
 """State of an object before its first update: whatever code comes first reads it as the class's defaults."""
 
+PRIVATE: Final = "keeps_calls_private"
+"""The class attribute of a type whose announced calls no other client is shown before they are applied."""
+
 _RESERVED: Final = {SHOW: False, ADOPT: True}
 _TAG: Final = b"\xc1"
 """What the state of a version other than 1 begins with; MessagePack never uses this byte."""
@@ -55,7 +58,7 @@ class ObjectType:
         ConfigurationError: a field, parameter or answer of it cannot be sent.
     """
 
-    __slots__ = ("_code", "_migrations", "cls", "codec", "methods", "name", "tag", "version")
+    __slots__ = ("_code", "_migrations", "cls", "codec", "methods", "name", "open_queries", "tag", "version")
 
     def __init__(self, cls: type[Object]) -> None:
         self.cls = cls
@@ -67,6 +70,8 @@ class ObjectType:
         except (BadType, BadValue, NameError) as error:
             raise ConfigurationError(f"{self.name}: {error}") from None
         self.methods = {name: Method(function, name, cls) for name, function in cls.__fivefold_methods__.items()}
+        named = [name for name, method in self.methods.items() if not method.is_update]
+        self.open_queries = () if getattr(cls, PRIVATE, False) else tuple(named)
         self.version = cls.__fivefold_version__
         self.tag = b"" if self.version == 1 else _TAG + self.version.to_bytes(_VERSION_BYTES, "big")
         self._code = b""

@@ -95,6 +95,7 @@ def assemble_server(
         codes=codes,
         edition=edition_of(configuration),
         has_scrub=options.scrubs,
+        queries=registry.open_queries,
     )
     transport = StreamTransport(
         Credentials(configuration, identity),
@@ -107,8 +108,7 @@ def assemble_server(
         if options.data is None:
             _refuse_to_forget(identity)
             return MemoryStorage()
-        names = configuration.cluster_id.hex(), identity.fingerprint
-        loop = asyncio.get_running_loop()
+        names, loop = (configuration.cluster_id.hex(), identity.fingerprint), asyncio.get_running_loop()
         return open_data(options.data, identity.directory, *names, loop, on_durable, fresh_allowed=True)
 
     return ServerNode(

@@ -15,7 +15,7 @@ import pytest
 from fivefold.errors import DataDirectoryError
 from fivefold.protocol.actions import Write
 from fivefold.storage import Inspector, SqliteStorage, guard, open_data
-from fivefold.storage.files import open_private
+from fivefold.storage.files import make_private, open_private
 from fivefold.storage.guard import DATABASE_NAME, RECORD_NAME
 from fivefold.storage.schema import FORMAT
 
@@ -322,6 +322,21 @@ def test_a_strict_umask_takes_no_right_away(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
+def test_missing_directories_above_are_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Who could write in one of them could put older data in the place of a server's; what is there keeps its mode."""
+    there = tmp_path / "there"
+    there.mkdir()
+    there.chmod(0o755)
+    before = os.umask(umask)
+    try:
+        make_private(there / "a" / "b" / "data")
+    finally:
+        os.umask(before)
+    made = [there, there / "a", there / "a" / "b", there / "a" / "b" / "data"]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o755, 0o700, 0o700, 0o700]
 
 
 @pytest.mark.parametrize("place", range(120))

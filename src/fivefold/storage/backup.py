@@ -27,7 +27,7 @@ from fivefold.errors import BackupError, PeerViolation
 from fivefold.protocol.operations import DIGEST_BYTES, digest
 from fivefold.protocol.records import TIMESTAMP_BYTES, Version
 from fivefold.protocol.server import decode_version
-from fivefold.storage.files import open_private, sync
+from fivefold.storage.files import make_private, open_private, sync
 
 BACKUP_NAME: Final = "backup.sqlite"
 BACKUP_FORMAT: Final = 1
@@ -110,7 +110,7 @@ class BackupFile:
         if not creates and not self.path.is_file():
             raise BackupError(f"{directory} holds no backup: name the directory that `fivefold backup` has written")
         if creates and not directory.is_dir():
-            directory.mkdir(mode=0o700, parents=True)
+            make_private(directory)
         self._is_closed = False
         self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

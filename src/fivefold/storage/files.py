@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 PRIVATE: Final = 0o600
+PRIVATE_DIRECTORY: Final = 0o700
 """For the owner's eyes."""
 
 
@@ -37,3 +38,21 @@ def open_private(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory that is not there, and what is missing above it, all with mode 0700 whatever the umask.
+
+    Without that, who may write above it could put other data in its place.
+
+    Raises:
+        OSError: it is there already, or cannot be made.
+    """
+    for parent in [each for each in reversed(directory.parents) if not each.exists()]:
+        _make(parent)
+    _make(directory)
+
+
+def _make(directory: Path) -> None:
+    directory.mkdir(mode=PRIVATE_DIRECTORY)
+    directory.chmod(PRIVATE_DIRECTORY)

@@ -10,7 +10,7 @@ from typing import Final
 
 from fivefold.errors import DataDirectoryError
 from fivefold.protocol.actions import Write
-from fivefold.storage.files import sync
+from fivefold.storage.files import make_private, sync
 from fivefold.storage.guard import REACH_NAME, RECORD_NAME, open_data
 
 STAGED_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -85,7 +85,7 @@ def _prepared(data_dir: Path, identity_dir: Path, unfinished: Path, records: Pat
         )
     for left in (unfinished, records):
         shutil.rmtree(left, ignore_errors=True)
-    records.mkdir(mode=0o700, parents=True)
+    make_private(records)
     return True
 
 

@@ -50,7 +50,7 @@ import msgspec
 from fivefold.errors import DataDirectoryError
 from fivefold.storage.checkpointer import GENERATION_SECONDS
 from fivefold.storage.contract import OnDurable
-from fivefold.storage.files import open_private, sync
+from fivefold.storage.files import make_private, open_private, sync
 from fivefold.storage.inspector import Inspector
 from fivefold.storage.schema import APPLICATION_ID, FORMAT, TABLES, generation_in_file, log_of, refuse_other_format
 from fivefold.storage.sqlite import SqliteStorage
@@ -195,8 +195,7 @@ def _prepare_directory(data_dir: Path, *, record: DataRecord | None, fresh_allow
         raise _missing(data_dir)
     if not fresh_allowed:
         raise DataDirectoryError(f"{data_dir} does not exist: mount it, or allow a fresh start if this is the first")
-    data_dir.mkdir(mode=0o700, parents=True)
-    data_dir.chmod(0o700)  # whatever the umask is
+    make_private(data_dir)
     sync(data_dir.parent)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
@@ -22,6 +22,7 @@ from fivefold.protocol.steps import Missing
 from tests.protocol_rig import A, B, C, Desk, WatchedRack, Y, candidate, op
 
 SECOND = 1_000_000_000
+MILLISECOND = 1_000_000
 
 
 def fresh() -> Session:
@@ -280,6 +281,36 @@ def test_a_call_that_was_not_run_is_sent_again() -> None:
     actions = session.receive(1, 0, accepted(NOT_RUN))
     assert not actions.finished
     assert len(actions.send) == 1
+
+
+def hear(session: Session, now_ns: int, servers: Sequence[int]) -> None:
+    """These servers answer a call that nobody waits for any more."""
+    for server in servers:
+        session.receive(now_ns, server, reply_frame(99, b"", ()))
+
+
+def test_servers_that_answer_others_are_busy_and_not_silent() -> None:
+    """Rounds take 100 ms by now: a further server is asked after four times that, as by calls that begin now."""
+    session = fresh()
+    _, actions = start(session, A, deadline_ns=10 * SECOND)
+    asked = [ask.server for ask in actions.send]
+    hear(session, actions.wake_at_ns - 1, asked)
+    session.knowledge.note_round_trip(100 * MILLISECOND)
+    actions = session.wake(actions.wake_at_ns)
+    assert (actions.send, actions.wake_at_ns) == ((), 400 * MILLISECOND)
+    assert not session.standing.slow
+    assert len(session.wake(actions.wake_at_ns).send) == 1
+
+
+def test_a_server_that_answers_nobody_is_silent_however_long_rounds_take() -> None:
+    """It is passed by as soon as if all were quick: what others take says nothing of it."""
+    session = fresh()
+    _, actions = start(session, A, deadline_ns=10 * SECOND)
+    asked = [ask.server for ask in actions.send]
+    hear(session, actions.wake_at_ns - 1, asked[1:])
+    session.knowledge.note_round_trip(100 * MILLISECOND)
+    assert len(session.wake(actions.wake_at_ns).send) == 1
+    assert set(session.standing.slow) >= {asked[0]}
 
 
 def test_silence_is_answered_by_asking_further_then_everybody_again() -> None:

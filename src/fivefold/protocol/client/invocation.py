@@ -27,10 +27,10 @@ from fivefold.protocol.client.pending import Pending, expire, share
 from fivefold.protocol.client.queues import combined
 from fivefold.protocol.client.rounds import Purpose, Round, absent_until, disagreement, read_vote, text_of
 from fivefold.protocol.client.verdict import Next, Verdict, judge
-from fivefold.protocol.history import make_histories
+from fivefold.protocol.history import empty_histories
 from fivefold.protocol.messages import BUSY, REPLY, UNCHANGED, encode_operation, split
 from fivefold.protocol.operations import FAILED, REFUSED, REJECTED, ObjectId
-from fivefold.protocol.records import INITIAL_HISTORY, Request, Vote
+from fivefold.protocol.records import Request, Vote
 from fivefold.protocol.steps import Kind, Missing
 from fivefold.protocol.times import unpack_time
 
@@ -93,9 +93,8 @@ class Invocation:
 
     def send_operation(self, now_ns: int) -> None:
         """Send the operation, conditioned on what is cached; the first time that is nothing, in one round even then."""
-        knowledge = self._knowledge
+        knowledge, since = self._knowledge, self._since
         sets, authenticators = knowledge.conditions(self.objects)
-        since = self._since
         if since is None:
             since = 0 if self.is_query else knowledge.conditioned_time(sets[0]) or self.calls[0].floor
         self._first_since = since if self._first_since is None else self._first_since
@@ -239,6 +238,10 @@ class Invocation:
         """Time has come: the deadline, the end of a back-off, or silence."""
         round_, pauses = self._round, self._pauses
         if round_ is not None:
+            until_ns = min(self._knowledge.patient_until_ns(round_), self.deadline_ns)
+            if now_ns < until_ns and not pauses.is_pausing:
+                self._sleep(until_ns)
+                return
             self._look_at_held(round_)
         if now_ns >= self.deadline_ns:
             self._time_out(now_ns)
@@ -252,9 +255,8 @@ class Invocation:
                 round_.awaited_until_ns = 2 * now_ns - round_.started_ns + self._knowledge.patience_ns
                 self._sleep(round_.awaited_until_ns)
         elif round_ is not None:
-            for server in round_.sent:
-                if server not in round_.votes:
-                    self._standing.note_silent(server, now_ns)
+            for server in [each for each in round_.sent if each not in round_.votes]:
+                self._standing.note_silent(server, now_ns)
             self._ask_further(now_ns, round_)
 
     def _ask_further(self, now_ns: int, round_: Round) -> None:
@@ -475,10 +477,8 @@ class Invocation:
 
     def _refresh(self, now_ns: int, *objects: ObjectId) -> None:
         """Ask for histories only: a repair conditioned on nothing is answered FAIL, with what the servers hold."""
-        knowledge = self._knowledge
-        nothing = [INITIAL_HISTORY] * knowledge.quorums.n
-        sets = tuple([make_histories(name, nothing) for name in sorted({self._target, *objects})])
-        self._open(now_ns, Purpose.REFRESH, Request(self._target, sets, b""), knowledge.authenticators(sets))
+        sets = tuple([empty_histories(name, self._knowledge.quorums.n) for name in sorted({self._target, *objects})])
+        self._open(now_ns, Purpose.REFRESH, Request(self._target, sets, b""), self._knowledge.authenticators(sets))
 
     def _repair(self, now_ns: int, evidence: Sequence[ObjectId]) -> None:
         """Send the repair that the known histories of the target and of the evidence call for."""

@@ -12,6 +12,7 @@ from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.classify import View, carried_with, next_to_repair
 from fivefold.protocol.client.following import Following
 from fivefold.protocol.client.outcomes import Evidence
+from fivefold.protocol.client.rounds import Round
 from fivefold.protocol.client.standing import Standing
 from fivefold.protocol.editions import Edition, EditionName, first_edition
 from fivefold.protocol.history import decode_history, make_histories, time_of, trusted_history, without
@@ -123,6 +124,7 @@ class Knowledge:
         standing: what speaks against which server.
         following: which edition each server uses.
         round_trip_ns: smoothed time from a request to its quorum of replies.
+        heard_ns: when each server last sent anything.
     """
 
     def __init__(self, quorums: QuorumSystem, edition: Edition | None = None) -> None:
@@ -131,6 +133,7 @@ class Knowledge:
         self.following = Following(quorums, edition or first_edition(quorums.n))
         self.standing = Standing(quorums)
         self.round_trip_ns = 0
+        self.heard_ns: dict[int, int] = {}
         self._known: dict[ObjectId, Known] = {}
 
     @property
@@ -140,6 +143,21 @@ class Knowledge:
         if patience_ns < PROBE_AFTER_NS:  # nearly always
             return PROBE_AFTER_NS
         return min(patience_ns, PROBE_AFTER_NS_MAX)
+
+    def patient_until_ns(self, round_: Round) -> int:
+        """Until when servers may leave a round unanswered, by what rounds take now; 0 if it is as when it began.
+
+        Story: (1) a program begins 4,000 calls at once, and the last of them are answered after most of a second. (2)
+        Rounds that began when none had been answered yet take that for silence after 50 ms, and ask a further server.
+        (3) That is as much work again, and those that are asked in vain take longer still. So who has answered other
+        calls meanwhile is busy, and not silent; up to what is called patience, since a liar can do that, too.
+        """
+        if round_.votes:
+            return 0
+        for server in round_.sent:
+            if server not in round_.alike.frames and self.heard_ns.get(server, 0) <= round_.started_ns:
+                return 0
+        return round_.started_ns + self.patience_ns
 
     # --- histories --------------------------------------------------------------------------------------------
 

@@ -125,6 +125,7 @@ class Session:
     def receive(self, now_ns: int, server: int, *frames: bytes) -> ClientActions:
         """Frames from a server, named by its connection, in the order in which they came."""
         rounds, has_changed = self._rounds, False
+        self.knowledge.heard_ns[server] = now_ns
         for frame in frames:
             found = rounds.get(frame[:REPLY_KEY_BYTES])
             if found is None:

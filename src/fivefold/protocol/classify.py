@@ -421,7 +421,8 @@ def set_up(plan: Plan, *, client: ClientId, operation_digest: bytes, history_set
         history_set_digest=history_set_digest,
     )
     assert timestamp > max(plan.latests), "a new candidate is newer than all that it follows"
-    assert all(part.conditioned_on < timestamp for part in parts), "and newer than what it rests on"
+    for part in parts:
+        assert part.conditioned_on < timestamp, "and newer than what it rests on"
     bounds = (timestamp,) * len(parts) if is_new_barrier else plan.latests
     return Step(plan.kind, Candidate(timestamp, parts), parts, bounds)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -191,7 +190,7 @@ def _check_candidate(object_id: ObjectId, candidate: Candidate) -> LogicalTimest
     if len(parts) != 1 or parts[0].object_id != object_id:
         names = candidate.objects
         objects_max = REPAIR_OBJECTS_MAX if timestamp[BARRIER_AT] else OPERATION_OBJECTS_MAX
-        if object_id not in names or len(names) > objects_max or any(left >= right for left, right in pairwise(names)):
+        if object_id not in names or len(names) > objects_max or list(names) != sorted(set(names)):
             raise PeerViolation("candidate-objects")
     for part in parts:
         if not _is_below(part.conditioned_on, timestamp) or not (part.base is None or _is_below(part.base, timestamp)):

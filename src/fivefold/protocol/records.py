@@ -6,12 +6,15 @@ Data only. What is done with it stands in :mod:`~fivefold.protocol.history`, :mo
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Final, NewType
 
 from msgspec import Struct
 
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.times import TIME_BYTES
+
+_object_id: Final = attrgetter("object_id")
 
 # --- histories ------------------------------------------------------------------------------------------------
 
@@ -84,7 +87,7 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
     @property
     def objects(self) -> tuple[ObjectId, ...]:
         """Its objects in order."""
-        return tuple(part.object_id for part in self.parts)
+        return tuple(map(_object_id, self.parts))
 
     @property
     def is_method(self) -> bool:
@@ -99,8 +102,9 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
     def is_copy(self) -> bool:
         """Whether it was made by COPY: its version is the one that it is conditioned on, byte for byte."""
         timestamp = self.timestamp
-        is_version = not timestamp[BARRIER_AT] and any(timestamp)  # the initial version is nobody's copy
-        return is_version and timestamp[OPERATION_AT:HISTORIES_AT] == NO_OPERATION
+        if timestamp[OPERATION_AT:HISTORIES_AT] != NO_OPERATION:
+            return False
+        return not timestamp[BARRIER_AT] and any(timestamp)  # the initial version is nobody's copy
 
     @property
     def original(self) -> LogicalTimestamp:

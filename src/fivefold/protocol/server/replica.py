@@ -211,15 +211,16 @@ class Replica:
 
     def flag_settled(self, candidate: Candidate) -> bool:
         """Set the settled flag of a multi-object candidate and its joint copies (S2); whether that changed anything."""
-        entries, original = self.entries, candidate.original
-        changed = tuple(
-            Entry(e.candidate, e.is_settled or (e.candidate.is_multi and e.candidate.original == original))
-            for e in entries
-        )
-        if changed == entries:
-            return False
-        self._show(changed, None)
-        return True
+        original = candidate.original
+        changed, is_changed = [], False
+        for entry in self.entries:
+            shown = entry
+            if not entry.is_settled and len(entry.candidate.parts) > 1 and entry.candidate.original == original:
+                shown, is_changed = Entry(entry.candidate, True), True
+            changed.append(shown)
+        if is_changed:
+            self._show(tuple(changed), None)
+        return is_changed
 
     def _show(self, entries: ReplicaHistory, record: ObjectRecord | None) -> None:
         """Take over a history, which is that of a record or was not encoded before."""
@@ -340,13 +341,16 @@ def newly_settled(step: Step, replicas: Sequence[Replica], views: Views) -> list
         base = part.base_or_conditioned_on
         if base == INITIAL_TIMESTAMP:
             continue
-        held = [entry for entry in replica.entries if entry.candidate.original == base]
-        if held:
-            if held[-1].candidate.is_multi and not held[-1].is_settled:
-                settled.append(held[-1].candidate)
-        else:
+        held = None
+        for entry in replica.entries:
+            found = entry.candidate
+            if (found.timestamp if len(found.parts) == 1 else found.original) == base:
+                held = entry
+        if held is None:
             orders = views[replica.object_id].orders
             settled.extend(each for each in orders if each.is_multi and each.original == base)
+        elif len(held.candidate.parts) > 1 and not held.is_settled and held.candidate not in settled:
+            settled.append(held.candidate)  # once, though each of its objects may show it
     return settled
 
 

@@ -433,7 +433,7 @@ def test_the_pool_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             lines = [Line(rack, client) for client in clients]
             heard = [statuses(line.announce(op("add", b"+"), servers)) for line in lines]
             assert heard == [{PENDING}, {PENDING}, {FAIL}], name
-            assert rack.servers[servers[0]].counters["announced.no-room"] == 1
+            assert rack.servers[servers[0]].counters["helping.no-room"] == 1
             lines[0].announce(op("add", b"-"), servers)
             assert len(pooled(rack)[servers[0]]) == 2
 

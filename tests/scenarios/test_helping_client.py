@@ -211,7 +211,7 @@ def test_d6_liars_and_a_partial_announcement_cost_one_inline_repair() -> None:
         near.step()
     near.deliver()
     assert rack.state(servers[0], A) == b".z+"
-    assert counted(rack, "lacking") >= 1
+    assert counted(rack, "helping.lacking") >= 1
     assert counted(rack, "accepted.INLINE_METHOD") >= 1
     assert counted(rack, "accepted.BARRIER") == 0
 

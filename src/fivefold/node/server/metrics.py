@@ -40,6 +40,7 @@ LABELLED: Final[Mapping[str, tuple[str, str, str]]] = {
     "seen": ("seen_of_servers", "server_and_what", "What other servers did that no honest one does, as seen here."),
     "fault": ("caught_errors", "error", "Errors of this server's own, each of which ended one input."),
     "repair": ("newcomer_repairs", "kind", "Repairs that a newcomer made to catch up."),
+    "helping": ("helping_events", "event", "Calls announced, carried, pushed to their owners, lacking, withdrawn."),
     "scrub": ("scrub_steps", "step", "What the comparison with the other servers has led to."),
 }
 """Counters of the machine whose names have two parts: the metric, its label, and what it tells."""

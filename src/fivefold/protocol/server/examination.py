@@ -255,11 +255,11 @@ class Examination:
             result = execute_carrying(executor, work.client, operation, base, time=time)
             if isinstance(result, Result):
                 self._settle(versions)
-                self.counters["carried"] += len(operation.carried)
+                self.counters["helping.carried"] += len(operation.carried)
                 return result
             self._pool.drop_stopped(objects[0], result)
             lacking = [result]
-        self.counters["lacking"] += 1
+        self.counters["helping.lacking"] += 1
         (replica,) = [self._replicas.hot[name] for name in objects]
         self._announce(work, replica)
         answers = repeated_answers(work.client, operation, base)

@@ -114,14 +114,14 @@ class Pool:
                 return True
         size = _size_of(operation)
         if not self._has_room(name, channel, owner, size - (known.size if known else 0), is_new=known is None):
-            self.counters["announced.no-room"] += 1
+            self.counters["helping.no-room"] += 1
             return False
         self._drop(name, channel)
         self.objects.setdefault(name, {})[channel] = Announced(owner, number, operation.code, operation.calls, size)
         self._channels.setdefault(channel, set()).add(name)
         self._bytes[owner] += size
         self._size += size
-        self.counters["announced"] += 1
+        self.counters["helping.announced"] += 1
         return True
 
     def opened(self, channel: Channel) -> None:
@@ -156,7 +156,7 @@ class Pool:
         for channel, entry in list(self.objects.get(name, {}).items()):
             if entry.owner == owner and not ids.isdisjoint([call.id for call in entry.calls]):
                 self._drop(name, channel)
-                self.counters["announced.withdrawn"] += 1
+                self.counters["helping.withdrawn"] += 1
 
     def closed(self, channel: Channel) -> None:
         """A connection has ended, and its announcements with it."""

@@ -112,7 +112,7 @@ class Replies:
         tail = (self.authenticator(replica), self._help_for(replica, entry.owner))
         sequence = max(replica.sequence, self.membership.sequence)
         self._outbox.promise(Reply(channel, reply_frame(entry.number, vote, tail)), sequence)
-        self.counters["pushed"] += 1
+        self.counters["helping.pushed"] += 1
 
     def refuse_to_wait(self, work: Work | SyncWork) -> None:
         """Too much of its client's, or its server's, waits already."""

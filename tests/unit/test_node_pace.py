@@ -60,7 +60,7 @@ def test_beside_no_clients_it_hardly_rests(waits: float | None) -> None:
 @pytest.mark.parametrize("waits", [0.3, None])
 @pytest.mark.parametrize("of_busy", [OF_UPKEEP, OF_READERS])
 def test_where_processors_are_short_it_has_a_part_of_what_clients_have(waits: float | None, of_busy: float) -> None:
-    """A server that works for clients 40 % of the time gives it as much, or a fifth of that."""
+    """A server that works for clients 40 % of the time gives it half of that, or 15 %."""
     assert Machine(busy=0.4, waits=waits).share(of_busy) == pytest.approx(of_busy * 0.4, rel=0.15)
 
 

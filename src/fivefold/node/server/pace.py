@@ -21,10 +21,10 @@ WINDOW_NS: Final = 500_000_000
 SHARE_MIN: Final = 0.01
 """Share of a processor that background work may always take."""
 
-OF_UPKEEP: Final = 1.0
+OF_UPKEEP: Final = 0.5
 """Where processors are short: what upkeep may take, as a part of what the server does for clients ...
 
-As much, since usually one server at a time is at it, and the quorums of the others answer clients meanwhile.
+More than that of readers, since usually one server at a time is at it, while the quorums of the others serve clients.
 """
 
 OF_READERS: Final = 0.15

@@ -49,6 +49,7 @@ SINGLE: Final[Mapping[str, tuple[str, str]]] = {
     "stale": ("stale_requests", "Requests that another update had overtaken: contention."),
     "repeated": ("repeated_requests", "Requests for what was accepted before, answered again."),
     "sync.done": ("syncs", "Versions fetched from other servers."),
+    "sync.failed": ("failed_syncs", "Versions that no other server could be made to send in time."),
     "adopted": ("adopted_objects", "Objects that a newcomer took over."),
     "upkeep-asks": ("upkeep_messages", "Messages to other servers, to catch up and to compare objects with them."),
     "adoptions-given-up": ("given_up_adoptions", "Adoptions that have to begin anew."),

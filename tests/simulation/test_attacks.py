@@ -500,7 +500,6 @@ def test_a_sealed_cluster_is_copied() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.patches_internals
 @pytest.mark.parametrize(
     "bug", ["sealed servers accept", "unsealed servers count", "r servers are enough", "old lists count"]
 )

@@ -29,6 +29,8 @@ _ANSWERS: Final = MappingProxyType(
         "unchanged": "nothing was to be written",
         "unable": "it could not run the operation",
         "settled": "an established version has recorded the call",
+        "pending": "it keeps the call for others to carry",
+        "lacking": "it lacks a call that the operation carries",
     }
 )
 

@@ -20,6 +20,8 @@ from fivefold.protocol.messages import (
     BUSY,
     DECLINED,
     FAIL,
+    LACKING,
+    PENDING,
     REPLY,
     REQUEST,
     SETTLED,
@@ -65,6 +67,8 @@ STATUSES = {
     UNCHANGED: "unchanged",
     UNABLE: "unable",
     SETTLED: "settled",
+    PENDING: "pending",
+    LACKING: "lacking",
 }
 """What votes say; a SUCCESS with answers and without a version is *answered*."""
 

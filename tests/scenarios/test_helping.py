@@ -494,3 +494,20 @@ def test_pending_calls_are_shown_only_to_clients_that_may_call_a_query() -> None
     for server in rack.servers:
         server.pool._queries = lambda name: ()
     assert statuses(line.announce(op("add", b"-"), servers)) == {FAIL}
+
+
+def test_an_operation_from_before_the_first_announcement_is_not_announced_by_its_refusal() -> None:
+    """It waits for a sync meanwhile. Its client counts a refusal as one: kept, and carried, it would be applied."""
+    rack, servers = begun()
+    line, view = Line(rack, X), now(rack, servers)
+    (sixth,) = set(range(6)) - set(servers)
+    rack.holds_syncs = True
+    assert line.send(view, [sixth], op("add", b"+", call_id=ID)) == {}
+    line.announce(op("add", b"-"), servers)
+    line.number += 1
+    rack.servers[sixth].pool.opened(line.channels[sixth], line.number)
+    advance(rack, servers)
+    send(rack, Z, now(rack, servers), [sixth], kind=METHOD, operation=op("add", b"."), accepts=[])
+    rack.release_syncs()
+    assert all(heard.vote.status != PENDING for each in line.take().values() for heard in each)
+    assert pooled(rack)[sixth] == []

@@ -50,7 +50,7 @@ class Announcing:
         work = Work(channel, client, number, Request(name, (nothing,), body), b"", len(frame), now_ns)
         work.purpose = frame[0]
         if work.purpose == ANNOUNCE:
-            self._pool.opened(channel)
+            self._pool.opened(channel, number)
         else:
             self._withdraw_parked(client, operation)
         self._judge(now_ns, work, operation)

@@ -176,7 +176,7 @@ class Examination:
         operation = work.operation
         assert operation is not None, "only calls are announced"
         is_asked = work.purpose == ANNOUNCE or (
-            self._pool.is_used_by(work.channel) and any(each.histories for each in work.request.sets)
+            self._pool.is_used_by(work.channel, work.number) and any(each.histories for each in work.request.sets)
         )
         if not is_asked or work.is_withdrawn or not operation.calls or len(operation.objects) > 1:
             return False

@@ -67,13 +67,14 @@ class Pool:
         objects: for each object those that were made, in the order in which they came.
     """
 
-    __slots__ = ("_access", "_bytes", "_channels", "_queries", "_size", "counters", "objects")
+    __slots__ = ("_access", "_begun", "_bytes", "_channels", "_queries", "_size", "counters", "objects")
 
     def __init__(self, access: AccessPolicy, queries: Queries | None, counters: Counter[str]) -> None:
         """Empty; without ``queries`` everybody is shown what calls he may make himself."""
         self._access, self._queries, self.counters = access, queries, counters
         self.objects: dict[ObjectId, dict[Channel, Announced]] = {}
         self._channels: dict[Channel, set[ObjectId]] = {}
+        self._begun: dict[Channel, int] = {}
         self._bytes: Counter[ClientId] = Counter()
         self._size = 0
 
@@ -89,9 +90,12 @@ class Pool:
 
     # --- what comes and goes ----------------------------------------------------------------------------------
 
-    def is_used_by(self, channel: Channel) -> bool:
-        """Whether anything was ever announced over the connection: its operations are announced, too, if refused."""
-        return channel in self._channels
+    def is_used_by(self, channel: Channel, number: int) -> bool:
+        """Whether anything was announced over the connection before this frame: it is announced, too, if refused.
+
+        Not what was sent earlier and has waited since: its client does not know that it may be kept, and so carried.
+        """
+        return self._begun.get(channel, number) < number
 
     def announce(
         self, channel: Channel, owner: ClientId, number: int, operation: Operation, version: Version | None
@@ -124,9 +128,10 @@ class Pool:
         self.counters["helping.announced"] += 1
         return True
 
-    def opened(self, channel: Channel) -> None:
-        """Its client has announced something, whether there was room for it or not."""
+    def opened(self, channel: Channel, number: int) -> None:
+        """Its client has announced something by this frame, whether there was room for it or not."""
         self._channels.setdefault(channel, set())
+        self._begun.setdefault(channel, number)
 
     def _has_room(self, name: ObjectId, channel: Channel, owner: ClientId, more: int, *, is_new: bool) -> bool:
         entries = self.objects.get(name, {})
@@ -163,6 +168,7 @@ class Pool:
         for name in list(self._channels.get(channel, ())):
             self._drop(name, channel)
         self._channels.pop(channel, None)
+        self._begun.pop(channel, None)
 
     def settle(self, name: ObjectId, established: Version) -> None:
         """H4: this version is established, and what it has recorded is no wish any more."""

@@ -6,7 +6,7 @@ processor's time, which other programs do not distort. After each piece it rests
 
 - Where a processor is free, it may take what is left of one.
 - Where processors are short, it may take a part of what the server does for clients. On a busy machine both get less.
-- It may always take :data:`SHARE_MIN`, and a piece each :data:`REST_NS_MAX`: so it comes to an end.
+- It may always take :data:`SHARE_MIN`, and a piece each :data:`REST_NS_MAX` or oftener: so it comes to an end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ SHORT: Final = 0.1
 """... and its thread waits for a processor for this part; or the system does not tell."""
 
 REST_NS_MAX: Final = 1_000_000_000
-"""Background work rests for no longer than this between two pieces."""
+"""Background work rests for no longer than this between two pieces ..."""
+
+UPKEEP_REST_NS_MAX: Final = 100_000_000
+"""... and upkeep for no longer than this: a newcomer that is not in standing is one of the t that may fail."""
 
 
 def run_delay_ns() -> int | None:
@@ -94,14 +97,14 @@ class Gauge:
 class Pace:
     """One kind of background work, kept to its share."""
 
-    def __init__(self, gauge: Gauge, of_busy: float) -> None:
+    def __init__(self, gauge: Gauge, of_busy: float, rest_ns_max: int = REST_NS_MAX) -> None:
         """``of_busy`` is its part of what the server does for clients, where processors are short."""
-        self._gauge, self._of_busy = gauge, of_busy
+        self._gauge, self._of_busy, self._rest_ns_max = gauge, of_busy, rest_ns_max
         self._until_ns = self._allowed_ns = 0
 
     def wait_ns(self, now_ns: int) -> int:
         """How long it has to rest; 0 if it may go on."""
-        until_ns = min(self._until_ns, self._allowed_ns + REST_NS_MAX)
+        until_ns = min(self._until_ns, self._allowed_ns + self._rest_ns_max)
         if until_ns > now_ns:
             return until_ns - now_ns
         self._allowed_ns = now_ns
@@ -113,4 +116,4 @@ class Pace:
         self._gauge.look(now_ns, cost_ns)
         began_ns = now_ns - round(cost_ns)
         until_ns = max(self._until_ns, began_ns) + round(cost_ns / self._gauge.share(self._of_busy))
-        self._until_ns = min(until_ns, now_ns + REST_NS_MAX)
+        self._until_ns = min(until_ns, now_ns + self._rest_ns_max)

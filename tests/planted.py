@@ -636,7 +636,7 @@ def settled_by_liars() -> list[Patch]:
 
     def judge_settled(round_: Any, quorums: Any, newer: Any) -> Any:
         fewer = copy(quorums)
-        fewer.b = max(quorums.b - 1, 0)
+        fewer.q = quorums.b
         return honest(round_, fewer, newer)
 
     return [(verdict, "_judge_settled", judge_settled)]

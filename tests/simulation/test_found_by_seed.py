@@ -186,6 +186,7 @@ def history_up_to(time: int) -> bytes:
         ("hostile", 10171),  # a client was conditioned on a version that all had dropped, and heard from q - 1 servers
         ("swarm", 11205),  # a liar that invented in every other round was believed for as long as that
         ("injected", 10520),  # an error hid that a connection was up, and an excluded liar was asked instead
+        ("replaced", 11805),  # b + 1 servers of an older edition called settled what was not complete
         ("leaving", 10029),  # a server brought itself up to what it refused as stale, again and again
         ("leaving", 10111),  # servers that repair believed a liar's inventions
         ("hostile", 2091),  # the judge took the call that was made last for the one that was applied last

@@ -218,9 +218,13 @@ def _judge_refused(round_: Round, quorums: QuorumSystem, *, is_query: bool, newe
 
 
 def _judge_settled(round_: Round, quorums: QuorumSystem, newer: Collection[int]) -> Verdict | None:
-    """An update is done that b + 1 servers call settled, with the same answers: one of them is honest.
+    """An update is done that q servers call settled, with the same answers.
 
     They need not mean the same established version. Of a long answer some have the whole, others its digest.
+
+    Fewer would do if no server were ever replaced: one of b + 1 is honest. But a server that has not heard of a newer
+    edition may have been shown q histories of which servers that use it signed some, or the one that it replaces: what
+    they established no client may call complete yet (R7), and a newcomer may miss it. Q that are counted hold it.
     """
     said: dict[tuple[bytes, ...], list[int]] = {}
     for server, vote in round_.votes.items():
@@ -229,7 +233,7 @@ def _judge_settled(round_: Round, quorums: QuorumSystem, newer: Collection[int])
     if not said:
         return None
     group = max(said.values(), key=len)
-    if counted(group, newer, quorums.b) <= quorums.b:
+    if counted(group, newer, quorums.b) < quorums.q:
         return None
     odd = tuple([server for others in said.values() if others is not group for server in others])
     if len(odd) > quorums.b:

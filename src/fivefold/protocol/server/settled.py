@@ -10,8 +10,8 @@ later one rests on it. What that has recorded is settled. C itself may be passed
 
 Not "the first entry of the history": a server that has accepted C on a version fetched for the purpose holds C alone.
 
-Of b + 1 servers that say the same one is honest. Updates of several objects are left out: the model that these rules
-were checked with has none.
+A client believes q servers that say the same (client/verdict.py). Updates of several objects are left out: the model
+that these rules were checked with has none.
 """
 
 from __future__ import annotations

@@ -251,9 +251,9 @@ def verdict(
         return ("declined" if is_declined else "unable",)
     if len(cast) < q:
         return ("ask further" if set(cast) | busy >= asked and asked != everybody else "wait",)
-    # Settled: somebody honest gives this answer, and if no b of them can have lied, honest ones differ.
+    # Settled: q servers give this answer, and if no b of them can have lied, honest ones differ.
     said = set() if is_query else {server for server, (what, _, _) in cast.items() if what == "settled"}
-    if any(len([server for server in said if results({server}) == {answer}]) > b for answer in results(said)):
+    if any(len([server for server in said if results({server}) == {answer}]) >= q for answer in results(said)):
         fitting = [said - liars for liars in choices if len(results(said - liars)) == 1]
         if not fitting:
             return "diverged", True

@@ -169,6 +169,29 @@ def pending_means_dead() -> list[Patch]:
 
 
 @bug
+def refused_calls_are_plain() -> list[Patch]:
+    """H3: a call that a refusal has announced is tried again as one that nobody can carry: rejections leave no trace."""
+
+    def encoded(self: Any, since: int, attempt: int) -> bytes:
+        is_plain = not (self._carried or self._is_announced)
+        return messages.encode_operation(self.operation, since, attempt, None if is_plain else self._carried)
+
+    return [(helped.HelpedInvocation, "_encoded", encoded)]
+
+
+@bug
+def dead_while_its_operation_goes_on() -> list[Patch]:
+    """H9: a call is told to be dead because no attempt at its operation lives, though the operation goes on with it."""
+    honest = helped.HelpedInvocation._timed_out
+
+    def timed_out(self: Any, delay: Any, reason: str = "") -> Any:
+        found = honest(self, delay, reason)
+        return found if self._may_be_applied else msgspec.structs.replace(found, since=None)
+
+    return [(helped.HelpedInvocation, "_timed_out", timed_out)]
+
+
+@bug
 def one_confirmation_is_enough() -> list[Patch]:
     """H9: a call counts as withdrawn when one server says so."""
 

@@ -25,11 +25,12 @@ from fivefold.protocol.messages import (
     reply_frame,
     split,
 )
-from fivefold.protocol.operations import VALUE, ClientId, carried_by
+from fivefold.protocol.operations import REJECTED, VALUE, ClientId, carried_by, key_of
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.server.versions import find_answer
 from fivefold.protocol.steps import Kind
 from tests.helping_rig import HelpedDesk, HelpingRack, Line, announcement, carrying, pooled
-from tests.protocol_rig import A, X, Y, Z, now, op, send
+from tests.protocol_rig import SECOND, A, X, Y, Z, now, op, send
 
 METHOD = Kind.METHOD
 ID = b"a call of X's 16"
@@ -294,6 +295,53 @@ def test_a_withdrawal_that_q_servers_have_not_confirmed_proves_nothing() -> None
     outcome = far.finish(ticket)
     assert isinstance(outcome, TimedOut)
     assert outcome.since is not None
+
+
+def test_a_call_that_is_given_up_while_its_operation_goes_on_may_be_applied() -> None:
+    """Two calls travel together, and no server keeps them. One is over its deadline, and the other's attempt is dead,
+    too; but the next one is made with both.
+    """
+    rack = HelpingRack()
+    far, near = HelpedDesk(rack, X), HelpedDesk(rack, Z, seed=2)
+    first = waiting(rack, far, near)
+    hasty, patient = far.start(op("add", b"1"), timeout_s=1), far.start(op("add", b"2"), timeout_s=60)
+    for server in rack.servers:
+        server.pool.is_open = False
+    near.run(op("add", b"z"))
+    near.deliver()
+    assert isinstance(far.finish(first), Answered)
+    for _ in range(40):
+        far.step()
+    far.deliver()  # and refused by all
+    rack.now_ns += SECOND
+    far.wake()
+    outcome = far.finished[hasty]
+    assert isinstance(outcome, TimedOut)
+    far.cuts = lambda server, frame: True
+    answer = far.finish(patient)
+    assert isinstance(answer, Answered)
+    assert b"1" in answer.answers[0]
+    assert outcome.since is not None
+
+
+def test_a_rejection_is_recorded_where_a_refusal_has_announced_the_call() -> None:
+    """X has announced before, and its histories are old: servers keep the refused call. Its next attempt is rejected,
+    and nobody can have the call applied afterwards.
+    """
+    rack = HelpingRack()
+    far, near = HelpedDesk(rack, X), HelpedDesk(rack, Z, seed=2)
+    first = waiting(rack, far, near)
+    far.cuts = lambda server, frame: True
+    assert isinstance(far.finish(first), Answered)
+    rack.now_ns += SECOND
+    assert isinstance(near.run(op("add", b"n")), Answered)
+    refuse = op("refuse", call_id=b"refused by X 16b")
+    answer = far.run(refuse)
+    assert isinstance(answer, Answered)
+    assert answer.answers[0].startswith(REJECTED)
+    assert counted(rack, "helping.announced") > 6
+    found = rack.disks[low(rack)[0]].versions(A)
+    assert find_answer(found[max(found)], key_of(X, refuse.calls[0])) == answer.answers[0]
 
 
 def test_a_call_that_is_given_up_by_its_caller_is_withdrawn_at_once() -> None:

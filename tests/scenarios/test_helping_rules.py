@@ -37,6 +37,11 @@ MUTATIONS: list[tuple[str, Callable[[], None]]] = [
         "pending_means_dead",
         partial(clients.test_d5_an_announced_call_is_certainly_dead_only_when_q_servers_say_so, False),
     ),
+    ("refused_calls_are_plain", clients.test_a_rejection_is_recorded_where_a_refusal_has_announced_the_call),
+    (
+        "dead_while_its_operation_goes_on",
+        clients.test_a_call_that_is_given_up_while_its_operation_goes_on_may_be_applied,
+    ),
     ("one_confirmation_is_enough", clients.test_a_withdrawal_that_q_servers_have_not_confirmed_proves_nothing),
     ("withdrawals_pass_what_waits", servers.test_an_attempt_that_waits_while_it_is_withdrawn_is_refused),
     ("withdrawals_confirmed_by_holders", servers.test_a_server_whose_history_has_the_call_does_not_confirm),

@@ -189,6 +189,8 @@ def history_up_to(time: int) -> bytes:
         ("replaced", 11805),  # b + 1 servers of an older edition called settled what was not complete
         ("leaving", 10029),  # a server brought itself up to what it refused as stale, again and again
         ("leaving", 10111),  # servers that repair believed a liar's inventions
+        ("helping", 2046),  # a call was told dead while its operation went on, and was applied with that
+        ("helping", 3210),  # a rejection was not recorded where a refusal had announced the call
         ("hostile", 2091),  # the judge took the call that was made last for the one that was applied last
     ],
 )

@@ -3,10 +3,10 @@
 It is an :class:`~fivefold.protocol.client.invocation.Invocation` with three more ways to go on: to announce its calls,
 to carry what others have announced, and to be done by what servers push. Until others are seen it does what any does.
 
-When is an announced call certainly dead (H9)? Others may carry it as long as servers keep it in their pools: those that
-were sent it and have neither said that they do not keep it nor confirmed its withdrawal. If these, and b liars, are
-fewer than r, no version that it was carried into will ever be shown r times. Its ``since`` stays as it is from the
-first announcement on, whoever sends it: servers compare what is carried byte for byte.
+When is an announced call certainly dead (H9)? Others may carry it while servers keep it in their pools. A server may
+keep it if it was sent the call, and has neither refused to keep it nor confirmed its withdrawal. If these servers and b
+liars are fewer than r, no version that it was carried into will ever be shown r times.
+Its ``since`` stays as it is from the first announcement on: servers compare what is carried byte for byte.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from fivefold.protocol.records import CLIENT_AT, INITIAL_HISTORY, OPERATION_AT, 
 from fivefold.protocol.steps import Kind
 
 WAIT_ROUND_TRIPS: Final = 3
-"""A client that waits for others waits for so long, and up to one more, which doubles (H7) ..."""
+"""Round trips that a client waits for others, and up to one more, which doubles (H7) ..."""
 
 WAIT_DOUBLINGS_MAX: Final = 4
-"""... so often."""
+"""... this number of times."""
 
 WAITS_MAX: Final = 4
-"""So often it waits for a client that gets ahead, before it acts itself."""
+"""It waits this number of times for a client that gets ahead, then acts itself."""
 
 PUSHES_PER_SERVER_MAX: Final = 4
 """Pushes of one server that are kept, the last ones."""
@@ -115,7 +115,9 @@ class HelpedInvocation(Invocation):
         return replace(self.operation, code=code) if code != self.operation.code else self.operation
 
     def _encoded(self, since: int, attempt: int) -> bytes:
-        is_plain = not (self._carried or self._is_announced)
+        # A refusal announces, too: where servers may keep the calls, a rejection has to be recorded like what else they
+        # come to. Else others could carry them after their caller was told.
+        is_plain = not (self._carried or self._is_announced or self._held)
         return encode_operation(self.operation, since, attempt, None if is_plain else self._carried)
 
     def _pin(self) -> None:
@@ -280,11 +282,6 @@ class HelpedInvocation(Invocation):
         quorums, held = self._knowledge.quorums, self._held | (more or set())
         self._may_be_applied = self._is_attempt_alive or (bool(held) and len(held) + quorums.b >= quorums.r)
 
-    def _timed_out(self, delay: Delay, reason: str = "") -> TimedOut:
-        found = super()._timed_out(delay, reason)
-        is_dead = self._is_pinned and not self._may_be_applied and not self.calls[0].is_fixed
-        return replace(found, since=None) if is_dead else found
-
     def _time_out(self, now_ns: int) -> None:
         """Before the deadline of announced calls they are withdrawn: then it can be said that they are not applied."""
         last_ns = max([pending.deadline_ns for pending in self.calls if pending.is_open], default=0)
@@ -307,6 +304,10 @@ class HelpedInvocation(Invocation):
         self._tell_all(now_ns, Purpose.WITHDRAWAL, WITHDRAW)
 
     def _end(self, outcome: Outcome, *, is_doubtful: bool = False) -> None:
+        # Only now, with the whole operation: while it goes on, a call of it whose caller gives up may still be applied.
+        is_dead = self._is_pinned and not self._may_be_applied and not self.calls[0].is_fixed
+        if is_dead and isinstance(outcome, TimedOut):
+            outcome = replace(outcome, since=None)
         self.closed += tuple(self._pushable)
         self._pushable = []
         is_own = isinstance(outcome, Answered) and not self._is_done_by_others
@@ -402,5 +403,5 @@ class HelpedInvocation(Invocation):
 
 
 def _keeping(round_: Round) -> set[int]:
-    """Servers that may keep the round's calls for others to carry: all but those that say of each frame that not."""
+    """Servers that may keep the round's calls for others to carry: all but the ones that have refused each frame."""
     return {s for s, count in round_.sent.items() if s in round_.pooled or len(round_.refused.get(s, ())) < count}

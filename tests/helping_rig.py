@@ -26,6 +26,7 @@ from fivefold.protocol.messages import (
 )
 from fivefold.protocol.operations import Call, Carried, Carrying, ClientId, ObjectId, Operation
 from fivefold.protocol.records import Vote
+from fivefold.protocol.server import Server
 from fivefold.simulation.rack import Letter, Rack, ViewOf
 from tests.protocol_rig import SECOND, A, WatchedRack
 
@@ -67,6 +68,11 @@ class HelpingRack(WatchedRack):
         self.lines: dict[int, Line] = {}
         super().__init__(*arguments, **options)
         self._replies = _Replies(self)
+
+    def _boot(self, index: int) -> Server:
+        server = super()._boot(index)
+        server.pool.is_open = True
+        return server
 
     def hang_up(self, line: Line, server: int) -> None:
         """One connection of a line ends."""

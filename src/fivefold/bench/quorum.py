@@ -25,8 +25,8 @@ CONNECT_S: Final = 20.0
 
 _COUNTED: Final = ("messages", "bytes", "bytes_sent", "bytes_received", "macs_checked", "macs_made")
 
-HELPS: Final = "FIVEFOLD_BENCH_HELPS"
-"""Set in the environment of a benchmark whose clients are to help each other (docs/concepts/helping.md)."""
+HELPS: Final = "FIVEFOLD_HELPING"
+"""Set in the environment of a benchmark whose clients and servers are to help (docs/concepts/helping.md)."""
 
 
 class QuorumOperations:

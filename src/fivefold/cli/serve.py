@@ -79,8 +79,11 @@ def serve(
     ] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
     judge: Annotated[
-        int, typer.Option(min=0, help="Work every so many requests out in native code and in Python, and compare.")
+        int, typer.Option(min=0, help="Work each N-th request out in Python, too, and compare; 0: none.")
     ] = 0,
+    helping: Annotated[
+        bool, typer.Option("--helping", envvar="FIVEFOLD_HELPING", help="Let clients help each other: on trial.")
+    ] = False,
     scrub: Annotated[bool, typer.Option("--scrub/--no-scrub", hidden=True)] = True,
     lie: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -105,6 +108,7 @@ def serve(
         scrubs=scrub,
         lie=lie,
         judge_every=judge,
+        helps=helping,
     )
     metrics_address = split_address(metrics) if metrics else None
     registry = load_objects(objects or [], TimeLimit(time_limit_ms))

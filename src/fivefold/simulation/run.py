@@ -233,6 +233,7 @@ class Run:
             rules=Rules(self.watch.rights),
             cached_objects_max=plan.cached_objects_max,
             unverified_max=plan.unverified_max,
+            is_helping=bool(plan.helping),
             book=self.book,
             member=member,
         )

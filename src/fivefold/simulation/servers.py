@@ -67,6 +67,7 @@ class ServerHost:
         book: Book | None = None,
         member: Member | None = None,
         unverified_max: int | None = None,
+        is_helping: bool = False,
     ) -> None:
         """Start it; with ``unverified_max`` it verifies what clients leave."""
         self.world, self.network, self.disk, self.index = world, network, disk, index
@@ -80,7 +81,7 @@ class ServerHost:
         self._connections: dict[Channel, tuple[Connection, ClientId | None]] = {}
         self._calls: dict[int, tuple[Connection, ServerHost]] = {}
         self._backlog: list[tuple[Input, Connection | None]] = []
-        self._unverified_max = unverified_max
+        self._unverified_max, self._is_helping = unverified_max, is_helping
         self.on_established: Callable[[ObjectId, LogicalTimestamp], None] | None = None
         self._boots = 0
         self._alarm = Alarm(world, lambda: self._input(lambda machine: machine.wake(world.now_ns)))
@@ -100,6 +101,7 @@ class ServerHost:
             edition=self.book.edition(self.member.uses),
             has_scrub=self._unverified_max is not None,
         )
+        self.machine.pool.is_open = self._is_helping
         unverified = self.machine.upkeep.unverified
         if unverified is not None and self._unverified_max is not None:
             unverified.open_max = self._unverified_max

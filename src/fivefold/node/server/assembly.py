@@ -43,9 +43,10 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         cached_objects_max: objects kept in memory beside a store; at least CACHED_OBJECTS_MIN.
         cached_bytes_max: about how many bytes these may take.
         connections_max: connections taken from one identity at a time.
-        judge_every: so many requests apart, one is worked out in native code and in Python; 0 for none.
+        judge_every: native code works out each request; of every N, Python works out one, too. 0: none.
         scrubs: whether it compares its objects with the others' and verifies what clients leave: always but in
             experiments.
+        helps: whether clients' calls are announced here for others to carry (helping, on trial).
         lie: for the demo and tests: what to lie about.
     """
 
@@ -56,6 +57,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     cached_bytes_max: int = CACHED_BYTES_MAX
     connections_max: int = CONNECTIONS_PER_PEER_MAX
     scrubs: bool = True
+    helps: bool = False
     lie: str | None = None
     judge_every: int = 0
 
@@ -112,7 +114,7 @@ def assemble_server(
         return open_data(options.data, identity.directory, *names, loop, on_durable, fresh_allowed=True)
 
     return ServerNode(
-        _judged(machine, options),
+        _switched(machine, options),
         transport,
         open_storage,
         storage_name="sqlite" if options.data else "memory",
@@ -122,7 +124,8 @@ def assemble_server(
     )
 
 
-def _judged(machine: Server, options: ServerOptions) -> Server:
+def _switched(machine: Server, options: ServerOptions) -> Server:
+    machine.pool.is_open = options.helps
     if machine.natively is not None:
         machine.natively.judge_every = options.judge_every
     return machine

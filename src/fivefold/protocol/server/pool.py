@@ -64,14 +64,16 @@ class Pool:
     """All announcements, by object and by the connection they came over.
 
     Attributes:
-        objects: for each object those that were made, in the order in which they came.
+        is_open: whether any are taken; set by the driver. A closed pool has no room for anybody's.
+        objects: the announcements on each object, in the order in which they came.
     """
 
-    __slots__ = ("_access", "_begun", "_bytes", "_channels", "_queries", "_size", "counters", "objects")
+    __slots__ = ("_access", "_begun", "_bytes", "_channels", "_queries", "_size", "counters", "is_open", "objects")
 
     def __init__(self, access: AccessPolicy, queries: Queries | None, counters: Counter[str]) -> None:
         """Empty; without ``queries`` everybody is shown what calls he may make himself."""
         self._access, self._queries, self.counters = access, queries, counters
+        self.is_open = False
         self.objects: dict[ObjectId, dict[Channel, Announced]] = {}
         self._channels: dict[Channel, set[ObjectId]] = {}
         self._begun: dict[Channel, int] = {}
@@ -105,7 +107,7 @@ class Pool:
         ``version`` is the newest one here. What its ring knows, or has forgotten, is not taken up.
         """
         name = operation.objects[0]
-        if version is None or not may_be_announced(operation) or not self._may_be_shown(name):
+        if not self.is_open or version is None or not may_be_announced(operation) or not self._may_be_shown(name):
             return False
         if any(recall(version, key_of(owner, call), unpack_time(call.since)) is not None for call in operation.calls):
             return False
@@ -187,7 +189,7 @@ class Pool:
     def lacking(self, operation: Carrying, base: Version, is_update: Callable[[str], bool | None]) -> list[ClientId]:
         """H3: the owners of carried calls that are not here with equal bytes, or are not allowed; mostly nobody.
 
-        What the ring of the version built upon knows is answered from there, whoever shows it.
+        A call that the ring of the version built upon knows is answered from there.
         """
         name, found = operation.objects[0], dict[ClientId, None]()
         entries = self.objects.get(name, {}).values()

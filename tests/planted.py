@@ -24,6 +24,7 @@ from fivefold.protocol.server import (
     catchup,
     examination,
     execution,
+    fetching,
     inquiry,
     listing,
     loading,
@@ -316,9 +317,9 @@ def not_checked_again_after_a_wait() -> list[Patch]:
         for work in self._syncs.end(sync):
             work.fetched[sync.key] = sync.version
             work.step = msgspec.structs.replace(work.step, bounds=(b"\xff" * TIMESTAMP_BYTES,) * len(work.step.bounds))
-            self._advance(now_ns, work)
+            self._resume(now_ns, work)
 
-    return [(machine.Server, "_receive_sync", receive)]
+    return [(fetching.Fetching, "receive", receive)]
 
 
 @bug

@@ -7,6 +7,10 @@ only asks for histories, is followed by the next.
 When an attempt is certainly dead is said in :mod:`rounds`.
 A call is told that nothing was changed only if each of its attempts is certainly dead, those of operations that it
 travelled in before too. Otherwise the outcome is unknown.
+A rejection needs no such proof from earlier attempts at the same operation. It is told by q servers on an established
+version V. An attempt conditioned on an older established version can no longer be accepted by them, and what accepted
+it before is fewer than r. One conditioned on V itself gives the same rejection on every honest server. But an operation
+of several calls, of which this call was one, need not: see ``_answer``.
 """
 
 from __future__ import annotations
@@ -392,19 +396,9 @@ class Invocation:
             self._end(self._timed_out(Delay.REFUSAL, verdict.reason), is_doubtful=True)
 
     def _close(self, now_ns: int, round_: Round) -> None:
-        """Take over the round's histories, and learn from who stood alone and how long it took."""
-        knowledge = self._knowledge
         self.closed += (round_,)
         self._round = None
-        self._standing.note_answered(round_.votes.keys() - round_.lost)
-        self._standing.note_contradicting(round_.contradicting())
-        knowledge.note_round_trip(now_ns - round_.started_ns)
-        knowledge.note_long({s: max(map(len, vote.histories)) for s, vote in round_.votes.items() if vote.histories})
-        for vote in round_.read.values():
-            if vote.histories and round_.era == knowledge.following.era:
-                believed = knowledge.absorb(round_.objects, round_.heard(vote), round_.tails_of(vote))
-                if len(believed) == len(round_.votes):
-                    knowledge.remember_fit(round_.objects, believed, vote)
+        self._knowledge.learn(now_ns, round_)
 
     def _bury(self, round_: Round) -> None:
         """Remember an update attempt that is not certainly dead: it may still be applied."""

@@ -196,6 +196,18 @@ class Knowledge:
         """Whether any server ever told this client about the object."""
         return object_id in self._known
 
+    def learn(self, now_ns: int, round_: Round) -> None:
+        """Take over what a round showed: its histories, how long it took, and who contradicts itself."""
+        self.standing.note_answered(round_.votes.keys() - round_.lost)
+        self.standing.note_contradicting(round_.contradicting())
+        self.note_round_trip(now_ns - round_.started_ns)
+        self.note_long({s: max(map(len, vote.histories)) for s, vote in round_.votes.items() if vote.histories})
+        for vote in round_.read.values():
+            if vote.histories and round_.era == self.following.era:
+                believed = self.absorb(round_.objects, round_.heard(vote), round_.tails_of(vote))
+                if len(believed) == len(round_.votes):
+                    self.remember_fit(round_.objects, believed, vote)
+
     def absorb(self, objects: Sequence[ObjectId], vote: Vote, tails: Mapping[int, bytes]) -> list[int]:
         """Take over what servers that cast the same vote show: its histories, and each one's own authenticators.
 

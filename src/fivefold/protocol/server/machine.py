@@ -20,14 +20,13 @@ from fivefold.protocol.limits import CACHED_BYTES_MAX, PENDING_BYTES_MAX, PENDIN
 from fivefold.protocol.messages import BUSY, DECLINED, REQUEST, decode_operation, decode_request, split
 from fivefold.protocol.operations import AccessPolicy, ClientId, Codes, Executor, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import Request, SyncReply
+from fivefold.protocol.records import Request
 from fivefold.protocol.server.acceptance import Acceptance
 from fivefold.protocol.server.activity import Activity
 from fivefold.protocol.server.admission import (
     SERVER,
     Declined,
     SyncWork,
-    VersionKey,
     Work,
     admit,
     choose_executor,
@@ -37,6 +36,7 @@ from fivefold.protocol.server.announcing import Announcing
 from fivefold.protocol.server.cache import Cache
 from fivefold.protocol.server.catchup import Progress
 from fivefold.protocol.server.examination import Examination
+from fivefold.protocol.server.fetching import Fetching
 from fivefold.protocol.server.listing import Lists
 from fivefold.protocol.server.loading import AdoptionWork, Loads, Waiting
 from fivefold.protocol.server.membership import Membership
@@ -108,14 +108,24 @@ class Server:
         deliver = partial(self._receive_request, client=server_client(self.index), channel=NOBODY)
         own = Own(deliver, self._replies.authenticator, self._replies.expected) if has_scrub else None
         self.upkeep = Upkeep(quorums, self.membership, self._outbox, self._replicas, self._loads, self.counters, own)
-        announcing = Announcing(quorums.n, self._numbers, self.pool, self._judge, self._loads, self._syncs)
-        receivers = Receivers(
-            self._serve_sync, self._receive_sync, self._receive_request, lambda: self._is_full, announcing.receive
-        )
-        self._peers = Peers(receivers, access, self.membership, self.upkeep, self._lists, self._outbox, self.counters)
         self._acceptance = acceptance = Acceptance(self._replicas, self._outbox, self.upkeep.unverified)
         self.activity = Activity(replicas, self._outbox, self._loads, self._syncs, access)
         self._examination = Examination(executor, replicas, acceptance, self._replies, self.counters, self.activity)
+        self._fetching = Fetching(
+            self._syncs,
+            self._shares,
+            self._replies,
+            self._outbox,
+            self.activity,
+            self._examination,
+            self._resume,
+            self._fault,
+        )
+        announcing = Announcing(quorums.n, self._numbers, self.pool, self._judge, self._loads, self._syncs)
+        receivers = Receivers(
+            self._serve_sync, self._fetching.receive, self._receive_request, lambda: self._is_full, announcing.receive
+        )
+        self._peers = Peers(receivers, access, self.membership, self.upkeep, self._lists, self._outbox, self.counters)
         self._ordinary = OrdinaryRequests(quorums, self._executor_for, access, self._replies.macs, self.pool.objects)
         taking = self._taking = Taking(self._ordinary, replicas, self._replies, self._peers, acceptance, self._outbox)
         self.natively = NativeRequests.of(native, taking, quorums.q, self._numbers, self.activity.asked)
@@ -364,25 +374,8 @@ class Server:
 
     def wake(self, now_ns: int) -> Actions:
         """Time has come to ask further servers for a version, or to give a sync up."""
-        for sync in self._syncs.due(now_ns):
-            try:
-                if sync.deadline_ns > now_ns:
-                    self._outbox.send += self._syncs.ask_after_silence(now_ns, sync)
-                    continue
-                waiting = self._syncs.end(sync)
-            except Exception as error:
-                self._fault("asking for a version", None, error)
-                continue
-            self._give_up(waiting)
+        self._fetching.wake(now_ns)
         return self._flush(now_ns)
-
-    def _give_up(self, waiting: list[Work]) -> None:
-        for work in waiting:
-            try:
-                self._shares.leave(work)
-                self._examination.do_without_version(work)
-            except Exception as error:
-                self._fault("answering a request whose version nobody has", work.channel, error)
 
     # --- the ordinary request ---------------------------------------------------------------------------------
 
@@ -422,7 +415,7 @@ class Server:
         while isinstance(need, list) and not self._has_to_wait(now_ns, work, need):
             need = self._examination.examine(now_ns, work, self.storage_failure)
         if isinstance(need, tuple):
-            self._start_sync(now_ns, work, need)
+            self._fetching.start(now_ns, work, need)
 
     def _has_to_wait(self, now_ns: int, work: Work | SyncWork, objects: list[ObjectId]) -> bool:
         """Whether the work cannot go on: it is parked with the first object not in memory, or one is set aside."""
@@ -460,35 +453,6 @@ class Server:
             self._fault("handing over replies", None, error)
             wake_at_ns = now_ns + RETRY_AFTER_FAULT_NS  # no other input need come
         return self._outbox.empty(wake_at_ns)
-
-    def _start_sync(self, now_ns: int, work: Work, key: VersionKey) -> None:
-        """Wait for a version, together with everyone else who waits for it."""
-        if self._syncs.is_full:
-            self._replies.turn_away(work, BUSY, "syncs-full", "too many versions are being fetched")
-            return
-        if not self._shares.enter(work):
-            self._replies.refuse_to_wait(work)
-            return
-        histories = next(each for each in work.culled.sets if each.object_id == key[0])
-        self._outbox.send += self._syncs.wait(now_ns, work, key, histories)
-
-    def _receive_sync(self, now_ns: int, server: int, reply: SyncReply) -> None:
-        """Count one server's answer; go on with the work when the version is certain."""
-        asks, sync = self._syncs.receive(server, reply)
-        self._outbox.send += asks
-        if sync is None or sync.version is None:
-            self._give_up([] if sync is None else self._syncs.end(sync))
-            return
-        self.counters["sync.done"] += 1
-        self.activity.syncs.add(now_ns - sync.began_ns)
-        for work in self._syncs.end(sync):
-            try:
-                work.fetched[sync.key] = sync.version
-                work.absent.clear()
-                self._shares.leave(work)
-                self._resume(now_ns, work)
-            except Exception as error:
-                self._fault("going on with a request that waited for a version", work.channel, error)
 
     def _serve_sync(self, now_ns: int, work: SyncWork) -> None:
         """Give another server, or a client, a version this one holds, old ones while they are kept."""

@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from hmac import compare_digest
-from typing import Final, Protocol
-
-from msgspec import Struct
+from typing import Final
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol.actions import Ask, Damaged, Listing, ObjectRecord, Page
@@ -45,6 +43,7 @@ from fivefold.protocol.server.membership import OWN_RECORD, Membership
 from fivefold.protocol.server.merging import Merge
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.replica import Replica
+from fivefold.protocol.server.turns import Deliver, ScrubState, Turn
 from fivefold.protocol.server.unverified import Unverified
 from fivefold.protocol.server.verification import Verification
 from fivefold.protocol.steps import Kind, Missing, Plan
@@ -53,54 +52,11 @@ FIRST_NUMBER: Final = 1 << 61
 """Requests of the scrub are numbered from here on, apart from those of catching up."""
 
 
-class Deliver(Protocol):
-    """Gives this server a request of its own."""
-
-    def __call__(self, now_ns: int, *, frame: bytes) -> None:
-        """The answer goes to nobody."""
-        ...
-
-
 OWN_AGAIN_NS: Final = 5_000_000
 """What this server has accepted itself is shown to the others when it is durable: it is looked at this often."""
 
 OWN_LISTING: Final = -1
 """Number of the scrub's own reading of the store's list."""
-
-
-class _Turn:
-    """A repair that this server has decided upon.
-
-    Attributes:
-        before: digests of what was read then.
-        last: the kind of step that it took last; None before the first.
-    """
-
-    __slots__ = ("before", "last")
-
-    def __init__(self, before: dict[int, bytes]) -> None:
-        self.before = before
-        self.last: Kind | None = None
-
-
-class ScrubState(Struct, frozen=True):
-    """How far the comparing has got.
-
-    Attributes:
-        position: the last object that was compared; empty between two passes.
-        passes: whole passes since the start.
-        last_pass_ns: when the last one ended; None before the first.
-        behind: objects that differ and are not done with.
-        caught_up: repairs that this server has given itself.
-        repaired: repairs of what clients had left.
-    """
-
-    position: str = ""
-    passes: int = 0
-    last_pass_ns: int | None = None
-    behind: int = 0
-    caught_up: int = 0
-    repaired: int = 0
 
 
 class Scrub:
@@ -138,7 +94,7 @@ class Scrub:
         self._suspected: OrderedDict[ObjectId, None] = OrderedDict()  # what clients may have left
         self._unconfirmed: set[ObjectId] = set()  # of these, what is being read
         self._suspects_ns = 0
-        self._turns: dict[ObjectId, _Turn] = {}
+        self._turns: dict[ObjectId, Turn] = {}
         self._own_shown: dict[ObjectId, tuple[bytes, bytes]] = {}
         self._missing: set[ObjectId] = set()  # what the disk has nothing of, or nothing that can be used
         self._left: dict[ObjectId, tuple[int, dict[int, bytes]]] = {}
@@ -380,7 +336,7 @@ class Scrub:
         turn = self._turns.get(inquiry.target)
         if turn is None:
             rank = (self._own_index - digest(inquiry.target.encode())[0]) % self._quorums.n
-            self._turns[inquiry.target] = _Turn(inquiry.digests)
+            self._turns[inquiry.target] = Turn(inquiry.digests)
             inquiry.rest(now_ns + rank * SCRUB_TURN_NS)
         elif inquiry.number == 0:
             self._send(inquiry.read(now_ns, self._next_number(), self._others))

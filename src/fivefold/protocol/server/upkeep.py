@@ -17,7 +17,8 @@ from fivefold.protocol.server.loading import Loads
 from fivefold.protocol.server.membership import Membership
 from fivefold.protocol.server.outbox import Outbox
 from fivefold.protocol.server.replica import Replica
-from fivefold.protocol.server.scrub import OWN_LISTING, Deliver, Scrub, ScrubState
+from fivefold.protocol.server.scrub import OWN_LISTING, Scrub
+from fivefold.protocol.server.turns import Deliver, ScrubState
 from fivefold.protocol.server.unverified import Unverified
 from fivefold.protocol.server.verification import answer_held
 
@@ -42,7 +43,7 @@ class Upkeep:
     Attributes:
         catch_up: takes objects over: all of them for a newcomer, and damaged ones.
         unverified: what clients have had accepted and nobody has shown to be established; None without a scrub.
-        rest_until_ns: nothing new is begun before; what is under way goes on. Set by the driver, which sees the load.
+        rest_until_ns: nothing new begins before; work that has begun continues. The driver sets it: it sees the load.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Announced calls, and what a reply says of others': the frames of helping (rules H1-H9; ours).
 
-A client that has to wait *announces* its calls to the servers. Whoever updates the object next *carries* them in its
-own operation, and the servers *push* the answers to the owners. An announcement names its calls as an operation does,
-without histories: it is a wish, and nothing of it is durable.
+A client that has to wait *announces* its calls to the servers. The next client to update the object *carries* them in
+its own operation, and the servers *push* the answers to the owners. An announcement names its calls as an operation
+does, without histories: it is a wish, and nothing of it is durable.
 
 What a reply lists of other clients' calls stands behind the authenticators. Servers hear announcements at different
 times: so it is no part of the vote, in which honest servers agree byte for byte. A reply that has nothing to list ends

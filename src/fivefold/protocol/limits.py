@@ -206,7 +206,7 @@ ADOPTIONS_MAX: Final = 64
 """Objects that a newcomer takes over at once ..."""
 
 ADOPTIONS_AT_ONCE_MAX: Final = 8
-"""... of which so many are begun before clients have their turn ..."""
+"""... of which it begins this number before clients have their turn ..."""
 
 ADOPTIONS_BYTES_MAX: Final = 32 * 1024 * 1024
 """... and the bytes of their versions, beyond which it begins no other."""
@@ -282,14 +282,14 @@ LEFT_DEBT_NS_MAX: Final = 30_000_000_000
 """... but never longer than this."""
 
 VERIFY_CALM_NS: Final = 2_000_000_000
-"""A candidate is looked at when it has been the latest for so long: its client was still at it ...
+"""A candidate is looked at when it has been the latest for this time: before, its client was still at it ...
 
 A client with thousands of calls under way changes each of its objects less than twice a second. When each change was
 looked at, that took servers a third of their time.
 """
 
 VERIFY_AFTER_NS: Final = 250_000_000
-"""... or for so long, while a client has three quarters of UNVERIFIED_MAX open: it would have to wait ..."""
+"""... or for this time, while a client has three quarters of UNVERIFIED_MAX open: it would have to wait ..."""
 
 VERIFY_STEP_NS: Final = 50_000_000
 """... in steps ..."""

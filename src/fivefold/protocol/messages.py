@@ -101,7 +101,7 @@ SETTLED: Final = 6
 """Refused as with FAIL. But an established version, the ``candidate``, has recorded each call of the update: these are
 its answers (server/settled.py)."""
 PENDING: Final = 7
-"""Refused as with FAIL. But the calls are in this server's pool: whoever updates the object next may carry them
+"""Refused as with FAIL. But the calls are in this server's pool: the next client to update the object may carry them
 (server/pool.py). That is no refusal of the calls."""
 LACKING: Final = 8
 """Refused: this server does not have what the operation carries, or may not let it be run. Its own calls are in the

@@ -10,7 +10,7 @@ import time
 
 
 class Rate:
-    """So many objects a second."""
+    """A number of objects a second."""
 
     def __init__(self, objects_s: int | None) -> None:
         """None for no limit."""
@@ -18,7 +18,7 @@ class Rate:
         self._until_s = 0.0
 
     async def rest(self, objects: int) -> None:
-        """So many objects were read: wait until their time is over."""
+        """Wait until the time that these objects may take is over."""
         if self._objects_s is None:
             return
         now_s = time.monotonic()

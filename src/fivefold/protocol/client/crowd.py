@@ -16,17 +16,17 @@ from fivefold.protocol.operations import CANCEL, Carried, ClientId, ObjectId
 from fivefold.protocol.quorums import QuorumSystem
 
 LEFT_OUT_NS: Final = 100_000_000
-"""An owner whose calls more than b servers of a round lacked is left out for so long; it doubles each time ..."""
+"""How long an owner is left out after more than b servers of a round lacked its calls; it doubles each time ..."""
 
 LEFT_OUT_NS_MAX: Final = 60_000_000_000
 """... up to this ..."""
 
 PEACE_NS: Final = 10_000_000_000
-"""... and begins anew after so long without another time. So long, too, nobody waits for a client that got ahead again
-and again without carrying what was announced."""
+"""... and starts over after this time of peace. This is also how long nobody waits for a client that kept getting ahead
+without carrying announced calls."""
 
 FOLLOW_ROUND_TRIPS: Final = 4
-"""Whose call was completed by others announces its next calls for so long, instead of trying them itself (H6)."""
+"""A client whose call others completed announces its next calls for this time, and does not try them itself (H6)."""
 
 OWNERS_MAX: Final = 256
 """Owners, and clients that carry nothing, that are remembered for one object."""
@@ -73,7 +73,7 @@ class Place:
         return self._selfish.get(client, 0) > now_ns
 
     def take(self, code: bytes, own_count: int) -> tuple[tuple[Carried, ...], bytes]:
-        """What to carry beside so many calls of one's own, each announcement whole; and the code that runs it all.
+        """What to carry beside ``own_count`` own calls, each announcement whole; and the code that runs it all.
 
         One operation runs by one code; cancellations need none.
         """

@@ -60,7 +60,7 @@ class Standing:
         self._proven_by: dict[int, tuple[int, ...]] = {}  # over an earlier connection: for the operator alone
         self._strikes: list[Counter[str]] = [Counter() for _ in range(quorums.n)]
         self._alone = [0] * quorums.n  # how often it stood alone lately, in parts
-        self._weight = 2 * quorums.b + 1  # of these each time has so many, and another server's makes up for one
+        self._weight = 2 * quorums.b + 1  # what one time counts; another server's time takes one away
 
     # --- what is learnt ---------------------------------------------------------------------------------------
 

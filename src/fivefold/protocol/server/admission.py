@@ -204,7 +204,7 @@ def check_operation(executor: Executor, access: AccessPolicy, client: ClientId, 
     """
     objects = operation.objects
     has_updates: bool | None = None
-    if type(operation) is not Operation:  # whoever carries others' calls writes
+    if type(operation) is not Operation:  # an operation that carries others' calls writes
         has_updates = True
         _check_carried(executor, access, client, operation)
     for call in operation.calls:
@@ -226,7 +226,7 @@ def check_operation(executor: Executor, access: AccessPolicy, client: ClientId, 
 
 
 def _check_carried(executor: Executor, access: AccessPolicy, client: ClientId, operation: Operation) -> None:
-    """H3: whoever carries a call may make it himself. Whether its owner may is looked at when it is run."""
+    """H3: a client carries only calls that it may make itself. Its owner's right is checked when the call runs."""
     (name,) = operation.objects
     if executor.initial(name) is None:
         raise Declined(_unknown(executor, operation.objects, ""))

@@ -56,7 +56,7 @@ class Announcing:
         self._judge(now_ns, work, operation)
 
     def _withdraw_parked(self, client: ClientId, operation: Operation) -> None:
-        """What waits for a load or a sync is not to accept or to announce any of these calls when it goes on."""
+        """A request that waits for a load or a sync must not accept or announce any of these calls afterwards."""
         ids = {call.id for call in operation.calls}
         for work in (*self._loads.requests, *self._syncs.waiting):
             if work.client == client and work.operation is not None and work.purpose != WITHDRAW:

@@ -1,7 +1,7 @@
 """Running an operation that carries other clients' calls (H3 of helping; ours).
 
-Carried calls run first: who shows up with a call of his own is not to get ahead of those that have waited. Each is kept
-in the ring under its *owner's* key, so it is applied once, whoever carries it and however often.
+Carried calls run first: they have waited, and the carrier's own calls must not get ahead of them. Each is kept
+in the ring under its *owner's* key, so it is applied once, however often it is carried.
 
 Every call is recorded, rejections too: else a carried call that rejects would make no version and no push, and be
 listed for ever; and a call of the client's own that is in pools could be carried after it was told to be rejected.

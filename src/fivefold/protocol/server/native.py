@@ -43,7 +43,7 @@ class NativeRequests:
     """Takes ordinary requests.
 
     Attributes:
-        judge_every: so many requests apart, one is worked out both ways; 0 for none.
+        judge_every: of every N requests one is worked out both ways. 0: none.
         is_trusted: the two have never differed here.
     """
 

@@ -1,4 +1,4 @@
-"""Carries out what an ordinary request comes to, whoever has decided it: Python (``ordinary``) or native code."""
+"""Carries out what Python (``ordinary``) or native code has decided on an ordinary request."""
 
 from __future__ import annotations
 

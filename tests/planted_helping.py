@@ -170,7 +170,7 @@ def pending_means_dead() -> list[Patch]:
 
 @bug
 def refused_calls_are_plain() -> list[Patch]:
-    """H3: a call that a refusal has announced is tried again as one that nobody can carry: rejections leave no trace."""
+    """H3: a call that a refusal has announced is tried again as one that nobody can carry: unrecorded if rejected."""
 
     def encoded(self: Any, since: int, attempt: int) -> bytes:
         is_plain = not (self._carried or self._is_announced)

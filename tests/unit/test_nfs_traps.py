@@ -505,6 +505,17 @@ async def test_a_listing_meets_what_stays_just_once_whatever_else_changes(seed: 
     await tree.close()
 
 
+async def test_a_file_in_a_removed_directory_is_stale_though_that_id_is_the_next_to_be_used() -> None:
+    """The directory's own id comes first among the free ones: it is not asked to be its own child."""
+    tree, root = await tree_over(MemoryStore())
+    gone = await make(tree, root, b"gone", Kind.DIR)
+    await tree.remove(root, b"gone", ROOT, is_directory=True)
+    for kind in (Kind.REG, Kind.DIR, Kind.LNK):
+        assert await status_of(make(tree, gone, b"new", kind)) == Status.STALE
+    assert (await make(tree, root, b"new")).id == gone.id
+    await tree.close()
+
+
 # --- data ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK - 1])
 async def test_what_was_cut_never_comes_back(size: int) -> None:

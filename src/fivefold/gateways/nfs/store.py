@@ -60,6 +60,7 @@ class MemoryStore:
 
     async def call(self, function: Callable[..., R], objects: Sequence[Ref], **arguments: Any) -> R:  # noqa: ANN401
         """See :class:`Store`."""
+        assert len(set(objects)) == len(objects), "a cluster refuses one object twice"
         found = []
         for ref in objects:
             known = self.objects.get(ref)

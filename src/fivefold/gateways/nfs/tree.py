@@ -268,6 +268,8 @@ class Tree:
     async def _make(self, directory: Handle, name: bytes, new: names.NewFile, who: Caller) -> tuple[File, Change]:
         at, bucket = self._guesses.place(directory, name)
         id = await self.freed.take()
+        if id == directory.id:
+            await self._refuse_stale(directory)
         objects = [self._inode(directory.id), self._inode(id), *bucket]
         new = names.NewFile(new.kind, id, directory.id, new.changes, new.target, new.rdev, new.verifier)
         try:
@@ -279,6 +281,15 @@ class Tree:
         self._guesses.forget(id)
         handle = Handle(id, made.child.generation)
         return File(handle, self._sized(handle, made.child)), made.directory
+
+    async def _refuse_stale(self, directory: Handle) -> None:
+        """A directory's id seems free: it was removed, unless another gateway has used its id again."""
+        try:
+            await self.getattr(directory)
+        except Refused:
+            self.freed.give(directory.id, is_dirty=False)
+            raise
+        raise Taken
 
     async def _reopen(
         self, directory: Handle, name: bytes, child: int, new: names.NewFile, who: Caller

@@ -182,6 +182,7 @@ def history_up_to(time: int) -> bytes:
         ("injected", 1027),  # the judge counted long histories of a liar that was needed: another server was silent
         ("rolling", 2002),  # the same
         ("injected", 10607),  # after an error while alarms were set some calls had none, and never ended
+        ("injected", 11873),  # an error while a waiting call was given up: it never ended
         ("injected", 10413),  # the same: a connection was lost in mid-round
         ("hostile", 10171),  # a client was conditioned on a version that all had dropped, and heard from q - 1 servers
         ("swarm", 11205),  # a liar that invented in every other round was believed for as long as that

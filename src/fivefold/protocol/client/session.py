@@ -413,10 +413,10 @@ class Session:
 
         Nothing was sent for it, unless it travelled in an operation that servers refused.
         """
-        self._queues.leave(pending)
-        del self._waiting[pending.ticket]
+        self._queues.forget(pending)
         self._finished.append(Finished(pending.ticket, TimedOut(pending.since, 0, Delay.QUEUE)))
         self._start_waiting(now_ns, self._queues.start, pending.objects)
+        del self._waiting[pending.ticket]  # last: after an error before this its alarm rings again
 
     def _put_back(self, calls: list[Pending]) -> None:
         """Calls of a combined operation go first again, each by itself; those whose callers have gone do not."""

@@ -152,10 +152,11 @@ class Knowledge:
         (3) That is as much work again, and those that are asked in vain take longer still. So who has answered other
         calls meanwhile is busy, and not silent; up to what is called patience, since a liar can do that, too.
         """
-        if round_.votes:
+        answered = round_.votes.keys() | round_.alike.frames.keys()
+        if len(answered) >= self.quorums.q:
             return 0
         for server in round_.sent:
-            if server not in round_.alike.frames and self.heard_ns.get(server, 0) <= round_.started_ns:
+            if server not in answered and self.heard_ns.get(server, 0) <= round_.started_ns:
                 return 0
         return round_.started_ns + self.patience_ns
 

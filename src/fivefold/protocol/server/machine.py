@@ -111,15 +111,9 @@ class Server:
         self._acceptance = acceptance = Acceptance(self._replicas, self._outbox, self.upkeep.unverified)
         self.activity = Activity(replicas, self._outbox, self._loads, self._syncs, access)
         self._examination = Examination(executor, replicas, acceptance, self._replies, self.counters, self.activity)
+        go_on = self._resume, self._fault
         self._fetching = Fetching(
-            self._syncs,
-            self._shares,
-            self._replies,
-            self._outbox,
-            self.activity,
-            self._examination,
-            self._resume,
-            self._fault,
+            self._syncs, self._shares, self._replies, self._outbox, self.activity, self._examination, *go_on
         )
         announcing = Announcing(quorums.n, self._numbers, self.pool, self._judge, self._loads, self._syncs)
         receivers = Receivers(

@@ -235,6 +235,8 @@ def test_servers_that_must_not_start(place: Place, words: str, says: str) -> Non
     assert "Traceback" not in err
 
 
+@pytest.mark.long
+@pytest.mark.ci
 def test_a_second_up_in_the_same_place(place: Place) -> None:
     """A cluster that runs already is not started again, and goes on; other numbers of faults are refused."""
     code, _, err = place.run("up")
@@ -274,6 +276,8 @@ def test_lost_servers(tmp_path: Path) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
 
 
+@pytest.mark.long
+@pytest.mark.ci
 def test_port_in_use(tmp_path: Path) -> None:
     """A port that somebody listens on is named, and no server is left behind."""
     place = Place(tmp_path)

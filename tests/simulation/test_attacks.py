@@ -462,7 +462,8 @@ def test_a_client_carries_the_clock_of_its_own_object_to_others_by_barriers_and_
     assert all(OWN in operation.objects for operation in operations)
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ci
 def test_replaced_servers_end_in_standing() -> None:
     """In each run newcomers adopt, some after repairs; a second slot, and the same again, are among them.
 
@@ -482,7 +483,8 @@ def test_replaced_servers_end_in_standing() -> None:
     assert sum(count for name, count in counters.items() if name.startswith("turned.")) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ci
 def test_a_sealed_cluster_is_copied() -> None:
     """In each run what is copied is the newest established version of every object, beside liars and crashes.
 
@@ -499,7 +501,8 @@ def test_a_sealed_cluster_is_copied() -> None:
     assert counters["move.repair"] > 16
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "bug", ["sealed servers accept", "unsealed servers count", "r servers are enough", "old lists count"]
 )

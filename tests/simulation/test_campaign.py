@@ -33,7 +33,8 @@ def test_two_hundred_seeds_pass(profile: str) -> None:
     assert (summary.failures, summary.undecided) == ({}, [])
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ci
 def test_a_seed_is_the_same_run_in_every_process() -> None:
     """Two processes that hash text differently get equal digests."""
     outputs = {

@@ -24,7 +24,8 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ci
 def test_the_summary_has_a_row_for_each_kind_of_thing(capsys: pytest.CaptureFixture[str]) -> None:
     """Runs, operations, time, faults, lies and repairs by kind, failures, and a digest of it all."""
     output = said(capsys, "--byzantine", "--seeds", "0..4", code=0)

@@ -40,6 +40,8 @@ def test_keeping_events_changes_nothing(profile: str) -> None:
     assert kept(2, profile).digest == run_plan(draw(2, profile)).digest
 
 
+@pytest.mark.long
+@pytest.mark.ci
 def test_the_digest_is_over_the_events() -> None:
     """Whoever tells the recorded events of a run to an empty world gets the run's digest."""
     report = kept(4, "swarm")
@@ -117,6 +119,8 @@ def test_repairs_and_their_reasons_are_events() -> None:
     assert {event.kind for event in events if isinstance(event, Repaired)} >= {"COPY", "BARRIER"}
 
 
+@pytest.mark.long
+@pytest.mark.ci
 def test_lies_and_culls_are_events() -> None:
     """A liar that spoils MACs is culled by servers, which say whom they culled, and in which frame."""
     events = [happened.event for seed in range(8) for happened in kept(seed, "byzantine").events]
@@ -126,6 +130,8 @@ def test_lies_and_culls_are_events() -> None:
     assert all(event.culled for event in culls)
 
 
+@pytest.mark.long
+@pytest.mark.ci
 def test_events_survive_a_file() -> None:
     """As JSON and back they are the same: what a page or another tool reads is what the run recorded."""
     events = kept(7, "byzantine").events

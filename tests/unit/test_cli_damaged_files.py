@@ -121,6 +121,8 @@ def test_a_damaged_file_ends_in_a_sentence(
         shutil.rmtree(place / "copy", ignore_errors=True)
 
 
+@pytest.mark.long
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "damage", [DAMAGES["empty"], _foreign, DAMAGES["no text"]], ids=["empty", "foreign", "no text"]
 )

@@ -37,6 +37,8 @@ def start(chance: random.Random, classes: list[type[Object]]) -> Registry:
     return registry
 
 
+@pytest.mark.long
+@pytest.mark.ci
 @pytest.mark.parametrize("seed", range(20))
 def test_one_code_gives_one_result_on_every_server(seed: int) -> None:
     """Of all servers, at all times: whoever runs a call by a code on a state comes to the same answer and state."""

@@ -544,6 +544,8 @@ async def test_a_journal_that_changes_while_it_is_read_is_read_again(
         inspector.count()
 
 
+@pytest.mark.long
+@pytest.mark.ci
 async def test_an_inspector_looks_on_while_segments_are_folded(path: Path, small_overlays: None) -> None:
     """Beside a store that writes and folds all the time it sees one moment: objects up to some number, all whole."""
     opened = Open(path)

@@ -4,6 +4,7 @@ import pytest
 
 from fivefold.node.server.pace import (
     COST,
+    CREDIT_NS,
     OF_READERS,
     OF_UPKEEP,
     REST_NS_MAX,
@@ -35,7 +36,7 @@ class Machine:
 
     def share(self, of_busy: float, seconds: int = 20, piece_ns: int = 2 * MS) -> float:
         """The share of a processor that background work has in the second half of that time."""
-        pace, began_ns, halfway = Pace(self.gauge, of_busy), self.now_ns, None
+        pace, began_ns, halfway = Pace(self.gauge, of_busy, REST_NS_MAX, credit_ns=0), self.now_ns, None
         while self.now_ns < began_ns + seconds * 10**9:
             if halfway is None and self.now_ns >= began_ns + seconds * 10**9 // 2:
                 halfway = self.now_ns, self.background_ns
@@ -84,12 +85,28 @@ def test_no_rest_is_longer_than_its_bound() -> None:
 def test_it_goes_on_although_other_work_is_charged_to_it_all_the_time() -> None:
     """What does not ask before it works may use up more than the share: what asks still has a piece each rest."""
     machine = Machine(busy=0.1, waits=0.9)
-    pace, passed = Pace(machine.gauge, OF_READERS), 0
+    pace, passed = Pace(machine.gauge, OF_READERS, REST_NS_MAX, credit_ns=0), 0
     for _ in range(10_000):
         machine.now_ns += MS
         passed += pace.wait_ns(machine.now_ns) == 0
         pace.spend(machine.now_ns, MS)
     assert 9 <= passed <= 12, "once a second, for ten seconds"
+
+
+def test_a_reader_that_has_rested_has_two_answers_at_once() -> None:
+    """An object's history, and the version that it shows; one that never rests has the same share as without credit."""
+    machine = Machine(busy=0.1, waits=0.9)
+    machine.share(OF_READERS)
+    for credit_ns, is_free in ((0, False), (CREDIT_NS, True)):
+        pace = Pace(machine.gauge, OF_READERS, REST_NS_MAX, credit_ns=credit_ns)
+        pace.spend(machine.now_ns, MS // 4)
+        machine.now_ns += 2 * CREDIT_NS
+        assert pace.wait_ns(machine.now_ns) == 0
+        pace.spend(machine.now_ns, MS // 4)
+        assert (pace.wait_ns(machine.now_ns) == 0) == is_free
+        for _ in range(20):
+            pace.spend(machine.now_ns, MS // 4)
+        assert pace.wait_ns(machine.now_ns) > 0, "the credit is used up"
 
 
 def test_what_clients_do_is_seen_within_a_window() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Final, NamedTuple, TypeVar
 
 from fivefold.api import Cluster, show_state
@@ -43,6 +43,9 @@ ATTEMPTS_MAX: Final = 20
 REPAIR_EVERY: Final = 4
 """... and after this number of times it is repaired. An object that only is written all the time needs none."""
 
+
+REST_S: Final = 0.2
+"""Before an object that moves is read once more, servers are left alone for so long."""
 
 NO_SERVER: Final = -1
 """Stands for the index of a server where a client asks."""
@@ -120,6 +123,7 @@ class _Pass:
         self._copied: list[Copied] = []
         self._versions: dict[bytes, bytes] = {}
         self._size = self._changed = self._looked_at = 0
+        self._one_at_a_time = asyncio.Lock()
 
     async def copy(self) -> Run:
         async for window in windows(self._inquiry, self._run.cursor):
@@ -195,12 +199,14 @@ class _Pass:
             return None
         if reading.candidate.timestamp == INITIAL_TIMESTAMP:
             return Found(INITIAL_TIMESTAMP, b"", reading.holders)
-        return self._vouched(reading, {s: entries[s].version_digest for s in reading.holders if s in entries})
+        return self._vouched(
+            reading.candidate.timestamp, {s: entries[s].version_digest for s in reading.holders if s in entries}
+        )
 
     def _holding(self, reading: Reading) -> tuple[int, ...]:
         return reading.settled if self._is_sealed else reading.holders
 
-    def _vouched(self, reading: Reading, digests: Mapping[int, bytes]) -> Found | None:
+    def _vouched(self, timestamp: LogicalTimestamp, digests: Mapping[int, bytes]) -> Found | None:
         counts = Counter(found for found in digests.values() if found)
         if not counts:
             return None
@@ -209,47 +215,66 @@ class _Pass:
         if count <= b or counts.total() - count > b:  # more than b that differ prove that honest servers do
             return None
         holders = tuple(server for server, found in digests.items() if found == best)
-        return Found(reading.candidate.timestamp, best, holders)
+        return Found(timestamp, best, holders)
 
     async def _settled(self, name: ObjectId) -> tuple[Found, bytes | None]:
         """The newest version of an object that is being written, or was left half written; with its bytes.
 
-        An object that is written all the time may have dropped a version before it is fetched: it is read again.
+        Servers keep a version for some updates only. So where an object has moved between two looks the next one waits:
+        a reader that has rested has two answers at once. Such an object is repaired by its writers.
 
         Raises:
             NonDeterministicObject, Unavailable: it cannot be told.
         """
-        quorums = self._inquiry.quorums
+        earlier, is_moving = None, False
         for attempt in range(ATTEMPTS_MAX):
-            shown = await _gathered((s, self._inquiry.histories(s, [name])) for s in self._inquiry.up)
-            histories = {s: vote.histories[0] for s, (vote, _) in shown.items() if len(vote.histories) == 1}
-            reading = read(quorums, name, histories)
-            needed = quorums.q if self._is_sealed else quorums.r
-            is_told = reading is not None and not reading.candidate.is_barrier
-            is_told = is_told and reading is not None and len(self._holding(reading)) >= needed
-            if reading is not None and is_told:
-                if reading.candidate.timestamp == INITIAL_TIMESTAMP:
-                    return Found(INITIAL_TIMESTAMP, b"", reading.holders), None
-                found = await self._taken(name, reading, attempt)
-                if found is not None:
-                    return found
+            async with self._one_at_a_time if is_moving else nullcontext():
+                await asyncio.sleep(REST_S if is_moving else 0)
+                found, reading = await self._look(name, attempt)
+            if found is not None:
+                return found
             is_time = attempt % REPAIR_EVERY == REPAIR_EVERY - 1
-            if is_time or not is_told:
+            is_told = reading is not None and self._told_by(reading) is not None
+            newest = None if reading is None else reading.candidate
+            is_moving = None not in (earlier, newest) and newest != earlier
+            if is_time or not (is_told or is_moving):
                 await self._repair(name)
-            if (is_time or self._is_sealed) and not is_told:
+            if not is_told and (is_time or self._is_sealed):
                 await self._repair_all(name)
+            earlier = newest
         raise Unavailable(
-            f"the servers do not agree on the newest version of {name}: check them with `fivefold status`, and run the "
-            "backup again, which is taken up from there"
+            f"the newest version of {name} could not be read: the servers do not agree, or it is written too often "
+            "to be fetched from here. Check them with `fivefold status`, and run the backup again, which is taken up "
+            "from there; for an object that is written all the time, nearer to the servers"
         )
 
-    async def _taken(self, name: ObjectId, reading: Reading, attempt: int) -> tuple[Found, bytes] | None:
-        """A version and its bytes, asked for together: the whole of one holder, and the digests of the others."""
-        timestamp = reading.candidate.timestamp
+    async def _look(self, name: ObjectId, attempt: int) -> tuple[tuple[Found, bytes | None] | None, Reading | None]:
+        """What the servers show of an object; and, if that tells its version, the version."""
+        shown = await _gathered((s, self._inquiry.histories(s, [name])) for s in self._inquiry.up)
+        histories = {s: vote.histories[0] for s, (vote, _) in shown.items() if len(vote.histories) == 1}
+        reading = read(self._inquiry.quorums, name, histories)
+        timestamp = None if reading is None else self._told_by(reading)
+        if reading is None or timestamp is None:
+            return None, reading
+        if timestamp == INITIAL_TIMESTAMP:
+            return (Found(INITIAL_TIMESTAMP, b"", reading.holders), None), reading
         whole = reading.holders[attempt % len(reading.holders)]
-        asked = ((s, self._inquiry.version(s, name, timestamp, is_whole=s == whole)) for s in reading.holders)
+        return await self._taken(name, timestamp, tuple(histories), whole), reading
+
+    def _told_by(self, reading: Reading) -> LogicalTimestamp | None:
+        """The version to copy; None if the reading does not tell."""
+        if not self._is_sealed:
+            return reading.established
+        is_settled = not reading.candidate.is_barrier and len(reading.settled) >= self._inquiry.quorums.q
+        return reading.candidate.timestamp if is_settled else None
+
+    async def _taken(
+        self, name: ObjectId, timestamp: LogicalTimestamp, servers: Sequence[int], whole: int
+    ) -> tuple[Found, bytes] | None:
+        """A version and its bytes, asked for together: the whole of one server, and the digests of the others."""
+        asked = ((s, self._inquiry.version(s, name, timestamp, is_whole=s == whole)) for s in servers)
         replies = await _gathered(asked)
-        found = self._vouched(reading, {server: reply.digest for server, reply in replies.items()})
+        found = self._vouched(timestamp, {server: reply.digest for server, reply in replies.items()})
         if found is None or whole not in replies:
             return None
         data = replies[whole].version

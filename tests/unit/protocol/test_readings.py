@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fivefold.protocol.client import read
-from fivefold.protocol.history import INITIAL_TIMESTAMP
+from fivefold.protocol.history import INITIAL_TIMESTAMP, encode_history, initial_entry
 from fivefold.protocol.quorums import QuorumSystem
+from fivefold.protocol.records import Candidate, Entry
+from tests.protocol_rig import candidate
 from tests.unit.test_audit import A, history
 
 SIX = QuorumSystem(6, 1, 1)
@@ -67,3 +69,50 @@ def test_nothing_acknowledged_is_missed(asked: tuple[int, ...], liar: int, data:
         assert shown.get(liar) == b"\xff"
     else:
         assert times(found) == 2
+
+
+# --- while others write ---------------------------------------------------------------------------------------------
+
+BASE = candidate(1, A)
+NEXT = candidate(2, (A, BASE.timestamp))
+RIVAL = candidate(2, (A, BASE.timestamp), salt=b"z")  # above NEXT
+
+
+def shows(*candidates: Candidate) -> bytes:
+    """A history with these entries, and the initial one below them unless it was pruned."""
+    first = () if len(candidates) > 2 else (initial_entry(A),)
+    return encode_history((*first, *(Entry(each, False) for each in candidates)))
+
+
+def established(*histories: bytes):
+    found = read(SIX, A, dict(enumerate(histories)))
+    assert found is not None
+    return found.established
+
+
+def test_what_r_servers_show_is_taken() -> None:
+    """It may have been acknowledged: r of any q servers show what was."""
+    assert established(*[shows(BASE, NEXT)] * SIX.r, *[shows(BASE)] * (6 - SIX.r)) == NEXT.timestamp
+
+
+def test_a_newest_candidate_on_its_way_leaves_its_base() -> None:
+    """Two show it, one of them maybe a liar: it was not acknowledged, and what it is built on is established."""
+    assert established(*[shows(BASE, NEXT)] * 2, *[shows(BASE)] * 4) == BASE.timestamp
+
+
+def test_an_acknowledged_update_is_not_passed_over_for_the_base_of_its_rival() -> None:
+    """Five servers accepted NEXT. One of them lies, and shows RIVAL with the sixth: RIVAL's base is too old then."""
+    assert RIVAL.timestamp > NEXT.timestamp
+    assert established(*[shows(BASE, NEXT)] * 4, *[shows(BASE, RIVAL)] * 2) is None
+
+
+def test_a_barrier_leaves_it_open() -> None:
+    """A repair has to say what becomes of the candidates below it."""
+    barrier = candidate(3, (A, BASE.timestamp), is_barrier=True)
+    assert established(*[shows(BASE, barrier)] * 2, *[shows(BASE)] * 4) is None
+
+
+def test_a_base_that_only_liars_name_is_none() -> None:
+    """One server's invention proves nothing about what it is said to be built on."""
+    invented = candidate(9, (A, candidate(8, A).timestamp))
+    assert established(shows(BASE, invented), *[shows(BASE)] * 5) == BASE.timestamp

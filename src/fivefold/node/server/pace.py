@@ -45,6 +45,13 @@ REST_NS_MAX: Final = 1_000_000_000
 UPKEEP_REST_NS_MAX: Final = 100_000_000
 """... and upkeep for no longer than this: a newcomer that is not in standing is one of the t that may fail."""
 
+CREDIT_NS: Final = 100_000_000
+"""A reader that has rested longer than it had to may do so much of its resting later.
+
+So it gets an object's history, and then the version that this shows, at once. With a rest in
+between the version of an object that is written all the time would be gone.
+"""
+
 
 def run_delay_ns() -> int | None:
     """How long the calling thread has waited for a processor so far; None where the system does not tell (no Linux)."""
@@ -97,9 +104,9 @@ class Gauge:
 class Pace:
     """One kind of background work, kept to its share."""
 
-    def __init__(self, gauge: Gauge, of_busy: float, rest_ns_max: int = REST_NS_MAX) -> None:
+    def __init__(self, gauge: Gauge, of_busy: float, rest_ns_max: int, *, credit_ns: int) -> None:
         """``of_busy`` is its part of what the server does for clients, where processors are short."""
-        self._gauge, self._of_busy, self._rest_ns_max = gauge, of_busy, rest_ns_max
+        self._gauge, self._of_busy, self._rest_ns_max, self._credit_ns = gauge, of_busy, rest_ns_max, credit_ns
         self._until_ns = self._allowed_ns = 0
 
     def wait_ns(self, now_ns: int) -> int:
@@ -115,5 +122,5 @@ class Pace:
         cost_ns = COST * used_ns
         self._gauge.look(now_ns, cost_ns)
         began_ns = now_ns - round(cost_ns)
-        until_ns = max(self._until_ns, began_ns) + round(cost_ns / self._gauge.share(self._of_busy))
+        until_ns = max(self._until_ns, began_ns - self._credit_ns) + round(cost_ns / self._gauge.share(self._of_busy))
         self._until_ns = min(until_ns, now_ns + self._rest_ns_max)

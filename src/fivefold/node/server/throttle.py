@@ -24,7 +24,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from fivefold.node.server.pace import OF_READERS, OF_UPKEEP, UPKEEP_REST_NS_MAX, Gauge, Pace
+from fivefold.node.server.pace import CREDIT_NS, OF_READERS, OF_UPKEEP, REST_NS_MAX, UPKEEP_REST_NS_MAX, Gauge, Pace
 from fivefold.protocol.actions import Channel
 from fivefold.protocol.activity import SHOWN_MAX, Loud
 from fivefold.protocol.operations import ClientId
@@ -231,7 +231,8 @@ class Throttle:
         """
         self._must_wait = must_wait
         gauge = gauge or Gauge()
-        self.upkeep, self.readers = Pace(gauge, OF_UPKEEP, UPKEEP_REST_NS_MAX), Pace(gauge, OF_READERS)
+        self.upkeep = Pace(gauge, OF_UPKEEP, UPKEEP_REST_NS_MAX, credit_ns=0)
+        self.readers = Pace(gauge, OF_READERS, REST_NS_MAX, credit_ns=CREDIT_NS)
         self.clock, self.processor_clock = clock, processor_clock
         self._waiting_of = waiting_of
         self.waited = 0

@@ -4,6 +4,9 @@ A reader asks each server for its history, as a newcomer does, and has to know w
 everything acknowledged before it asked. An acknowledged candidate is on q − b honest servers; of the histories of any q
 servers at least r show it, which is more than b. So *entries that b or fewer of them show are left out*: a liar cannot
 invent a newer one. If the newest of the rest is no barrier, nothing acknowledged is above it.
+
+An object that is written all the time is never at rest: its newest candidate is on its way to q servers. What that one
+is built on, its *base*, is established, as an honest server has checked it (S1). So it can be read meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from fivefold.errors import PeerViolation
 from fivefold.protocol.history import read_history
 from fivefold.protocol.operations import ObjectId
 from fivefold.protocol.quorums import QuorumSystem
-from fivefold.protocol.records import Candidate
+from fivefold.protocol.records import Candidate, LogicalTimestamp
 
 
 class Reading(Struct, frozen=True):
@@ -27,11 +30,13 @@ class Reading(Struct, frozen=True):
         candidate: it.
         holders: the servers that show it, in order.
         settled: those of them that show nothing newer.
+        established: timestamp of a version that holds everything acknowledged before; None if it cannot be told.
     """
 
     candidate: Candidate
     holders: tuple[int, ...]
     settled: tuple[int, ...]
+    established: LogicalTimestamp | None
 
 
 def read(quorums: QuorumSystem, object_id: ObjectId, histories: Mapping[int, bytes]) -> Reading | None:
@@ -54,4 +59,22 @@ def read(quorums: QuorumSystem, object_id: ObjectId, histories: Mapping[int, byt
     newest = max(believed, key=lambda candidate: candidate.timestamp)
     holders = sorted(server for server, candidates in shown.items() if newest in candidates)
     settled = [server for server in holders if shown[server][-1] == newest]
-    return Reading(newest, tuple(holders), tuple(settled))
+    established = _established(quorums, object_id, newest, {each: orders[each] for each in believed})
+    return Reading(newest, tuple(holders), tuple(settled), established)
+
+
+def _established(
+    quorums: QuorumSystem, object_id: ObjectId, newest: Candidate, orders: Mapping[Candidate, int]
+) -> LogicalTimestamp | None:
+    """The newest version if r servers show it; or else the newest base, if nothing above it can have been acknowledged.
+
+    What was acknowledged is shown by r servers. A candidate above the base that r show may lose against the newest one:
+    which of the two stays is for a repair to say.
+    """
+    if newest.is_barrier:
+        return None
+    if orders[newest] >= quorums.r:
+        return newest.timestamp
+    base = max(each.part(object_id).base_or_conditioned_on for each in orders if not each.is_barrier)
+    has_rival = any(order >= quorums.r and each.timestamp > base for each, order in orders.items())
+    return None if has_rival else base

@@ -1,4 +1,4 @@
-"""The commands of docs/how-to/runbook.md, run in the order of the page against real servers."""
+"""The commands of docs/how-to/runbook.md, run against real servers."""
 
 import asyncio
 import os
@@ -22,6 +22,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ci, pytest.
 
 PATIENCE_S = 90.0
 
+MOVES = ("More servers, or others", "A move is to be given up")
+"""Sections with a story of their own."""
+
 
 def sections() -> dict[str, list[str]]:
     """The commands of each section of the page."""
@@ -39,11 +42,11 @@ class Hosts:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.servers: dict[str, subprocess.Popen[bytes]] = {}
+        self._places = dict(zip("abcdefghijkl", free_addresses(12), strict=True))
 
     def words(self, line: str) -> list[str]:
         """A command of the page with this test's places."""
-        ports = iter(free_addresses(6))
-        line = re.sub(r"\b[a-f]\.example:\d+", lambda _: next(ports), line)
+        line = re.sub(r"\b([a-l])\.example:\d+", lambda found: self._places[found[1]], line)
         return shlex.split(line.replace("/srv/backup", str(self.directory / "backup")))
 
     def run(self, line: str, code: int = Exit.OK) -> str:
@@ -68,6 +71,19 @@ class Hosts:
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         with (self.directory / "servers.log").open("ab") as log:
             self.servers[name] = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log, env=environment)
+
+    def begin(self, line: str) -> subprocess.Popen[str]:
+        """Start a command that waits for what is done meanwhile."""
+        command = [sys.executable, "-m", "fivefold", *self.words(line)]
+        return subprocess.Popen(
+            command, cwd=self.directory, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def until_there(self, name: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (self.directory / name).exists():
+            assert time.monotonic() < deadline, f"{name} is not made"
+            time.sleep(0.1)
 
     def stop(self, name: str) -> None:
         server = self.servers.pop(name)
@@ -140,8 +156,8 @@ def hosts(tmp_path: Path):
 
 
 def test_the_runbook_runs(hosts: Hosts) -> None:
-    """Every command of the page does what it says; after each section the counters hold what was acknowledged."""
-    page = sections()
+    """Each command of the page does what it says; after each section the counters hold what was acknowledged."""
+    page = {title: lines for title, lines in sections().items() if title not in MOVES}
     for line in page.pop("Every night"):
         hosts.run(line)
 
@@ -203,3 +219,32 @@ def _until_all_stand(hosts: Hosts, status: str) -> None:
             return
         assert time.monotonic() < deadline, said
         time.sleep(0.3)
+
+
+def test_the_runbook_moves_a_cluster(hosts: Hosts) -> None:
+    """A move is killed when the new servers' files are there, and given up; calls go on. Then it is made once more."""
+    (try_it, make_it, serve, *look), [give_up] = (sections()[title] for title in MOVES)
+    mover = hosts.begin(make_it)
+    try:
+        hosts.until_there("prod3")
+    finally:
+        mover.kill()
+        mover.communicate(timeout=60)
+    hosts.run(give_up)
+    assert hosts.count_as("client-admin")
+    shutil.rmtree(hosts.directory / "prod3")
+
+    hosts.run(try_it)
+    mover = hosts.begin(make_it)
+    try:
+        hosts.until_there("prod3")
+        for index in range(6):
+            hosts.run(serve.replace("server-0", f"server-{index}"))
+        _, said = mover.communicate(timeout=PATIENCE_S)
+    finally:
+        mover.kill()
+        mover.wait(60)
+    assert mover.returncode == 0, said
+    for line, says in zip(look, ("the cluster has moved", "server 5 compares"), strict=True):
+        hosts.until(line, says)
+    assert hosts.total("prod3/cluster.toml") == 12

@@ -15,7 +15,7 @@ import fivefold
 from fivefold.node.server.metrics import DURATIONS, LABELLED, SINGLE, NodeCollector, counted
 from fivefold.node.server.throttle import Throttle
 from fivefold.node.server.timings import Timings
-from fivefold.node.status import Room, ServerStatus, histogram_of
+from fivefold.node.status import Place, Room, ServerStatus, histogram_of
 from fivefold.protocol.actions import Ask, Channel, Reply
 from fivefold.protocol.activity import SHOWN_MAX, Loud
 from fivefold.protocol.durations import BOUNDS_NS, Durations, quantile
@@ -225,3 +225,17 @@ def test_a_server_that_has_not_looked_at_its_disk_says_nothing_of_it() -> None:
     """An unknown number is left out: 0 would be a claim."""
     assert "fivefold_objects " not in scrape(status(room=None))
     assert "fivefold_disk_free_bytes" not in scrape(status(room=None))
+
+
+@pytest.mark.parametrize(
+    ("mover", "moved_to", "sealed", "moved"), [("", "", 0, 0), ("ab", "", 1, 0), ("ab", "cd", 0, 1)]
+)
+def test_a_server_shows_whether_its_cluster_is_sealed_or_has_moved(
+    mover: str, moved_to: str, sealed: int, moved: int
+) -> None:
+    """Updates wait only until it has moved: then clients go on elsewhere, and the count of those left here falls."""
+    place = Place(3, "ab", 0, 1, True, None, (1,), 5, 0, 0, 0, 0, mover=mover, moved_to=moved_to)
+    text = scrape(status(place=place, clients=4))
+    assert f"fivefold_sealed {sealed}.0\n" in text
+    assert f"fivefold_moved {moved}.0\n" in text
+    assert "fivefold_clients 4.0\n" in text

@@ -196,3 +196,13 @@ def test_how_far_a_server_is_with_comparing_is_said_with_what_it_costs() -> None
     )
     assert compared_text(server(2, place=replace(place, is_standing=False)), 2) == ""
     assert compared_text(None, 2) == ""
+
+
+def test_a_cluster_that_has_moved_says_how_many_clients_have_not_followed() -> None:
+    """As more than b servers say: one that lies can make it neither more nor less."""
+    place = Place(3, "ab", 0, 1, True, None, (), 5, 0, 0, 0, 0, mover="cd" * 16, moved_to="ef" * 16)
+    clients = (900, 4, 4, 3, 3, 0)
+    status = cluster(*(server(index, place=place, clients=count) for index, count in enumerate(clients)))
+    (text,) = [each.text for each in remarks_of(status) if "has moved" in each.text]
+    assert text.endswith("clients that are still connected here, this one included: 4")
+    assert {each.state for each in seen(status).servers} == {"moved"}

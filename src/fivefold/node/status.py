@@ -133,6 +133,7 @@ class ServerStatus(Struct, frozen=True):
         cached_bytes: about how much memory its objects take.
         room: on its disk; None without a disk.
         variant: what does the work there: ``native`` or ``pure Python``.
+        clients: that are connected, the one that asks among them.
     """
 
     index: int
@@ -156,6 +157,7 @@ class ServerStatus(Struct, frozen=True):
     cached_bytes: int = 0
     room: Room | None = None
     variant: str = ""
+    clients: int = 0
 
 
 def progress_text(place: Place, index: int, n: int) -> str:

@@ -317,10 +317,19 @@ def _move(status: ClusterStatus, names: Mapping[str, str]) -> Iterator[Remark]:
         if count <= status.quorums.b:
             continue
         if moved_to:
-            text = f"the cluster has moved: cluster {moved_to} has taken its place, use that one's cluster file"
+            text = (
+                f"the cluster has moved: cluster {moved_to} has taken its place, use that one's cluster file; "
+                f"clients that are still connected here, this one included: {_clients_left(status)}"
+            )
         else:
             text = f"the cluster is sealed: client {names.get(mover, mover)} moves it, and updates wait"
         yield Remark(None, WARN, text, "the servers")
+
+
+def _clients_left(status: ClusterStatus) -> int:
+    """How many clients are connected, as more than b servers say."""
+    counted = sorted([server.clients for server in status.servers if server is not None], reverse=True)
+    return counted[status.quorums.b]
 
 
 def accused(status: ClusterStatus) -> Mapping[int, Sequence[str]]:

@@ -474,6 +474,7 @@ class ServerNode:
             cached_objects=self.machine.cached_objects,
             transactions=(self._staged, self._durable),
             connections=len(self._connections),
+            clients=len({each.peer for each in self._connections.values() if not isinstance(each.peer, int)}),
             counters=dict(sorted({**self.machine.counters, **more}.items())),
             types=self._types,
             memory_bytes=resident_bytes(),

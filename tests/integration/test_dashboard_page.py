@@ -168,6 +168,26 @@ def test_a_killed_server_and_a_liar_are_on_the_page_soon(tab: playwright.Page, r
     assert tab.inner_text(f"#remarks li[data-server='{LIAR}'] .source").startswith("client load, for ")
 
 
+def test_a_server_that_lies_in_answers_is_on_the_page(tab: playwright.Page, rig: Rig) -> None:
+    """What clients say of it, and beside each object that its version is another one than that of the others."""
+    rig.restart(LIAR, "--lie", "answers")
+    until(tab, says(f"said by client load of server {LIAR}: answered differently"))
+    until(tab, state_is(LIAR, "accused of lying"))
+    keys = [f"rests-{number}" for number in range(6)]  # with six servers the liar is in the quorum of some
+    with connect_blocking(rig.site.file) as cluster:
+        for key in keys:
+            cluster.object(Counter, key).increment()
+    marked = []
+    for key in keys:
+        tab.fill("#id", f"Counter/{key}")
+        tab.click("#ask button")
+        until(tab, f"() => document.getElementById('object-text').textContent.includes('Counter/{key}: ')")
+        if f"Server {LIAR}: another version" in tab.inner_text("#object-text"):
+            marked.append(tab.inner_text(f"#object tbody tr:nth-child({LIAR + 1})"))
+    assert marked
+    assert all("differs from the others" in text for text in marked)
+
+
 def test_old_numbers_say_how_old_they_are_until_the_dashboard_is_back(tab: playwright.Page, rig: Rig) -> None:
     """The page keeps what it has, dims it, and goes on by itself when the dashboard was started again."""
     rig.dashboard.stop()

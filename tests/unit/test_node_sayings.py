@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 
 import pytest
 
@@ -15,9 +16,11 @@ from fivefold.node.sayings import (
     Said,
     Saying,
     Sayings,
+    charge_of,
     decode_saying,
     saying_frame,
 )
+from fivefold.protocol.client import Evidence
 from fivefold.protocol.operations import ClientId, digest
 from fivefold.testing import local_cluster
 
@@ -45,6 +48,41 @@ async def test_proof_reaches_the_servers(caplog: pytest.LogCaptureFixture) -> No
         console.print(servers_view(await cluster.status(), [f"a{n}:1" for n in range(6)]))
         console.file.close()
         assert f"said by client {me} of server 2" in console.export_text()
+
+
+async def test_answers_that_differ_are_told_and_called_no_proof(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that lies in answers is named with what it does, and nobody says that it is proven to lie."""
+    async with local_cluster(t=1, b=1) as cluster:
+        await cluster.lie(2, "answers")
+        with caplog.at_level(logging.WARNING, "fivefold.client"):
+            for number in range(200):
+                await cluster.object(Counter, f"c{number % 8}").increment()
+                if cluster.servers[0].status().said:
+                    break
+                await asyncio.sleep(0.02)
+        [said] = cluster.servers[0].status().said
+        assert said.server == 2
+        assert re.fullmatch(r"answered differently \(\d+ times\)", said.what)
+        assert sum("server 2 does what no honest server does" in record.message for record in caplog.records) == 1
+        assert not any("proven" in record.message for record in caplog.records)
+
+
+def test_what_may_be_bad_luck_is_no_charge() -> None:
+    """That a server stood alone is not told to anybody: a client can bring that about."""
+    assert charge_of(Evidence(1, False, False, (), {"stood alone": 99}, False)) == ("", "")
+    told = charge_of(Evidence(1, False, True, (2,), {"stood alone": 99, "answered differently": 3}, False))
+    assert told == ("does what no honest server does", "answered differently (3 times)")
+    assert charge_of(Evidence(1, True, True, (0, 2), {"answered differently": 3}, False))[1].startswith("servers 0, 2")
+
+
+def test_of_a_replaced_server_nothing_is_said() -> None:
+    """What was said of the old identity is not shown of the new one; the same words about that one are new."""
+    sayings, client = Sayings(), ClientId(bytes(16))
+    sayings.hear(client, Saying(1, "a"), since=(1, 1, 1))
+    assert [each.server for each in sayings.shown((1, 1, 1))] == [1]
+    assert sayings.shown((1, 2, 1)) == ()
+    assert sayings.hear(client, Saying(1, "a"), since=(1, 2, 1))
+    assert [each.server for each in sayings.shown((1, 2, 1))] == [1]
 
 
 async def test_a_lying_client_has_nobody_excluded() -> None:

@@ -13,7 +13,7 @@ from fivefold.cluster import Configuration, Credentials, Identity, successor_of
 from fivefold.errors import CallerError, ConfigurationError, PeerViolation, Unavailable
 from fivefold.node.codes import CODES, CodeTable
 from fivefold.node.editions import Editions
-from fivefold.node.sayings import saying_frame
+from fivefold.node.sayings import charge_of, saying_frame
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
 from fivefold.protocol.client import ClientActions, Outcome, Pending, Session
 from fivefold.protocol.editions import is_about_editions
@@ -77,7 +77,7 @@ class ClientNode:
         """
         self.session = session
         self._tracer = tracer
-        self._proven: set[int] = set()
+        self._said: set[tuple[int, str]] = set()
         self._tell_ns = 0
         self.editions: Editions | None = None
         self._on_moved: Callable[[Configuration], None] | None = None
@@ -217,6 +217,8 @@ class ClientNode:
         for before, after in zip(old.servers, new.servers, strict=True):
             if before != after:
                 self._replace_link(after.index)
+            if before.certificate != after.certificate:
+                self._said = {said for said in self._said if said[0] != after.index}
         self._perform(self.session.switch(self._clock(), self.editions.edition))
         self._changed.set()
         self._maybe_leave(self.editions)
@@ -435,16 +437,16 @@ class ClientNode:
             self._wake_at(at_ns)
 
     def _maybe_tell(self) -> None:
-        """Log that a server is proven to lie, once, and hand it to the others for their operators."""
+        """Log what speaks against a server, once, and hand it to the others for their operators."""
         now_ns = self._clock()
         if now_ns < self._tell_ns:
             return
         self._tell_ns = now_ns + TELL_EVERY_NS
         for each in self.session.knowledge.evidence():
-            if each.is_excluded and each.server not in self._proven:
-                self._proven.add(each.server)
-                what = f"servers {', '.join(map(str, each.culled_by))} found its MACs wrong"
-                log.warning("server %d is proven to lie: %s", each.server, what)
+            verdict, what = charge_of(each)
+            if verdict and (each.server, verdict) not in self._said:
+                self._said.add((each.server, verdict))
+                log.warning("server %d %s: %s", each.server, verdict, what)
                 self.say(each.server, what)
 
     def say(self, server: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What clients say of servers: who holds proof that one lies tells the others, for their operators (ours).
+"""What clients say of servers: one that holds evidence against a server tells the others, for their operators (ours).
 
 ::
 
@@ -10,12 +10,13 @@ A server shows it in its status as said by that client, and draws no conclusion:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from fivefold.errors import PeerViolation
+from fivefold.protocol.client import BAD_LUCK, Evidence
 from fivefold.protocol.operations import ClientId
 
 SAID: Final = 18
@@ -80,30 +81,50 @@ def decode_saying(frame: bytes, n: int) -> Saying:
     return saying
 
 
+def charge_of(evidence: Evidence) -> tuple[str, str]:
+    """What a client says of a server on this evidence: the verdict, and on what ground; empty if it has nothing to say.
+
+    Answers that differ from those of b + 1 others prove no lie: a damaged disk, or a method that is not deterministic,
+    gives such answers, too. But they are no honest server's, and the operator has to see them.
+    """
+    if evidence.is_excluded:
+        return "is proven to lie", f"servers {', '.join(map(str, evidence.culled_by))} found its MACs wrong"
+    if evidence.is_suspected:
+        grounds = [
+            f"{kind} ({count} times)" for kind, count in sorted(evidence.strikes.items()) if kind not in BAD_LUCK
+        ]
+        return "does what no honest server does", ", ".join(grounds)
+    return "", ""
+
+
 class Sayings:
-    """What clients have said lately: the last saying of each client about each server."""
+    """What clients have said lately: the last saying of each client about each server.
+
+    It is said of the identity that a server has then; of its successor nobody has said anything.
+    """
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """Nothing; the clock is in ns."""
         self._clock = clock
-        self._by_client: dict[ClientId, dict[int, tuple[str, int]]] = {}
+        self._by_client: dict[ClientId, dict[int, tuple[str, int, int]]] = {}
 
-    def hear(self, client: ClientId, saying: Saying) -> bool:
-        """Keep it; whether it is new."""
+    def hear(self, client: ClientId, saying: Saying, since: Sequence[int] = ()) -> bool:
+        """Keep it; whether it is new. ``since`` has the editions in which the servers' identities began."""
         mine = self._by_client.setdefault(client, {})
-        before = mine.get(saying.server)
-        is_new = before is None or before[0] != saying.what
+        before, born = mine.get(saying.server), since[saying.server] if since else 0
+        is_new = before is None or (before[0], before[2]) != (saying.what, born)
         if is_new:
-            mine[saying.server] = saying.what, self._clock()
+            mine[saying.server] = saying.what, self._clock(), born
         if len(self._by_client) > CLIENTS_MAX:
             del self._by_client[next(iter(self._by_client))]
         return is_new
 
-    def shown(self) -> tuple[Said, ...]:
-        """For the status."""
+    def shown(self, since: Sequence[int] = ()) -> tuple[Said, ...]:
+        """For the status: what was said of the identities that began in these editions."""
         now_ns = self._clock()
         return tuple(
             Said(client.hex(), server, what, (now_ns - since_ns) / 1e9)
             for client, mine in self._by_client.items()
-            for server, (what, since_ns) in sorted(mine.items())
+            for server, (what, since_ns, born) in sorted(mine.items())
+            if not since or since[server] == born
         )

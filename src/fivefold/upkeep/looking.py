@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -55,6 +56,7 @@ class HistoryView(Struct, frozen=True):
         left_out: older candidates that are not in it.
         version: beginning of the digest of its newest version, in hexadecimal; empty if it does not tell.
         silence: why it shows nothing; empty if it does.
+        is_odd: whether more than b others give another digest for the same version.
     """
 
     server: int
@@ -62,6 +64,7 @@ class HistoryView(Struct, frozen=True):
     left_out: int
     version: str
     silence: str
+    is_odd: bool = False
 
 
 class ObjectView(Struct, frozen=True):
@@ -97,6 +100,7 @@ async def look_at(inquiry: Inquiry, name: ObjectId) -> ObjectView:
         *(_version(inquiry, server, name, "" if isinstance(each, str) else each) for server, each in enumerate(shown))
     )
     newest = view.repairable[0] if view.repairable else None
+    odd = _odd(quorums.b, name, shown, digests)
     return ObjectView(
         name,
         None if kind is None else kind.value,
@@ -107,7 +111,7 @@ async def look_at(inquiry: Inquiry, name: ObjectId) -> ObjectView:
         tuple(
             HistoryView(server, (), 0, "", each)
             if isinstance(each, str)
-            else _history_view(server, name, each, view, digests[server])
+            else _history_view(server, name, each, view, digests[server], is_odd=server in odd)
             for server, each in enumerate(shown)
         ),
     )
@@ -147,10 +151,28 @@ def _newest_version(name: ObjectId, history: bytes) -> LogicalTimestamp:
     return next((each.timestamp for each in reversed(candidates) if not each.is_barrier), INITIAL_TIMESTAMP)
 
 
-def _history_view(server: int, name: ObjectId, history: bytes, view: View, version: str) -> HistoryView:
+def _odd(b: int, name: ObjectId, shown: Sequence[bytes | str], digests: Sequence[str]) -> set[int]:
+    """The servers that give another digest for a version than more than b others give for the same one."""
+    told = {
+        server: (_newest_version(name, history), version)
+        for server, (history, version) in enumerate(zip(shown, digests, strict=True))
+        if not isinstance(history, str) and version
+    }
+    counts = Counter(told.values())
+    agreed = [each for each, count in counts.items() if count > b]
+    return {
+        server
+        for server, (timestamp, version) in told.items()
+        if any(each[0] == timestamp and each[1] != version for each in agreed)
+    }
+
+
+def _history_view(
+    server: int, name: ObjectId, history: bytes, view: View, version: str, *, is_odd: bool
+) -> HistoryView:
     candidates = [entry.candidate for entry in decode_history(name, history)]
     kept = candidates[-CANDIDATES_MAX:]
-    return HistoryView(server, _views(kept, name, view), len(candidates) - len(kept), version, "")
+    return HistoryView(server, _views(kept, name, view), len(candidates) - len(kept), version, "", is_odd)
 
 
 def _views(candidates: Sequence[Candidate], name: ObjectId, view: View) -> tuple[CandidateView, ...]:

@@ -228,14 +228,22 @@ const ask = async (id) => {
   if (!found) return set(text, `${id}: ${why}.`);
   const [level, sentence] = KINDS[found.kind] ?? ["bad", "Fewer than a quorum of servers show a history of it."];
   const support = found.kind ? ` ${found.support} of ${found.servers.length} hold candidate ${found.newest}; ${found.needed} make it complete, ${found.repairable} repairable.` : "";
-  text.replaceChildren(icon(level), ` ${found.object_id}: ${found.kind ?? "unknown"}. ${sentence}${support}`);
+  const odd = found.servers.filter((server) => server.is_odd).map((server) => server.server);
+  const differ = odd.length ? ` Server${odd.length > 1 ? "s" : ""} ${odd.join(", ")}: another version than others hold under the same name.` : "";
+  text.replaceChildren(icon(odd.length ? "bad" : level), ` ${found.object_id}: ${found.kind ?? "unknown"}.${differ} ${sentence}${support}`);
   text.dataset.kind = found.kind ?? "";
   fill(byId("object"), found.servers.map((server) => [
     `server ${server.server}`,
     { key: `${number} ${server.server}`, make: () => [server.silence ? span(server.silence, "none") : chips(server, found)] },
-    { key: `${number}`, make: () => [server.version ? Object.assign(document.createElement("code"), { textContent: server.version }) : span(server.silence ? "" : "none, or not told", "none")] },
+    { key: `${number}`, make: () => version(server) },
   ]));
   return undefined;
+};
+
+const version = (server) => {
+  if (!server.version) return [span(server.silence ? "" : "none, or not told", "none")];
+  const digest = Object.assign(document.createElement("code"), { textContent: server.version });
+  return server.is_odd ? [icon("bad"), " ", digest, span(" differs from the others", "odd")] : [digest];
 };
 
 const chips = (server, found) => {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -278,8 +278,12 @@ class ServerNode:
         except PeerViolation as violation:
             self.machine.counters[f"rejected.{violation.reason}"] += 1
             return
-        if self._sayings.hear(client, saying):
+        if self._sayings.hear(client, saying, self._since):
             log.warning("client %s says of server %d: %s", client.hex(), saying.server, saying.what)
+
+    @property
+    def _since(self) -> Sequence[int]:
+        return () if self.membership is None else self.membership.since
 
     def _answer_status(self, client: ClientId, connection: Connection, frames: list[bytes]) -> None:
         whole = [frame for frame in frames if len(frame) == STATUS_BYTES]
@@ -481,7 +485,7 @@ class ServerNode:
             damaged=dict(self._damaged),
             set_aside=dict(islice(self.machine.set_aside.items(), SHOWN_ASIDE_MAX)),
             place=None if self.membership is None else self.membership.place(),
-            said=self._sayings.shown(),
+            said=self._sayings.shown(self._since),
             durations={
                 "reply": histogram_of(self._timings.replies),
                 "commit": histogram_of(self._timings.commits),

@@ -85,6 +85,11 @@ class Membership:
         return self._editions.configuration
 
     @property
+    def since(self) -> Sequence[int]:
+        """The editions in which the identities of the servers began."""
+        return self._editions.edition.since
+
+    @property
     def announcement(self) -> bytes:
         """The frame that says which edition is used here."""
         return self._editions.announcement

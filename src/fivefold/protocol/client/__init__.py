@@ -20,8 +20,10 @@ from fivefold.protocol.client.outcomes import (
 from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.client.readings import Reading, read
 from fivefold.protocol.client.session import QueueFull, Session
+from fivefold.protocol.client.standing import BAD_LUCK
 
 __all__ = [
+    "BAD_LUCK",
     "Answered",
     "ClientActions",
     "Delay",

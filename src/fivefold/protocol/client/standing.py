@@ -35,6 +35,8 @@ DOUBTED_RANK: Final = 2
 
 ALONE: Final = "stood alone"
 LONG: Final = "long history"
+BAD_LUCK: Final = (ALONE, LONG)
+"""What may be bad luck, or another's doing."""
 
 
 class Standing:

@@ -126,6 +126,31 @@ def test_a_story_survives_its_file(name: str) -> None:
     assert decode_story(encode_story(story)) == story
 
 
+def test_helping_is_told_call_by_call() -> None:
+    """Announced calls are kept, one operation carries another's, servers tell its owner, and all three are done."""
+    story = tell(record("helping"))
+    rows, texts = [row.label for row in story.rows], [step.text for step in story.steps]
+    assert {"X announces set(♣)", "Y announces set(♦)", "X set(♣), carrying Y’s set(♦)"} <= set(rows)
+    assert sum("hears that Y announces set(♦)." in text for text in texts) == story.n
+    assert sum("keeps the call for others to carry" in text for text in texts if "hears from" not in text) >= story.q
+    assert sum("It tells Y that its call was carried." in text for text in texts) == story.q
+    assert sum("Y hears from" in text and "was carried, and is on disk" in text for text in texts) == story.q
+    assert [text.count("is done") for text in texts if "is done" in text] == [1, 1, 1]
+    assert {"announcement", "request", "reply"} <= {arrow.what for arrow in story.arrows}
+    assert any("announced by Y  set(♦)" in content for content in story.contents)
+    assert {RULES[step.rule].anchor for step in story.steps if step.rule == "helping"} == {"the-rules"}
+    assert 'class="announcement' in picture(story)
+
+
+def test_a_run_with_helping_and_its_villains_is_told() -> None:
+    """Announcements of malevolent clients have a sentence, too, and none of them is taken for a server's question."""
+    story = tell(seed(1, "helping"))
+    lanes = [lane.role for lane in story.lanes]
+    assert any(arrow.what == "announcement" for arrow in story.arrows)
+    assert all(lanes[arrow.sender] in ("server", "liar") for arrow in story.arrows if arrow.what == "sync")
+    assert all(step.text for step in story.steps)
+
+
 def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
     """The message names what you can choose."""
     with pytest.raises(ConfigurationError, match="paper"):

@@ -37,6 +37,7 @@ text{fill:var(--ink);font-size:12px}.lane{font-weight:650;font-size:14px}.time{f
 .request{stroke:var(--ink);stroke-width:1.5}.reply{stroke:var(--muted);stroke-width:1}
 .refusal{stroke:var(--fail);stroke-width:1.1;stroke-dasharray:5 3}
 .sync{stroke:var(--inline);stroke-width:1.3;stroke-dasharray:7 3 1.5 3}
+.announcement{stroke:var(--accent);stroke-width:1.5;stroke-dasharray:1.5 3}
 .lost{stroke:var(--fail);stroke-dasharray:4 4}.late{stroke-dasharray:11 5}.repeated{stroke-dasharray:2 3}
 """
 
@@ -171,7 +172,7 @@ class _Canvas:
 def _head(x1: float, y1: float, x2: float, y2: float, what: str) -> str:
     angle, size = math.atan2(y2 - y1, x2 - x1), 7.0
     corners = [(x2 - size * math.cos(angle + turn), y2 - size * math.sin(angle + turn)) for turn in (0.38, -0.38)]
-    colour = {"request": "ink", "reply": "muted", "refusal": "fail", "sync": "inline"}[what]
+    colour = {"request": "ink", "reply": "muted", "refusal": "fail", "sync": "inline", "announcement": "accent"}[what]
     (ax, ay), (bx, by) = corners
     if what == "refusal":
         path = f"M{ax:.1f} {ay:.1f}L{x2:.1f} {y2:.1f}L{bx:.1f} {by:.1f}"

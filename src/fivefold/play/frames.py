@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from fivefold.play.letters import Asked, body_of, is_reply, is_request, read_request, request_text, sync_text
+from fivefold.play.letters import (
+    Asked,
+    announcement_text,
+    body_of,
+    is_announcement,
+    is_reply,
+    is_request,
+    listed_in,
+    listed_text,
+    read_announcement,
+    read_request,
+    request_text,
+    sync_text,
+)
 from fivefold.play.names import Names, entries_of
 from fivefold.play.recording import Recording
 from fivefold.protocol.operations import ClientId
@@ -30,6 +43,7 @@ class Frames:
         self.names = Names()
         self.objects: dict[str, int] = {}
         self._n = recording.quorums.n
+        self._clients: dict[ClientId, str] = {client: name for name, client in recording.clients}
         self._asked: dict[bytes, Asked] = {}
         self._voted: dict[int, Voted] = {}
         self._texts: dict[str, int] = {}
@@ -58,7 +72,6 @@ class Frames:
                     pass
         clients = [self._n + index for index in range(len(recording.clients)) if self._n + index in acting]
         self.lanes = {machine: lane for lane, machine in enumerate([*clients, *range(self._n)])}
-        self._clients: dict[ClientId, str] = {client: name for name, client in recording.clients}
 
     def _whole(self, sent: Sent) -> Sent:
         original = self.sent.get(sent.original) if sent.original is not None else None
@@ -87,13 +100,21 @@ class Frames:
     # --- questions --------------------------------------------------------------------------------------------
 
     def asked(self, frame: int) -> Asked:
-        """What a request asks for; nothing much if it was sent before the recording begins."""
+        """What a request or an announcement asks for; nothing much if it was sent before the recording begins."""
         sent = self.sent.get(frame) or self._earlier.get(frame)
-        body = body_of(sent.data)[1] if sent is not None else b""
-        found = self._asked.get(body)
+        data = sent.data if sent is not None else b""
+        body = body_of(data)[1]
+        found = self._asked.get(data[:1] + body)
         if found is None:
-            found = self._asked[body] = read_request(body, self._n)
+            is_wish = is_announcement(data)
+            found = read_announcement(data) if is_wish else read_request(body, self._n, self._clients)
+            self._asked[data[:1] + body] = found
         return found
+
+    def is_announcement(self, frame: int) -> bool:
+        """Whether a frame announces or withdraws calls."""
+        sent = self.sent.get(frame) or self._earlier.get(frame)
+        return sent is not None and is_announcement(sent.data)
 
     def body(self, frame: int) -> bytes:
         """A request's body: the same for all servers."""
@@ -113,6 +134,8 @@ class Frames:
         sent = self.sent[frame]
         if is_request(sent.data):
             text = request_text(self.asked(frame), self.names, self._n)
+        elif is_announcement(sent.data):
+            text = announcement_text(self.asked(frame))
         elif is_reply(sent.data):
             text = self._reply_text(frame)
         else:
@@ -128,7 +151,8 @@ class Frames:
         lines = [f"REPLY  {voted.status}", *([f"because {voted.why}"] if voted.why else [])]
         for name, history in zip(self.asked(voted.request).objects, voted.histories, strict=False):
             lines.append(f"history of {name}  {{{self.names.history(name, history)}}}")
-        return "\n".join(lines)
+        listed = listed_in(self.sent[frame].data, self._n)
+        return "\n".join([*lines, *[listed_text(each, self.client_name(each.owner)) for each in listed]])
 
     @property
     def contents(self) -> tuple[str, ...]:

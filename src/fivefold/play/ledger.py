@@ -57,8 +57,8 @@ class Ledger:
 
     def row_label(self, frame: int) -> str:
         """What a request is called in a sentence."""
-        label = self._frames.asked(frame).label
-        return "a repair" if label == "repair" else label
+        thing = self._frames.asked(frame).thing
+        return f"a {thing}" if thing.startswith(("repair", "request ")) else thing
 
     def open_row(self, step: int, sent: Sent) -> int:
         """The row of a request that is sent: a new one, unless it was sent to another server before."""

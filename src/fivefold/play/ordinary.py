@@ -7,7 +7,7 @@ from typing import Final
 
 from fivefold.play.recording import Note
 from fivefold.play.staging import MILLISECOND, Cue, Line, Staged
-from fivefold.simulation import Card, Crashed, Died, Fault, Restarted
+from fivefold.simulation import Card, Crashed, Died, Ended, Fault, Restarted
 
 CARD: Final = ("Card/trick",)
 
@@ -132,6 +132,56 @@ CONTENTION: Final = Staged(
             "Repair",
             "From the answers the clients see that no candidate is complete. They put up barriers, copy what may "
             "be complete, and pause for a random time before they try again, longer each time.",
+        ),
+    ),
+)
+
+HELPING: Final = Staged(
+    name="helping",
+    title="Helping: contention becomes a batch",
+    summary="Three clients update one object at the same moment, and help each other. Those that have to wait announce "
+    "their calls; who gets through next carries another’s call along with its own.",
+    things=(Card,),
+    script=(_set(0, 1, "♣"), _set(1, 1.05, "♦"), _set(2, 1.1, "♠")),
+    clients=("X", "Y", "Z"),
+    seed=137,
+    value_of=suit,
+    until_ms=60,
+    helping=frozenset({0, 1, 2}),
+    rows=(
+        Note(
+            0,
+            "Three at once",
+            "X, Y and Z each set a suit, all on ⟨0⟩. Nobody has a quorum. So far nothing differs from a cluster "
+            "without helping.",
+        ),
+        Note(3, "Z gets through", "A barrier, a copy, and Z’s own call: three round trips. The others came too late."),
+        Note(
+            8,
+            "Y announces its call",
+            "Instead of one more attempt Y tells all servers what it wants. They keep that in memory: nothing of it is "
+            "durable, and nobody has promised anything.",
+        ),
+        Note(
+            9,
+            "So does X",
+            "Replies to X tell it of Y’s call: look at the message of one. A server tells others only what it has "
+            "heard from Y itself.",
+        ),
+        Note(
+            10,
+            "One operation, two calls",
+            "X has waited long enough and acts. q - b = 4 servers list Y’s call alike, so X carries it: first ♦, then "
+            "its own ♣, in one candidate. Each server compares what X carries with what Y has announced, byte for "
+            "byte.",
+        ),
+    ),
+    cues=(
+        Cue(
+            lambda event: isinstance(event, Ended) and event.client == 1,
+            "Y is done without a further message",
+            "Each server has told Y once the candidate was on its disk. q of them name the same candidate, and Y’s "
+            "caller has its answer. Two calls of two clients took one round trip.",
         ),
     ),
 )

@@ -68,6 +68,14 @@ RULES: Final = MappingProxyType(
             "An update is done when q servers accepted one candidate. Otherwise the client merges all histories it was "
             "shown, and repairs what they call for: inline at once, behind a barrier after a random pause.",
         ),
+        "helping": Rule(
+            "Helping",
+            "concepts/helping.html",
+            "the-rules",
+            "A client that has to wait announces its calls. Replies list what others have announced. A client that has "
+            "just got through carries what q - b servers list alike, before its own calls. A server accepts only what "
+            "it was told by the owner itself, byte for byte, and tells the owner once the version is durable.",
+        ),
         "joint": Rule(
             "§7 Several objects",
             "concepts/protocol.html",

@@ -35,7 +35,7 @@ SCENARIOS: Final = MappingProxyType(
     {
         "paper": Scenario("The paper", paper.whole),
         **{name: Scenario("The paper", record) for name, record in paper.SEQUENCES.items()},
-        **_staged("Ordinary days", ordinary.UPDATE, ordinary.QUERY, ordinary.CONTENTION),
+        **_staged("Ordinary days", ordinary.UPDATE, ordinary.QUERY, ordinary.CONTENTION, ordinary.HELPING),
         **_staged("Crashes", ordinary.CRASHED_CLIENT, ordinary.RETURNING),
         **_staged("Liars", lying.WRONG_MACS, lying.LYING_SYNC),
         **_staged("Several objects", joint.DYING_TRANSFER),

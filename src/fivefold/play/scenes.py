@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from fivefold.play.frames import Frames
 from fivefold.play.ledger import Ledger
-from fivefold.play.letters import is_reply, is_request
+from fivefold.play.letters import is_announcement, is_reply, is_request
 from fivefold.play.recording import Recording
 from fivefold.play.story import (
     ACCEPTS,
+    ANNOUNCEMENT,
     ARRIVED,
     ENDS,
     FAILS,
@@ -199,8 +200,8 @@ class Scene:
             return
         data = self._frames.sent[sent.frame].data
         what, label = SYNC, "a question for a version"
-        if is_request(data):
-            what, label = REQUEST, self._ledger.row_label(sent.frame)
+        if is_request(data) or is_announcement(data):
+            what, label = REQUEST if is_request(data) else ANNOUNCEMENT, self._ledger.row_label(sent.frame)
             drawn.row = self._ledger.open_row(step, sent)
         elif is_reply(data):
             vote = self._frames.vote(sent.frame)
@@ -224,12 +225,17 @@ class Scene:
         who, sender = self._who(sent.receiver), self._who(sent.sender)
         if is_request(sent.data):
             drawn.row = self._ledger.arrived(step, sent.frame)
-            drawn.sentences.append(f"{who} receives {sender}’s {self._frames.asked(sent.frame).label}{again}.")
+            drawn.sentences.append(f"{who} receives {sender}’s {self._frames.asked(sent.frame).thing}{again}.")
+        elif is_announcement(sent.data):
+            drawn.row, drawn.rule = self._ledger.arrived(step, sent.frame), "helping"
+            drawn.sentences.append(f"{who} hears that {sender} {self._frames.asked(sent.frame).label}{again}.")
         elif is_reply(sent.data):
             vote = self._frames.vote(sent.frame)
             drawn.row = self._ledger.row_of(vote.request) if vote is not None else NOBODY
             drawn.why = self._ledger.why_of_row(drawn.row)
-            drawn.sentences.append(f"{who} hears from {sender}{again}: {answers(vote)}.")
+            is_pushed = vote is not None and vote.status == "accepted" and self._frames.is_announcement(vote.request)
+            what = "its announced call was carried, and is on disk" if is_pushed else answers(vote)
+            drawn.sentences.append(f"{who} hears from {sender}{again}: {what}.")
         elif sent.data[:1] == b"\x03":
             drawn.rule = "sync"
             drawn.sentences.append(f"{who} is asked for a version by {sender}{again}.")
@@ -249,7 +255,9 @@ class Scene:
     def _say_sends(self, drawn: Drawn) -> None:
         who = "" if drawn.lane == NOBODY else self._name(drawn.lane)
         for label, receivers in drawn.sends.items():
-            if label:
+            if label.startswith(("announces ", "withdraws ")):
+                drawn.sentences.append(f"{'It' if drawn.sentences else who} {label} to {self._all(receivers)}.")
+            elif label:
                 verb = "It sends" if drawn.sentences else f"{who} sends"
                 drawn.sentences.append(f"{verb} {label} to {self._all(receivers)}.")
             elif not drawn.sentences:
@@ -292,8 +300,15 @@ class Scene:
         why = self._ledger.why_at(event.server, drawn.row)
         drawn.why = why if drawn.why == NOBODY else drawn.why
         who = "It" if drawn.sentences else self._who(event.server)
-        said = {"accepted": "says that it accepted", "answered": "answers", "refused": f"refuses: {event.why}"}
-        if event.status != "accepted" or not drawn.flags & ACCEPTS:
+        said = {
+            "accepted": "says that it accepted",
+            "answered": "answers",
+            "refused": f"refuses: {event.why}",
+            "pending": "keeps the call for others to carry",
+        }
+        if self._frames.is_announcement(event.request) and event.status == "accepted":
+            drawn.sentences.append(f"{who} tells {self._owner(event.request)} that its call was carried.")
+        elif event.status != "accepted" or not drawn.flags & ACCEPTS:
             drawn.sentences.append(f"{who} {said.get(event.status, f'answers: {event.status}')}.")
         if event.status == "refused":
             drawn.rule = "server"
@@ -437,6 +452,10 @@ class Scene:
             self.spans.append(Span(first, step, lane, what))
 
     # --- names ------------------------------------------------------------------------------------------------
+
+    def _owner(self, frame: int) -> str:
+        sent = self._frames.sent.get(frame)
+        return "its owner" if sent is None else self._who(sent.sender)
 
     def _lane(self, machine: int) -> int:
         return self._frames.lanes.get(machine, NOBODY)

@@ -70,6 +70,7 @@ class Staged(Struct, frozen=True):
         until_ms: how much of the run is shown.
         value_of: what to show of versions.
         cluster: n, t and b.
+        helping: clients that help each other.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Staged(Struct, frozen=True):
     until_ms: float = 1000.0
     value_of: Tells | None = None
     cluster: tuple[int, int, int] = (6, 1, 1)
+    helping: frozenset[int] = frozenset()
 
 
 def stage(staged: Staged) -> Recording:
@@ -105,6 +107,7 @@ def stage(staged: Staged) -> Recording:
         faults=staged.faults,
         calls=tuple(_planned(registry, number, line) for number, line in enumerate(staged.script)),
         safety_ns=int(staged.until_ms * MILLISECOND),
+        helping=staged.helping,
     )
     report = run_plan(plan, _workload(registry, plan, staged.script), is_traced=True)
     assert report.failure is None, f"{staged.name} fails: {report.failure}"

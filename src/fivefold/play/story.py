@@ -23,6 +23,7 @@ REQUEST: Final = "request"
 REPLY: Final = "reply"
 REFUSAL: Final = "refusal"
 SYNC: Final = "sync"
+ANNOUNCEMENT: Final = "announcement"
 """What an arrow carries."""
 
 ARRIVED: Final = "arrived"

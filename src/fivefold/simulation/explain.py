@@ -17,6 +17,7 @@ from fivefold.protocol.classify import Views, plan_operation, plan_repair, set_u
 from fivefold.protocol.client import Evidence
 from fivefold.protocol.history import remembered_digest
 from fivefold.protocol.messages import (
+    ANNOUNCE,
     BUSY,
     DECLINED,
     FAIL,
@@ -28,6 +29,7 @@ from fivefold.protocol.messages import (
     SUCCESS,
     UNABLE,
     UNCHANGED,
+    WITHDRAW,
     decode_operation,
     decode_request,
     decode_vote,
@@ -76,12 +78,19 @@ REMEMBERED_REQUESTS = 4096
 """Requests whose replies are still explained."""
 
 
+_ANNOUNCING = (bytes([ANNOUNCE]), bytes([WITHDRAW]))
+
+
 class _Asked(Struct, frozen=True):
-    """A request that a server has received: its frame's number, whether it carries an operation, and its kind."""
+    """A request that a server has received: its frame's number, whether it carries an operation, and its kind.
+
+    An announcement has none of the two.
+    """
 
     frame: int
     is_operation: bool
     kind: str
+    is_announcement: bool = False
 
 
 class Explainer:
@@ -112,6 +121,8 @@ class Explainer:
                 self._requests[event.frame] = event
                 self._judge(sender)
                 self._sent(event)
+            case Sent(data=data, sender=sender) if sender in self.clients and data[:1] in _ANNOUNCING:
+                self._requests[event.frame] = event
             case Sent(data=data, receiver=receiver) if receiver in self.clients and data[:1] == bytes([REPLY]):
                 self._replied(event)
             case Delivered(frame=frame) if frame in self._requests:
@@ -157,8 +168,11 @@ class Explainer:
 
     def _arrived(self, sent: Sent) -> None:
         """What a server makes of what it receives, by its own keys."""
+        if sent.data[:1] in _ANNOUNCING:
+            self._note(sent, _Asked(sent.frame, False, "", is_announcement=True))
+            return
         try:
-            number, body, proof = split(sent.data, REQUEST)
+            _, body, proof = split(sent.data, REQUEST)
             request = decode_request(body, self._quorums.n)
             if request.operation:
                 decode_operation(request)
@@ -168,8 +182,14 @@ class Explainer:
         if left.servers:
             self._world.add(Culled(sent.receiver, sent.frame, left.servers, self._because(sent, request, left)))
         kind = self._classify(sent, sent.receiver, request, left)
-        # The machine works on a number once: what comes later under the same number is not answered.
-        asked = _Asked(sent.frame, bool(request.operation), kind)
+        self._note(sent, _Asked(sent.frame, bool(request.operation), kind))
+
+    def _note(self, sent: Sent, asked: _Asked) -> None:
+        """Replies under the request's number are to it.
+
+        The machine works on a number once: what comes later under the same number is not answered.
+        """
+        number = int.from_bytes(sent.data[1:9], "big")
         self._asked.setdefault((Channel(sent.channel), number), asked)
         if len(self._asked) > REMEMBERED_REQUESTS:
             del self._asked[next(iter(self._asked))]
@@ -202,6 +222,8 @@ class Explainer:
     def _why(self, server: int, asked: _Asked) -> str:
         if server in self.liars:
             return LIE
+        if asked.is_announcement:
+            return ""
         if asked.is_operation and not asked.kind:
             return NEEDS_REPAIR
         return STALE if asked.kind else NO_STEP

@@ -177,6 +177,7 @@ const LOOKS = {
   reply: { colour: "muted", width: 1, dash: [], head: "full" },
   refusal: { colour: "fail", width: 1.1, dash: [5, 3], head: "open" },
   sync: { colour: "inline", width: 1.3, dash: [7, 3, 1.5, 3], head: "full" },
+  announcement: { colour: "accent", width: 1.5, dash: [1.5, 3], head: "full" },
 };
 
 // An arrow up to a share of its way; what is lost ends on the way, with a cross.

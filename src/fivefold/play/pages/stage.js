@@ -276,9 +276,9 @@ function drawStrip(canvas, story) {
 }
 
 function drawLegend(canvas) {
-  const width = canvas.clientWidth || 600, pen = new CanvasPen(canvas, width, 210);
+  const width = canvas.clientWidth || 600, pen = new CanvasPen(canvas, width, 236);
   const arrows = [["request", "arrived", "request"], ["reply", "arrived", "reply"], ["refusal", "arrived", "refusal"],
-    ["sync", "arrived", "between servers"], ["request", "lost", "lost"], ["request", "late", "late"], ["request", "repeated", "repeated"]];
+    ["sync", "arrived", "between servers"], ["announcement", "arrived", "announcement"], ["request", "lost", "lost"], ["request", "late", "late"], ["request", "repeated", "repeated"]];
   arrows.forEach(([what, fate, text], index) => {
     const y = 16 + index * 27;
     drawArrow(pen, 6, y, 78, y, what, fate, 1, { alpha: 1 });

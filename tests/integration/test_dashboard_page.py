@@ -165,7 +165,8 @@ def test_a_killed_server_and_a_liar_are_on_the_page_soon(tab: playwright.Page, r
     until(tab, state_is(LIAR, "accused of lying"))
     until(tab, says(f"said by client load of server {LIAR}: servers"))
     until(tab, is_at("lying", "0"))
-    assert tab.inner_text(f"#remarks li[data-server='{LIAR}'] .source").startswith("client load, for ")
+    sources = tab.locator(f"#remarks li[data-server='{LIAR}'] .source").all_inner_texts()  # a busy machine has others
+    assert any(source.startswith("client load, for ") for source in sources)
 
 
 def test_a_server_that_lies_in_answers_is_on_the_page(tab: playwright.Page, rig: Rig) -> None:

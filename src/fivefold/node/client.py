@@ -16,7 +16,7 @@ from fivefold.node.editions import Editions
 from fivefold.node.sayings import charge_of, saying_frame
 from fivefold.node.status import STATUS_REPLY, ServerStatus, decode_status, status_frame
 from fivefold.protocol.client import ClientActions, Outcome, Pending, Session
-from fivefold.protocol.editions import is_about_editions
+from fivefold.protocol.editions import Edition, is_about_editions
 from fivefold.protocol.operations import Operation
 from fivefold.transport import Link, StreamTransport, Transport
 
@@ -219,7 +219,7 @@ class ClientNode:
                 self._replace_link(after.index)
             if before.certificate != after.certificate:
                 self._said = {said for said in self._said if said[0] != after.index}
-        self._perform(self.session.switch(self._clock(), self.editions.edition))
+        self._give(self.session.switch, self.editions.edition)
         self._changed.set()
         self._maybe_leave(self.editions)
 
@@ -402,7 +402,7 @@ class ClientNode:
         if future is not None and not future.done():
             future.set_result(status)
 
-    def _give(self, act: Callable[..., ClientActions], *arguments: int) -> None:
+    def _give(self, act: Callable[..., ClientActions], *arguments: int | Edition) -> None:
         try:
             actions = act(self._clock(), *arguments)
         except Exception as error:
@@ -463,6 +463,8 @@ class ClientNode:
 
     def _wake(self) -> None:
         self._timer = None
+        if self.editions is not None and self.session.knowledge.following.edition.name != self.editions.edition.name:
+            self._give(self.session.switch, self.editions.edition)  # an exception has kept it from that
         self._give(self.session.wake)
 
 

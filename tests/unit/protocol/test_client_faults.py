@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -12,6 +13,8 @@ import fivefold.protocol.client
 from fivefold.protocol.client.outcomes import Answered, Delay, Outcome, TimedOut
 from fivefold.protocol.messages import FAIL
 from tests.protocol_rig import A, B, Desk, WatchedRack, altered, op
+from tests.scenarios.test_client_rules import spoiled
+from tests.scenarios.test_following import announce, deliver_all, edition
 
 OURS = str(Path(fivefold.protocol.client.__file__).parent)
 
@@ -103,3 +106,100 @@ def test_what_an_error_of_the_client_ended_may_be_applied() -> None:
     ]
     assert [type(fault) for fault in actions.faults] == [MemoryError]
     assert desk.session.wake(desk.rack.now_ns).faults == ()
+
+
+def raises_at(number: int, act: Callable[[], object]) -> bool:
+    """Do it, with an exception at the so-many-th call of a function of the client; False if there are fewer calls."""
+    left = number
+
+    def see(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal left
+        if event == "call" and frame.f_code.co_filename.startswith(OURS) and frame.f_code.co_name != "<genexpr>":
+            left -= 1
+            if left < 0:
+                sys.setprofile(None)
+                raise MemoryError
+
+    sys.setprofile(see)
+    try:
+        act()
+    except MemoryError:
+        pass
+    finally:
+        sys.setprofile(None)
+    return left < 0
+
+
+def test_the_end_of_a_connection_that_an_exception_hid_is_made_up_for() -> None:
+    """An excluded server is started again with the right keys: over its new connection nothing speaks against it."""
+    number = 0
+    while True:
+        desk = Desk(WatchedRack())
+        liar = desk.rack.quorums.preference(A)[0]
+        desk._take(desk.session.connected(desk.rack.now_ns, liar))
+        desk.lies[liar] = spoiled(desk.rack, *range(6))
+        for _ in range(3):
+            assert isinstance(desk.call("add", b"+"), Answered)
+        assert desk.session.standing.is_excluded(liar)
+        ticket = desk.start(op("add", b"+", B))
+        has_raised = raises_at(number, lambda d=desk, s=liar: d._take(d.session.disconnected(d.rack.now_ns, s)))
+        desk.lies = {}
+        desk._take(desk.session.connected(desk.rack.now_ns, liar))
+        assert not desk.session.standing.is_excluded(liar), number
+        assert not any(desk.session.knowledge.of(A).authenticators[liar]), number
+        desk.finish(ticket)
+        for _ in range(5):
+            assert isinstance(desk.call("add", b"+"), Answered)
+        assert not desk.session.standing.is_doubted(liar), number
+        if not has_raised:
+            break
+        number += 1
+    assert number > 5
+
+
+def test_a_switch_that_raises_may_be_made_again() -> None:
+    """A call under way begins anew, another that an exception ends harms nobody, and the old identity is forgotten."""
+    number = 0
+    while True:
+        desk = Desk(WatchedRack())
+        old, first, second, *_ = desk.rack.quorums.preference(A)
+        for _ in range(5):
+            desk.session.standing.strike(old, "malformed")
+        desk.call("add", b"0")
+        announce(desk, [first, second], edition(2, 6, old))
+        desk.down = {old}
+        tickets = [desk.start(op("add", b"+", name)) for name in (A, B)]
+        deliver_all(desk)
+        new = edition(2, 6, old)
+        has_raised = raises_at(number, lambda d=desk, e=new: d._take(d.session.switch(d.rack.now_ns, e)))
+        if desk.session.knowledge.following.edition != new:
+            desk._take(desk.session.switch(desk.rack.now_ns, new))
+        assert not desk.session.standing.is_suspected(old), number
+        desk._take(desk.session.wake(desk.rack.now_ns))
+        desk.down = set()
+        outcomes = [desk.finish(ticket) for ticket in tickets]
+        assert sum(not isinstance(each, Answered) for each in outcomes) <= has_raised, (number, outcomes)
+        if not has_raised:
+            break
+        number += 1 if number < 30 else 13  # a second's worth of all places
+    assert number > 100
+
+
+def test_a_late_reply_that_raises_holds_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came behind it is worked on, and the driver hears of the exception."""
+    desk = Desk(WatchedRack())
+    ticket = desk.start(op("add", b"+"))
+    frames = [(ask.server, desk.rack.deliver(ask.server, desk.client, ask.frame)) for ask in desk.pending]
+
+    def strike(server: int, kind: str) -> None:
+        raise MemoryError(kind)
+
+    monkeypatch.setattr(desk.session.standing, "strike", strike)
+    faults: list[Exception] = []
+    for server, frame in frames:
+        assert frame is not None
+        actions = desk.session.receive(desk.rack.now_ns, server, b"no reply at all", frame)
+        faults += actions.faults
+        desk._take(actions)
+    assert list(map(str, faults)) == ["malformed"] * 5
+    assert isinstance(desk.finished[ticket], Answered)

@@ -57,16 +57,14 @@ class Following:
         self.era += 1
         return True
 
-    def use(self, edition: Edition) -> tuple[int, ...]:
-        """Use another edition: another era begins. Returns the servers whose identity it replaces."""
-        replaced = edition.replaced(self.edition)
-        self.edition = edition
-        for server in replaced:
+    def use(self, edition: Edition) -> None:
+        """Use another edition: another era begins. The servers whose identity it replaces have said nothing yet."""
+        for server in edition.replaced(self.edition):
             self._said[server] = None
         self._alike = {server for server, name in enumerate(self._said) if name == edition.name}
-        self._note()
+        self.edition = edition
         self.era += 1
-        return replaced
+        self._note()
 
     def _note(self) -> None:
         own = self.edition.name

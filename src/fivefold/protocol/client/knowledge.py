@@ -366,10 +366,14 @@ class Knowledge:
         self.standing.outdated = self.following.outdated
 
     def use(self, edition: Edition) -> None:
-        """Another edition is in use: forget every history, and what was held against servers that it replaces (R7)."""
-        for server in self.following.use(edition):
+        """Another edition is in use: forget every history, and what was held against servers that it replaces (R7).
+
+        After an exception of ours in here it may be called again.
+        """
+        for server in edition.replaced(self.following.edition):
             self.standing.forget(server)
         self._known.clear()
+        self.following.use(edition)
         self.standing.outdated = self.following.outdated
 
     # --- servers ----------------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ class Session:
         self._waiting: dict[int, Pending] = {}
         self._running: dict[int, Invocation] = {}
         self._rounds: dict[bytes, tuple[Invocation, Round]] = {}  # by what replies to it begin with
+        self._up: set[int] = set()  # servers whose connection has come, and not gone as far as all here have heard
         self._alarms: list[tuple[int, int]] = []
         self._look_at_ns = NEVER_NS  # when a call that has no alarm yet must have one
         self._send: list[Ask] = []
@@ -150,7 +151,7 @@ class Session:
             except Exception as error:
                 self._fail(now_ns, invocation, error)
             has_changed = True
-        return self._flush() if has_changed else ClientActions((), (), self._wake_at_ns)
+        return self._flush() if has_changed or self._faults else ClientActions((), (), self._wake_at_ns)
 
     def _receive(self, now_ns: int, server: int, frame: bytes, found: tuple[Invocation, Round]) -> bool:
         """A reply that its round has to look at; whether the invocation may have done something about it."""
@@ -163,14 +164,25 @@ class Session:
     def _receive_late(self, server: int, frame: bytes) -> None:
         """A reply that nobody waits for any more; or something else."""
         try:
-            split(frame, REPLY)
-        except PeerViolation:
-            self.standing.strike(server, "malformed")
-        else:
-            self.standing.note_answered((server,))
+            try:
+                split(frame, REPLY)
+            except PeerViolation:
+                self.standing.strike(server, "malformed")
+            else:
+                self.standing.note_answered((server,))
+        except Exception as error:  # the frames behind it answer other calls
+            self._faults.append(error)
 
     def connected(self, now_ns: int, server: int) -> ClientActions:
-        """A connection is up (again)."""
+        """A connection is up (again).
+
+        Story: (1) more than b servers have culled server 0, and it is excluded. (2) Its connection is lost, and an
+        exception of ours comes between that and its record here. (3) Server 0 is started again with the right keys, and
+        stays excluded for good. So the end that was missed is made up for.
+        """
+        if server in self._up:
+            self._lose(now_ns, server)
+        self._up.add(server)
         self.knowledge.came(server)
         for invocation in list(self._running.values()):
             self._step(now_ns, invocation, invocation.connected, server)
@@ -178,10 +190,14 @@ class Session:
 
     def disconnected(self, now_ns: int, server: int) -> ClientActions:
         """A connection is down: nothing is expected from that server until it is up again."""
+        self._lose(now_ns, server)
+        return self._flush()
+
+    def _lose(self, now_ns: int, server: int) -> None:
         self.knowledge.went(server)
         for invocation in list(self._running.values()):
             self._step(now_ns, invocation, invocation.disconnected, server)
-        return self._flush()
+        self._up.discard(server)  # last: what an exception kept from being done is done when it comes again
 
     def announced(self, now_ns: int, server: int, number: int, digest: bytes) -> ClientActions:
         """A server says, before anything else over its connection, which edition it uses."""
@@ -192,12 +208,11 @@ class Session:
         """Use a later edition: every round begins anew, with nothing known (R7).
 
         The driver takes it over once b + 1 servers have announced it; connections to the identities that it replaces
-        are gone before.
+        are gone before. If an exception of ours comes out of this, the driver calls it again.
         """
         self.knowledge.use(edition)
         for invocation in list(self._running.values()):
-            invocation.start_again(now_ns)
-            self._after(now_ns, invocation)
+            self._step(now_ns, invocation, invocation.start_again)
         return self._flush()
 
     def leave(self) -> list[Pending]:

@@ -26,6 +26,7 @@ from fivefold.cluster.editions import (
     newest_edition,
     successor_of,
 )
+from fivefold.cluster.files import make_private_directory
 from fivefold.cluster.identity import Identity, client_id_of, create_identity, fingerprint_of, load_identity
 from fivefold.cluster.keys import derive_mac_keys
 from fivefold.cluster.launcher import READY, LocalCluster, ServerProcess, free_addresses, serve_command, watch_parent
@@ -92,6 +93,7 @@ __all__ = [
     "load_public",
     "macs_under",
     "make_configuration",
+    "make_private_directory",
     "move_server",
     "newest_edition",
     "open_again",

@@ -26,6 +26,7 @@ from fivefold.cluster import (
     create_cluster,
     load_configuration,
     load_identity,
+    make_private_directory,
     parse_configuration,
     server_directory,
 )
@@ -185,7 +186,7 @@ def _begun(directory: Path, unfinished: Path, plan: _Plan) -> Configuration | No
         shutil.rmtree(unfinished)
     elif unfinished.exists() and any(unfinished.iterdir()):
         raise ConfigurationError(f"{unfinished} exists already: move it away, it is where the restore is made")
-    unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directory(unfinished)
     path.write_bytes(msgspec.json.encode(plan))
     return None
 

@@ -373,6 +373,19 @@ def test_a_rate_may_come_and_change_while_connections_are_open():
     assert len(wire.passed) == 80
 
 
+def test_a_rate_holds_while_editions_change():
+    """A server that switches closes its clients' connections and reads the file: nobody gets a second's worth anew."""
+    rack, passed = Rack({ANN: 10}), 0
+    for number in range(20):
+        wire = Wire(rack, number, ANN)
+        wire.send(*[REQUEST] * 40)
+        rack.advance(SECOND // 10)
+        passed += len(wire.passed)
+        rack.throttle.closed(wire.number)
+        rack.throttle.replace({ANN: 10, **({BOB: 5} if number % 2 else {})})
+    assert passed == 10 + 20
+
+
 def test_a_connection_that_waits_is_not_looked_at_for_each_request():
     """At a high rate the server wakes a hundred times a second, not for each request."""
     rack = Rack({ANN: 100_000})

@@ -71,6 +71,10 @@ _QUIET = ("crash", "death of client")
 """Faults that other events tell."""
 
 
+_TAKEN = ("accepted", "answered", "pending", "settled")
+"""What replies say that are no refusals."""
+
+
 class Drawn:
     """What one step comes to while its events are gone through."""
 
@@ -205,7 +209,7 @@ class Scene:
             drawn.row = self._ledger.open_row(step, sent)
         elif is_reply(data):
             vote = self._frames.vote(sent.frame)
-            what, label = (REPLY if vote is None or vote.status in ("accepted", "answered") else REFUSAL), ""
+            what, label = (REPLY if vote is None or vote.status in _TAKEN else REFUSAL), ""
         elif data[:1] == b"\x04":
             label = "what it holds"
         fate = ARRIVED if sent.original is None else REPEATED
@@ -291,7 +295,7 @@ class Scene:
             drawn.lane, drawn.row = self._frames.lanes.get(event.machine, NOBODY), row
             is_repair = self.rows[row].label.endswith("repair")
             drawn.flags |= REPAIRS if is_repair else 0
-            label = event.kind if is_repair else self._frames.asked(event.frame).label
+            label = event.kind if is_repair else self._frames.asked(event.frame).label.replace(", carrying ", " + ")
             self.marks.append(Mark(step, drawn.lane, "repair" if is_repair else "call", label or "repair"))
 
     def _voted(self, step: int, drawn: Drawn, event: Voted) -> None:

@@ -192,6 +192,7 @@ def history_up_to(time: int) -> bytes:
         ("leaving", 10111),  # servers that repair believed a liar's inventions
         ("helping", 2046),  # a call was told dead while its operation went on, and was applied with that
         ("helping", 3210),  # a rejection was not recorded where a refusal had announced the call
+        ("moved", 149),  # a barrier that one server held alone was left out, and a liar was needed instead, for good
         ("hostile", 2091),  # the judge took the call that was made last for the one that was applied last
     ],
 )

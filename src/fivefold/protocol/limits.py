@@ -220,6 +220,9 @@ INQUIRIES_WAITING_MAX: Final = 4096
 INQUIRY_ROUNDS_MAX: Final = 12
 """Rounds of one such attempt; the object then waits for another one."""
 
+INQUIRY_HEEDS_EVERY: Final = 4
+"""Each such round heeds what a server shows alone, though it may be invented."""
+
 INQUIRY_PATIENCE_NS: Final = 1_000_000_000
 """What a round waits for answers at most ..."""
 

@@ -21,6 +21,7 @@ from fivefold.protocol.limits import (
     INQUIRY_BACKOFF_NS,
     INQUIRY_BACKOFF_NS_MAX,
     INQUIRY_GRACE_NS,
+    INQUIRY_HEEDS_EVERY,
     INQUIRY_PATIENCE_NS,
     REPAIR_OBJECTS_MAX,
 )
@@ -221,9 +222,13 @@ class Inquiry:
 
         They may invent it, another one each time, and nothing but barriers would ever be due. An honest one that holds
         it repairs it itself: so what this server holds counts always.
+
+        It may not, and so each fourth round heeds all. Story: (1) a cluster is sealed, where only the mover repairs.
+        (2) An honest server holds a barrier alone, and a liar accepts nothing. (3) Without the one, the other is among
+        the q that are left: nothing that is sent to it is ever complete, and the move never ends.
         """
         found, quorums = self._usable(), self._quorums
-        left = quorums.b if self._is_wary else 0
+        left = quorums.b if self._is_wary and self.rounds % INQUIRY_HEEDS_EVERY else 0
         while left and len(found) > quorums.q:
             newest = {s: read_history(self.target, each[self.target][0])[-1].candidate for s, each in found.items()}
             latest = max(newest.values(), key=_timestamp)

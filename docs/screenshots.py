@@ -40,7 +40,7 @@ PATIENCE_MS = 90_000
 """How long a busy machine may take for a step."""
 
 SHOTS = {
-    "dashboard": (1360, 1040, "light"),
+    "dashboard": (1360, 1080, "light"),
     "dashboard-dark": (1360, 0, "dark"),
     "dashboard-narrow": (360, 1500, "light"),
     "dashboard-wall": (2560, 1440, "dark"),

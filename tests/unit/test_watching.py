@@ -179,10 +179,18 @@ def test_what_servers_have_seen_of_each_other_is_said_with_who_saw_it() -> None:
     counters = {"seen.3 wrong-mac": 2, "seen.4 list-reply-malformed": 1, "seen.9 wrong-mac": 1, "seen.x": 1}
     found = {each.text: each for each in remarks_of(cluster(server(0), server(1, counters=counters)))}
     assert set(found) == {
-        "seen by server 1 of server 3: it signed a history for this server with a wrong MAC, 2 times",
+        "seen by server 1 of server 3: it signed a history with a wrong MAC, 2 times",
         "seen by server 1 of server 4: list-reply-malformed, once",
     }
     assert [each.server for each in found.values()] == [3, 4]
+
+
+def test_what_several_servers_have_seen_is_said_once() -> None:
+    """A line for each server and thing: with n servers a liar would otherwise fill the page."""
+    seen_it = [server(index, counters={"seen.4 wrong-mac": index}) for index in range(1, 4)]
+    (found,) = remarks_of(cluster(server(0), *seen_it))
+    assert found.text == "seen by servers 1, 2, 3 of server 4: it signed a history with a wrong MAC, 6 times"
+    assert (found.server, found.source) == (4, "servers 1, 2, 3")
 
 
 def test_how_far_a_server_is_with_comparing_is_said_with_what_it_costs() -> None:

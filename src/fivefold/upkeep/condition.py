@@ -209,20 +209,23 @@ SEEN: Final = "seen."
 
 def _seen(status: ClusterStatus) -> Iterator[Remark]:
     """What servers have seen others do that no honest one does: a liar may say so of an honest one."""
+    found: dict[tuple[int, str], dict[int, int]] = {}
     for index, server in enumerate(status.servers):
         counters = {} if server is None else server.counters
         seen = [(name.removeprefix(SEEN), count) for name, count in counters.items() if name.startswith(SEEN)]
         for what, count in sorted(seen)[:SAYINGS_MAX]:
             of, _, reason = what.partition(" ")
             if of.isdecimal() and int(of) < len(status.servers):
-                times = "once" if count == 1 else f"{count} times"
-                text = f"seen by server {index} of server {of}: {SEEN_WORDS.get(reason, reason)[:SHORT]}, {times}"
-                yield Remark(int(of), WARN, text, f"server {index}")
+                found.setdefault((int(of), SEEN_WORDS.get(reason, reason)[:SHORT]), {})[index] = count
+    for (of_server, what), counts in sorted(found.items()):
+        by = f"server{'s' * (len(counts) > 1)} {', '.join(map(str, counts))}"
+        times = "once" if sum(counts.values()) == 1 else f"{sum(counts.values())} times"
+        yield Remark(of_server, WARN, f"seen by {by} of server {of_server}: {what}, {times}", by)
 
 
 SEEN_WORDS: Final[Mapping[str, str]] = {
     "wrong-version": "it gave another version than b + 1 others",
-    "wrong-mac": "it signed a history for this server with a wrong MAC",
+    "wrong-mac": "it signed a history with a wrong MAC",
 }
 """Reasons that are no words by themselves."""
 

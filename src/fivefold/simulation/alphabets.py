@@ -23,6 +23,9 @@ from fivefold.simulation.workload import draw_call
 SHAPES: Final = ((4, 1, 0), (5, 1, 0), (6, 1, 1), (6, 1, 1), (6, 1, 1), (7, 1, 1), (9, 2, 1), (11, 2, 2))
 """Clusters (n, t, b)."""
 
+SUCCESSORS: Final = ((), (), (4, 1, 0), (6, 1, 1), (9, 2, 1), (11, 2, 2))
+"""To which clusters a sealed one hands over; the first two are opened again."""
+
 UPDATES: Final = ("increment", "set", "bump", "move")
 
 
@@ -278,7 +281,7 @@ def _helping(random: Random, plan: Plan) -> Plan:
 
 
 def _moved(random: Random, plan: Plan) -> Plan:
-    """A cluster is sealed, its servers are told one after the other, and a mover copies it; it may be given up."""
+    """A cluster is sealed, its servers are told one by one, and a mover copies it; it is given up, or hands over."""
     faults = list(_some(random, plan, ("crash", "crash", "pause", "slow disk", "isolation", "death of client"), 6))
     at_ns = random.randrange(plan.safety_ns // 3)
     q = QuorumSystem(plan.n, plan.t, plan.b).q
@@ -291,13 +294,18 @@ def _moved(random: Random, plan: Plan) -> Plan:
             at_ns += random.randrange(plan.safety_ns // 3)
     if random.random() < 0.4:
         faults += [Fault("death of mover", random.randrange(plan.safety_ns), 0, (0,)) for _ in range(2)]
-    return replace(
-        plan,
-        faults=tuple(sorted((f for f in faults if f.at_ns < plan.safety_ns), key=lambda fault: fault.at_ns)),
-        villains=tuple(random.choice(VILLAINIES) for _ in range(random.choice((0, 0, 1, 2)))),
-        cached_objects_max=random.choice((7, 1000)),
-        is_handed_on=random.random() < 0.5,
-    )
+    kept = {
+        "villains": tuple(random.choice(VILLAINIES) for _ in range(random.choice((0, 0, 1, 2)))),
+        "cached_objects_max": random.choice((7, 1000)),
+        "is_handed_on": random.random() < 0.5,
+        "successor": random.choice(SUCCESSORS),
+    }
+    for client in random.sample(range(plan.clients), min(plan.clients, random.choice((0, 0, 1, 2)))):
+        camp = (client, *random.sample(range(plan.n), random.choice((1, 1, 2))))
+        lasts_ns = random.choice((100, 400, 1000)) * MILLISECOND
+        faults.append(Fault(CAMP, random.randrange(plan.safety_ns), lasts_ns, camp))
+    faults = sorted((f for f in faults if f.at_ns < plan.safety_ns), key=lambda fault: fault.at_ns)
+    return replace(plan, faults=tuple(faults), **kept)
 
 
 ATTACKS: Final[dict[str, Callable[[Random, Plan], Plan]]] = {

@@ -53,14 +53,16 @@ class Task:
         call_id: its id, the same for all its attempts.
         since: once its outcome is unknown, the logical time to resolve from.
         rivals: ids of the client's earlier updates that might still be applied when it was called, and so after it.
+        attempts: how often it was made: each has a deadline of its own.
     """
 
-    __slots__ = ("call", "call_id", "invoke_ns", "rivals", "since")
+    __slots__ = ("attempts", "call", "call_id", "invoke_ns", "rivals", "since")
 
     def __init__(self, call: PlannedCall, call_id: bytes, invoke_ns: int, rivals: tuple[bytes, ...] = ()) -> None:
         """Called now."""
         self.call, self.call_id, self.invoke_ns, self.rivals = call, call_id, invoke_ns, rivals
         self.since: int | None = None
+        self.attempts = 0
 
 
 class ClientHost:
@@ -84,6 +86,7 @@ class ClientHost:
         has_raised: whether an exception has come out of the session.
         tolerated: what the plan lets happen to calls: *refused*, *disagreed*, *late*.
         on_start: hears the ring key of each update that it makes.
+        successor: the cluster that takes the old one's place, if one does.
     """
 
     def __init__(
@@ -113,13 +116,15 @@ class ClientHost:
         self.injector: Injector | None = None
         self.has_raised = False
         self.tolerated, self._is_helping = tolerated, is_helping
-        self._book, self._quorums, self._workload = book, quorums, workload
+        self._first = self._book, self._quorums = book, quorums
+        self._workload = workload
+        self.successor: tuple[Book, QuorumSystem] | None = None
         self._random = world.stream(f"client/{index}")
         self._connections: dict[int, tuple[Connection, ServerHost]] = {}
         self._alarm = Alarm(world, lambda: self._give(lambda: self.session.wake(world.now_ns)))
         self._newest: dict[str, int] = {}
         self._unsettled: dict[bytes, None] = {}
-        self._lives = 0
+        self._lives = self._era = 0
         self._begin_session()
 
     def _begin_session(self) -> None:
@@ -127,8 +132,15 @@ class ClientHost:
         random = Random(self._random.getrandbits(64))
         self.session = Session(self._quorums, random, edition=edition, is_helping=self._is_helping)
         self._follower = Follower(self.world, self._book, self._quorums, self.uses, send=self._ask, use=self._switch)
+        self._era += 1
+        era = self._era
         for slot in range(self._quorums.n):
-            self._connect(slot, self._lives)
+            self._connect(slot, era)
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether it uses the cluster with which the run began: of another one its judges know nothing."""
+        return self._book is self._first[0]
 
     def evidence(self) -> Sequence[Evidence]:
         """What speaks against servers in its eyes."""
@@ -136,22 +148,28 @@ class ClientHost:
 
     # --- connections ------------------------------------------------------------------------------------------
 
-    def _connect(self, slot: int, life: int) -> None:
-        """Open a connection, or try again a while later."""
-        if life != self._lives or slot in self._connections:
+    def _connect(self, slot: int, era: int) -> None:
+        """Open a connection, or try again a while later; ``era`` tells in which life, and in which cluster."""
+        if era != self._era or slot in self._connections:
             return
         server = self._book.host(self.uses, slot)
-        if not server.is_up:
-            self.world.after(RECONNECT_NS, partial(self._connect, slot, life))
+        if not server.is_up or self._is_cut_off(server):
+            self.world.after(RECONNECT_NS, partial(self._connect, slot, era))
             return
         self._connections[slot] = server.accept(self.machine, self.id, self._receive), server
         self._give(lambda: self.session.connected(self.world.now_ns, slot))
         self._hear(slot, server.announces())
 
+    def _is_cut_off(self, server: ServerHost) -> bool:
+        """Whether no connection to a server comes about: where editions change, it would bring the newest one."""
+        pair = (self.machine, server.index)
+        return self._book.newest > 1 and bool(server.network.blocked & {pair, pair[::-1]})
+
     def _hear(self, slot: int, name: EditionName) -> None:
         """The first that comes over a connection is which edition the server uses."""
         self.perform(self.session.announced(self.world.now_ns, slot, *name))
         self._follower.hear(slot, name)
+        self._maybe_leave()
 
     def lose(self, server: ServerHost) -> None:
         """The connection to a server has broken; the client notices, and tries to connect anew."""
@@ -169,7 +187,7 @@ class ClientHost:
         self.world.tell(Disconnected(self.index, slot))
         server.close(connection)
         self._give(lambda: self.session.disconnected(self.world.now_ns, slot))
-        self.world.after(RECONNECT_NS, partial(self._connect, slot, self._lives))
+        self.world.after(RECONNECT_NS, partial(self._connect, slot, self._era))
 
     def _switch(self, number: int) -> None:
         """Take a later edition over: nothing counts any more that comes from the servers that it replaces."""
@@ -186,12 +204,40 @@ class ClientHost:
         self._follower.use(number, before)
         self.perform(self.session.switch(self.world.now_ns, edition))
         for slot in replaced:
-            self._connect(slot, self._lives)
+            self._connect(slot, self._era)
+        self._maybe_leave()
+
+    def _maybe_leave(self) -> None:
+        """Go to the cluster that has taken this one's place, when that is certain (M4); open calls go along."""
+        has_moved = self._book.edition(self.uses).has_moved and self._follower.announced.is_agreed
+        if not has_moved or self.successor is None:
+            return
+        self.world.counters["moved.client"] += 1
+        found = self.session.leave()
+        calls = [(pending, self.tasks[pending.ticket]) for pending in found if pending.ticket in self.tasks]
+        self.world.counters["moved.call"] += len(calls)
+        self._disconnect()
+        self._go_to(*self.successor)
+        tickets, actions = self.session.take(self.world.now_ns, [pending for pending, _ in calls])
+        self.tasks = dict(zip(tickets, [task for _, task in calls], strict=True))
+        self.perform(actions)
+
+    def _go_to(self, book: Book, quorums: QuorumSystem, uses: int = 1) -> None:
+        self._book, self._quorums, self.uses = book, quorums, uses
+        self.machine = quorums.n + self.index
+        self._begin_session()
+
+    def _disconnect(self) -> None:
+        self._alarm.stop()
+        self._follower.is_over = True
+        for connection, server in self._connections.values():
+            server.close(connection)
+        self._connections = {}
 
     def _ask(self, slot: int, frame: bytes) -> None:
         connection, server = self._connections.get(slot, (None, None))
         if connection is not None and server is not None:
-            if self.on_ask is not None:
+            if self.on_ask is not None and self.is_at_home:
                 self.on_ask(self, slot, frame)
             server.network.call(connection, frame)
 
@@ -199,7 +245,7 @@ class ClientHost:
         if is_about_editions(frame):
             self._follower.receive(connection.callee, frame)
             return
-        if self.on_frame is not None:
+        if self.on_frame is not None and self.is_at_home:
             self.on_frame(self, connection.callee, frame)
         self._give(lambda: self.session.receive(self.world.now_ns, connection.callee, frame))
 
@@ -276,12 +322,13 @@ class ClientHost:
         if "late" not in self.tolerated:
             life = self._lives
             late_ns = LATE_NS if self.injector is None else LATE_NS + 3 * RETRY_NS
-            self.world.at(now_ns + patience_ns + late_ns, lambda: self._check_time(ticket, life))
+            task.attempts = attempt = task.attempts + 1
+            self.world.at(now_ns + patience_ns + late_ns, lambda: self._check_time(task, attempt, life))
 
-    def _check_time(self, ticket: int, life: int) -> None:
+    def _check_time(self, task: Task, attempt: int, life: int) -> None:
         """A call must have ended by its deadline."""
-        if life == self._lives and ticket in self.tasks:
-            call = self.tasks[ticket].call
+        if life == self._lives and attempt == task.attempts and task in self.tasks.values():
+            call = task.call
             raise Violation("late", f"c{self.index}.{call.number} ({call.method}) is not over at its deadline")
 
     def _finish(self, finished: Finished) -> None:
@@ -329,7 +376,11 @@ class ClientHost:
         elif tag == CANCELLED:
             self._end(task, Seen.CANCELLED)
         elif tag == FORGOTTEN:
-            if self.on_forgotten is not None and self._newest[min(task.call.objects)] == task.call.number:
+            if (
+                self.on_forgotten is not None
+                and self.is_at_home
+                and self._newest[min(task.call.objects)] == task.call.number
+            ):
                 self.on_forgotten(self, task)
             self._end(task, Seen.UNKNOWN)
         else:
@@ -363,15 +414,14 @@ class ClientHost:
         It starts with the file that is at hand, which may be an old one: clients do not write it.
         """
         self._lives += 1
-        self._alarm.stop()
         self.world.tell(Died(self.index))
-        self._follower.is_over = True
-        for connection, server in self._connections.values():
-            server.close(connection)
-        self._connections = {}
+        self._disconnect()
         self.tasks = {}
         for task in list(self.unfinished.values()):
             self._end(task, Seen.UNKNOWN)
+        if not self.is_at_home and self._random.random() < 0.5:
+            self._go_to(*self._first, self._first[0].newest)
+            return
         if self.uses > 1:
             self.uses = self._random.randint(1, self.uses)
         self._begin_session()

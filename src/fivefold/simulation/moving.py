@@ -1,4 +1,4 @@
-"""A cluster that is sealed in a run, copied by a mover, and opened again (M1 to M3).
+"""A cluster that is sealed in a run, copied by a mover, and opened again or handed over to another one (M1 to M4).
 
 The mover is a client that asks sealed servers for lists, histories and versions, and repairs, as
 :mod:`fivefold.upkeep.backing` does. What it does with answers is written here once more. At the end of the copy, and
@@ -38,10 +38,11 @@ from fivefold.protocol.server import Inquiry, decode_version, kept_version
 from fivefold.protocol.steps import Missing
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.network import Connection
-from fivefold.simulation.plan import MILLISECOND, SECOND
+from fivefold.simulation.plan import MILLISECOND, SECOND, Weather
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.replacement import Book
 from fivefold.simulation.servers import ServerHost
+from fivefold.simulation.successor import Successor
 from fivefold.simulation.watch import Watch
 from fivefold.simulation.world import World
 
@@ -53,6 +54,9 @@ ROUND_NS: Final = 600 * MILLISECOND
 
 NO_SERVER: Final = -1
 """Stands for the index of a server where a client asks."""
+
+TELLING_NS: Final = 500 * MILLISECOND
+"""Within that time after the last edition was made each server is told of it."""
 
 MOVE_NS: Final = 120 * SECOND
 """Virtual time after healing by which a sealed cluster must be copied."""
@@ -84,13 +88,17 @@ class Move:
         id: its identity.
         is_sealed: whether the newest edition is a sealed one.
         is_copied: whether everything is copied under this seal.
+        has_moved: whether another cluster has taken this one's place.
         copy: the timestamp of each object's newest version, as far as it is copied.
+        successor: that other cluster; None if this one is opened again.
     """
 
     def __init__(self, world: World, book: Book, quorums: QuorumSystem, watch: Watch, machine: int) -> None:
         """Nothing is sealed yet."""
         self.id, self._machine = client_id("mover"), machine
-        self.is_sealed = self.is_copied = False
+        self.is_sealed = self.is_copied = self.has_moved = False
+        self.successor: Successor | None = None
+        self._versions: dict[ObjectId, bytes] = {}
         self.copy: dict[ObjectId, LogicalTimestamp] = {}
         self._world, self._book, self._quorums, self._watch = world, book, quorums, watch
         self._connections: dict[int, tuple[Connection, ServerHost]] = {}
@@ -111,7 +119,7 @@ class Move:
 
     def open(self) -> None:
         """An edition that is open again: the move is given up, or what was to be seen of it has been seen."""
-        if not self.is_sealed:
+        if not self.is_sealed or self.has_moved:
             return
         if self.is_copied:
             self._judge("when the cluster was opened again")
@@ -126,8 +134,8 @@ class Move:
             self._world.counters["move.mover died"] += 1
             self._begin()
 
-    def finish(self, servers: Sequence[ServerHost]) -> None:
-        """All servers are told; the cluster is copied, and opened again.
+    def finish(self, servers: Sequence[ServerHost], calm: Weather) -> None:
+        """All servers are told; the cluster is copied, and then it hands over, or is opened again.
 
         Raises:
             Violation: it is not copied in time, or the copy is wrong.
@@ -138,13 +146,32 @@ class Move:
             self._world.run(self._world.now_ns + MOVE_NS, lambda: self.is_copied)
         if not self.is_copied:
             raise Violation("not moved", f"the cluster was not copied {MOVE_NS / SECOND:g} s after all was healed")
+        self._hand_over()
         self.open()
+        if self.successor is not None:
+            self.successor.heal(calm)
+
+    def _hand_over(self) -> None:
+        """The new servers begin with the copy, and the last edition names them; old servers hear of it by and by."""
+        if self.successor is None or self.has_moved:
+            return
+        self.has_moved = True
+        self._world.counters["move.handed over"] += 1
+        self.successor.make({name: (self.copy[name], data) for name, data in self._versions.items()})
+        self._book.hand_over(self.id)
+        for server in [self._book.host(self._book.newest, slot) for slot in range(self._quorums.n)]:
+            self._world.after(self._random.randrange(TELLING_NS), partial(server.switch, self._book.newest))
+
+    def close(self) -> None:
+        """The run is over: what the old cluster has acknowledged is still in the copy that the new one began with."""
+        if self.has_moved:
+            self._judge("after another cluster had taken its place")
 
     # --- the copy ---------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         self._life += 1
-        self.copy = {}
+        self.copy, self._versions = {}, {}
         for connection, server in self._connections.values():
             server.close(connection)
         self._connections, self._rounds = {}, {}
@@ -177,6 +204,7 @@ class Move:
         self.is_copied = True
         self._world.counters["move.copied"] += 1
         self._judge("when it was copied")
+        self._later(self._hand_over)
 
     def _read(self, name: ObjectId, done: Callable[[], None]) -> None:
         """Read an object at all sealed servers until q of them agree on its newest version."""
@@ -221,6 +249,7 @@ class Move:
                 self._later(partial(self._read, name, done))
                 return
             self._watch.check_version(name, timestamp, kept_version(decode_version(data)))
+            self._versions[name] = data
             self._take(name, timestamp, done)
 
         self._ask(frame, heard, partial(self._read, name, done), reading.holders)

@@ -149,6 +149,7 @@ class Plan(Struct, frozen=True):
         is_judged: whether clients' waiting, servers' memory and whom clients suspect are judged, too.
         is_handed_on: whether servers ask each other for a newer edition of the cluster file.
         helping: correct clients that take part in helping.
+        successor: n, t and b of the cluster to which a sealed one hands over; empty if it is opened again.
     """
 
     seed: int
@@ -174,6 +175,7 @@ class Plan(Struct, frozen=True):
     is_judged: bool = False
     is_handed_on: bool = True
     helping: frozenset[int] = frozenset()
+    successor: tuple[int, ...] = ()
 
     @property
     def is_noisy(self) -> bool:
@@ -201,3 +203,20 @@ def one_of_each(calls: tuple[PlannedCall, ...]) -> list[PlannedCall]:
         for name in call.objects:
             first.setdefault((name, call.is_query), call)
     return list({call.number: call for _, call in sorted(first.items(), key=lambda item: item[0])}.values())
+
+
+LIVENESS_ROUNDS: Final = 600
+"""Rounds after healing by which every call of a correct client must have ended; a round is the longest there is."""
+
+LIVENESS_NS_MIN: Final = 120 * SECOND
+"""Where rounds are short, pauses between attempts are what takes time: then the bound is this."""
+
+
+def liveness_ns(weather: Weather, far_ns: int = 0) -> int:
+    """Virtual time after healing by which every operation of a correct client must have ended."""
+    return max(LIVENESS_NS_MIN, LIVENESS_ROUNDS * round_ns(weather, far_ns))
+
+
+def round_ns(weather: Weather, far_ns: int = 0) -> int:
+    """The longest round that there is."""
+    return 2 * (weather.delay_ns + weather.delay_spread_ns + far_ns) + weather.commit_ns

@@ -87,10 +87,12 @@ class Book:
         self.hosts: dict[int, ServerHost] = {}
         self.lies_since: dict[int, int] = {}
 
-    def _note(self, since: tuple[int, ...], file: tuple[int, ...], mover: bytes = b"") -> None:
+    def _note(
+        self, since: tuple[int, ...], file: tuple[int, ...], mover: bytes = b"", *, has_moved: bool = False
+    ) -> None:
         number = len(self.editions) + 1
         name = self._named(number, b"edition %d" % number)
-        self.editions.append(Edition(number, name.digest, since, mover))
+        self.editions.append(Edition(number, name.digest, since, mover, has_moved))
         self.files.append(file)
 
     def _named(self, number: int, contents: bytes) -> EditionName:
@@ -160,6 +162,10 @@ class Book:
     def open_again(self) -> None:
         """A further edition with the same servers, which is open."""
         self._note(self.editions[-1].since, self.files[-1])
+
+    def hand_over(self, mover: ClientId) -> None:
+        """The last edition: another cluster has taken this one's place."""
+        self._note(self.editions[-1].since, self.files[-1], mover, has_moved=True)
 
     def keys(self, index: int, member: Member) -> AuthenticatorKeys:
         """A member's keys in the edition that it uses."""

@@ -32,11 +32,12 @@ from fivefold.simulation.liars import HONEST, LyingHost, TwinHost
 from fivefold.simulation.lies import Liar
 from fivefold.simulation.moving import Move
 from fivefold.simulation.network import Connection, Network
-from fivefold.simulation.plan import SECOND, Plan, Weather, one_of_each
+from fivefold.simulation.plan import SECOND, Plan, Weather, liveness_ns, one_of_each, round_ns
 from fivefold.simulation.rack import client_id
 from fivefold.simulation.replacement import Book, Member
 from fivefold.simulation.rights import Rules
 from fivefold.simulation.servers import ServerHost
+from fivefold.simulation.successor import Successor
 from fivefold.simulation.villains import Villain
 from fivefold.simulation.watch import Signature, Watch
 from fivefold.simulation.workload import TOYS, Workload
@@ -44,12 +45,6 @@ from fivefold.simulation.world import World
 
 SCHEMING = (*HOSTILITIES, *LEAVINGS, CARRYING)
 """Strategies of malevolent clients with rights of their own."""
-
-LIVENESS_ROUNDS = 600
-"""Rounds after healing by which every call of a correct client must have ended; a round is the longest there is."""
-
-LIVENESS_NS_MIN = 120 * SECOND
-"""Where rounds are short, pauses between attempts are what takes time: then the bound is this."""
 
 PROBE_NS = 60 * SECOND
 PROBE_ROUNDS = 300
@@ -161,6 +156,10 @@ class Run:
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
         self.move = Move(self.world, self.book, self.quorums, self.watch, machines) if plan.is_moved else None
+        if self.move is not None and plan.successor:
+            new = self.move.successor = Successor(self.world, plan, workload, self.watch, self.clients)
+            for client in self.clients:
+                client.successor = new.book, new.quorums
         self.stage = self._stage(machines + plan.is_moved)
 
     def _stage(self, machines: int) -> Stage:
@@ -320,13 +319,14 @@ class Run:
         weather = self.plan.weather
         for villain in self.villains:
             villain.is_at_it = False
-        self.network.weather = Weather(0, 0, 0, weather.delay_ns, weather.delay_spread_ns, weather.commit_ns)
+        calm = Weather(0, 0, 0, weather.delay_ns, weather.delay_spread_ns, weather.commit_ns)
+        self.network.weather = calm
         self._let_liars_repent()
         for client in self.clients:
             client.injector = None
         if self.move is not None and self.move.is_sealed:
             heal(self.stage, self.plan.dead)
-            self.move.finish(self.servers)
+            self.move.finish(self.servers, calm)
         self._tell_everybody()
         heal(self.stage, self.plan.dead)
         self._wait(liveness_ns(weather, max(self.plan.far_ns, default=0)), "after everything was healed")
@@ -339,7 +339,8 @@ class Run:
         for index, liar in self.liars.items():
             host = self.servers[index]
             if isinstance(host, LyingHost) and host.repent() and liar.random.random() < 0.5:
-                excluding = [each.index for each in self.clients if each.session.standing.is_excluded(index)]
+                at_home = [client for client in self.clients if client.is_at_home]
+                excluding = [each.index for each in at_home if each.session.standing.is_excluded(index)]
                 self.judges.restarted |= {(client, index) for client in excluding}
                 crash(self.stage, index)
 
@@ -435,6 +436,8 @@ class Run:
 
     def _check(self) -> None:
         self.watch.closed()
+        if self.move is not None:
+            self.move.close()
         if self.plan.is_noisy:
             return
         result = check(
@@ -472,16 +475,6 @@ class Run:
             events=tuple(self.world.happened or ()),
             history=history,
         )
-
-
-def liveness_ns(weather: Weather, far_ns: int = 0) -> int:
-    """Virtual time after healing by which every operation of a correct client must have ended."""
-    return max(LIVENESS_NS_MIN, LIVENESS_ROUNDS * round_ns(weather, far_ns))
-
-
-def round_ns(weather: Weather, far_ns: int = 0) -> int:
-    """The longest round that there is."""
-    return 2 * (weather.delay_ns + weather.delay_spread_ns + far_ns) + weather.commit_ns
 
 
 def raised(error: Exception) -> str:

@@ -60,6 +60,7 @@ class Watch:
         is_noisy: whether servers compute different results.
         history_bytes_max: of one history.
         issued: the ring keys of all updates that correct clients have made.
+        later: the watch of the cluster that takes this one's place; None if none does.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Watch:
         self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
         self._ended: list[tuple[ClientId, bytes, Observation]] = []
         self.issued: set[bytes] = set()
+        self.later: Watch | None = None
         self._made_by: dict[tuple[ObjectId, bytes], list[LogicalTimestamp]] = {}
 
     # --- what a disk has committed ----------------------------------------------------------------------------
@@ -227,17 +229,24 @@ class Watch:
     def is_applied(self, key: bytes, seen: Observation) -> bool:
         """Whether the call with this ring key is part of the established history of its objects."""
         name = ObjectId(seen.objects[0])
+        if self.later is not None and self.later.is_applied(key, seen):
+            return True
         return any(made in self.chains.of(name).members for made in self._made_by.get((name, key), ()))
+
+    def _established(self, name: ObjectId, key: bytes) -> set[LogicalTimestamp]:
+        """The established versions that the call with this ring key has made; one that was moved is still one."""
+        chain = self.chains.of(name)
+        found = {
+            timestamp
+            for timestamp in self._made_by.get((name, key), ())
+            if timestamp in chain.members and chain.candidates[timestamp].is_method
+        }
+        return found if self.later is None else found | self.later._established(name, key)
 
     def _look_up(self, client: ClientId, call_id: bytes, seen: Observation) -> None:
         key = ring_key(client, call_id)
         for name in map(ObjectId, seen.objects):
-            chain = self.chains.of(name)
-            made = [
-                timestamp
-                for timestamp in self._made_by.get((name, key), ())
-                if timestamp in chain.members and chain.candidates[timestamp].is_method
-            ]
+            made = self._established(name, key)
             if len(made) > 1:
                 raise Violation("applied twice", f"{seen} was applied to {name} twice")
             # A cancellation is recorded under the key of what it cancels.

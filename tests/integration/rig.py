@@ -321,7 +321,7 @@ class Load:
         goal = self.record.total() + updates
         await until(lambda: self.record.total() >= goal, f"{updates} more updates", seconds)
 
-    async def progress_everywhere(self, updates: int = 1) -> None:
+    async def progress_everywhere(self, updates: int = 1, *, seconds: float = PATIENCE_S) -> None:
         """Wait for so many more acknowledged updates of every counter."""
         before = dict(self.record.acknowledged)
         await until(
@@ -330,6 +330,7 @@ class Load:
                 for key in self.keys
             ),
             "updates of every counter",
+            seconds,
         )
 
 

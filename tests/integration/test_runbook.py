@@ -181,6 +181,12 @@ def test_the_runbook_runs(hosts: Hosts) -> None:
     _change_keys(hosts, page, status)
     for line in page.pop("A client's identity was stolen"):
         hosts.run(line)
+    for line in page.pop("A disk is full"):
+        hosts.run(line)
+    hosts.stop("prod/server-5")
+    for line in page.pop("A new release, or new code"):
+        hosts.run(line)
+    _until_all_stand(hosts, status)
     assert hosts.total("prod/cluster.toml") == 36
 
     for name in list(hosts.servers):

@@ -155,12 +155,17 @@ class Run:
             explainer.liars = frozenset(lying)
             explainer.evidence = {client.machine: client.evidence for client in self.clients}
         machines += len(self.villains)
-        self.move = Move(self.world, self.book, self.quorums, self.watch, machines) if plan.is_moved else None
-        if self.move is not None and plan.successor:
-            new = self.move.successor = Successor(self.world, plan, workload, self.watch, self.clients)
+        self.move = self._move(machines) if plan.is_moved else None
+        self.stage = self._stage(machines + plan.is_moved)
+
+    def _move(self, machine: int) -> Move:
+        """Who seals and copies the cluster; and the one to which it hands over, if the plan has one."""
+        move = Move(self.world, self.book, self.quorums, self.watch, machine)
+        if self.plan.successor:
+            new = move.successor = Successor(self.world, self.plan, self.workload, self.watch, self.clients)
             for client in self.clients:
                 client.successor = new.book, new.quorums
-        self.stage = self._stage(machines + plan.is_moved)
+        return move
 
     def _stage(self, machines: int) -> Stage:
         hosts, deeds = (self.servers, self.clients), (self._replace, self._turn)

@@ -46,4 +46,4 @@ def native(session: nox.Session) -> None:
     paths = session.posargs or ["tests/unit", "tests/scenarios", "tests/properties", "tests/paper", "tests/contracts"]
     session.run("pytest", "-q", *paths)
     session.install("--force-reinstall", "--config-settings", "build-args=--features planted", "./native")
-    session.run("pytest", "-q", "tests/properties/test_native_frames.py")
+    session.run("pytest", "-q", "tests/properties/test_native_frames.py", "tests/properties/test_native_client_bugs.py")

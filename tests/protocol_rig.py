@@ -13,6 +13,8 @@ from random import Random
 import msgspec
 
 from fivefold.protocol.actions import Actions, Ask, Channel, Reply, Store
+from fivefold.protocol.client.invocation import Invocation
+from fivefold.protocol.client.ordinary import long_of
 from fivefold.protocol.client.outcomes import Outcome
 from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import (
@@ -356,6 +358,12 @@ def newest(rack: Rack, server: int, name: ObjectId = A) -> Candidate:
 
 
 # --- a client on the rack ---------------------------------------------------------------------------------------
+
+
+def invocation_of(session: Session, ticket: int) -> Invocation:
+    """What works on a call; with native code it takes the call over for that."""
+    return long_of(session._running[ticket])
+
 
 Lie = Callable[[bytes], bytes | None]
 

@@ -6,6 +6,8 @@
 #![deny(unsafe_code)]
 
 #[forbid(unsafe_code)]
+pub mod client;
+#[forbid(unsafe_code)]
 pub mod digests;
 #[forbid(unsafe_code)]
 pub mod limits;
@@ -20,6 +22,8 @@ pub mod ring;
 #[forbid(unsafe_code)]
 pub mod wire;
 
+#[cfg(feature = "python")]
+mod client_python;
 #[cfg(feature = "python")]
 mod python;
 #[cfg(feature = "python")]

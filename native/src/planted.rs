@@ -1,4 +1,5 @@
-//! Bugs on purpose: tests/properties/test_native_bugs.py must see each of them. Without the feature `planted` every
+//! Bugs on purpose: tests/properties/test_native_frames.py must see each of the server's half, and
+//! test_native_client_bugs.py each of the client's. Without the feature `planted` every
 //! question is answered `false` when the crate is built, and nothing of this is left in it.
 
 #[cfg(feature = "planted")]

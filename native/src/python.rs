@@ -65,6 +65,8 @@ mod fivefold_native {
     #[pymodule_export]
     use super::{Macs, Panicked, digest, plant};
     #[pymodule_export]
+    use crate::client_python::OrdinaryRounds;
+    #[pymodule_export]
     use crate::server::Requests;
 
     use pyo3::prelude::*;

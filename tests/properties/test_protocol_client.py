@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fivefold.protocol.client import knowledge, standing
+from fivefold.native import native
+from fivefold.protocol.client import knowledge, session, standing
 from fivefold.protocol.client.alike import OTHER, Alike
 from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import Entry, encode_history
@@ -137,6 +138,26 @@ def reply(ask: Any, server: int, kind: str, time: int, mark: int) -> bytes:
     return b"\x01" + frame[1:] if kind == "request" else frame
 
 
+def damaged(frame: bytes, random: Random) -> bytes:
+    """A reply in which something is changed, cut or put in; behind its key as a rule."""
+    start = 9 if random.random() < 0.9 else 0
+    data = bytearray(frame)
+    for _ in range(random.choice([1, 1, 2])):
+        at = random.randrange(start, len(data)) if len(data) > start else start
+        if random.random() < 0.5:  # of a vote most is a history: what is before and behind it matters most
+            at = min(at, random.randrange(9, 30))
+        match random.randrange(4):
+            case 0:
+                data[at : at + 1] = bytes([random.randrange(256)])
+            case 1:
+                del data[at:]
+            case 2:
+                del data[at : at + random.choice([1, 16, 96])]
+            case _:
+                data[at:at] = random.randbytes(random.choice([1, 16, 96]))
+    return bytes(data)
+
+
 class Play:
     """One session, driven by a script; whatever it is seen to do is written down."""
 
@@ -168,6 +189,8 @@ class Play:
 
     def reply(self, ask: Any, server: int, kind: str, time: int) -> bytes:
         self.marks += 1
+        if kind.startswith("damaged"):
+            return damaged(reply(ask, server, "good", time, self.marks), Random(kind))
         if kind == "bad history" and server != self.liar:
             kind = "good"  # what q servers show, one of which is honest, is not examined
         return reply(ask, server, kind, time, self.marks)
@@ -257,7 +280,36 @@ def test_like_replies_are_counted_as_if_each_were_looked_at(suspects: bool, seed
             patch.setattr(standing, "STRIKES_MAX", 1000)
         # Only a quorum's like replies speak for a server that is back: there is no long way (test_returning.py).
         patch.setattr(knowledge.Knowledge, "maybe_welcome", lambda self, objects, vote: None)
+        if native is not None:
+            patch.setattr(session, "native", native)
+            play = Play(QuorumSystem(N, 1, 1), liar)
+            assert play.session.natively is not None
+            play.session.natively.judge_every = seed % 2
+            natively = play.run(script)
+            assert play.session.natively.is_trusted
+        patch.setattr(session, "native", None)
         short = Play(QuorumSystem(N, 1, 1), liar).run(script)
         patch.setattr(Alike, "take", take)
         whole = Play(QuorumSystem(N, 1, 1), liar).run(script)
     assert short == whole
+    assert native is None or natively == short
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(native is None, reason="fivefold-native is not installed")
+@settings(max_examples=600, deadline=None)
+@given(seed=st.integers(0, 2**64))
+def test_damaged_replies_are_taken_alike_in_native_code(seed: int) -> None:
+    """Also those that all servers damage in the same way, which no b liars can bring about."""
+    random = Random(seed)
+    kinds = [f"damaged {random.getrandbits(32)}" for _ in range(3)]
+    script = script_of(random, [*kinds, *kinds, *KINDS])
+    with pytest.MonkeyPatch.context() as patch:
+        play = Play(QuorumSystem(N, 1, 1), -1)
+        assert play.session.natively is not None
+        play.session.natively.judge_every = random.choice([0, 1])
+        natively = play.run(script)
+        assert play.session.natively.is_trusted
+        patch.setattr(session, "native", None)
+        purely = Play(QuorumSystem(N, 1, 1), -1).run(script)
+    assert natively == purely

@@ -26,6 +26,7 @@ from tests.protocol_rig import (
     cancel,
     candidate,
     claims,
+    invocation_of,
     newest,
     now,
     op,
@@ -453,7 +454,7 @@ def test_a_long_pause_is_cut_short_when_others_have_repaired() -> None:
     send(rack, other, now(rack, []), low[3:], kind=METHOD, operation=op("add", b"-"))
     desk = Desk(rack, mine)
     ticket = desk.start(op("add", b"+"), timeout_s=100)
-    desk.session._running[ticket]._pauses.count = limits.BACKOFF_DOUBLINGS_MAX
+    invocation_of(desk.session, ticket)._pauses.count = limits.BACKOFF_DOUBLINGS_MAX
     while desk.pending:
         desk.step()
     assert Desk(rack, Z).call("get") == Answered((b"v+",))

@@ -7,7 +7,7 @@ import pytest
 from fivefold.protocol import limits
 from fivefold.protocol.client.outcomes import Answered
 from fivefold.protocol.steps import Kind
-from tests.protocol_rig import A, B, Desk, WatchedRack, X, Y, now, op, send
+from tests.protocol_rig import A, B, Desk, WatchedRack, X, Y, invocation_of, now, op, send
 
 MILLISECOND = 1_000_000
 
@@ -28,7 +28,7 @@ def test_pauses_double_up_to_a_bound(round_trip_ms: float, round_trips_max: int,
     """From half a round trip on, at least 0.5 ms, to 200 ms, or so many round trips; each times 0.5 to 1.5."""
     desk = Desk(WatchedRack(), X)
     ticket = desk.start(op("add", b"+"))
-    running = desk.session._running[ticket]
+    running = invocation_of(desk.session, ticket)
     desk.session.knowledge.round_trip_ns = int(round_trip_ms * MILLISECOND)
     drawn = []
     for _ in range(300):
@@ -43,7 +43,7 @@ def test_before_a_new_attempt_a_client_far_away_pauses_for_less_than_before_a_re
     """Others made progress, and it cannot be in their way: with 300 ms to the servers it pauses 1.2 s, not 4.8."""
     desk = Desk(WatchedRack(), X)
     ticket = desk.start(op("add", b"+"), timeout_s=100)
-    running = desk.session._running[ticket]
+    running = invocation_of(desk.session, ticket)
     desk.session.knowledge.round_trip_ns = 300 * MILLISECOND
     running._attempts, running._pauses.count = 2, limits.BACKOFF_DOUBLINGS_MAX
     running._act(desk.rack.now_ns, has_failed=True)
@@ -57,7 +57,7 @@ def test_before_a_repair_a_client_far_away_pauses_for_longer_than_another_s_repa
     mine, other = sorted((X, Y))
     send(rack, other, now(rack, [], A), low[3:], kind=Kind.METHOD, operation=op("add", b"-"))
     desk = Desk(rack, mine)
-    running = desk.session._running[desk.start(op("add", b"+"), timeout_s=100)]
+    running = invocation_of(desk.session, desk.start(op("add", b"+"), timeout_s=100))
     running._pauses.count = limits.BACKOFF_DOUBLINGS_MAX
     while not running._pauses.is_pausing:
         desk.session.knowledge.round_trip_ns = 300 * MILLISECOND
@@ -73,7 +73,7 @@ def test_with_several_objects_a_long_pause_is_not_cut_short() -> None:
     send(rack, other, now(rack, [], A, B), low[3:], kind=Kind.METHOD, operation=op("add", b"-", A, B))
     desk = Desk(rack, mine)
     ticket = desk.start(op("add", b"+", A, B), timeout_s=100)
-    desk.session._running[ticket]._pauses.count = limits.BACKOFF_DOUBLINGS_MAX
+    invocation_of(desk.session, ticket)._pauses.count = limits.BACKOFF_DOUBLINGS_MAX
     while desk.pending:
         desk.step()
     started_ns = rack.now_ns

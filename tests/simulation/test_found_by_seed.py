@@ -8,6 +8,7 @@ import pytest
 
 from fivefold.protocol.actions import Ask
 from fivefold.protocol.classify import View
+from fivefold.protocol.client.ordinary import long_of
 from fivefold.protocol.client.outcomes import Delay, Refused, TimedOut
 from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import (
@@ -62,7 +63,7 @@ def test_a_refusal_does_not_hide_an_earlier_attempt_that_may_be_applied() -> Non
     """Found by reading: the first attempt's replies are lost, then the access rules change: not "nothing changed"."""
     client = session(4)
     _, first = client.call(0, increment(), is_query=False, deadline_ns=DEADLINE_NS)
-    invocation = next(iter(client._running.values()))
+    invocation = long_of(next(iter(client._running.values())))
     invocation._since, invocation._may_be_applied = 0, True  # as after a round in which the others were asked twice
     for ask in first.send[:2]:
         client.receive(1, ask.server, reply(ask, FAIL))
@@ -84,7 +85,7 @@ def test_a_repair_that_meets_ever_new_partners_stays_within_its_limit() -> None:
     client = session()
     names = [ObjectId(f"Counter/{number:03}") for number in range(76)]
     client.call(0, increment(names[0]), is_query=False, deadline_ns=DEADLINE_NS)
-    invocation = next(iter(client._running.values()))
+    invocation = long_of(next(iter(client._running.values())))
     invocation._evidence = tuple(names[:60])
     invocation._extend(1, Missing(tuple(names[60:76])))
     assert invocation._evidence == tuple(names[60:76])

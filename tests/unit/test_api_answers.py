@@ -10,7 +10,7 @@ from fivefold import CallerError, Cluster, NonDeterministicObject, NotAllowed, O
 from fivefold.api.outcomes import answer_of
 from fivefold.objects import Counter, standard_registry
 from fivefold.protocol.client.outcomes import Answered, Delay, Disagreed, Outcome, Refused, TimedOut
-from fivefold.protocol.client.session import QueueFull
+from fivefold.protocol.client.queues import QueueFull
 from fivefold.protocol.operations import CANCELLED, DIGEST, FORGOTTEN, VALUE
 
 

@@ -7,14 +7,36 @@ import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fivefold import native
 from fivefold.native import check, load, variant
 from fivefold.program import VERSION
+from fivefold.protocol.authenticators import columns
+from fivefold.protocol.client.alike import ENOUGH, KEPT, Alike
+from fivefold.protocol.messages import encode, encode_operation, request_head
+from fivefold.protocol.operations import Call, ObjectId, Operation
+from fivefold.protocol.records import ObjectHistories, Request
 
+NAME = ObjectId("R/a")
 ROOT = Path(__file__).parents[2]
+
+
+class Recorded:
+    """Rounds that know one by heart."""
+
+    event: Any = native.SAMPLE_EVENT
+
+    def __init__(self, n: int, q: int) -> None:
+        assert (n, q) == (2, 2)
+
+    def open(self, *request: object) -> list[bytes]:
+        return native.SAMPLE_FRAMES
+
+    def receive(self, server: int, frames: tuple[bytes, ...]) -> list[Any] | None:
+        return [self.event] if server else None
 
 
 @pytest.fixture
@@ -24,6 +46,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     fake.VERSION = VERSION
     fake.digest = lambda data: bytes.fromhex(native._DIGEST_OF_ABC)
     fake.Macs = lambda secrets: lambda digest: bytes.fromhex(native._MAC_OF_ZEROS)
+    fake.OrdinaryRounds = Recorded
     monkeypatch.setitem(sys.modules, "fivefold_native", fake)
     monkeypatch.delenv("FIVEFOLD_NATIVE", raising=False)
     return fake
@@ -67,6 +90,31 @@ def test_the_macs_are_tested_too() -> None:
     good = SimpleNamespace(digest=lambda data: bytes.fromhex(native._DIGEST_OF_ABC))
     good.Macs = lambda secrets: lambda digest: bytes(16)
     assert check(good) == "computes wrong MACs"
+
+
+def test_a_round_is_tested_too(installed: Any) -> None:
+    """One that takes a reply wrongly is refused."""
+    assert check(installed) is None
+    tag, other, kept, shown = native.SAMPLE_EVENT
+    installed.OrdinaryRounds = type("Wrong", (Recorded,), {"event": (tag, other, kept, (*shown[:2], 0, *shown[3:]))})
+    assert check(installed) == "makes a client's round wrongly"
+
+
+def test_the_recorded_round_is_python_s() -> None:
+    """What a native module is tested with is what a client sends, and makes of the replies."""
+    operation = Operation((NAME,), (Call(b"i" * 16, 0, "m", b"1"),), b"c" * 16)
+    sets = (ObjectHistories(NAME, (b"h",), b"\1\1"),)
+    body = encode(Request(NAME, sets, encode_operation(operation, 5, 1)))
+    macs = b"".join(letter * 16 for letter in (b"A", b"B", b"C", b"D"))
+    assert columns(macs, 2, request_head(7, body)) == native.SAMPLE_FRAMES
+    alike = Alike(2, (0, 1), is_open=True)
+    assert [alike.take(server, frame) for server, frame in enumerate(native.SAMPLE_REPLIES)] == [KEPT, ENOUGH]
+    vote = alike.vote()
+    assert vote is not None
+    ((shown, rows),) = alike.shown(vote, (NAME,), 2)
+    time = int.from_bytes(vote.candidate[:16], "big")
+    told = vote.status, vote.answers, time, vote.histories, shown.holders, (rows,)
+    assert ("tag", None, dict(enumerate(native.SAMPLE_REPLIES)), told) == native.SAMPLE_EVENT
 
 
 def test_one_that_fails_is_refused() -> None:

@@ -54,6 +54,7 @@ async def connect(
     tls: bool = True,
     tracer: object | None = None,
     helps: bool = False,
+    judge: int = 0,
 ) -> AsyncIterator[Cluster]:
     """Connect to a cluster for the length of an ``async with`` block.
 
@@ -69,6 +70,7 @@ async def connect(
         tls: False for experiments on loopback only; the servers must do the same.
         tracer: one of OpenTelemetry's, which makes a span for each call and each of its rounds (``fivefold[otel]``).
         helps: True lets clients that update one object at a time help each other (docs/concepts/helping.md); on trial.
+        judge: of what native code does, work each N-th round out in Python, too, and compare; 0: none.
 
     Raises:
         ConfigurationError: the cluster file or the identity cannot be used.
@@ -82,7 +84,7 @@ async def connect(
     registry = standard_registry()
     for module in (objects,) if isinstance(objects, str) else objects:
         registry.load(module)
-    joining = _Joining(configuration, own, tls=tls, tracer=tracer, helps=helps)
+    joining = _Joining(configuration, own, tls=tls, tracer=tracer, helps=helps, judge=judge)
     if follows and needs_quorum:
         joining.node.follow(joining.begin)
     try:
@@ -114,8 +116,16 @@ class _Joining:
     """
 
     def __init__(
-        self, configuration: Configuration, identity: Identity, *, tls: bool, tracer: object | None, helps: bool
+        self,
+        configuration: Configuration,
+        identity: Identity,
+        *,
+        tls: bool,
+        tracer: object | None,
+        helps: bool,
+        judge: int,
     ) -> None:
+        self._judge_every = judge
         self._identity, self._tls, self._tracer, self._helps = identity, tls, tracer, helps
         self.node, self.code_of = self._made(configuration)
         self.adopt: Callable[[ClientNode, CodeOf], None] = _nobody
@@ -124,6 +134,8 @@ class _Joining:
     def _made(self, configuration: Configuration) -> tuple[ClientNode, CodeOf]:
         edition = edition_of(configuration)
         session = Session(configuration.quorums, random.SystemRandom(), edition=edition, is_helping=self._helps)
+        if session.natively is not None:
+            session.natively.judge_every = self._judge_every
         codes = CodeTable(configuration.quorums)
         transport = StreamTransport(Credentials(configuration, self._identity), tls=self._tls)
         tracing, member = _tracing(self._tracer, configuration.quorums), (configuration, self._identity)

@@ -16,7 +16,7 @@ from fivefold.protocol.messages import BUSY, DECLINED, FAIL, SUCCESS, UNABLE, UN
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, REFUSED
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Candidate, Request
-from tests.protocol_rig import A, candidate, op
+from tests.protocol_rig import A, candidate, invocation_of, op
 
 SIX = QuorumSystem(6, 1, 1)
 THREE = candidate(3, A)
@@ -80,7 +80,7 @@ def test_a_call_goes_on_from_what_b_1_refusals_rule_out(count: int, since: int) 
     """Its attempt, on version 0, may be alive: it cannot have been applied up to 3, if more than one server says so."""
     session = Session(SIX, Random(1))
     ticket, _ = session.call(0, op("add", b"+"), is_query=False, deadline_ns=1)
-    invocation = session._running[ticket]
+    invocation = invocation_of(session, ticket)
     invocation._bury(round_of(*[showing(THREE, METHOD)] * count))
     assert invocation._since == since
 
@@ -168,8 +168,8 @@ def test_what_was_culled_over_a_lost_connection_is_not_held_against_the_next() -
     vote = showing(candidate(1))
     culling = replace(vote, culled=(1, 2))
     session = Session(QuorumSystem(6, 1, 1), Random(1))
-    session.call(0, op("add", b"+"), is_query=False, deadline_ns=10**9)
-    round_ = next(iter(session._running.values()))._round
+    ticket, _ = session.call(0, op("add", b"+"), is_query=False, deadline_ns=10**9)
+    round_ = invocation_of(session, ticket)._round
     assert round_ is not None
     assert round_.heard(culling) is culling
     session.disconnected(1, 2)

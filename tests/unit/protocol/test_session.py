@@ -10,8 +10,9 @@ import pytest
 from fivefold.protocol.client import session as module
 from fivefold.protocol.client.alike import KEPT, OTHER
 from fivefold.protocol.client.outcomes import Answered, Delay, Finished, TimedOut
+from fivefold.protocol.client.queues import QueueFull
 from fivefold.protocol.client.rounds import Purpose, Round
-from fivefold.protocol.client.session import QueueFull, Session
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import Entry, encode_history
 from fivefold.protocol.limits import PROBE_AFTER_NS, RECONNECTIONS_AT_ONCE, TRIAL_AFTER_NS
 from fivefold.protocol.messages import REPLY, Vote, encode, reply_frame, split
@@ -19,7 +20,7 @@ from fivefold.protocol.operations import NOT_RUN
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import Request
 from fivefold.protocol.steps import Missing
-from tests.protocol_rig import A, B, C, Desk, WatchedRack, Y, candidate, op
+from tests.protocol_rig import A, B, C, Desk, WatchedRack, Y, candidate, invocation_of, op
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -357,7 +358,7 @@ def test_a_repair_that_grows_too_wide_begins_anew(count: int, left: int) -> None
     """Sixty-four objects are judged at most: beyond that, those of the candidate at hand alone."""
     session = fresh()
     ticket, _ = start(session, A)
-    invocation = session._running[ticket]
+    invocation = invocation_of(session, ticket)
     invocation._evidence = tuple(f"Reg/{number:02}" for number in range(count))
     invocation._extend(1, Missing((A, B, C, "Reg/d")))
     assert len(invocation._evidence) == left

@@ -18,8 +18,9 @@ from fivefold.protocol.client.outcomes import (
     TimedOut,
 )
 from fivefold.protocol.client.pending import Pending
+from fivefold.protocol.client.queues import QueueFull
 from fivefold.protocol.client.readings import Reading, read
-from fivefold.protocol.client.session import QueueFull, Session
+from fivefold.protocol.client.session import Session
 from fivefold.protocol.client.standing import BAD_LUCK
 
 __all__ = [

@@ -35,6 +35,9 @@ from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, Carried, Operation
 from fivefold.protocol.records import CLIENT_AT, INITIAL_HISTORY, OPERATION_AT, LogicalTimestamp, Request, Vote
 from fivefold.protocol.steps import Kind
 
+HELP_NS: Final = 2_000_000_000
+"""How long an operation that carries others' calls only is gone on with."""
+
 WAIT_ROUND_TRIPS: Final = 3
 """Round trips that a client waits for others, and up to one more, which doubles (H7) ..."""
 

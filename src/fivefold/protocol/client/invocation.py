@@ -26,7 +26,7 @@ from fivefold.protocol.announcements import split_tail
 from fivefold.protocol.classify import plan_repair, views_of
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.outcomes import Answered, Delay, Finished, Outcome, Refused, TimedOut
-from fivefold.protocol.client.pauses import Pauses
+from fivefold.protocol.client.pauses import INLINE_REPAIRS_AT_ONCE, Pauses
 from fivefold.protocol.client.pending import Pending, expire, share
 from fivefold.protocol.client.queues import combined
 from fivefold.protocol.client.rounds import Purpose, Round, absent_until, disagreement, read_vote, text_of
@@ -39,9 +39,6 @@ from fivefold.protocol.steps import Kind, Missing
 from fivefold.protocol.times import unpack_time
 
 _FAILS_ALONE: Final = "it fails by itself, but may be applied with the calls it was sent with"
-
-INLINE_REPAIRS_AT_ONCE: Final = 3
-"""Inline repairs of one call without a back-off."""
 
 
 class Invocation:
@@ -108,6 +105,10 @@ class Invocation:
         request = Request(self.objects[0], sets, self._encoded(since, first.attempts))
         round_ = self._open(now_ns, Purpose.OPERATION, request, authenticators)
         round_.conditioned_time = since
+
+    def go_on_with(self, round_: Round, since: int) -> None:
+        """The first attempt is under way already."""
+        self._round, self._first_since, self._attempts = round_, since, 1
 
     def _encoded(self, since: int, attempt: int) -> bytes:
         return encode_operation(self.operation, since, attempt)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 from random import Random
+from typing import Final
 
 from fivefold.protocol import limits
+
+INLINE_REPAIRS_AT_ONCE: Final = 3
+"""Inline repairs of one call without a back-off."""
 
 
 class Pace(Enum):

@@ -15,6 +15,10 @@ from fivefold.protocol.limits import ARGUMENTS_BYTES_MAX, CALLS_MAX
 from fivefold.protocol.operations import ObjectId, Operation
 
 
+class QueueFull(Exception):
+    """More calls wait than QUEUED_CALLS_MAX: the caller is to slow down."""
+
+
 def combined(calls: list[Pending]) -> Operation:
     """Calls that travel together as one operation."""
     first = calls[0].operation

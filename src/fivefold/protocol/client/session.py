@@ -11,16 +11,18 @@ from random import Random
 from typing import Final
 
 from fivefold.errors import PeerViolation
+from fivefold.native import native
 from fivefold.protocol.actions import Ask
 from fivefold.protocol.authenticators import columns
-from fivefold.protocol.client.alike import KEPT
+from fivefold.protocol.client.alike import ENOUGH, KEPT
 from fivefold.protocol.client.crowd import Crowd
-from fivefold.protocol.client.helped import HelpedInvocation
+from fivefold.protocol.client.helped import HELP_NS, HelpedInvocation
 from fivefold.protocol.client.invocation import Invocation
 from fivefold.protocol.client.knowledge import Knowledge
+from fivefold.protocol.client.ordinary import Home, Opened, Ordinary, long_of
 from fivefold.protocol.client.outcomes import ClientActions, Delay, Finished, TimedOut
 from fivefold.protocol.client.pending import Pending
-from fivefold.protocol.client.queues import Queues
+from fivefold.protocol.client.queues import QueueFull, Queues
 from fivefold.protocol.client.rounds import Round
 from fivefold.protocol.editions import Edition, EditionName
 from fivefold.protocol.limits import ANNOUNCED_CALLS_MAX, CALLS_MAX, QUEUED_CALLS_MAX
@@ -32,14 +34,6 @@ NEVER_NS: Final = 1 << 63
 """Later than any alarm."""
 
 
-HELP_NS: Final = 2_000_000_000
-"""How long an operation that carries others' calls only is gone on with."""
-
-
-class QueueFull(Exception):
-    """More calls wait than QUEUED_CALLS_MAX: the caller is to slow down."""
-
-
 class Session:
     """Everything one client identity does over its connections.
 
@@ -48,6 +42,7 @@ class Session:
         standing: what speaks against which server, shared by all calls.
         random: source of back-offs, handed in so that a run can be repeated.
         messages_sent: requests sent so far, for benchmarks and tests.
+        natively: the rounds of those that are Opened, where there is native code; otherwise None.
         crowd: others that want to update the same objects; None for a session that takes no part in helping.
     """
 
@@ -73,7 +68,7 @@ class Session:
             is_busy = self.crowd.is_busy
             self._queues.calls_max_of = lambda name: ANNOUNCED_CALLS_MAX if is_busy(name) else CALLS_MAX
         self._waiting: dict[int, Pending] = {}
-        self._running: dict[int, Invocation] = {}
+        self._running: dict[int, Invocation | Opened] = {}
         self._rounds: dict[bytes, tuple[Invocation, Round]] = {}  # by what replies to it begin with
         self._up: set[int] = set()  # servers whose connection has come, and not gone as far as all here have heard
         self._alarms: list[tuple[int, int]] = []
@@ -82,6 +77,8 @@ class Session:
         self._finished: list[Finished] = []
         self._faults: list[Exception] = []
         self._wake_at_ns: int | None = None
+        home = Home(self._running, self._rounds, self._faults, self._look, self._end, self._fail)
+        self.natively = Ordinary.of(native, self.knowledge, random, home)
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -127,6 +124,8 @@ class Session:
         """Frames from a server, named by its connection, in the order in which they came."""
         rounds, has_changed = self._rounds, False
         self.knowledge.heard_ns[server] = now_ns
+        if self.natively is not None:  # which has everything looked at that is not like other replies
+            has_changed, frames = self.natively.receive(now_ns, server, frames), ()
         for frame in frames:
             found = rounds.get(frame[:REPLY_KEY_BYTES])
             if found is None:
@@ -152,6 +151,31 @@ class Session:
                 self._fail(now_ns, invocation, error)
             has_changed = True
         return self._flush() if has_changed or self._faults else ClientActions((), (), self._wake_at_ns)
+
+    def _look(self, now_ns: int, server: int, frame: bytes | None, found: tuple[Invocation, Round] | None) -> bool:
+        """A reply to a round that goes the long way, or all that were kept of it; whether anything may have changed."""
+        if found is None:
+            self._receive_late(server, frame or b"")
+            return False
+        invocation, round_ = found
+        try:
+            taken = ENOUGH if frame is None else round_.alike.take(server, frame)
+            if taken == ENOUGH:
+                invocation.finish_alike(now_ns, round_)
+            elif frame is None or taken == KEPT or not self._receive(now_ns, server, frame, found):
+                return False
+            self._after(now_ns, invocation)
+        except Exception as error:
+            self._fail(now_ns, invocation, error)
+        return True
+
+    def _end(self, now_ns: int, opened: Opened, finished: Sequence[Finished], again: Sequence[Pending]) -> None:
+        """An ordinary round ends its calls, but for those that are to be made again."""
+        self._finished += finished
+        if again:
+            self._put_back(list(again))
+        del self._running[opened.ticket]
+        self._start_waiting(now_ns, self._queues.free, opened.objects)
 
     def _receive(self, now_ns: int, server: int, frame: bytes, found: tuple[Invocation, Round]) -> bool:
         """A reply that its round has to look at; whether the invocation may have done something about it."""
@@ -185,7 +209,7 @@ class Session:
         self._up.add(server)
         self.knowledge.came(server)
         for invocation in list(self._running.values()):
-            self._step(now_ns, invocation, invocation.connected, server)
+            self._step(now_ns, invocation, lambda each: each.connected(now_ns, server))
         return self._flush()
 
     def disconnected(self, now_ns: int, server: int) -> ClientActions:
@@ -196,7 +220,7 @@ class Session:
     def _lose(self, now_ns: int, server: int) -> None:
         self.knowledge.went(server)
         for invocation in list(self._running.values()):
-            self._step(now_ns, invocation, invocation.disconnected, server)
+            self._step(now_ns, invocation, lambda each: each.disconnected(now_ns, server))
         self._up.discard(server)  # last: what an exception kept from being done is done when it comes again
 
     def announced(self, now_ns: int, server: int, number: int, digest: bytes) -> ClientActions:
@@ -212,7 +236,7 @@ class Session:
         """
         self.knowledge.use(edition)
         for invocation in list(self._running.values()):
-            self._step(now_ns, invocation, invocation.start_again)
+            self._step(now_ns, invocation, lambda each: each.start_again(now_ns))
         return self._flush()
 
     def leave(self) -> list[Pending]:
@@ -221,7 +245,7 @@ class Session:
         Nothing is accepted here any more, and all that was accepted is there, with the ids of the calls. So they are
         made again there, under the same ids: what was applied here is answered as it was.
         """
-        calls = [pending for invocation in self._running.values() for pending in invocation.leave()]
+        calls = [pending for each in list(self._running.values()) for pending in long_of(each).leave()]
         calls += self._waiting.values()
         self._running.clear()
         self._waiting.clear()
@@ -266,7 +290,7 @@ class Session:
         invocation = self._running.get(ticket)
         if invocation is not None:
             if at_ns == invocation.alarm_ns:  # or it has put its alarm off since
-                self._step(now_ns, invocation, invocation.wake)
+                self._step(now_ns, invocation, lambda each: each.wake(now_ns))
         elif ticket in self._waiting and self._waiting[ticket].deadline_ns <= now_ns:
             self._give_up(now_ns, self._waiting[ticket])
 
@@ -279,7 +303,7 @@ class Session:
             for pending in invocation.calls:
                 if pending.ticket == ticket and pending.is_open:
                     pending.deadline_ns = invocation.deadline_ns = now_ns
-                    self._step(now_ns, invocation, invocation.wake)
+                    self._step(now_ns, invocation, lambda each: each.wake(now_ns))
                     return self._flush()
         return self._flush()
 
@@ -293,16 +317,19 @@ class Session:
     # An exception of our own (no memory, an assertion) while one operation is worked on ends that operation, whose
     # outcome is then unknown, and no other. What was learnt of its objects is learnt anew.
 
-    def _step(self, now_ns: int, invocation: Invocation, act: Callable[..., None], *arguments: int) -> None:
+    def _step(self, now_ns: int, running: Invocation | Opened, act: Callable[[Invocation], None]) -> None:
         try:
-            act(now_ns, *arguments)
+            invocation = long_of(running)
+            act(invocation)
             self._after(now_ns, invocation)
         except Exception as error:
-            self._fail(now_ns, invocation, error)
+            self._fail(now_ns, self._running.get(running.ticket, running), error)
 
-    def _fail(self, now_ns: int, invocation: Invocation, error: Exception) -> None:
+    def _fail(self, now_ns: int, invocation: Invocation | Opened, error: Exception) -> None:
         """An operation cannot go on: whatever of it has not ended yet may or may not be applied."""
         self._running.pop(invocation.ticket, None)
+        if isinstance(invocation, Opened):
+            invocation.home.close(invocation)
         for key in [key for key, (each, _) in self._rounds.items() if each is invocation]:
             del self._rounds[key]
         ended = {each.ticket for each in self._finished}
@@ -381,22 +408,26 @@ class Session:
         """Start calls that travel together."""
         for pending in calls if self._waiting else ():
             self._waiting.pop(pending.ticket, None)
-        first, crowd = calls[0], self.crowd
-        if crowd is None or first.is_query or len(first.objects) > 1:
-            invocation = Invocation(self.knowledge, self.random, calls)
+        first, crowd, natively = calls[0], self.crowd, self.natively
+        if crowd is not None and not first.is_query and len(first.objects) == 1:
+            invocation: Invocation = HelpedInvocation(self.knowledge, self.random, calls, crowd)
+        elif natively is not None and (opened := natively.open(now_ns, self._numbers + 1, calls, self._send)):
+            self._numbers = opened.number
+            self.messages_sent += len(opened.servers)
+            self._look_at_ns = min(self._look_at_ns, opened.wake_at_ns)
+            return
         else:
-            invocation = HelpedInvocation(self.knowledge, self.random, calls, crowd)
+            invocation = Invocation(self.knowledge, self.random, calls)
         self._running[invocation.ticket] = invocation
         invocation.send_operation(now_ns)
         for round_, servers in invocation.asks:
             self._ask(invocation, round_, servers)
         invocation.asks = ()
-        # Most calls are over long before they need an alarm: it is set for those that are still there when the first of
-        # them would be woken.
+        # Most calls are over long before they need an alarm: it is set for what is there when the first would ring.
         if invocation.wake_at_ns < self._look_at_ns:
             self._look_at_ns = invocation.wake_at_ns
 
-    def _set_alarm(self, invocation: Invocation) -> None:
+    def _set_alarm(self, invocation: Invocation | Opened) -> None:
         heappush(self._alarms, (invocation.wake_at_ns, invocation.ticket))
         invocation.alarm_ns = invocation.wake_at_ns
 

@@ -14,7 +14,7 @@ from collections import deque
 from typing import Final
 
 from fivefold.errors import PeerViolation
-from fivefold.native import Native
+from fivefold.native import Differs, Native
 from fivefold.protocol.actions import Channel, Fault, Reply
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.history import encode_entry, history_digest
@@ -33,10 +33,6 @@ Asked = tuple[int, ClientId, ObjectId]
 Decided = tuple[int, Replica, ObjectHistories, LogicalTimestamp, Version | None, bytes, int, bytes, bytes]
 """A request's number, its replica, the set that was verified, the candidate's timestamp, the new version if any, the
 history afterwards and where its last entry begins, all MACs over it, and the reply frame."""
-
-
-class Differs(Exception):
-    """Native code and Python came to different replies; the text names both and the frame."""
 
 
 class NativeRequests:

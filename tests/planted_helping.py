@@ -46,7 +46,7 @@ def forgotten_calls_are_listed() -> list[Patch]:
 @bug
 def carried_calls_need_not_be_held() -> list[Patch]:
     """H3: a server runs what an operation carries, whether its owner has announced it or not."""
-    return [(pool.Pool, "lacking", lambda self, operation, base, is_update: [])]
+    return [(pool.Pool, "lacking", lambda self, carrier, operation, base, is_update: [])]
 
 
 @bug
@@ -72,14 +72,37 @@ def owners_rights_unchecked() -> list[Patch]:
     """H3: a carried call is run although its owner may not make it any more."""
     honest = pool.Pool.lacking
 
-    def lacking(self: Any, operation: Any, base: Any, is_update: Any) -> Any:
+    def lacking(self: Any, carrier: Any, operation: Any, base: Any, is_update: Any) -> Any:
         allowing, self._access = self._access, rack_module.Everyone()
         try:
-            return honest(self, operation, base, is_update)
+            return honest(self, carrier, operation, base, is_update)
         finally:
             self._access = allowing
 
     return [(pool.Pool, "lacking", lacking)]
+
+
+@bug
+def carriers_rights_unchecked() -> list[Patch]:
+    """H3: a client that has lost its right to a call may carry it."""
+    honest = pool.Pool.lacking
+
+    def lacking(self: Any, carrier: Any, operation: Any, base: Any, is_update: Any) -> Any:
+        return honest(self, operation.carried[0].owner, operation, base, is_update)
+
+    return [(pool.Pool, "lacking", lacking)]
+
+
+@bug
+def others_answers_take_all_the_room() -> list[Patch]:
+    """H3: answers of carried calls leave no room for those of the carrier's own."""
+    return [(carrying, "ANSWER_BYTES_MAX", 0)]
+
+
+@bug
+def what_is_announced_twice_is_carried_twice() -> list[Patch]:
+    """H5: a client carries all that is listed, even if a call is in two announcements."""
+    return [(crowd, "key_of", lambda owner, call: id(call).to_bytes(8, "big"))]
 
 
 @bug

@@ -5,10 +5,23 @@ from __future__ import annotations
 import pytest
 
 from fivefold.protocol.history import INITIAL_TIMESTAMP
-from fivefold.protocol.limits import RING_ENTRIES
+from fivefold.protocol.limits import ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, RING_ENTRIES
 from fivefold.protocol.messages import DECLINED, FAIL, LACKING, PENDING, SETTLED, SUCCESS, UNCHANGED, encode
-from fivefold.protocol.operations import CANCELLED, NOT_RUN, REJECTED, ClientId, ObjectId, Operation, key_of
-from fivefold.protocol.server.versions import find_answer
+from fivefold.protocol.operations import (
+    CANCELLED,
+    NOT_RUN,
+    REJECTED,
+    VALUE,
+    Call,
+    ClientId,
+    Executed,
+    ObjectId,
+    Operation,
+    key_of,
+)
+from fivefold.protocol.records import Result
+from fivefold.protocol.server.carrying import execute_carrying
+from fivefold.protocol.server.versions import find_answer, initial_version
 from fivefold.protocol.steps import Kind
 from tests.helping_rig import HelpingRack, Line, announcement, carrying, pooled, with_since
 from tests.protocol_rig import A, B, X, Y, Z, cancel, newest, now, op, send
@@ -214,8 +227,37 @@ def test_d11_rights_are_those_of_the_owner_when_it_is_run_and_of_the_carrier() -
     heard = line.send(now(rack, []), servers, carrying(op("set", b"y"), carried=[(X, add)]))
     assert statuses(heard) == {LACKING}
     rules.denied = {(Y, "add")}
-    assert statuses(line.send(now(rack, []), servers, carrying(op("set", b"y"), carried=[(X, add)]))) == {DECLINED}
     assert line.send(now(rack, []), servers, target=A)[servers[0]].help.listed == ()
+    heard = line.send(now(rack, []), servers, carrying(op("set", b"y"), carried=[(X, add)]))
+    assert {(each.vote.status, each.help.lacking) for each in heard.values()} == {(LACKING, (X,))}
+    assert statuses(line.send(now(rack, []), servers, op("set", b"y"))) == {SUCCESS}
+
+
+class Talkative:
+    """Every call answers with so many bytes, and leaves its id as the state."""
+
+    def __init__(self, sizes: dict[bytes, int]) -> None:
+        self.sizes = sizes
+
+    def begin(self) -> None:
+        pass
+
+    def execute(self, objects: tuple[ObjectId, ...], call: Call, states: tuple[bytes, ...]) -> Executed:
+        return Executed(VALUE + bytes(self.sizes[call.id] - 1), (call.id,))
+
+
+def test_what_others_answer_takes_no_room_from_the_carriers_own_call() -> None:
+    """X's calls answer with a MiB each: the second waits for another operation, and Y's own MiB has room."""
+    first, second, own = (op("add", b"+", call_id=bytes((k,)) * 16) for k in range(3))
+    sizes = {each.calls[0].id: ANSWER_BYTES_MAX for each in (first, second, own)}
+    operation = carrying(own, carried=[(X, first), (X, second)])
+    result = execute_carrying(Talkative(sizes), Y, operation, initial_version(b""), time=1)
+    assert isinstance(result, Result)
+    assert [len(answer) for answer in result.answers] == [ANSWER_BYTES_MAX]
+    assert result.versions is not None
+    (made,) = result.versions
+    assert [each.key for each in made.outcomes] == [key_of(X, first.calls[0]), key_of(Y, own.calls[0])]
+    assert sum(len(each.answer) for each in made.outcomes) <= ANSWERS_BYTES_MAX
 
 
 def test_nobody_carries_a_call_twice_or_its_own() -> None:

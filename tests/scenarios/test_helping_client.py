@@ -25,12 +25,12 @@ from fivefold.protocol.messages import (
     reply_frame,
     split,
 )
-from fivefold.protocol.operations import REJECTED, VALUE, ClientId, carried_by, key_of
+from fivefold.protocol.operations import REJECTED, VALUE, ClientId, Operation, carried_by, key_of
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server.versions import find_answer
 from fivefold.protocol.steps import Kind
 from tests.helping_rig import HelpedDesk, HelpingRack, Line, announcement, carrying, pooled
-from tests.protocol_rig import SECOND, A, X, Y, Z, now, op, send
+from tests.protocol_rig import SECOND, A, X, Y, Z, cancel, now, op, send
 
 METHOD = Kind.METHOD
 ID = b"a call of X's 16"
@@ -169,6 +169,35 @@ def test_an_announcement_is_carried_whole_or_not_at_all() -> None:
     place.listed = (*big, small)
     carried, _ = place.take(b"", 3)
     assert [each.owner for each in carried] == [big[0].owner] * 6 + [big[1].owner] * 6 + [Y]
+
+
+@pytest.mark.parametrize("again", ["add", "cancel"])
+def test_a_call_that_is_announced_twice_is_carried_once(again: str) -> None:
+    """X announces a call over two connections, once with another one: servers would not answer who carries both."""
+    rack = HelpingRack()
+    near = HelpedDesk(rack, Z)
+    near.run(op("add", b"."))
+    servers = low(rack)
+    add, more = op("add", b"+", call_id=ID), op("add", b"-")
+    twice = add if again == "add" else cancel(ID, 0)
+    Line(rack, X).announce(add, servers)
+    Line(rack, X).announce(Operation((A,), (*twice.calls, *more.calls)), servers)
+    began_ns = rack.now_ns
+    assert isinstance(near.run(op("add", b"z")), Answered)  # whose replies list both
+    near.deliver()
+    assert isinstance(near.run(op("add", b"z")), Answered)
+    assert rack.now_ns - began_ns < SECOND
+    assert sum(server.counters["rejected.operation-carried"] for server in rack.servers) == 0
+    assert rack.state(servers[0], A).count(b"+") == 1
+
+
+def test_a_cancellation_takes_on_nobodys_code() -> None:
+    """Servers may no longer run the code that an announcement names; a cancellation names none, and none may fail."""
+    place = Place()
+    place.listed = (replace(announcement(X, op("add", b"+")), code=b"some"),)
+    assert place.take(b"", 1) == ((), b"")
+    carried, code = place.take(b"", 0)
+    assert ([each.owner for each in carried], code) == ([X], b"some")
 
 
 def test_an_owner_whose_calls_servers_lack_is_left_out_for_longer_and_longer() -> None:

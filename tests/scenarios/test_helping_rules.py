@@ -22,6 +22,12 @@ MUTATIONS: list[tuple[str, Callable[[], None]]] = [
     ("carried_calls_need_not_be_held", servers.test_d1_what_is_withdrawn_while_its_carrier_waits_is_not_applied),
     ("carried_calls_need_not_be_held", servers.test_d10_a_call_with_another_since_is_another_call),
     ("carried_calls_are_the_carriers", servers.test_a_call_that_was_applied_is_answered_from_the_ring),
+    ("carriers_rights_unchecked", servers.test_d11_rights_are_those_of_the_owner_when_it_is_run_and_of_the_carrier),
+    ("others_answers_take_all_the_room", servers.test_what_others_answer_takes_no_room_from_the_carriers_own_call),
+    (
+        "what_is_announced_twice_is_carried_twice",
+        partial(clients.test_a_call_that_is_announced_twice_is_carried_once, "add"),
+    ),
     ("carried_twice", servers.test_nobody_carries_a_call_twice_or_its_own),
     ("owners_rights_unchecked", servers.test_d11_rights_are_those_of_the_owner_when_it_is_run_and_of_the_carrier),
     ("rejections_of_carried_calls_not_recorded", servers.test_d9_rejections_are_recorded_pushed_and_gone),

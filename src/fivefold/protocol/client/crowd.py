@@ -12,7 +12,7 @@ from typing import Final
 
 from fivefold.protocol.announcements import Announcement, Help
 from fivefold.protocol.limits import CALLS_MAX, KNOWN_OBJECTS_MAX
-from fivefold.protocol.operations import CANCEL, Carried, ClientId, ObjectId
+from fivefold.protocol.operations import CANCEL, Carried, ClientId, ObjectId, key_of
 from fivefold.protocol.quorums import QuorumSystem
 
 LEFT_OUT_NS: Final = 100_000_000
@@ -75,13 +75,21 @@ class Place:
     def take(self, code: bytes, own_count: int) -> tuple[tuple[Carried, ...], bytes]:
         """What to carry beside ``own_count`` own calls, each announcement whole; and the code that runs it all.
 
-        One operation runs by one code; cancellations need none.
+        One operation runs by one code; cancellations need none. Own ones do not take on another's code, which servers
+        may no longer run.
+
+        A client may announce a call twice, over two connections and each time with another one beside it. Servers throw
+        away an operation that names a call twice, without an answer: so the second announcement is not carried.
         """
         found: tuple[Carried, ...] = ()
+        taken: set[bytes] = set()
         for each in self.listed:
-            is_alike = each.code == code or not code or all(call.method == CANCEL for call in each.calls)
-            if is_alike and own_count + len(found) + len(each.calls) <= CALLS_MAX:
-                code = code or each.code
+            keys = {key_of(each.owner, call) for call in each.calls}
+            is_alike = each.code == code or not (code or own_count) or all(call.method == CANCEL for call in each.calls)
+            is_fitting = own_count + len(found) + len(each.calls) <= CALLS_MAX
+            if is_alike and is_fitting and taken.isdisjoint(keys):
+                code = code or (b"" if own_count else each.code)
+                taken |= keys
                 found += tuple([Carried(each.owner, call) for call in each.calls])
         return found, code
 

@@ -9,7 +9,7 @@ listed for ever; and a call of the client's own that is in pools could be carrie
 
 from __future__ import annotations
 
-from fivefold.protocol.limits import ANSWERS_BYTES_MAX
+from fivefold.protocol.limits import ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX
 from fivefold.protocol.messages import SUCCESS, UNABLE, UNCHANGED
 from fivefold.protocol.operations import (
     CANCEL,
@@ -43,7 +43,8 @@ def execute_carrying(
     for each in operation.carried:
         if run.call(each.owner, each.call).startswith(STOPPED):
             return each.owner
-    executor.begin()  # what the others' calls took is not taken from the client's own
+    executor.begin()  # what the others' calls took of time and room is not taken from the client's own
+    run.room = ANSWER_BYTES_MAX + max(0, run.room)
     answers: tuple[bytes, ...] = ()
     for call in operation.calls:
         answer = run.call(client, call)
@@ -60,15 +61,16 @@ class _Run:
     """The calls so far.
 
     Attributes:
+        room: bytes of answers for which there still is room.
         states: what they have left.
         fresh: what is to be recorded of them.
     """
 
-    __slots__ = ("_base", "_executor", "_objects", "_room", "fresh", "states")
+    __slots__ = ("_base", "_executor", "_objects", "fresh", "room", "states")
 
     def __init__(self, executor: Executor, objects: tuple[ObjectId, ...], base: Version) -> None:
         self._executor, self._objects, self._base = executor, objects, base
-        self._room = ANSWERS_BYTES_MAX
+        self.room = ANSWERS_BYTES_MAX - ANSWER_BYTES_MAX
         self.states: tuple[bytes, ...] = (base.state,)
         self.fresh: tuple[Recorded, ...] = ()
 
@@ -81,15 +83,15 @@ class _Run:
             self.fresh += (Recorded(key, answer),)
         elif answer is None:
             done = Executed(NOT_RUN, None)
-            if self._room > 0:
+            if self.room > 0:
                 done = self._executor.execute(self._objects, call, self.states)
             answer = done.answer
             if answer.startswith(STOPPED):
                 return answer
-            if len(answer) > self._room > 0:  # what it did is dropped: neither its state nor its answer is taken
-                answer, self._room = NOT_RUN, 0
+            if len(answer) > self.room > 0:  # what it did is dropped: neither its state nor its answer is taken
+                answer, self.room = NOT_RUN, 0
             elif answer != NOT_RUN:
                 self.fresh += (Recorded(key, answer),)
                 self.states = self.states if done.states is None else done.states
-        self._room -= len(answer)
+        self.room -= len(answer)
         return answer

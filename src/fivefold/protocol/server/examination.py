@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from fivefold.protocol.history import time_of
@@ -249,7 +250,8 @@ class Examination:
             return execute(executor, work.client, operation, versions, is_query=work.is_query, time=time)
         (base,) = versions.values()
         objects = operation.objects
-        lacking = self._pool.lacking(operation, base, lambda method: executor.is_update(objects, method))
+        is_update = partial(executor.is_update, objects)
+        lacking = self._pool.lacking(work.client, operation, base, is_update)
         result: Result | ClientId | None = None
         if not lacking:
             result = execute_carrying(executor, work.client, operation, base, time=time)

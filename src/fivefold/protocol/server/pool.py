@@ -186,7 +186,9 @@ class Pool:
 
     # --- what is made of it -----------------------------------------------------------------------------------
 
-    def lacking(self, operation: Carrying, base: Version, is_update: Callable[[str], bool | None]) -> list[ClientId]:
+    def lacking(
+        self, carrier: ClientId, operation: Carrying, base: Version, is_update: Callable[[str], bool | None]
+    ) -> list[ClientId]:
         """H3: the owners of carried calls that are not here with equal bytes, or are not allowed; mostly nobody.
 
         A call that the ring of the version built upon knows is answered from there.
@@ -201,10 +203,8 @@ class Pool:
                 entry.owner == owner and call in entry.calls and (call.method == CANCEL or entry.code == operation.code)
                 for entry in entries
             )
-            is_allowed = (call.method == CANCEL or is_update(call.method)) and self._access.allows(
-                owner, name, call.method
-            )
-            if not (is_here and is_allowed):
+            is_allowed = all(self._access.allows(client, name, call.method) for client in (owner, carrier))
+            if not (is_here and is_allowed and (call.method == CANCEL or is_update(call.method))):
                 found[owner] = None
         return list(found)
 
@@ -217,6 +217,9 @@ class Pool:
 
     def _listed(self, name: ObjectId, reader: ClientId, version: Version) -> Iterator[Announcement]:
         """Others' announcements that are certainly not applied, oldest first.
+        Both must have the right to the call: its owner, and the carrier, who was shown it. If the carrier has lost it
+        since, that is no fault of its own calls: so they are not declined, it tries again without this owner's.
+
 
         Not what the ring may have forgotten: a call that can never run would be carried for ever.
         """

@@ -38,7 +38,7 @@ class Heard:
         self.frame = frame
         self.number, vote, tail = split(frame, REPLY)
         self.vote: Vote = decode_vote(vote)
-        self.help: Help = split_tail(tail, self.vote, n)[1]
+        self.help: Help = split_tail(tail, self.vote, n, {})[1]
 
     @property
     def listed(self) -> list[bytes]:

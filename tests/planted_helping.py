@@ -30,7 +30,7 @@ def bug(make: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
 @bug
 def announced_calls_kept_silent() -> list[Patch]:
     """H2: replies do not list what others have announced."""
-    return [(pool.Pool, "_listed", lambda self, name, reader, version: iter(()))]
+    return [(pool.Pool, "_listed", lambda self, name, reader, newest: iter(()))]
 
 
 @bug
@@ -237,4 +237,4 @@ def withdrawals_pass_what_waits() -> list[Patch]:
 @bug
 def withdrawals_confirmed_by_holders() -> list[Patch]:
     """H9: a server confirms a withdrawal although its history has a version with the call."""
-    return [(examination, "knows_nothing_of", lambda version, owner, operation: True)]
+    return [(examination, "knows_nothing_of", lambda version, owner, calls: True)]

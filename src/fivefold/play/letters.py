@@ -103,7 +103,7 @@ def listed_in(data: bytes, n: int) -> Sequence[Announcement]:
     """The announced calls of others that a reply tells of."""
     try:
         _, body, tail = split(data, REPLY)
-        return split_tail(tail, decode_vote(body), n)[1].listed
+        return split_tail(tail, decode_vote(body), n, {})[1].listed
     except PeerViolation:
         return ()
 

@@ -147,7 +147,7 @@ class LyingHost(ServerHost):
         strategy = self.strategy
         if strategy == MISLEADING:
             self.world.tell(Lied(self.index, strategy))
-            found = misled(self.liar, draft, split_tail(tail, vote, self.liar.n)[1])
+            found = misled(self.liar, draft, split_tail(tail, vote, self.liar.n, {})[1])
             return None if draft.is_dropped else draft.frame(self.keys) + found
         if strategy in CUNNING:
             self.world.tell(Lied(self.index, strategy))

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from fivefold.errors import PeerViolation
 from fivefold.protocol import limits
-from fivefold.protocol.announcements import may_be_announced, split_tail
+from fivefold.protocol.announcements import may_be_announced
 from fivefold.protocol.classify import View, classify
 from fivefold.protocol.client.crowd import FOLLOW_ROUND_TRIPS, Crowd, is_crowded
 from fivefold.protocol.client.following import counted
@@ -75,6 +75,7 @@ class HelpedInvocation(Invocation):
     _failures = 0
     _seen: LogicalTimestamp | None = None
     _last: Round | None = None
+    _push_read: tuple[bytes, Vote] | None = None
     _carried: tuple[Carried, ...] = ()
 
     def __init__(self, knowledge: Knowledge, random: Random, calls: list[Pending], crowd: Crowd) -> None:
@@ -176,11 +177,16 @@ class HelpedInvocation(Invocation):
             return super().receive(now_ns, server, round_, frame)
         if is_late or round_.purpose is Purpose.ANNOUNCEMENT:
             _, vote_bytes, tail = split(frame, REPLY)
-            vote = read_vote(round_, vote_bytes, len(self.operation.calls))
+            vote = self._read_push(round_, vote_bytes)
             if vote.status == SUCCESS:
-                tail, _ = split_tail(tail, vote, self._knowledge.quorums.n)
                 return self._take_push(now_ns, server, vote, tail)
         return super().receive(now_ns, server, round_, frame)
+
+    def _read_push(self, round_: Round, vote_bytes: bytes) -> Vote:
+        """Honest servers push the same vote, byte for byte: the last one is remembered."""
+        if self._push_read is None or self._push_read[0] != vote_bytes:
+            self._push_read = vote_bytes, read_vote(round_, vote_bytes, len(self.operation.calls))
+        return self._push_read[1]
 
     def _take_push(self, now_ns: int, server: int, vote: Vote, tail: bytes) -> bool:
         """Q servers have accepted one candidate, of which b + 1 agree and at most b differ: the calls are done (H4)."""

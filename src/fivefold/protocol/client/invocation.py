@@ -196,7 +196,7 @@ class Invocation:
     def _take(self, round_: Round, server: int, frame: bytes, vote_bytes: bytes, tail: bytes) -> None:
         """Note a server's vote."""
         vote = self._read(round_, vote_bytes)
-        round_.note(server, frame, vote, *split_tail(tail, vote, self._knowledge.quorums.n))
+        round_.note(server, frame, vote, *split_tail(tail, vote, self._knowledge.quorums.n, round_.said))
         if vote.status == BUSY:
             self._refusals = {**self._refusals, server: text_of(vote)}
         elif server in self._refusals:

@@ -97,6 +97,7 @@ class Round:
         alike: the replies so far, unread, while all end the call and are alike but for their authenticators.
         votes: each server's vote that has been looked at, in the order in which they came.
         read: the distinct votes by the bytes they came in, each decoded once.
+        said: what servers say beside their votes, likewise.
         tails: the authenticators behind each server's vote.
         sent: how many frames of the round went to each server.
         refused: the frames, by what replies to them begin with, that each server says it did not accept.
@@ -141,6 +142,7 @@ class Round:
         self.alike = Alike(q, self.sent, is_open=purpose is Purpose.OPERATION)
         self.votes: dict[int, Vote] = {}
         self.read: dict[bytes, Vote] = {}
+        self.said: dict[bytes, Help] = {}
         self.tails: dict[int, bytes] = {}
         self.refused: dict[int, set[bytes]] = {}
         self.pooled: set[int] = set()

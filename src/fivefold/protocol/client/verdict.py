@@ -91,6 +91,9 @@ class Verdict:
         self.is_applied, self.is_unchanged = is_applied, is_unchanged
 
 
+_TELLING: Final = (FAIL, SETTLED)
+"""What a server says that does not accept an update, and tells what its ring has of it."""
+
 _WAIT: Final = Verdict(Next.WAIT)
 _ASK_FURTHER: Final = Verdict(Next.ASK_FURTHER)
 _DONE: Final = Verdict(Next.DONE)
@@ -249,12 +252,14 @@ def _judge_latest(round_: Round, quorums: QuorumSystem, *, is_query: bool) -> Ve
     Servers that call a query stale answer it all the same; of an update they tell what the ring of their latest
     version says: if it was applied, these are its answers.
     """
+    if not is_query and sum([vote.status in _TELLING for vote in round_.votes.values()]) <= quorums.b:
+        return None
     # Nothing is accepted here: how far one object's clock leads another's does not matter.
     plan = plan_operation(quorums, views_of(quorums, histories_of(round_, quorums.n)), is_query=True)
     if plan is None:
         return None
     latests = [part.conditioned_on for part in plan.parts]
-    groups = agreement_at(round_, latests, (SUCCESS, FAIL) if is_query else (FAIL, SETTLED))
+    groups = agreement_at(round_, latests, (SUCCESS, FAIL) if is_query else _TELLING)
     if not groups or len(groups[0]) <= quorums.b:
         return None
     odd = tuple([server for minority in groups[1:] for server in minority])

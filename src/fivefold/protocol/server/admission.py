@@ -111,13 +111,19 @@ class Work:
         self.since_ns = since_ns
 
     def judge(self, keys: AuthenticatorKeys, quorums: QuorumSystem) -> None:
-        """Cull its histories under these keys, and count what is left.
+        """Cull its histories under these keys, and count what is left; announced calls show none, and ask for no step.
 
         Raises:
             PeerViolation: the proof has not the length that the sets ask for.
         """
-        self.culled: Culled = cull(keys, quorums, self.request.target, self.request.sets, self.proof)
+        is_request = self.purpose == REQUEST
+        self.culled: Culled = (
+            cull(keys, quorums, self.request.target, self.request.sets, self.proof) if is_request else _NOTHING
+        )
         self.views: Views = views_of(quorums, self.culled.sets)
+
+
+_NOTHING: Final = Culled(ObjectId(""), (), ())
 
 
 class SyncWork:

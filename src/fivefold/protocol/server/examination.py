@@ -181,8 +181,8 @@ class Examination:
         )
         if not is_asked or work.is_withdrawn or not operation.calls or len(operation.objects) > 1:
             return False
-        version = newest_version(self._executor, replica)
-        return self._pool.announce(work.channel, work.client, work.number, operation, version)
+        newest = newest_version(self._executor, replica)
+        return self._pool.announce(work.channel, work.client, work.number, operation, newest)
 
     def _withdraw(self, work: Work) -> None:
         """H9: forget announced calls, and say whether no version of the history shown has any of them."""
@@ -195,7 +195,9 @@ class Examination:
             for entry in replica.entries
             if not entry.candidate.is_barrier
         ]
-        is_gone = all(version is not None and knows_nothing_of(version, work.client, operation) for version in held)
+        is_gone = all(
+            version is not None and knows_nothing_of(version, work.client, operation.calls) for version in held
+        )
         self._reply(work, SUCCESS if is_gone else FAIL)
 
     def _versions(self, work: Work, step: Step, replicas: list[Replica]) -> list[Version] | VersionKey:

@@ -14,13 +14,13 @@ call and may read the object; a type may keep all of them to itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
 from fivefold.protocol import limits
 from fivefold.protocol.actions import Channel
-from fivefold.protocol.announcements import Announcement, Help, may_be_announced
+from fivefold.protocol.announcements import Announcement, encode_help, may_be_announced
 from fivefold.protocol.messages import encode
 from fivefold.protocol.operations import (
     CANCEL,
@@ -33,7 +33,8 @@ from fivefold.protocol.operations import (
     Operation,
     key_of,
 )
-from fivefold.protocol.records import Version
+from fivefold.protocol.records import LogicalTimestamp, Version
+from fivefold.protocol.server.replica import Newest
 from fivefold.protocol.server.versions import find_answer, recall
 from fivefold.protocol.times import unpack_time
 
@@ -50,6 +51,8 @@ class Announced(Struct):
         number: of the frame that it came with last; the answers are pushed under it.
         code: what runs the calls.
         calls: the calls.
+        methods: what they call, each once.
+        shown: the announcement as it is listed.
         size: bytes that it takes here.
     """
 
@@ -57,7 +60,23 @@ class Announced(Struct):
     number: int
     code: bytes
     calls: tuple[Call, ...]
+    methods: tuple[str, ...]
+    shown: bytes
     size: int
+
+
+class Pending(Struct):
+    """An object's announcements that are certainly not applied up to one version.
+
+    Every reply about the object asks for them, and of these there are several between two versions.
+
+    Attributes:
+        timestamp: of the version.
+        entries: the announcements, in the order in which they came.
+    """
+
+    timestamp: LogicalTimestamp
+    entries: dict[Channel, Announced]
 
 
 class Pool:
@@ -68,13 +87,17 @@ class Pool:
         objects: the announcements on each object, in the order in which they came.
     """
 
-    __slots__ = ("_access", "_begun", "_bytes", "_channels", "_queries", "_size", "counters", "is_open", "objects")
+    __slots__ = (
+        *("_access", "_begun", "_bytes", "_channels", "_pending", "_queries", "_size"),
+        *("counters", "is_open", "objects"),
+    )
 
     def __init__(self, access: AccessPolicy, queries: Queries | None, counters: Counter[str]) -> None:
         """Empty; without ``queries`` everybody is shown what calls he may make himself."""
         self._access, self._queries, self.counters = access, queries, counters
         self.is_open = False
         self.objects: dict[ObjectId, dict[Channel, Announced]] = {}
+        self._pending: dict[ObjectId, Pending] = {}
         self._channels: dict[Channel, set[ObjectId]] = {}
         self._begun: dict[Channel, int] = {}
         self._bytes: Counter[ClientId] = Counter()
@@ -100,16 +123,16 @@ class Pool:
         return self._begun.get(channel, number) < number
 
     def announce(
-        self, channel: Channel, owner: ClientId, number: int, operation: Operation, version: Version | None
+        self, channel: Channel, owner: ClientId, number: int, operation: Operation, newest: Newest | None
     ) -> bool:
         """H1: take calls up, in the place of what was announced before over the connection; whether they are here.
 
-        ``version`` is the newest one here. What its ring knows, or has forgotten, is not taken up.
+        What the ring of the newest version knows, or has forgotten, is not taken up.
         """
         name = operation.objects[0]
-        if not self.is_open or version is None or not may_be_announced(operation) or not self._may_be_shown(name):
+        if not self.is_open or newest is None or not may_be_announced(operation) or not self._may_be_shown(name):
             return False
-        if any(recall(version, key_of(owner, call), unpack_time(call.since)) is not None for call in operation.calls):
+        if not knows_nothing_of(newest.version, owner, operation.calls):
             return False
         known = self.objects.get(name, {}).get(channel)
         if known is not None:
@@ -118,15 +141,17 @@ class Pool:
             if known.calls == operation.calls and known.code == operation.code:
                 known.number = number
                 return True
-        size = _size_of(operation)
-        if not self._has_room(name, channel, owner, size - (known.size if known else 0), is_new=known is None):
+        entry = _entry_of(owner, number, operation)
+        if not self._has_room(name, channel, owner, entry.size - (known.size if known else 0), is_new=known is None):
             self.counters["helping.no-room"] += 1
             return False
         self._drop(name, channel)
-        self.objects.setdefault(name, {})[channel] = Announced(owner, number, operation.code, operation.calls, size)
+        self.objects.setdefault(name, {})[channel] = entry
+        if name in self._pending and self._pending[name].timestamp == newest.timestamp:
+            self._pending[name].entries[channel] = entry
         self._channels.setdefault(channel, set()).add(name)
-        self._bytes[owner] += size
-        self._size += size
+        self._bytes[owner] += entry.size
+        self._size += entry.size
         self.counters["helping.announced"] += 1
         return True
 
@@ -149,6 +174,8 @@ class Pool:
         entry = entries.pop(channel, None)
         if entry is None:
             return
+        if name in self._pending:
+            self._pending[name].entries.pop(channel, None)
         self._size -= entry.size
         self._bytes[entry.owner] -= entry.size
         if not self._bytes[entry.owner]:
@@ -156,6 +183,7 @@ class Pool:
         self._channels[channel].discard(name)
         if not entries:
             del self.objects[name]
+            self._pending.pop(name, None)
 
     def withdraw(self, owner: ClientId, operation: Operation) -> None:
         """H9: forget these calls, and whatever was announced together with one of them."""
@@ -191,6 +219,9 @@ class Pool:
     ) -> list[ClientId]:
         """H3: the owners of carried calls that are not here with equal bytes, or are not allowed; mostly nobody.
 
+        Both must have the right to the call: its owner, and the carrier, who was shown it. If the carrier has lost it
+        since, that is no fault of its own calls: so they are not declined, it tries again without this owner's.
+
         A call that the ring of the version built upon knows is answered from there.
         """
         name, found = operation.objects[0], dict[ClientId, None]()
@@ -209,32 +240,35 @@ class Pool:
         return list(found)
 
     def help_for(
-        self, name: ObjectId, reader: ClientId, version: Version | None, lacking: tuple[ClientId, ...] = ()
+        self, name: ObjectId, reader: ClientId, newest: Newest | None, lacking: tuple[ClientId, ...] = ()
     ) -> bytes:
         """H2: what stands behind a reply's authenticators; nothing if there is nothing to say."""
-        listed = () if version is None or name not in self.objects else tuple(self._listed(name, reader, version))
-        return encode(Help(listed, lacking)) if listed or lacking else b""
+        listed = () if newest is None or name not in self.objects else tuple(self._listed(name, reader, newest))
+        return encode_help(listed, lacking)
 
-    def _listed(self, name: ObjectId, reader: ClientId, version: Version) -> Iterator[Announcement]:
-        """Others' announcements that are certainly not applied, oldest first.
-        Both must have the right to the call: its owner, and the carrier, who was shown it. If the carrier has lost it
-        since, that is no fault of its own calls: so they are not declined, it tries again without this owner's.
-
-
-        Not what the ring may have forgotten: a call that can never run would be carried for ever.
-        """
+    def _listed(self, name: ObjectId, reader: ClientId, newest: Newest) -> Iterator[bytes]:
+        """Others' announcements that are certainly not applied, oldest first."""
         count = size = 0
         if not self._may_read(name, reader):
             return
-        for entry in self.objects[name].values():
+        for entry in self._certainly_pending(name, newest).values():
             if entry.owner == reader or not self._is_visible(name, reader, entry):
-                continue
-            if any(recall(version, key_of(entry.owner, c), unpack_time(c.since)) is not None for c in entry.calls):
                 continue
             count, size = count + 1, size + entry.size
             if count > limits.LISTED_ANNOUNCEMENTS_MAX or (count > 1 and size > limits.LISTED_ANNOUNCEMENTS_BYTES_MAX):
                 return
-            yield Announcement(entry.owner, entry.code, entry.calls)
+            yield entry.shown
+
+    def _certainly_pending(self, name: ObjectId, newest: Newest) -> dict[Channel, Announced]:
+        """Not what the ring may have forgotten: a call that can never run would be carried for ever."""
+        pending = self._pending.get(name)
+        if pending is None or pending.timestamp != newest.timestamp:
+            found = self.objects[name].items()
+            pending = self._pending[name] = Pending(
+                newest.timestamp,
+                {c: each for c, each in found if knows_nothing_of(newest.version, each.owner, each.calls)},
+            )
+        return pending.entries
 
     def _may_be_shown(self, name: ObjectId) -> bool:
         return self._queries is None or bool(self._queries(name))
@@ -245,7 +279,7 @@ class Pool:
         return any(self._access.allows(reader, name, query) for query in self._queries(name))
 
     def _is_visible(self, name: ObjectId, reader: ClientId, entry: Announced) -> bool:
-        return all(self._access.allows(reader, name, call.method) for call in entry.calls)
+        return all(self._access.allows(reader, name, method) for method in entry.methods)
 
     def answered(
         self, name: ObjectId, version: Version, proposer: Channel
@@ -265,9 +299,9 @@ class Pool:
         return found
 
 
-def knows_nothing_of(version: Version, owner: ClientId, operation: Operation) -> bool:
+def knows_nothing_of(version: Version, owner: ClientId, calls: Sequence[Call]) -> bool:
     """Whether a version certainly holds none of the calls."""
-    return all(recall(version, key_of(owner, call), unpack_time(call.since)) is None for call in operation.calls)
+    return all(recall(version, key_of(owner, call), unpack_time(call.since)) is None for call in calls)
 
 
 def _is_known(version: Version, owner: ClientId, call: Call) -> bool:
@@ -275,8 +309,10 @@ def _is_known(version: Version, owner: ClientId, call: Call) -> bool:
     return answer is not None and answer != FORGOTTEN
 
 
-def _size_of(operation: Operation) -> int:
-    size = limits.POOLED_BYTES + len(operation.code)
-    for call in operation.calls:
+def _entry_of(owner: ClientId, number: int, operation: Operation) -> Announced:
+    calls, code = operation.calls, operation.code
+    shown = encode(Announcement(owner, code, calls))
+    size = limits.POOLED_BYTES + len(code) + len(shown)
+    for call in calls:
         size += limits.POOLED_BYTES + len(call.arguments) + len(call.method)
-    return size
+    return Announced(owner, number, code, calls, tuple(dict.fromkeys([call.method for call in calls])), shown, size)

@@ -363,11 +363,19 @@ def held_version(executor: Executor, replica: Replica, timestamp: LogicalTimesta
     return None if state is None else initial_version(state)
 
 
-def newest_version(executor: Executor, replica: Replica) -> Version | None:
+class Newest(NamedTuple):
+    """A version that a server holds, and the timestamp that it holds it under."""
+
+    timestamp: LogicalTimestamp
+    version: Version
+
+
+def newest_version(executor: Executor, replica: Replica) -> Newest | None:
     """The version of the newest candidate that is no barrier."""
     for entry in reversed(replica.entries):
         if not entry.candidate.is_barrier:
-            return held_version(executor, replica, entry.candidate.timestamp)
+            version = held_version(executor, replica, entry.candidate.timestamp)
+            return None if version is None else Newest(entry.candidate.timestamp, version)
     return None
 
 

@@ -109,9 +109,9 @@ class Replies:
     ) -> None:
         channel, entry, answers = told
         vote = encode(Vote(SUCCESS, candidate, answers, version_digest(version), (replica.history,), ()))
-        tail = (self.authenticator(replica), self._help_for(replica, entry.owner))
-        sequence = max(replica.sequence, self.membership.sequence)
-        self._outbox.promise(Reply(channel, reply_frame(entry.number, vote, tail)), sequence)
+        # Nothing is listed: who was helped carries nobody, somebody else is at it (H5).
+        frame = reply_frame(entry.number, vote, (self.authenticator(replica),))
+        self._outbox.promise(Reply(channel, frame), max(replica.sequence, self.membership.sequence))
         self.counters["helping.pushed"] += 1
 
     def refuse_to_wait(self, work: Work | SyncWork) -> None:

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fivefold import BackupError, Counter, InvalidArguments, Map, NonDeterministicObject, Unavailable, transfer
 from fivefold.cli.export import export_command
+from fivefold.node import Inquiry
 from fivefold.objects import Account
 from fivefold.protocol.authenticators import MAC_BYTES
 from fivefold.protocol.history import make_histories, read_history
+from fivefold.protocol.messages import SUCCESS
 from fivefold.protocol.operations import ObjectId, digest
-from fivefold.protocol.records import INITIAL_HISTORY, Request
+from fivefold.protocol.records import INITIAL_HISTORY, ListReply, Request
 from fivefold.protocol.server import decode_version
 from fivefold.storage import BACKUP_NAME, BackupFile, Run
 from fivefold.testing import local_cluster
@@ -166,21 +169,57 @@ async def test_a_barrier_outside_the_preferred_quorum_is_no_obstacle(file: Backu
     name = ObjectId("Counter/x")
     async with local_cluster(t=1, b=0) as cluster:
         assert await cluster.object(Counter, "x").increment() == 1
-        outsider = next(s for s in range(4) if s not in cluster.cluster.quorums.preference(name)[:3])
-        async with cluster.cluster.inquiry() as inquiry:
-            holder = (outsider + 1) % 4
-            found = await inquiry.histories(holder, [name])
-            assert found is not None
-            shown = [found[0].histories[0] if server == holder else INITIAL_HISTORY for server in range(4)]
-            request = Request(name, (make_histories(name, shown),), b"")
-            proof = found[1][outsider * MAC_BYTES : (outsider + 1) * MAC_BYTES]
-            assert await inquiry.ask(outsider, request, proof) is not None
-            left = await inquiry.histories(outsider, [name])
-            assert left is not None
-            assert read_history(name, left[0].histories[0])[-1].candidate.is_barrier
+        await leave_barrier(cluster, name, cluster.cluster.quorums.preference(name)[3])
         run = await taken(cluster, file, is_sealed=is_sealed)
     assert run.objects == 1
     assert state_of(file, run, name) == b"\x91\x01"
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("is_sealed", [False, True])
+async def test_nor_is_it_beside_a_liar_that_promises(
+    file: BackupFile, monkeypatch: pytest.MonkeyPatch, every: int, *, is_sealed: bool
+) -> None:
+    """To each of the mover's questions, or every other one, it says that it accepts, and shows the beginning."""
+    name = ObjectId("Counter/x")
+    async with local_cluster(t=1, b=1) as cluster:
+        assert await cluster.object(Counter, "x").increment() == 1
+        *_, liar, outsider = cluster.cluster.quorums.preference(name)
+        await leave_barrier(cluster, name, outsider)
+        honest, asked = Inquiry._ask, 0
+
+        async def ask(self: Inquiry, server: int, number: int, frame: bytes, kind: type) -> object:
+            nonlocal asked
+            answer = await honest(self, server, number, frame, kind)
+            if server == liar and isinstance(answer, ListReply):
+                return replace(answer, entries=())
+            if server != liar or not isinstance(answer, tuple):
+                return answer
+            asked += 1
+            if (asked - 1) % every:
+                return answer
+            beginning = (INITIAL_HISTORY,) * len(answer[0].histories)
+            return replace(answer[0], status=SUCCESS, histories=beginning), b""
+
+        monkeypatch.setattr(Inquiry, "_ask", ask)
+        run = await taken(cluster, file, is_sealed=is_sealed)
+    assert state_of(file, run, name) == b"\x91\x01"
+
+
+async def leave_barrier(cluster, name: ObjectId, outsider: int) -> None:
+    """A client leaves a barrier on one server alone."""
+    async with cluster.cluster.inquiry() as inquiry:
+        n = cluster.cluster.quorums.n
+        holder = cluster.cluster.quorums.preference(name)[0]
+        found = await inquiry.histories(holder, [name])
+        assert found is not None
+        shown = [found[0].histories[0] if server == holder else INITIAL_HISTORY for server in range(n)]
+        request = Request(name, (make_histories(name, shown),), b"")
+        proof = found[1][outsider * MAC_BYTES : (outsider + 1) * MAC_BYTES]
+        assert await inquiry.ask(outsider, request, proof) is not None
+        left = await inquiry.histories(outsider, [name])
+        assert left is not None
+        assert read_history(name, left[0].histories[0])[-1].candidate.is_barrier
 
 
 async def test_a_diverged_object_is_named(file: BackupFile) -> None:

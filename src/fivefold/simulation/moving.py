@@ -96,7 +96,7 @@ class Move:
     def __init__(self, world: World, book: Book, quorums: QuorumSystem, watch: Watch, machine: int) -> None:
         """Nothing is sealed yet."""
         self.id, self._machine = client_id("mover"), machine
-        self.is_sealed = self.is_copied = self.has_moved = False
+        self.is_sealed = self.is_copied = self.has_moved = self._is_wary = False
         self.successor: Successor | None = None
         self._versions: dict[ObjectId, bytes] = {}
         self.copy: dict[ObjectId, LogicalTimestamp] = {}
@@ -261,7 +261,8 @@ class Move:
     def _repair(self, name: ObjectId, then: Callable[[], None]) -> None:
         """Repair until nothing is left to do at any sealed server."""
         self._world.counters["move.repair"] += 1
-        self._step(Inquiry(self._quorums, NO_SERVER, (), name, is_wary=True), then, is_reading=True)
+        self._is_wary = not self._is_wary
+        self._step(Inquiry(self._quorums, NO_SERVER, (), name, is_wary=self._is_wary), then, is_reading=True)
 
     def _step(self, rounds: Inquiry, then: Callable[[], None], *, is_reading: bool) -> None:
         sealed = self._sealed()

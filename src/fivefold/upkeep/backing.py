@@ -226,7 +226,7 @@ class _Pass:
         Raises:
             NonDeterministicObject, Unavailable: it cannot be told.
         """
-        earlier, is_moving = None, False
+        earlier, is_moving, is_wary = None, False, True
         for attempt in range(ATTEMPTS_MAX):
             async with self._one_at_a_time if is_moving else nullcontext():
                 await asyncio.sleep(REST_S if is_moving else 0)
@@ -240,7 +240,8 @@ class _Pass:
             if is_time or not (is_told or is_moving):
                 await self._repair(name)
             if not is_told and (is_time or self._is_sealed):
-                await self._repair_all(name)
+                await self._repair_all(name, is_wary=is_wary)
+                is_wary = not is_wary
             earlier = newest
         raise Unavailable(
             f"the newest version of {name} could not be read: the servers do not agree, or it is written too often "
@@ -291,14 +292,14 @@ class _Pass:
                 is_applied=False,
             )
 
-    async def _repair_all(self, name: ObjectId) -> None:
+    async def _repair_all(self, name: ObjectId, *, is_wary: bool) -> None:
         """Repair until nothing is left to do at any server that is up (M2), or somebody else is at it.
 
         A call is content with less. Story: (1) a barrier is on one server, which is in no preferred quorum, or a server
         lacks a version and another one that has it went down. (2) A query is answered by q servers that agree, or by
         what was known of the one that is gone. (3) So it repairs nothing, and what all servers show is never at rest.
         """
-        rounds, is_reading = Rounds(self._inquiry.quorums, NO_SERVER, (), name, is_wary=True), True
+        rounds, is_reading = Rounds(self._inquiry.quorums, NO_SERVER, (), name, is_wary=is_wary), True
         for _ in range(INQUIRY_ROUNDS_MAX):
             number = self._inquiry.next_number()
             step = rounds.read if is_reading else rounds.repair

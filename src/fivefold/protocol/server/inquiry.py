@@ -60,6 +60,10 @@ class Inquiry:
     ) -> None:
         """Nothing is asked yet; ``is_wary`` if inventors are to be left out: a newcomer has to heed what is newer.
 
+        A client is wary every other time. Story: (1) A barrier is on one server alone, and the cluster is sealed: only
+        the mover repairs. (2) A liar shows the version to each inquiry, where nothing is due then, and the beginning to
+        whoever looks whether q servers agree by now.
+
         ``own_index`` is that of the server that asks, -1 for a client.
         """
         self._quorums, self._own_index, self._is_wary = quorums, own_index, is_wary

@@ -70,7 +70,8 @@ class Ledger:
             lane = self._frames.lanes[sent.sender]
             name = self._recording.clients[sent.sender - self._n][0]
             objects = tuple(self._frames.objects[each] for each in asked.objects if each in self._frames.objects)
-            self.rows.append(Row(f"{name} {asked.label}", "", lane, step, step, objects, (), "", NOBODY))
+            kind = "-" if self._frames.is_announcement(sent.frame) else ""
+            self.rows.append(Row(f"{name} {asked.label}", kind, lane, step, step, objects, (), "", NOBODY))
             self._latest_row[sent.sender] = row
         self._row_of_frame[sent.frame] = row
         return row

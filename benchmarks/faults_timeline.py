@@ -1,13 +1,15 @@
 """Under faults: what clients see while a server is killed, paused, or lies, and while a client is killed or hostile.
 
 Each story has a cluster of its own (n = 6, t = b = 1) and lasts ``--seconds``: the fault comes at a third of it and
-ends at two thirds. A lying server is one that is restarted with false MACs, or with false answers and states. A hostile
-client is one more process that may update everything, without a rate or with one (requests a second).
+ends at two thirds. A lying server is one that is restarted with false MACs, or with false answers and states. A server
+that is replaced has lost its disk; when the fault ends another one begins to lie. A hostile client is one more process
+that may update everything, without a rate or with one (requests a second).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,13 +24,13 @@ from fivefold.bench.results import Measurement, Point, spread
 from fivefold.bench.rounds import Contender, Deed, Run
 from fivefold.bench.workers import Worker
 from fivefold.bench.workload import Seat, Workload
-from fivefold.cluster import add_client
+from fivefold.cluster import add_client, replace_server, serve_command
 from fivefold.node.server import ALLOW
 from fivefold.protocol.quorums import QuorumSystem
 
 CLIENTS = 2
 SLICES = 60
-VICTIM = 0
+VICTIM, OTHER = 0, 3
 
 RATE = 100
 HOSTILE_IN_FLIGHT = 64
@@ -62,6 +64,7 @@ NAMES = (
     "server paused",
     "server lies in MACs",
     "server lies in answers",
+    "server replaced",
     "client killed",
     *HOSTILITIES,
     *SEVERAL,
@@ -101,6 +104,16 @@ def stories(bed: Bed, comparison: Comparison, villains: list[Villain]) -> dict[s
     def lie(kind: str) -> Callable[[], object]:
         return lambda: cluster.restart(VICTIM, ["--lie", kind])
 
+    def replace() -> None:
+        file = Path(bed.options["cluster"])
+        cluster.kill(VICTIM)
+        shutil.rmtree(file.parent / f"data-{VICTIM}", ignore_errors=True)
+        _, identity = replace_server(file, VICTIM)
+        assert identity is not None
+        data, is_volatile = file.parent / "data-new", not (file.parent / f"data-{OTHER}").exists()
+        cluster.servers[VICTIM]._command = serve_command(file, identity=identity, data=data, memory=is_volatile)
+        cluster.start_one(VICTIM)
+
     def begin() -> None:
         for villain in villains:
             villain.begin()
@@ -111,6 +124,7 @@ def stories(bed: Bed, comparison: Comparison, villains: list[Villain]) -> dict[s
         "server paused": ("SIGSTOP", "SIGCONT", lambda: cluster.pause(VICTIM), lambda: cluster.resume(VICTIM)),
         "server lies in MACs": ("lies", "honest", lie("macs"), lambda: cluster.restart(VICTIM)),
         "server lies in answers": ("lies", "honest", lie("answers"), lambda: cluster.restart(VICTIM)),
+        "server replaced": ("replaced", "another lies", replace, lambda: cluster.restart(OTHER, ["--lie", "macs"])),
         "client killed": ("kill -9", "", comparison.workers[-1].kill, lambda: None),
         **{name: ("begins", "ends", begin, lambda: None) for name in (*HOSTILITIES, *SEVERAL)},
     }

@@ -294,6 +294,16 @@ def test_a_server_that_keeps_what_nobody_waits_for_is_a_violation(monkeypatch: p
         run.judges.look_at_servers(run.servers)
 
 
+def test_what_another_server_has_just_asked_is_no_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers look after what clients have left when no client asks any more (leaving, seed 10075)."""
+    run = hosted()
+    server, since_ns = run.servers[2], run.world.now_ns
+    kept = property(lambda self: int(self is server.machine and run.world.now_ns == since_ns))
+    monkeypatch.setattr(type(server.machine), "pending_requests", kept)
+    run.world.after(SECOND, lambda: None)
+    run.judges.look_at_servers(run.servers)
+
+
 def test_a_call_that_is_not_over_at_its_deadline_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that never wakes is noticed one millisecond after the deadline."""
     run = hosted()

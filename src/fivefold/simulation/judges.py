@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from msgspec import UNSET
@@ -23,11 +24,15 @@ from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import ring_key
 from fivefold.simulation.chains import Violation
 from fivefold.simulation.clients import ClientHost, Task
+from fivefold.simulation.plan import SECOND
 from fivefold.simulation.servers import ServerHost
 from fivefold.simulation.watch import Watch
 
 HISTORY_BYTES_JUDGED: Final = 128 * 1024
 """Bytes of one history on a benign server's disk: more than a few repairs need, from any clients."""
+
+KEEPS_NS_MAX: Final = 3 * SECOND
+"""A server keeps no request longer: an object sync ends before."""
 
 LONG_READ_MAX: Final = 8
 """Long histories of one liar that a client may read which it asked among the first q, with q others at hand.
@@ -169,12 +174,22 @@ class Judges:
                     raise Violation("suspected", f"c{client.index} {what} server {found.server}, which did nothing")
 
     def look_at_servers(self, servers: Iterable[ServerHost]) -> None:
-        """The run is over, and nothing is asked any more.
+        """The run is over, and no client asks any more. Servers still ask each other; in between there is quiet.
 
         Raises:
             Violation: a server still keeps something for requests that ended long ago.
         """
         for server in servers:
-            pending = server.machine.pending_requests
-            if pending and server.is_up and server.index not in self.liars:
-                raise Violation("memory", f"server {server.index} keeps {pending} requests that nobody waits for")
+            if server.index not in self.liars and _keeps(server):
+                server.world.run(server.world.now_ns + KEEPS_NS_MAX, partial(_keeps_nothing, server))
+                if count := _keeps(server):
+                    raise Violation("memory", f"server {server.index} keeps {count} requests that nobody waits for")
+
+
+def _keeps(server: ServerHost) -> int:
+    """Requests that wait at a server that is up."""
+    return server.machine.pending_requests if server.is_up else 0
+
+
+def _keeps_nothing(server: ServerHost) -> bool:
+    return not _keeps(server)

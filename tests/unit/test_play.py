@@ -7,6 +7,7 @@ import re
 import zlib
 from base64 import b64decode
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -14,6 +15,8 @@ import pytest
 from msgspec.structs import replace
 
 from fivefold.cli import main
+from fivefold.cli.play import play as play_command
+from fivefold.cli.simulate import simulate as simulate_command
 from fivefold.errors import ConfigurationError
 from fivefold.play import (
     EVENTS_MAX,
@@ -32,7 +35,7 @@ from fivefold.play import (
     tell,
 )
 from fivefold.play.frames import Frames
-from fivefold.simulation import Accepted, Called, Classified, Culled, Kept, Sent, draw, run_example, run_plan
+from fivefold.simulation import PROFILES, Accepted, Called, Classified, Culled, Kept, Sent, draw, run_example, run_plan
 from fivefold.simulation.events import Happened, Violated
 from tests.doc_blocks import ROOT
 from tests.planted import planted
@@ -470,6 +473,12 @@ def test_the_command_plays_a_seed(tmp_path: Path) -> None:
     file = tmp_path / "seed.html"
     assert run("--seed", "1", "--contended", "-o", str(file)) == 0
     assert story_in(file.read_text(), 0)["command"] == "fivefold play --seed 1 --contended"
+
+
+def test_a_seed_of_any_mode_of_the_simulator_can_be_played() -> None:
+    """`play` and `simulate` take the same modes, and both take all that there are."""
+    for command in (play_command, simulate_command):
+        assert set(PROFILES) <= set(signature(command).parameters)
 
 
 def test_the_command_plays_a_failing_seed_made_smaller(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

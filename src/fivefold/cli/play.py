@@ -62,6 +62,7 @@ def play(
     rolling: Annotated[bool, typer.Option("--rolling", help="As `simulate --rolling`.")] = False,
     injected: Annotated[bool, typer.Option("--injected", help="As `simulate --injected`.")] = False,
     replaced: Annotated[bool, typer.Option("--replaced", help="As `simulate --replaced`.")] = False,
+    helping: Annotated[bool, typer.Option("--helping", help="As `simulate --helping`.")] = False,
     moved: Annotated[bool, typer.Option("--moved", help="As `simulate --moved`.")] = False,
     object_id: Annotated[
         str, typer.Option("--object", help="Where a long run is cut: around the first call of this object.")
@@ -93,6 +94,7 @@ def play(
         rolling=rolling,
         injected=injected,
         replaced=replaced,
+        helping=helping,
         moved=moved,
     )
     _check(scenario, seed, svg)

@@ -76,7 +76,7 @@ def take_play(browser: Browser, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as pages:
         file = Path(pages) / "play.html"
         file.write_text(page([Chapter("", tell(record("paper")))], version=VERSION), encoding="utf-8")
-        tab = browser.new_page(viewport={"width": 1180, "height": 740}, color_scheme="light")
+        tab = browser.new_page(viewport={"width": 1340, "height": 860}, color_scheme="light")
         tab.goto(f"{file.as_uri()}#step={STEP}")
         tab.wait_for_selector("html[data-ready]")
         tab.screenshot(path=folder / "play.png")

@@ -164,6 +164,21 @@ def test_a_server_that_has_all_it_can_to_repair_sleeps_until_something_ends() ->
     assert woken < 1000, "it wakes itself at one moment again and again"
 
 
+def test_what_busy_servers_could_not_confirm_in_time_does_not_hold_its_client_up() -> None:
+    """Once they answer, hundreds of objects are confirmed in a few questions: they need not be read one by one."""
+    rack = Verifying()
+    for server in rack.servers:
+        server.upkeep.unverified.open_max = 4 * len(NAMES)
+    for name in NAMES:
+        write(rack, [0, 1, 2, 3, 4], name)
+    rack.down.add(4)
+    rack.wait(5)
+    assert rack.open(0) == len(NAMES)
+    rack.down.remove(4)
+    rack.wait(3)
+    assert [rack.open(server) for server in range(5)] == [0] * 5
+
+
 def test_an_update_on_r_servers_is_completed() -> None:
     """It may have been complete for somebody: it is brought to the others, and stays."""
     rack = Verifying()

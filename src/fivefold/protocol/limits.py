@@ -300,7 +300,7 @@ VERIFY_STEP_NS: Final = 50_000_000
 VERIFY_OBJECTS_MAX: Final = 512
 """... of so many objects, all in one frame."""
 
-VERIFY_PATIENCE_NS: Final = 500_000_000
+VERIFY_PATIENCE_NS: Final = 1_000_000_000
 """A step waits for answers at most for so long ..."""
 
 VERIFY_GRACE_NS: Final = 20_000_000
@@ -315,8 +315,8 @@ VERIFY_READ_NS: Final = 100_000_000
 VERIFY_AGAIN_NS: Final = 500_000_000
 """... and again after this time ..."""
 
-VERIFY_DOUBLINGS_MAX: Final = 4
-"""... which doubles so often; it is repaired if somebody has left it so."""
+VERIFY_DOUBLINGS_MAX: Final = 2
+"""... which doubles so often; it is repaired if somebody has left it so, and asked about again."""
 
 WANTED_MAX: Final = 256
 """Objects that requests have named and a newcomer has not adopted: it looks at them first."""

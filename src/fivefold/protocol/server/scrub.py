@@ -208,11 +208,12 @@ class Scrub:
     def _begin_some(self, now_ns: int) -> None:
         while self._todo and len(self._inquiries) < SCRUB_REPAIRS_MAX:
             self._begin(now_ns, self._todo.popitem(last=False)[0])
-        if self._suspected and len(self._inquiries) < SCRUB_REPAIRS_MAX and self._suspects_ns <= now_ns:
-            self._suspects_ns = now_ns + VERIFY_READ_NS
+        while self._suspected and len(self._inquiries) < SCRUB_REPAIRS_MAX and self._suspects_ns <= now_ns:
             name, _ = self._suspected.popitem(last=False)
-            self._unconfirmed.add(name)
-            self._begin(now_ns, name)
+            if name in self.unverified.open:  # else it was confirmed meanwhile
+                self._suspects_ns = now_ns + VERIFY_READ_NS
+                self._unconfirmed.add(name)
+                self._begin(now_ns, name)
         if self._next_ns is not None and now_ns >= self._next_ns:
             self._step(now_ns)
 

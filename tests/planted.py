@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -46,9 +46,7 @@ from fivefold.simulation import rack as rack_module
 from fivefold.simulation import servers as simulated
 from fivefold.simulation.exhaustive import moves
 from tests import protocol_rig, replacement_rig
-
-Patch = tuple[object, str, Any]
-"""Where, which attribute, what instead."""
+from tests.planted_helping import HELPING_BUGS, Patch
 
 BUGS: dict[str, Callable[[], list[Patch]]] = {}
 """The planted bugs by name; each makes its patches anew."""
@@ -61,16 +59,14 @@ def bug(make: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
 
 
 @contextmanager
-def planted(
-    name: str, *, step_by_step: bool = True, bugs: Mapping[str, Callable[[], list[Patch]]] = BUGS
-) -> Iterator[None]:
+def planted(name: str, *, step_by_step: bool = True) -> Iterator[None]:
     """Run the body with the bug in place.
 
     Most rules stand in the examination step by step, and what goes the short way meets none of them: so that way is
     closed, unless told otherwise.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for where, attribute, instead in bugs[name]():
+        for where, attribute, instead in BUGS[name]():
             assert hasattr(where, attribute), f"the bug {name} patches nothing: {where} has no {attribute}"
             patch.setattr(where, attribute, instead)
         patch.setattr(protocol_rig, "is_lenient", True)
@@ -1326,3 +1322,6 @@ def b_plus_one_have_moved() -> list[Patch]:
 def calls_are_carried_without_their_doubt() -> list[Patch]:
     """M4: a call that goes to the new cluster forgets that it may have been applied in the old one."""
     return [(invocation.Invocation, "leave", lambda self: self.calls)]
+
+
+BUGS.update(HELPING_BUGS)

@@ -1,7 +1,4 @@
-"""Planted bugs in helping (H1-H7, H9): each leaves out one rule.
-
-Apart from those of ``planted.py``, whose every bug has been tried on all modes of random seeds.
-"""
+"""Planted bugs in helping (H1-H7, H9): each leaves out one rule. They are on the list of ``planted.py``."""
 
 from __future__ import annotations
 
@@ -15,7 +12,9 @@ from fivefold.protocol import messages
 from fivefold.protocol.client import crowd, helped, rounds
 from fivefold.protocol.server import announcing, carrying, examination, pool, replies, versions
 from fivefold.simulation import rack as rack_module
-from tests.planted import Patch
+
+Patch = tuple[object, str, Any]
+"""Where, which attribute, what instead."""
 
 HELPING_BUGS: dict[str, Callable[[], list[Patch]]] = {}
 """By name; each makes its patches anew."""

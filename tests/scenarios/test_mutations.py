@@ -19,6 +19,8 @@ from tests.scenarios import test_clock as clock
 from tests.scenarios import test_damaged_objects as damaged
 from tests.scenarios import test_following as followed
 from tests.scenarios import test_full_histories as full
+from tests.scenarios import test_helping as helping
+from tests.scenarios import test_helping_client as helped
 from tests.scenarios import test_moving as moving
 from tests.scenarios import test_multi_object as multi
 from tests.scenarios import test_pruning as pruning
@@ -41,7 +43,7 @@ E = MemoryError
 
 Scenario = Callable[[], None]
 
-FAILURES = (AssertionError, IndexError, MemoryError, PeerViolation, pytest.fail.Exception, struct.error)
+FAILURES = (AssertionError, IndexError, KeyError, MemoryError, PeerViolation, pytest.fail.Exception, struct.error)
 
 MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("quorums_smaller", sizes.test_what_a_quorum_accepted_survives_the_crash_of_one_of_them, ""),
@@ -247,6 +249,52 @@ MUTATIONS: list[tuple[str, Scenario, str]] = [
     ("verification_repairs_without_proof", left.test_an_update_on_r_servers_is_completed, ""),
     ("barriers_are_established", left.test_a_barrier_that_was_left_is_repaired, ""),
     ("cut_not_durable", newcomers.test_the_cut_is_durable_before_the_first_answer, ""),
+    ("announced_calls_kept_silent", helping.test_an_announced_call_waits_and_is_listed_to_others_alone, ""),
+    ("forgotten_calls_are_listed", helping.test_d13_a_forgotten_call_is_neither_taken_up_nor_listed, ""),
+    ("carried_calls_need_not_be_held", helping.test_d1_what_nobody_has_announced_is_accepted_nowhere, ""),
+    ("carried_calls_need_not_be_held", helping.test_d1_what_is_withdrawn_while_its_carrier_waits_is_not_applied, ""),
+    ("carried_calls_need_not_be_held", helping.test_d10_a_call_with_another_since_is_another_call, ""),
+    ("carried_calls_are_the_carriers", helping.test_a_call_that_was_applied_is_answered_from_the_ring, ""),
+    (
+        "carriers_rights_unchecked",
+        helping.test_d11_rights_are_those_of_the_owner_when_it_is_run_and_of_the_carrier,
+        "",
+    ),
+    ("others_answers_take_all_the_room", helping.test_what_others_answer_takes_no_room_from_the_carriers_own_call, ""),
+    (
+        "what_is_announced_twice_is_carried_twice",
+        partial(helped.test_a_call_that_is_announced_twice_is_carried_once, "add"),
+        "",
+    ),
+    ("carried_twice", helping.test_nobody_carries_a_call_twice_or_its_own, ""),
+    ("owners_rights_unchecked", helping.test_d11_rights_are_those_of_the_owner_when_it_is_run_and_of_the_carrier, ""),
+    ("rejections_of_carried_calls_not_recorded", helping.test_d9_rejections_are_recorded_pushed_and_gone, ""),
+    (
+        "rejections_of_carried_calls_not_recorded",
+        helping.test_a_rejection_of_an_announced_call_of_ones_own_is_recorded,
+        "",
+    ),
+    ("announcements_end_when_accepted", helping.test_d3_what_a_barrier_passes_over_is_pending_again, ""),
+    ("owners_are_not_told", helping.test_a_carried_call_is_applied_first_and_its_owner_is_told, ""),
+    ("pushes_of_any_candidate_count", helped.test_pushes_of_different_candidates_do_not_add_up, ""),
+    ("what_b_plus_one_list_is_carried", helped.test_only_what_q_minus_b_servers_list_alike_is_carried, ""),
+    ("nobody_carries_without_own_calls", helped.test_a_client_that_others_outrun_is_carried_by_the_next_of_them, ""),
+    ("nobody_follows", helped.test_a_client_that_was_carried_only_announces_its_next_calls, ""),
+    ("updates_under_way_are_repaired", helped.test_d7_an_update_under_way_is_not_repaired_at_first_sight, ""),
+    (
+        "pending_means_dead",
+        partial(helped.test_d5_an_announced_call_is_certainly_dead_only_when_q_servers_say_so, False),
+        "",
+    ),
+    ("refused_calls_are_plain", helped.test_a_rejection_is_recorded_where_a_refusal_has_announced_the_call, ""),
+    (
+        "dead_while_its_operation_goes_on",
+        helped.test_a_call_that_is_given_up_while_its_operation_goes_on_may_be_applied,
+        "",
+    ),
+    ("one_confirmation_is_enough", helped.test_a_withdrawal_that_q_servers_have_not_confirmed_proves_nothing, ""),
+    ("withdrawals_pass_what_waits", helping.test_an_attempt_that_waits_while_it_is_withdrawn_is_refused, ""),
+    ("withdrawals_confirmed_by_holders", helping.test_a_server_whose_history_has_the_call_does_not_confirm, ""),
 ]
 """The bug, the scenario that shows it, and what it shows: a fork, lost atomicity, or (empty) a failing assertion."""
 

@@ -24,7 +24,10 @@ RECORD = Path(__file__).with_name("mutations.json")
 PAGE = Path(__file__).parents[2] / "docs" / "internals" / "planted-bugs.md"
 
 SEEDS_MAX = 2000
-PROFILES = ("byzantine", "rolling", "hostile", "leaving", "injected", "camps", "clocks", "replaced", "moved", "swarm")
+PROFILES = (
+    *("byzantine", "rolling", "hostile", "leaving", "injected", "camps", "clocks", "replaced", "moved", "helping"),
+    "swarm",
+)
 """Drawn from in turn."""
 SEED_SECONDS_MAX = 30
 """Processor time one seed may take: some bugs make a livelock, which is a failure like any other."""
@@ -32,7 +35,7 @@ SEED_SECONDS_MAX = 30
 HEAD = """# Planted bugs
 
 What is a rule good for, and would a test notice if it were missing?
-For each bug of `tests/planted.py` this page names the directed test that notices it.
+For each bug of `tests/planted.py` and `tests/planted_helping.py` this page names the directed test that notices it.
 `tests/scenarios/test_mutations.py` runs each of these with the bug in place, in every test run.
 It also says how many random seeds it took: of byzantine and swarm in turn, or of one mode that attacks.
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from fivefold.native import Differs, native
+from fivefold.protocol.announcements import Announcement
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.client.helped import HelpedInvocation
 from fivefold.protocol.client.invocation import Invocation
-from fivefold.protocol.client.ordinary import Opened
+from fivefold.protocol.client.ordinary import Opened, long_of
 from fivefold.protocol.client.outcomes import Answered
 from fivefold.protocol.client.session import Session
 from fivefold.protocol.history import Entry, encode_history
@@ -31,6 +32,7 @@ from fivefold.protocol.messages import (
 from fivefold.protocol.operations import Call, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import ObjectHistories, Request
+from fivefold.simulation.rack import client_id
 from tests.protocol_rig import A, B, Desk, WatchedRack, candidate, invocation_of, op
 
 pytestmark = pytest.mark.skipif(native is None, reason="fivefold-native is not installed")
@@ -270,15 +272,61 @@ def test_a_call_in_the_good_case_is_native() -> None:
     assert (len(desk.session._running), len(desk.session._rounds)) == (0, 0)
 
 
-def test_with_helping_only_updates_of_one_object_are_python_s() -> None:
-    """They may be announced and carry others' calls; queries, and updates of several objects, never do."""
-    session = Session(QuorumSystem(N, 1, 1), Random(1), is_helping=True)
-    kinds = []
-    for number, (method, objects) in enumerate([("add", (A,)), ("get", (B,)), ("add", ("Reg/x", "Reg/y"))]):
-        operation = op(method, b"", *objects, call_id=bytes([number]) * 16)
-        ticket, _ = session.call(0, operation, is_query=method == "get", deadline_ns=10**10)
-        kinds.append(type(session._running[ticket]))
-    assert kinds == [HelpedInvocation, Opened, Opened]
+PAIR = ("Reg/x", "Reg/y")
+
+
+def helped_session() -> Session:
+    """A session whose client helps others, and knows nothing yet."""
+    return Session(QuorumSystem(N, 1, 1), Random(1), is_helping=True)
+
+
+def kind_of(session: Session, number: int, method: str, *objects: str) -> type:
+    """What works on a call."""
+    operation = op(method, b"", *objects, call_id=bytes([number]) * 16)
+    ticket, _ = session.call(0, operation, is_query=method == "get", deadline_ns=10**10)
+    return type(session._running[ticket])
+
+
+def test_with_helping_calls_begin_natively_where_nobody_else_is_known() -> None:
+    """Helping costs nothing where there is no contention."""
+    session = helped_session()
+    assert {kind_of(session, 1, "add", A), kind_of(session, 2, "get", B), kind_of(session, 3, "add", *PAIR)} == {Opened}
+
+
+@pytest.mark.parametrize("how", ["listed", "followed"])
+def test_with_helping_updates_where_others_wait_are_python_s(how: str) -> None:
+    """Those are announced, or carry others' calls; queries, and updates of several objects, never do."""
+    session = helped_session()
+    assert session.crowd is not None
+    place = session.crowd.at(A)
+    if how == "listed":
+        place.listed = (Announcement(client_id("o"), b"", (Call(b"o" * 16, 0, "add", b""),)),)
+    else:
+        place.follows_until_ns = 1
+    assert kind_of(session, 1, "add", A) is HelpedInvocation
+    assert {kind_of(session, 2, "get", B), kind_of(session, 3, "add", *PAIR)} == {Opened}
+
+
+def test_an_ordinary_round_of_a_client_that_helps_becomes_a_helped_one() -> None:
+    """Once a reply is not like others, with what it was conditioned on; from then on it may be announced."""
+    session = helped_session()
+    ticket, _ = session.call(0, op("add", b"+"), is_query=False, deadline_ns=10**10)
+    invocation = long_of(session._running[ticket])
+    assert isinstance(invocation, HelpedInvocation)
+    assert not invocation._is_pinned
+
+
+def test_what_servers_may_keep_if_they_refuse_it_is_pinned() -> None:
+    """A client that has announced something counts servers that refused an attempt among those that may keep it."""
+    session = helped_session()
+    assert session.crowd is not None
+    session.crowd.has_announced = True
+    ticket, _ = session.call(0, op("add", b"+"), is_query=False, deadline_ns=10**10)
+    opened = session._running[ticket]
+    assert isinstance(opened, Opened)
+    invocation = long_of(opened)
+    assert isinstance(invocation, HelpedInvocation)
+    assert (invocation._is_pinned, invocation._since) == (True, opened.since)
 
 
 def test_servers_that_were_heard_are_busy_and_not_silent() -> None:

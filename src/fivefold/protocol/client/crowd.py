@@ -118,6 +118,11 @@ class Crowd:
             place = self._places[object_id] = Place()
         return place
 
+    def is_quiet(self, now_ns: int, object_id: ObjectId) -> bool:
+        """Whether an update there is tried at once, and carries nothing: as far as is known, nobody else is at it."""
+        place = self._places.get(object_id)
+        return place is None or not (place.listed or place.follows_until_ns > now_ns)
+
     def is_busy(self, object_id: ObjectId) -> bool:
         """Whether others wait for their calls there."""
         place = self._places.get(object_id)

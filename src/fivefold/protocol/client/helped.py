@@ -57,6 +57,11 @@ _PUSHABLE: Final = (Purpose.OPERATION, Purpose.ANNOUNCEMENT)
 _INLINE: Final = (Kind.INLINE_METHOD, Kind.INLINE_BARRIER)
 
 
+def may_help(first: Pending) -> bool:
+    """Whether a call may be carried by others, and carry theirs: an update of one object."""
+    return not first.is_query and len(first.objects) == 1
+
+
 class HelpedInvocation(Invocation):
     """One operation from its start to its outcome, with others' help; or one that only carries others' calls.
 
@@ -97,6 +102,13 @@ class HelpedInvocation(Invocation):
             self.operation = self._carrying(self.operation.code)
 
     # --- sending ----------------------------------------------------------------------------------------------
+
+    def go_on_with(self, round_: Round, since: int, *, is_pinned: bool = False) -> None:
+        """The first attempt is under way already; ``is_pinned``: servers may keep its calls if they refuse it."""
+        super().go_on_with(round_, since)
+        self._has_begun = True
+        if is_pinned:
+            self._is_pinned, self._since = True, since
 
     def send_operation(self, now_ns: int) -> None:
         """Send the operation with what others have announced; or only announce it, where others are at it (H6)."""

@@ -4,7 +4,7 @@ In the good case that is all there is to a call: one request for q servers, q re
 outcome. Native code encodes the request, compares the replies, and reads what they say. Whatever is not so goes the
 long way: the round is handed over, with the replies that were kept, to an :class:`Invocation`, which goes on as if it
 had been there from the beginning. A round has one owner at a time. What is known of objects stays in ``knowledge``.
-With helping, updates of one object always go the long way.
+With helping, updates of one object begin so where nobody else is known to be at it.
 
 A *judge* works some rounds out both ways. Where they differ, Python's way is gone, the driver logs the difference, and
 native code is asked no more: nobody knows what else it does wrong.
@@ -21,8 +21,11 @@ from msgspec import Struct
 
 from fivefold.native import Differs, Native, Shown
 from fivefold.protocol.actions import Ask
+from fivefold.protocol.announcements import may_be_announced
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.client.alike import ENOUGH, KEPT, Alike
+from fivefold.protocol.client.crowd import Crowd
+from fivefold.protocol.client.helped import HelpedInvocation, may_help
 from fivefold.protocol.client.invocation import Invocation
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.outcomes import Answered, Finished
@@ -55,6 +58,7 @@ class Opened(Struct, eq=False):
         started_ns: when it began.
         deadline_ns: when the first of its callers gives up.
         wake_at_ns: when something is to be done about it at the latest.
+        is_pinned: servers may keep its calls for others to carry if they refuse it (helping).
         alarm_ns: the ``wake_at_ns`` that the session has set an alarm for; 0 if it has set none yet.
         finished: calls that have ended.
     """
@@ -73,6 +77,7 @@ class Opened(Struct, eq=False):
     started_ns: int
     deadline_ns: int
     wake_at_ns: int
+    is_pinned: bool
     alarm_ns: int = 0
     finished: tuple[Finished, ...] = ()
 
@@ -119,17 +124,21 @@ class Ordinary:
         is_trusted: the two have never differed here.
     """
 
-    def __init__(self, module: Native, knowledge: Knowledge, random: Random, home: Home) -> None:
-        """None is open."""
-        self._knowledge, self._random, self._home = knowledge, random, home
+    def __init__(
+        self, module: Native, knowledge: Knowledge, random: Random, home: Home, crowd: Crowd | None = None
+    ) -> None:
+        """None is open; ``crowd`` is what is known of others, where clients help each other."""
+        self._knowledge, self._random, self._home, self._crowd = knowledge, random, home, crowd
         self._rounds = module.OrdinaryRounds(knowledge.quorums.n, knowledge.quorums.q)
         self.judge_every, self._judge_in, self._panics = 0, 0, 0
         self.is_trusted = True
 
     @classmethod
-    def of(cls, module: Native | None, knowledge: Knowledge, random: Random, home: Home) -> Ordinary | None:
+    def of(
+        cls, module: Native | None, knowledge: Knowledge, random: Random, home: Home, crowd: Crowd | None
+    ) -> Ordinary | None:
         """Those of a native module, if there is one."""
-        return None if module is None else cls(module, knowledge, random, home)
+        return None if module is None else cls(module, knowledge, random, home, crowd)
 
     def open(self, now_ns: int, number: int, calls: list[Pending], send: list[Ask]) -> Opened | None:
         """Begin a first attempt at calls that travel together, and add its frames to ``send``; None if it is another.
@@ -142,15 +151,22 @@ class Ordinary:
         knowledge, objects, operation, deadline_ns = self._knowledge, first.objects, first.operation, first.deadline_ns
         if len(calls) > 1:
             operation, deadline_ns = combined(calls), min([pending.deadline_ns for pending in calls])
+        is_pinned = False
+        if self._crowd is not None and may_help(first):
+            if not self._crowd.is_quiet(now_ns, objects[0]):
+                return None
+            is_pinned = self._crowd.has_announced and may_be_announced(operation)
         sets, authenticators = knowledge.conditions(objects)
         since = 0 if first.is_query else knowledge.conditioned_time(sets[0]) or first.floor
+        if is_pinned and since != (knowledge.established_time(objects[0]) or first.floor):
+            return None  # what servers may keep names a version that is certainly established
         first.attempts += 1
         servers = knowledge.standing.first_asked(now_ns, objects[0], knowledge.preference(objects[0]))
         wake_at_ns = min(now_ns + knowledge.patience_ns, deadline_ns)
         era = knowledge.following.era
         opened = Opened(
             self, number, first.ticket, calls, operation, objects, sets, authenticators, servers, since, era,
-            now_ns, deadline_ns, wake_at_ns,
+            now_ns, deadline_ns, wake_at_ns, is_pinned,
         )  # fmt: skip
         self._home.running[opened.ticket] = opened  # first: whatever fails from here on is then closed
         frames = self._rounds.open(number, opened, sets, authenticators, operation, since, first.attempts, servers)
@@ -201,7 +217,10 @@ class Ordinary:
             knowledge.of(name).fit(ObjectHistories(name, (history,), holders), row, time)
         standing.note_answered(kept)
         knowledge.note_round_trip(now_ns - opened.started_ns)
-        return share(opened.calls, Answered(answers))
+        finished, again = share(opened.calls, Answered(answers))
+        for pending in again if opened.is_pinned else ():
+            pending.is_announced, pending.since = True, opened.since
+        return finished, again
 
     def close(self, opened: Opened) -> Mapping[int, bytes]:
         """Give a round up: the replies that it has kept."""
@@ -220,12 +239,21 @@ class Ordinary:
         round_.keys.append(reply_key(opened.number))
         for server, frame in (self.close(opened) if kept is None else kept).items():
             round_.alike.take(server, frame)
-        invocation = Invocation(self._knowledge, self._random, opened.calls)
-        invocation.go_on_with(round_, opened.since)
+        invocation = self._go_on(opened, round_)
         invocation.wake_at_ns, invocation.alarm_ns = opened.wake_at_ns, opened.alarm_ns
         self._home.running[opened.ticket] = invocation
         self._home.rounds[reply_key(opened.number)] = invocation, round_
         return invocation, round_
+
+    def _go_on(self, opened: Opened, round_: Round) -> Invocation:
+        crowd, calls = self._crowd, opened.calls
+        if crowd is None or not may_help(calls[0]):
+            plain = Invocation(self._knowledge, self._random, calls)
+            plain.go_on_with(round_, opened.since)
+            return plain
+        helped = HelpedInvocation(self._knowledge, self._random, calls, crowd)
+        helped.go_on_with(round_, opened.since, is_pinned=opened.is_pinned)
+        return helped
 
     # --- the judge --------------------------------------------------------------------------------------------
 

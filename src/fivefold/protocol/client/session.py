@@ -16,7 +16,7 @@ from fivefold.protocol.actions import Ask
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.client.alike import ENOUGH, KEPT
 from fivefold.protocol.client.crowd import Crowd
-from fivefold.protocol.client.helped import HELP_NS, HelpedInvocation
+from fivefold.protocol.client.helped import HELP_NS, HelpedInvocation, may_help
 from fivefold.protocol.client.invocation import Invocation
 from fivefold.protocol.client.knowledge import Knowledge
 from fivefold.protocol.client.ordinary import Home, Opened, Ordinary, long_of
@@ -78,7 +78,7 @@ class Session:
         self._faults: list[Exception] = []
         self._wake_at_ns: int | None = None
         home = Home(self._running, self._rounds, self._faults, self._look, self._end, self._fail)
-        self.natively = Ordinary.of(native, self.knowledge, random, home)
+        self.natively = Ordinary.of(native, self.knowledge, random, home, self.crowd)
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -409,13 +409,13 @@ class Session:
         for pending in calls if self._waiting else ():
             self._waiting.pop(pending.ticket, None)
         first, crowd, natively = calls[0], self.crowd, self.natively
-        if crowd is not None and not first.is_query and len(first.objects) == 1:
-            invocation: Invocation = HelpedInvocation(self.knowledge, self.random, calls, crowd)
-        elif natively is not None and (opened := natively.open(now_ns, self._numbers + 1, calls, self._send)):
+        if natively is not None and (opened := natively.open(now_ns, self._numbers + 1, calls, self._send)):
             self._numbers = opened.number
             self.messages_sent += len(opened.servers)
             self._look_at_ns = min(self._look_at_ns, opened.wake_at_ns)
             return
+        if crowd is not None and may_help(first):
+            invocation: Invocation = HelpedInvocation(self.knowledge, self.random, calls, crowd)
         else:
             invocation = Invocation(self.knowledge, self.random, calls)
         self._running[invocation.ticket] = invocation

@@ -11,6 +11,7 @@ Its ``since`` stays as it is from the first announcement on: servers compare wha
 
 from __future__ import annotations
 
+from functools import cached_property
 from random import Random
 from typing import Final
 
@@ -88,7 +89,6 @@ class HelpedInvocation(Invocation):
         super().__init__(knowledge, random, calls)
         self._crowd, self._place = crowd, crowd.at(self.objects[0])
         self.is_pure = not self.operation.calls
-        self._may_announce = may_be_announced(self.operation)
         self._is_attempt_alive = self._may_be_applied
         self._held: set[int] = set()  # servers that may keep its calls
         self._lost: set[int] = set()  # ... over a connection that has ended
@@ -100,6 +100,10 @@ class HelpedInvocation(Invocation):
             self._lost = self._held = set(range(knowledge.quorums.n))
         if self.is_pure:
             self.operation = self._carrying(self.operation.code)
+
+    @cached_property
+    def _may_announce(self) -> bool:
+        return may_be_announced(self.operation)
 
     # --- sending ----------------------------------------------------------------------------------------------
 
@@ -113,15 +117,16 @@ class HelpedInvocation(Invocation):
     def send_operation(self, now_ns: int) -> None:
         """Send the operation with what others have announced; or only announce it, where others are at it (H6)."""
         follows, self._has_begun = not self._has_begun and self._place.follows_until_ns > now_ns, True
-        if self._may_announce and (self._is_polling or follows):
+        if (self._is_polling or follows) and self._may_announce:
             self._is_polling = False
             self._announce(now_ns)
             return
         if self._crowd.has_announced and self._may_announce:
             self._pin()
-        if not self.is_pure:
+        if not self.is_pure and (self._place.listed or self._carried):
             self.operation = self._carrying(self.operation.code)
-        self._crowd.counters["carried"] += len(self._carried)
+        if self._carried:
+            self._crowd.counters["carried"] += len(self._carried)
         super().send_operation(now_ns)
 
     def _carrying(self, code: bytes) -> Operation:

@@ -37,11 +37,11 @@ def main() -> None:
     """Measure, save, print."""
     options = parser(__doc__, "contention-delayed" if "--delayed" in sys.argv else "contention")
     options.add_argument("--clients", default="1,2,4,8", help="values of k")
-    options.add_argument("--helps", action="store_true", help="clients help each other")
+    options.add_argument("--no-helps", action="store_true", help="clients do not help each other")
     options.add_argument("--delayed", action="store_true", help="clients at a distance, against their bars")
     chosen = options.parse_args()
-    if chosen.helps:
-        os.environ[HELPS] = "1"  # for the processes that are started from here
+    if chosen.no_helps:
+        os.environ[HELPS] = "0"  # for the processes that are started from here
     if chosen.delayed:
         delayed(chosen)
         return

@@ -53,7 +53,7 @@ async def connect(
     follows: bool = True,
     tls: bool = True,
     tracer: object | None = None,
-    helps: bool = False,
+    helps: bool = True,
     judge: int = 0,
 ) -> AsyncIterator[Cluster]:
     """Connect to a cluster for the length of an ``async with`` block.
@@ -69,7 +69,7 @@ async def connect(
         follows: False stays with this cluster when it moves to another one, for diagnosis.
         tls: False for experiments on loopback only; the servers must do the same.
         tracer: one of OpenTelemetry's, which makes a span for each call and each of its rounds (``fivefold[otel]``).
-        helps: True lets clients that update one object at a time help each other (docs/concepts/helping.md); on trial.
+        helps: False neither announces this client's waiting calls nor carries others' (docs/concepts/helping.md).
         judge: of what native code does, work each N-th round out in Python, too, and compare; 0: none.
 
     Raises:

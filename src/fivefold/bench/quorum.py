@@ -72,7 +72,7 @@ async def open_quorum(options: dict[str, Any]) -> Opened:
     if one_way_s := options.get("one_way_s"):
         transport = Delayed(transport, one_way_s)
     counting = Counting(transport) if options.get("is_counted") else None
-    session = Session(configuration.quorums, random.SystemRandom(), is_helping=HELPS in os.environ)
+    session = Session(configuration.quorums, random.SystemRandom(), is_helping=os.environ.get(HELPS) != "0")
     codes = CodeTable(configuration.quorums)
     node = ClientNode(session, counting or transport, codes)
     await node.start(CONNECT_S, needs_quorum=configuration.quorums.t > 0)

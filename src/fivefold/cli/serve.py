@@ -82,8 +82,11 @@ def serve(
         int, typer.Option(min=0, help="Work each N-th request out in Python, too, and compare; 0: none.")
     ] = 0,
     helping: Annotated[
-        bool, typer.Option("--helping", envvar="FIVEFOLD_HELPING", help="Let clients help each other: on trial.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--helping/--no-helping", envvar="FIVEFOLD_HELPING", help="Let clients carry each other's waiting calls."
+        ),
+    ] = True,
     scrub: Annotated[bool, typer.Option("--scrub/--no-scrub", hidden=True)] = True,
     lie: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:

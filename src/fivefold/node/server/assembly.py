@@ -46,7 +46,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         judge_every: native code works out each request; of every N, Python works out one, too. 0: none.
         scrubs: whether it compares its objects with the others' and verifies what clients leave: always but in
             experiments.
-        helps: whether clients' calls are announced here for others to carry (helping, on trial).
+        helps: whether clients' calls are announced here for others to carry (helping).
         lie: for the demo and tests: what to lie about.
     """
 
@@ -57,7 +57,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     cached_bytes_max: int = CACHED_BYTES_MAX
     connections_max: int = CONNECTIONS_PER_PEER_MAX
     scrubs: bool = True
-    helps: bool = False
+    helps: bool = True
     lie: str | None = None
     judge_every: int = 0
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from enum import Enum
 from inspect import getattr_static
 from itertools import chain
@@ -62,7 +62,7 @@ def check_of(info: inspect.Type, where: str = "", *, is_full: bool) -> Check | N
         kinds[int] = None  # in `int | float` a whole number stays one
     if not is_full and not any(kinds.values()) and not kinds.keys() & _SUBCLASSED:
         return None
-    return _check_kinds(kinds, where, " or ".join(dict.fromkeys(map(_shown, infos))))
+    return _CheckKinds(kinds, where, " or ".join(dict.fromkeys(map(_shown, infos))))
 
 
 _SUBCLASSED: Final = frozenset({list, tuple, dict, set, frozenset})
@@ -154,10 +154,21 @@ def _bad(where: str, text: str) -> BadValue:
     return BadValue(f"{where}: {text}" if where else text)
 
 
-def _check_kinds(kinds: Kinds, where: str, expected: str) -> Check:
-    fine = frozenset(kinds)
+class _CheckKinds:
+    """Refuses values of other kinds than these.
 
-    def run(column: Column) -> None:
+    Attributes:
+        done: the kinds of which nothing else is to be checked.
+    """
+
+    __slots__ = ("_expected", "_kinds", "_where", "done")
+
+    def __init__(self, kinds: Kinds, where: str, expected: str) -> None:
+        self._kinds, self._where, self._expected = kinds, where, expected
+        self.done = frozenset([kind for kind, check in kinds.items() if check is None])
+
+    def __call__(self, column: Column) -> None:
+        kinds = self._kinds
         if len(column) == 1 and (kind := type(column[0])) in kinds:  # as at the top of every value: without a set
             check = kinds[kind]
             if check is not None:
@@ -166,17 +177,15 @@ def _check_kinds(kinds: Kinds, where: str, expected: str) -> Check:
         found = set(map(type, column))
         for kind in found:
             these = [value for value in column if type(value) is kind] if len(found) > 1 else column
-            base = kind if kind in fine else _base_of(kind, these, fine)
+            base = kind if kind in kinds else _base_of(kind, these, kinds.keys())
             if base is None:
-                raise _bad(where, f"expected {expected}, got {kind.__name__}, which {NOT_EQUAL}")
+                raise _bad(self._where, f"expected {self._expected}, got {kind.__name__}, which {NOT_EQUAL}")
             check = kinds[base]
             if check is not None:
                 check(these)
 
-    return run
 
-
-def _base_of(kind: type, column: Column, fine: frozenset[type]) -> type | None:
+def _base_of(kind: type, column: Column, fine: Set[type]) -> type | None:
     """The declared kind whose values equal these, which are of another; None if something of them would be lost."""
     if issubclass(kind, Enum):
         return next((base for base in (int, str) if base in fine and is_member(column[0], base)), None)
@@ -236,15 +245,26 @@ def _named_items(checks: dict[str, Check | None], where: str) -> Check:
 
 
 def _fields(checks: dict[str, Check | None]) -> Check | None:
-    needed = [(attrgetter(name), check) for name, check in checks.items() if check is not None]
+    needed = [(attrgetter(name), _done_by(check), check) for name, check in checks.items() if check is not None]
     if not needed:
         return None
 
     def run(column: Column) -> None:
-        for field_of, check in needed:
+        if len(column) == 1:  # as at the top of every state: most fields need no call
+            (value,) = column
+            for field_of, done, check in needed:
+                if type(part := field_of(value)) not in done:
+                    check((part,))
+            return
+        for field_of, _, check in needed:
             check(list(map(field_of, column)))
 
     return run
+
+
+def _done_by(check: Check) -> Set[type]:
+    """The kinds of which the check finds that a value is fine by its kind alone."""
+    return check.done if isinstance(check, _CheckKinds) else frozenset()
 
 
 def _dataclass(cls: type, checks: dict[str, Check | None], where: str) -> Check:

@@ -158,6 +158,12 @@ def decode_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
     return history
 
 
+def remember_history(object_id: ObjectId, data: bytes, history: ReplicaHistory) -> None:
+    """Have :func:`decode_history` know a history that was made here: clients are about to show it again."""
+    if data != INITIAL_HISTORY:
+        _memo.add(object_id, data, history)
+
+
 def read_history(object_id: ObjectId, data: bytes) -> ReplicaHistory:
     """Like :func:`decode_history`, for histories that will hardly be met again: they are not remembered.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fivefold.protocol import limits
+import pytest
+
+from fivefold.protocol import history, limits
 from fivefold.protocol.actions import ObjectRecord
 from fivefold.protocol.history import (
     INITIAL_TIMESTAMP,
@@ -11,6 +13,7 @@ from fivefold.protocol.history import (
     encode_history,
     initial_entry,
     make_timestamp,
+    read_history,
     short,
 )
 from fivefold.protocol.operations import ClientId, ObjectId
@@ -75,6 +78,21 @@ def test_the_largest_barrier_and_the_largest_versions_fit() -> None:
     assert head + size(barrier) <= limits.HISTORY_BARRIER_BYTES_MAX
     assert head + 3 * size(copy(9, X, LONG[:16])) <= limits.HISTORY_VERSIONS_BYTES_MAX
     assert limits.HISTORY_BYTES_MAX <= 128 * 1024
+
+
+def test_what_a_joint_step_leaves_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients are about to show these histories: they are known, and they are what reading them would give."""
+    cache = Cache(10)
+    for name in (A, B):
+        cache.add(0, name, None)
+    joint = candidate(1, A, B)
+    step = Step(Kind.METHOD, joint, joint.parts, (INITIAL_TIMESTAMP, INITIAL_TIMESTAMP))
+    made = [initial_version(b""), initial_version(b"")]
+    Acceptance(cache, Outbox(has_store=False)).accept(0, step, made, [])
+    read = {name: read_history(name, cache.hot[name].history) for name in (A, B)}
+    monkeypatch.setattr(history, "read_history", None)
+    for name in (A, B):
+        assert decode_history(name, cache.hot[name].history) == read[name] == cache.hot[name].entries
 
 
 def test_barriers_do_not_add_up() -> None:

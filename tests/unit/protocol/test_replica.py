@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from fivefold.protocol.actions import ObjectRecord
-from fivefold.protocol.history import INITIAL_TIMESTAMP, Candidate, Part, initial_entry, make_timestamp, short
+from fivefold.protocol.history import (
+    INITIAL_TIMESTAMP,
+    Candidate,
+    Part,
+    initial_entry,
+    make_timestamp,
+    short,
+    trusted_history,
+)
 from fivefold.protocol.limits import KEPT_VERSIONS, KEPT_VERSIONS_AGE_NS, RING_RECENT
 from fivefold.protocol.records import Entry, Recorded, Version
 from fivefold.protocol.server.replica import Replica, first_kept, needs_version, prune
@@ -241,6 +249,7 @@ def test_the_last_entry_alone_is_kept_without_decoding_the_others() -> None:
         chosen.accept(each, version(position), 0)
         assert encoded != chosen.history == decoding.history
         assert (chosen.entries, chosen.versions) == (decoding.entries, decoding.versions)
+        assert chosen.entries == trusted_history(chosen.history)
         assert chosen.written(position) == decoding.written(position)
 
 

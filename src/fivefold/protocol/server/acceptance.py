@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fivefold.protocol.actions import Write
-from fivefold.protocol.history import encode_entry
+from fivefold.protocol.history import encode_entry, remember_history
 from fivefold.protocol.limits import (
     HISTORY_VERSIONS_BYTES_MAX,
     SET_ASIDE_MAX,
@@ -161,8 +161,10 @@ class Acceptance:
             assert all(touched[name].holds(step.candidate) for name in step.objects), "accepted for all or for none"
             writes: tuple[Write, ...] = ()
             for name in sorted(changed):
-                self._replicas.measure(changed[name])
-                writes += self._outbox.write_of(changed[name])
+                replica = changed[name]
+                self._replicas.measure(replica)
+                remember_history(name, replica.history, replica.entries)
+                writes += self._outbox.write_of(replica)
             self._outbox.writes += writes
             if self._unverified is not None:
                 self._unverified.accepted(now_ns, step)

@@ -153,12 +153,13 @@ class Replica:
         if first == self.latest and self.history:
             # What an ordinary request leaves: the last entry and the new one. No other is looked at, none decoded.
             self._forget(len(self.versions) - (first in self.versions), now_ns)
-            last = self.history[self.last_at :]
-            self.history = _TWO_ENTRIES + last + encode_entry(Entry(candidate, False))
+            last, entry = self.history[self.last_at :], Entry(candidate, False)
+            self.history = _TWO_ENTRIES + last + encode_entry(entry)
             self.last_at = len(_TWO_ENTRIES) + len(last)
             self.latest = timestamp
             self.is_plain = len(candidate.parts) == 1
-            self.macs = self._entries = None
+            self.macs = None
+            self._entries = None if self._entries is None else (self._entries[-1], entry)
         else:
             kept = prune(self.entries, first, candidate)
             self._drop_superseded(candidate)

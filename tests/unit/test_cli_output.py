@@ -9,7 +9,7 @@ from rich.console import Console
 from fivefold import ClusterStatus
 from fivefold.cli.exits import Exit, exit_code_of
 from fivefold.cli.output import bytes_text, seconds_text, to_json
-from fivefold.cli.servers import count_up, evidence_text, servers_view
+from fivefold.cli.servers import count_up, evidence_text, programs_of, servers_view
 from fivefold.errors import ConfigurationError, NotAllowed, OutcomeUnknown, Rejected, Unavailable
 from fivefold.node import ServerStatus
 from fivefold.objects import Lease
@@ -60,6 +60,19 @@ def test_damaged_objects_are_named() -> None:
     assert "\x1b" not in text
 
 
+def test_servers_say_what_they_run() -> None:
+    """In one line where all run the same, else in one for each variant."""
+    native = msgspec.structs.replace(server(1), variant="native")
+    pure = msgspec.structs.replace(server(0), variant="pure Python")
+    some = ClusterStatus(STATUS.quorums, (pure, native, None, native, pure, native), (), {})
+    assert programs_of(some) == [
+        f"server 0, 4: Fivefold {pure.version} (pure Python)",
+        f"server 1, 3, 5: Fivefold {pure.version} (native)",
+    ]
+    same = ClusterStatus(STATUS.quorums, (native,) * 6, (), {})
+    assert programs_of(same) == [f"Fivefold {pure.version} (native)"]
+
+
 @pytest.mark.parametrize(
     ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (62_000_000, "62 MB"), (2 * 10**16, "20000 TB")]
 )
@@ -107,7 +120,7 @@ def test_the_table_says_how_each_server_is() -> None:
 
 def test_what_takes_a_sentence_stands_below_the_table() -> None:
     """Why a server is gone or promises nothing, and what speaks against it, is told in full."""
-    assert [line.rstrip() for line in shown(with_pids=False).splitlines()[-3:]] == [
+    assert [line.rstrip() for line in shown(with_pids=False).splitlines()[-4:-1]] == [
         "server 1 promises nothing: disk full",
         "server 2 cannot be reached: Connection refused",
         "against server 4: LIES, left out; wrong MACs, as servers 0, 1 found; suspected; answered differently ×2",

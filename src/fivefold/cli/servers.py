@@ -16,7 +16,7 @@ from rich.text import Text
 from fivefold import Cluster, ClusterStatus
 from fivefold.cli.output import bytes_text, seconds_text, shown
 from fivefold.node import ServerStatus
-from fivefold.upkeep import Remark, compared_text, count_up, evidence_text, remarks_of, state_of
+from fivefold.upkeep import Remark, compared_text, count_up, evidence_text, program_text, remarks_of, state_of
 from fivefold.upkeep import edition_remarks as editions
 
 __all__ = [
@@ -35,7 +35,19 @@ def servers_view(status: ClusterStatus, addresses: Sequence[str], pids: Sequence
     """One row a server, with process ids where they are known, and below what is to be said of some of them."""
     compared = [compared_text(server, index) for index, server in enumerate(status.servers)]
     lines = [Text(shown(each), style="dim") for each in compared if each]
-    return Group(_table(status, addresses, pids), *shown_remarks(remarks_of(status)), *lines)
+    programs = [Text(shown(each), style="dim") for each in programs_of(status)]
+    return Group(_table(status, addresses, pids), *shown_remarks(remarks_of(status)), *programs, *lines)
+
+
+def programs_of(status: ClusterStatus) -> list[str]:
+    """What servers run, and in which variant: a line for all of them, or one for each that differs."""
+    running: dict[str, list[str]] = {}
+    for index, server in enumerate(status.servers):
+        if server is not None:
+            running.setdefault(program_text(server), []).append(str(index))
+    if len(running) == 1:
+        return [f"Fivefold {each}" for each in running]
+    return [f"server {', '.join(those)}: Fivefold {each}" for each, those in running.items()]
 
 
 def _table(status: ClusterStatus, addresses: Sequence[str], pids: Sequence[int | None] | None) -> Table:

@@ -182,6 +182,12 @@ def _own_words(index: int, server: ServerStatus) -> Iterator[Remark]:
         yield Remark(index, WARN, f"server {index} has a disk that is nearly full: {share:.0f} % is left", source)
 
 
+def program_text(server: ServerStatus) -> str:
+    """The version of the program that a server runs, and its variant."""
+    variant = f" ({server.variant[:SHORT]})" if server.variant else ""
+    return f"{server.version[:SHORT]}{variant}"
+
+
 def _versions(status: ClusterStatus) -> Iterator[Remark]:
     """Who runs another version of the program than most."""
     versions = Counter(server.version for server in status.servers if server is not None)

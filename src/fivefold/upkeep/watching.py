@@ -19,7 +19,18 @@ from fivefold.api import Cluster, ClusterStatus
 from fivefold.node import ServerStatus
 from fivefold.protocol.activity import Lately
 from fivefold.protocol.durations import BOUNDS_NS, quantile
-from fivefold.upkeep.condition import BAD, GOOD, WARN, Headline, Remark, accused, headline_of, remarks_of, state_of
+from fivefold.upkeep.condition import (
+    BAD,
+    GOOD,
+    WARN,
+    Headline,
+    Remark,
+    accused,
+    headline_of,
+    program_text,
+    remarks_of,
+    state_of,
+)
 
 POINTS_MAX: Final = 450
 """Moments that are remembered: a quarter of an hour of looks each two seconds."""
@@ -285,7 +296,7 @@ def _told(made: ServerView, before: ServerStatus | None, after: ServerStatus, to
         answered_s=took_s,
         reply_s=_quantile(_grown(before, after, "reply"), 0.99),
         commit_s=_quantile(_grown(before, after, "commit"), 0.99),
-        version=after.version[:TEXT_MAX],
+        version=program_text(after)[:TEXT_MAX],
         edition=None if place is None else place.edition,
         uptime_s=after.uptime_s if _is_number(after.uptime_s) else None,
         objects=room.objects if room is not None else after.cached_objects if after.storage == "memory" else None,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from fivefold.simulation import SCHEDULES, Budget, Case, Explorer, explore_near, explore_replacement, is_with_liar
+from fivefold.simulation import (
+    SCHEDULES,
+    Budget,
+    Case,
+    Explorer,
+    explore_announcement,
+    explore_near,
+    explore_replacement,
+    is_with_liar,
+)
 from tests.planted import BUGS, planted
 
 SMALL = [
@@ -99,6 +108,27 @@ def test_an_omission_is_found_near_a_directed_schedule(bug: str, name: str, what
         violations = explore_near(near(name), name).violations
     assert violations
     assert what in violations[0].what
+
+
+ANNOUNCED = ["carried_calls_need_not_be_held", "carried_calls_are_the_carriers", "withdrawals_confirmed_by_holders"]
+"""Bugs that are found with one announced call and one request."""
+
+
+@pytest.mark.parametrize("bug", ANNOUNCED)
+def test_an_omission_is_found_with_an_announced_call(bug: str) -> None:
+    """O's call is applied, or applied again, though q servers have confirmed that it is withdrawn."""
+    with planted(bug):
+        violations = explore_announcement(1, Budget(seconds_max=60)).violations
+    assert violations
+    assert "confirmed the withdrawal" in violations[0].what
+
+
+def test_an_announced_call_with_two_requests_is_sound() -> None:
+    """All orders of an announcement, its withdrawal, restarts, and two requests that carry the call or do not."""
+    result = explore_announcement(2, Budget(seconds_max=60))
+    assert result.is_exhausted
+    assert result.violations == []
+    assert result.states > 10_000
 
 
 NOT_REACHED = {
@@ -216,11 +246,9 @@ NOT_REACHED = {
     "verification_repairs_without_proof",
     "versions_waited_for_in_silence",
     "what_is_left_costs_nothing",
-    # Nobody announces a call here.
+    # What clients make of others' calls, and what servers list and push.
     "announced_calls_kept_silent",
     "announcements_end_when_accepted",
-    "carried_calls_are_the_carriers",
-    "carried_calls_need_not_be_held",
     "carried_twice",
     "carriers_rights_unchecked",
     "dead_while_its_operation_goes_on",
@@ -238,7 +266,6 @@ NOT_REACHED = {
     "updates_under_way_are_repaired",
     "what_b_plus_one_list_is_carried",
     "what_is_announced_twice_is_carried_twice",
-    "withdrawals_confirmed_by_holders",
     "withdrawals_pass_what_waits",
     # A cluster's thresholds are checked before it is explored.
     "quorums_of_any_size",
@@ -248,7 +275,7 @@ NOT_REACHED = {
 
 def test_every_planted_bug_is_found_or_said_not_to_be() -> None:
     """A new rule is either within reach of the exploration, or on the list of those that are not."""
-    found = {bug for bug, _, _ in (*FREE, *NEAR)}
+    found = {bug for bug, _, _ in (*FREE, *NEAR)} | set(ANNOUNCED)
     assert found | NOT_REACHED == set(BUGS)
     assert not found & NOT_REACHED
 

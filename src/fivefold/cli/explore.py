@@ -18,6 +18,7 @@ from fivefold.simulation import (
     Case,
     Exploration,
     Explorer,
+    explore_announcement,
     explore_near,
     explore_replacement,
     is_with_liar,
@@ -31,6 +32,8 @@ EXAMPLES: Final = """
 `fivefold explore --servers 6 --liars 1 --objects 2 --requests 2`
 
 `fivefold explore --replaced --requests 1`: one of four servers is replaced meanwhile
+
+`fivefold explore --announced --requests 2`: a call is announced, carried and withdrawn meanwhile
 
 `fivefold explore --near all --requests 1`, which starts from every state of the directed schedules
 
@@ -54,6 +57,9 @@ def explore(
         bool, typer.Option("--replaced", help="One of four servers is replaced meanwhile; one object.")
     ] = False,
     twin: Annotated[bool, typer.Option("--twin", help="With --replaced: its old identity runs on.")] = False,
+    announced: Annotated[
+        bool, typer.Option("--announced", help="A call is announced, carried and withdrawn meanwhile; one object.")
+    ] = False,
     probe_every: Annotated[int, typer.Option(min=0, help="Try liveness on every Nth state; 0: on none.")] = 50,
     states: Annotated[int, typer.Option(min=1, help="Stop after this number of states.")] = 5_000_000,
     seconds: Annotated[float, typer.Option(min=0, help="Stop after this time.")] = 60.0,
@@ -62,8 +68,11 @@ def explore(
     """Explore all orders in which a few requests can reach a small cluster."""
     if twin and not replaced:
         raise ConfigurationError("--twin says how a server is replaced: add --replaced")
-    if replaced and (near is not None or hostile or mixed or servers != 4 or liars):
-        raise ConfigurationError("--replaced explores four servers without liars: leave the other choices out")
+    if (replaced or announced) and (near is not None or hostile or mixed or servers != 4 or liars):
+        name = "--replaced" if replaced else "--announced"
+        raise ConfigurationError(f"{name} explores four servers without liars: leave the other choices out")
+    if replaced and announced:
+        raise ConfigurationError("--replaced and --announced exclude each other: choose one")
     if servers < 2 * liars + 4:
         raise ConfigurationError(f"{liars} liars need at least {2 * liars + 4} servers and more: got {servers}")
     case = Case(
@@ -79,6 +88,8 @@ def explore(
     budget = Budget(states, seconds)
     if replaced:
         results = {"replacement": explore_replacement(requests, budget, is_twin=twin)}
+    elif announced:
+        results = {"announcement": explore_announcement(requests, budget)}
     elif near is None:
         results = {"start": Explorer(case, budget).run()}
     else:

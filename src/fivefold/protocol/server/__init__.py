@@ -19,6 +19,7 @@ from fivefold.protocol.server.catchup import Progress, may_begin, others_needed
 from fivefold.protocol.server.inquiry import Inquiry
 from fivefold.protocol.server.machine import Server
 from fivefold.protocol.server.membership import OWN_RECORD
+from fivefold.protocol.server.replica import Newest
 from fivefold.protocol.server.versions import (
     RING_NAME_BYTES,
     decode_version,
@@ -36,6 +37,7 @@ __all__ = [
     "RING_NAME_BYTES",
     "Adoption",
     "Inquiry",
+    "Newest",
     "Progress",
     "Server",
     "decode_version",

@@ -4,6 +4,7 @@
 that once broke a rule.
 """
 
+from fivefold.simulation.exhaustive.announcing import explore_announcement
 from fivefold.simulation.exhaustive.directed import SCHEDULES, explore_near, is_with_liar
 from fivefold.simulation.exhaustive.exploration import Budget, Case, Exploration, Explorer
 from fivefold.simulation.exhaustive.replacing import explore_replacement
@@ -14,6 +15,7 @@ __all__ = [
     "Case",
     "Exploration",
     "Explorer",
+    "explore_announcement",
     "explore_near",
     "explore_replacement",
     "is_with_liar",

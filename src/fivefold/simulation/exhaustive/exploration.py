@@ -330,19 +330,28 @@ class Explorer:
         return self._verdicts[key]
 
     def _judge(self, servers: tuple[int, ...]) -> Violation | None:
-        chains = Chains(self.quorums, self.case.b)
-        held = [self.moves.holding(holding).accepted for holding in servers]
         try:
-            for index, name in enumerate(self.moves.names):
-                for timestamp in sorted(frozenset().union(*(accepted[index] for accepted in held))):
-                    for server, accepted in enumerate(held):
-                        if timestamp in accepted[index]:
-                            chains.accept(server, name, self.moves.candidates[index][timestamp])
+            chains = self._chains(servers)
             for index in range(self.case.objects_count):
                 self._look_for_rivals(chains, index)
         except Violation as violation:
             return violation
         return None
+
+    def _chains(self, servers: tuple[int, ...]) -> Chains:
+        """What is established.
+
+        Raises:
+            Violation: an invariant of the chains does not hold.
+        """
+        chains = Chains(self.quorums, self.case.b)
+        held = [self.moves.holding(holding).accepted for holding in servers]
+        for index, name in enumerate(self.moves.names):
+            for timestamp in sorted(frozenset().union(*(accepted[index] for accepted in held))):
+                for server, accepted in enumerate(held):
+                    if timestamp in accepted[index]:
+                        chains.accept(server, name, self.moves.candidates[index][timestamp])
+        return chains
 
     def _look_for_rivals(self, chains: Chains, index: int) -> None:
         """The lemma that the proof rests on: what can show r times above an established version descends from it."""
@@ -394,11 +403,14 @@ class Explorer:
         past = self._seen[state]
         while past is not None:
             before, (number, holding) = past
-            sending = self.moves.sendings[number]
             where = "is sent" if holding < 0 else f"reaches a server with {self._describe(holding)}"
-            lines.append(f"{sending.shape} {sending.step.kind.value} {short(sending.step.candidate.timestamp)} {where}")
+            lines.append(f"{self._sent(number)} {where}")
             past = self._seen[before]
         return tuple(reversed(lines))
+
+    def _sent(self, number: int) -> str:
+        sending = self.moves.sendings[number]
+        return f"{sending.shape} {sending.step.kind.value} {short(sending.step.candidate.timestamp)}"
 
     def _describe(self, holding: int) -> str:
         histories = zip(self.moves.names, self.moves.holding(holding).histories, strict=True)

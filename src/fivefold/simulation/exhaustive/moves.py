@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fivefold.errors import PeerViolation
-from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord
+from fivefold.protocol.actions import Actions, Ask, Channel, ObjectRecord, Reply
 from fivefold.protocol.authenticators import columns
 from fivefold.protocol.classify import View, classify, plan_operation, plan_repair
 from fivefold.protocol.history import (
@@ -29,7 +30,7 @@ from fivefold.protocol.history import (
     time_of,
 )
 from fivefold.protocol.messages import decode_sync, encode, request_frame, sync_reply_frame
-from fivefold.protocol.operations import VALUE, Call, ClientId, Executed, ObjectId, digest
+from fivefold.protocol.operations import VALUE, Call, ClientId, Executed, Executor, ObjectId, Operation, digest
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.records import (
     INITIAL_HISTORY,
@@ -126,12 +127,16 @@ class Sending(Struct, frozen=True):
 class Moves:
     """The tables: holdings, histories and requests by number, and what follows from what.
 
+    Cases of their own say what else happens by a class of their own.
+
     Attributes:
         quorums: thresholds.
         names: the objects.
         candidates: for each object, every accepted version's candidate by its timestamp.
         examined: how often a production server was asked, which is once for each distinct case.
     """
+
+    _executor: Executor = Writer()
 
     def __init__(self, quorums: QuorumSystem, objects_count: int) -> None:
         """One holding: that of a server which never accepted anything."""
@@ -140,12 +145,12 @@ class Moves:
         self.candidates: list[dict[LogicalTimestamp, Candidate]] = [{} for _ in self.names]
         self.examined = 0
         self.sendings: list[Sending] = []
-        self._rack = Rack(Writer(), n=quorums.n, t=quorums.t, b=quorums.b)
+        self._rack = Rack(self._executor, n=quorums.n, t=quorums.t, b=quorums.b)
         self._keys = rack_keys(0, quorums.n)
         self._versions: dict[tuple[ObjectId, bytes], bytes] = {}
         self._histories: list[bytes] = [INITIAL_HISTORY]
         self._history_numbers: dict[bytes, int] = {INITIAL_HISTORY: 0}
-        initial = Holding((INITIAL_HISTORY,) * objects_count, (frozenset(),) * objects_count)
+        initial = self._initial((INITIAL_HISTORY,) * objects_count, (frozenset(),) * objects_count)
         self._holdings: list[Holding] = [initial]
         self._holding_numbers: dict[Holding, int] = {initial: 0}
         self._shown: list[tuple[int, ...]] = [(0,) * objects_count]
@@ -154,6 +159,9 @@ class Moves:
         self._distinct_plans: dict[tuple[bool, Plan, frozenset[Candidate]], int] = {}
         self._sending_numbers: dict[tuple[ClientId, int], int] = {}
         self._after: dict[tuple[int, int], int] = {}
+
+    def _initial(self, histories: tuple[bytes, ...], accepted: tuple[frozenset[LogicalTimestamp], ...]) -> Holding:
+        return Holding(histories, accepted)
 
     # --- numbers ----------------------------------------------------------------------------------------------
 
@@ -241,7 +249,7 @@ class Moves:
             views = zip(shape.objects, shown, strict=True)
             latest = max(time_of(self.view(index, numbers).latest) for index, numbers in views)
             call_id = digest(b"%s %d" % (str(shape).encode(), latest))[:16]
-            operation = one_call(tuple(each.object_id for each in sets), "write", b"", call_id)
+            operation = self._operation(shape, tuple(each.object_id for each in sets), call_id)
         target = None if shape.target is None else self.names[shape.target]
         view = {each.object_id: dict(enumerate(map(each.of, range(self.quorums.n)))) for each in sets}
         letter = Letter(self._rack, shape.client, view, target=target, operation=operation)
@@ -249,6 +257,9 @@ class Moves:
         assert isinstance(step, Step), "the plan was there before"
         proof = columns(b"".join(letter.proofs), self.quorums.n)[0]
         return Sending(request_frame(1, encode(letter.request), proof), shape, step)
+
+    def _operation(self, shape: Shape, objects: Names, call_id: bytes) -> Operation:
+        return one_call(objects, "write", b"", call_id)
 
     # --- what a server does with it ---------------------------------------------------------------------------
 
@@ -265,14 +276,22 @@ class Moves:
 
     def _examine(self, number: int, sending: int) -> int:
         self.examined += 1
-        holding = self._holdings[number]
-        server = Server(self.quorums, self._keys, Writer(), Everyone())
+        server = Server(self.quorums, self._keys, self._executor, Everyone())
+        client, frame = self.sendings[sending].shape.client, self.sendings[sending].frame
+        after, _ = self._feed(self._holdings[number], server, client, Channel(1), frame)
+        return self._holding_number(after)
+
+    def _feed(
+        self, holding: Holding, server: Server, client: ClientId, channel: Channel, frame: bytes
+    ) -> tuple[Holding, list[bytes]]:
+        """What a server holds when it has done all that follows from a client's frame, and what it has replied."""
         histories = dict(zip(self.names, holding.histories, strict=True))
         accepted = {name: set(each) for name, each in zip(self.names, holding.accepted, strict=True)}
-        client, frame = self.sendings[sending].shape.client, self.sendings[sending].frame
-        queue = [server.receive_from_client(0, client, Channel(1), frame)]
+        replies: list[bytes] = []
+        queue = [server.receive_from_client(0, client, channel, frame)]
         while queue:
             actions = queue.pop()
+            replies += [each.frame for each in actions.send if isinstance(each, Reply)]
             for fault in actions.faults:  # the machine goes on without that input: here its invariants are on trial
                 raise fault.error
             for store in actions.store:
@@ -288,8 +307,8 @@ class Moves:
                 name = ObjectId(text)
                 queue.append(server.loaded(0, name, self._record(name, histories[name], accepted[name])))
             queue.extend(self._answers(server, actions))
-        after = Holding(tuple(histories.values()), tuple(frozenset(each) for each in accepted.values()))
-        return self._holding_number(after)
+        held = tuple(frozenset(each) for each in accepted.values())
+        return replace(holding, histories=tuple(histories.values()), accepted=held), replies
 
     def _record(self, name: ObjectId, history: bytes, accepted: set[LogicalTimestamp]) -> ObjectRecord | None:
         if history == INITIAL_HISTORY:

@@ -203,7 +203,7 @@ def refused_calls_are_plain() -> list[Patch]:
 
 @bug
 def dead_while_its_operation_goes_on() -> list[Patch]:
-    """H9: a call is told to be dead because no attempt at its operation lives, though the operation goes on with it."""
+    """H9: a call is told to be dead because no attempt at its operation lives, though its operation is under way."""
     honest = helped.HelpedInvocation._timed_out
 
     def timed_out(self: Any, delay: Any, reason: str = "") -> Any:
@@ -229,7 +229,7 @@ def one_confirmation_is_enough() -> list[Patch]:
 
 @bug
 def withdrawals_pass_what_waits() -> list[Patch]:
-    """H9: an attempt that waits for a sync when its calls are withdrawn goes on afterwards."""
+    """H9: an attempt that waits for a sync when its calls are withdrawn is accepted afterwards."""
     return [(announcing.Announcing, "_withdraw_parked", lambda self, client, operation: None)]
 
 

@@ -155,7 +155,7 @@ class HelpedDesk:
 
     def __init__(self, rack: HelpingRack, client: ClientId, *, seed: int = 1, is_helping: bool = True) -> None:
         self.rack, self.line = rack, Line(rack, client)
-        self.session = Session(rack.quorums, Random(seed), is_helping=is_helping)
+        self.session = Session(rack.quorums, Random(seed), is_helping=is_helping, own=client)
         self.pending: deque[Ask] = deque()
         self.finished: dict[int, Outcome] = {}
         self.sent: list[tuple[int, bytes]] = []

@@ -93,6 +93,19 @@ def test_a_client_that_others_outrun_is_carried_by_the_next_of_them() -> None:
     assert state.endswith(b"z+")
 
 
+def test_a_client_does_not_wait_for_another_session_of_its_own() -> None:
+    """Servers do not list a client its own calls: outrun by a namesake, it repairs and backs off as without helping."""
+    rack = HelpingRack()
+    far, near = HelpedDesk(rack, X), HelpedDesk(rack, X, seed=2)
+    assert isinstance(near.run(op("add", b".")), Answered)
+    outrun(far, near)
+    far.start(op("add", b"+", call_id=ID))
+    for _ in range(300):
+        far.step()
+    assert far.kinds.count(REQUEST) > 20
+    assert ANNOUNCE not in far.kinds
+
+
 def test_without_contention_every_frame_is_what_it_is_without_helping() -> None:
     """D12: two clients by turns, one of them a first-time client: the same frames, byte for byte."""
     frames = []

@@ -133,11 +133,18 @@ class _Joining:
 
     def _made(self, configuration: Configuration) -> tuple[ClientNode, CodeOf]:
         edition = edition_of(configuration)
-        session = Session(configuration.quorums, random.SystemRandom(), edition=edition, is_helping=self._helps)
+        credentials = Credentials(configuration, self._identity)
+        session = Session(
+            configuration.quorums,
+            random.SystemRandom(),
+            edition=edition,
+            is_helping=self._helps,
+            own=client_id_of(credentials.certificate),
+        )
         if session.natively is not None:
             session.natively.judge_every = self._judge_every
         codes = CodeTable(configuration.quorums)
-        transport = StreamTransport(Credentials(configuration, self._identity), tls=self._tls)
+        transport = StreamTransport(credentials, tls=self._tls)
         tracing, member = _tracing(self._tracer, configuration.quorums), (configuration, self._identity)
         return ClientNode(session, transport, codes, member=member, tracer=tracing), codes.code_of
 

@@ -130,7 +130,7 @@ class ClientHost:
     def _begin_session(self) -> None:
         edition = self._book.edition(self.uses)
         random = Random(self._random.getrandbits(64))
-        self.session = Session(self._quorums, random, edition=edition, is_helping=self._is_helping)
+        self.session = Session(self._quorums, random, edition=edition, is_helping=self._is_helping, own=self.id)
         self._follower = Follower(self.world, self._book, self._quorums, self.uses, send=self._ask, use=self._switch)
         self._era += 1
         era = self._era

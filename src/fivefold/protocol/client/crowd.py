@@ -98,13 +98,14 @@ class Crowd:
     """All objects that others are interested in, as one client sees it.
 
     Attributes:
+        own: whose session it is, if that is known.
         has_announced: whether this client has announced anything yet: from then on, refused operations are announced.
         counters: what was announced, carried, pushed, lacking and withdrawn, for benchmarks and tests.
     """
 
-    def __init__(self, quorums: QuorumSystem) -> None:
+    def __init__(self, quorums: QuorumSystem, own: ClientId | None = None) -> None:
         """Nobody is seen yet."""
-        self._quorums = quorums
+        self._quorums, self.own = quorums, own
         self._places: dict[ObjectId, Place] = {}
         self.has_announced = False
         self.counters: Counter[str] = Counter()

@@ -30,7 +30,7 @@ from fivefold.protocol.client.pauses import Pace
 from fivefold.protocol.client.pending import Pending
 from fivefold.protocol.client.rounds import Purpose, Round, read_vote
 from fivefold.protocol.client.verdict import Next, Verdict, agreement, judge_announcement, result_of
-from fivefold.protocol.history import make_histories
+from fivefold.protocol.history import make_histories, time_of
 from fivefold.protocol.messages import ANNOUNCE, REPLY, SUCCESS, WITHDRAW, encode_operation, split
 from fivefold.protocol.operations import FORGOTTEN, NOT_RUN, Carried, Operation
 from fivefold.protocol.records import CLIENT_AT, INITIAL_HISTORY, OPERATION_AT, LogicalTimestamp, Request, Vote
@@ -80,7 +80,9 @@ class HelpedInvocation(Invocation):
     _missed = 0  # how often somebody got ahead of it while it waited
     _failures = 0
     _seen: LogicalTimestamp | None = None
+    _first: Round | None = None
     _last: Round | None = None
+    _has_others = False
     _push_read: tuple[bytes, Vote] | None = None
     _carried: tuple[Carried, ...] = ()
 
@@ -275,13 +277,14 @@ class HelpedInvocation(Invocation):
     def _follow(self, now_ns: int, round_: Round, verdict: Verdict) -> None:
         if verdict.next is Next.ANSWERED and verdict.is_by_others:
             self._is_done_by_others = True
-            self._place.follows_until_ns = now_ns + FOLLOW_ROUND_TRIPS * self._round_trip_ns
+            if self._meets_others(View(self._knowledge.quorums, self._knowledge.trusted(self.objects[0]))):
+                self._place.follows_until_ns = now_ns + FOLLOW_ROUND_TRIPS * self._round_trip_ns
         super()._follow(now_ns, round_, verdict)
 
     def _close(self, now_ns: int, round_: Round) -> None:
         """Take over what the round showed: also what its servers list."""
         super()._close(now_ns, round_)
-        self._last = round_
+        self._first, self._last = self._first or round_, round_
         self._made |= {vote.candidate for vote in round_.votes.values() if vote.status == SUCCESS}
         self._crowd.learn(now_ns, self.objects[0], round_.helps)
         if self._is_pinned and round_.purpose in _PUSHABLE:  # answers may be pushed under its numbers
@@ -374,7 +377,7 @@ class HelpedInvocation(Invocation):
             else:
                 self._end(TimedOut(None, 0))
             return
-        if not has_failed or not self._may_announce or last is None:
+        if not has_failed or not self._may_announce or last is None or not self._meets_others(view):
             super()._act(now_ns, has_failed=has_failed)
             return
         is_operation = last.purpose is Purpose.OPERATION
@@ -397,6 +400,23 @@ class HelpedInvocation(Invocation):
         else:
             self._missed = 0
             super()._act(now_ns)
+
+    def _meets_others(self, view: View) -> bool:
+        """Whether another client is at it, and not only other sessions of the same one, which cannot help it.
+
+        Servers do not list a client its own calls. Others have candidates that are newer than what the first attempt
+        knew, or announce calls.
+
+        Story: (1) three programs use one identity, and update one object in a loop. (2) One gets through. (3) The
+        others announce their calls, and wait for somebody to carry them: the first one never does.
+        """
+        own, first, last = self._crowd.own, self._first, self._last
+        if own is None or first is None or last is None or self._has_others:
+            return True
+        newer = [each.timestamp for each in view.orders if time_of(each.timestamp) > first.conditioned_time]
+        is_seen = any(each[CLIENT_AT:OPERATION_AT] != own for each in newer)
+        self._has_others = is_seen or is_crowded(last.helps.values(), self._knowledge.quorums.b)
+        return self._has_others
 
     def _note_newest(self, latest: LogicalTimestamp) -> bool:
         """Whether the newest candidate is another client's, and newer than when last looked."""

@@ -27,7 +27,7 @@ from fivefold.protocol.client.rounds import Round
 from fivefold.protocol.editions import Edition, EditionName
 from fivefold.protocol.limits import ANNOUNCED_CALLS_MAX, CALLS_MAX, QUEUED_CALLS_MAX
 from fivefold.protocol.messages import REPLY, REPLY_KEY_BYTES, reply_key, request_head, split
-from fivefold.protocol.operations import ObjectId, Operation
+from fivefold.protocol.operations import ClientId, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 
 NEVER_NS: Final = 1 << 63
@@ -54,9 +54,13 @@ class Session:
         is_combining: bool = True,
         edition: Edition | None = None,
         is_helping: bool = False,
+        own: ClientId | None = None,
     ) -> None:
-        """Start without knowing anything, with an edition of the cluster file, by default a new cluster's."""
-        self.crowd = Crowd(quorums) if is_helping else None
+        """Start without knowing anything, with an edition of the cluster file, by default a new cluster's.
+
+        ``own`` is whose session it is: others of the same client do not carry its calls.
+        """
+        self.crowd = Crowd(quorums, own) if is_helping else None
         self.knowledge = Knowledge(quorums, edition)
         self.standing = self.knowledge.standing
         self.random = random

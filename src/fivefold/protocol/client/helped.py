@@ -83,6 +83,7 @@ class HelpedInvocation(Invocation):
     _first: Round | None = None
     _last: Round | None = None
     _has_others = False
+    _has_namesakes = False
     _push_read: tuple[bytes, Vote] | None = None
     _carried: tuple[Carried, ...] = ()
 
@@ -402,21 +403,24 @@ class HelpedInvocation(Invocation):
             super()._act(now_ns)
 
     def _meets_others(self, view: View) -> bool:
-        """Whether another client is at it, and not only other sessions of the same one, which cannot help it.
+        """Whether other clients are at it, and no other session of the same one: that and this cannot help each other.
 
-        Servers do not list a client its own calls. Others have candidates that are newer than what the first attempt
-        knew, or announce calls.
+        Servers do not list a client its own calls, and rings protect one call of a client. Who is at it has candidates
+        that are newer than what the first attempt knew, or announces calls.
 
         Story: (1) three programs use one identity, and update one object in a loop. (2) One gets through. (3) The
-        others announce their calls, and wait for somebody to carry them: the first one never does.
+        others announce their calls, and wait for somebody to carry them: the first one never does. (4) Rings forget
+        calls as old as theirs, since later ones of the same client are applied: nobody may carry them any more.
         """
         own, first, last = self._crowd.own, self._first, self._last
-        if own is None or first is None or last is None or self._has_others:
+        if own is None or first is None or last is None:
             return True
         newer = [each.timestamp for each in view.orders if time_of(each.timestamp) > first.conditioned_time]
-        is_seen = any(each[CLIENT_AT:OPERATION_AT] != own for each in newer)
-        self._has_others = is_seen or is_crowded(last.helps.values(), self._knowledge.quorums.b)
-        return self._has_others
+        clients = [each[CLIENT_AT:OPERATION_AT] for each in newer if each not in self._made]
+        self._has_namesakes = self._has_namesakes or own in clients
+        is_seen = any(client != own for client in clients)
+        self._has_others = self._has_others or is_seen or is_crowded(last.helps.values(), self._knowledge.quorums.b)
+        return self._has_others and not self._has_namesakes
 
     def _note_newest(self, latest: LogicalTimestamp) -> bool:
         """Whether the newest candidate is another client's, and newer than when last looked."""

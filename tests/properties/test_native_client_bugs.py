@@ -42,5 +42,9 @@ def test_without_a_bug_the_tests_pass() -> None:
 
 
 def test_a_panic_changes_nothing() -> None:
-    """Whatever meets one goes the long way, and comes to the same."""
-    assert re.match(r"\d+ passed in", outcome_of("panic", "tests/properties/test_protocol_client.py"))
+    """Whatever meets one goes the long way, and comes to the same.
+
+    But for what q servers damage alike, which b liars cannot: that is examined on the long way alone.
+    """
+    like = "tests/properties/test_protocol_client.py::test_like_replies_are_counted_as_if_each_were_looked_at"
+    assert re.match(r"\d+ passed in", outcome_of("panic", like))

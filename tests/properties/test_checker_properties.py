@@ -105,7 +105,7 @@ def as_history(fields):
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(observations(), max_size=6).map(as_history))
 def test_checker_agrees_with_trying_every_order(history):
     """The verdict on any small history is that of the twin that tries all permutations."""
@@ -139,7 +139,7 @@ def naive_of_versions(history):
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(versioned(), max_size=5).map(as_history))
 def test_cycles_agree_with_trying_every_order(history):
     """There is a cycle (or a version written twice) exactly if no order fits versions and real time."""
@@ -201,7 +201,7 @@ def generated(seed, count, *, with_versions):
     return history
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 120), st.booleans())
 def test_correct_executions_are_accepted(seed, count, with_versions):
     """Stretching the operations of a correct sequential execution never makes a violation."""
@@ -209,7 +209,7 @@ def test_correct_executions_are_accepted(seed, count, with_versions):
     assert result.verdict is Verdict.LINEARIZABLE, result.message
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(5, 60))
 def test_the_prefix_reported_is_itself_correct(seed, count):
     """After one answer is falsified, the prefix is linearizable and ends where the offending operation is stuck."""

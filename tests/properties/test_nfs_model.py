@@ -279,7 +279,7 @@ async def run(store: Callable[[], Any], steps: list[Any]) -> None:
             await both.check(each)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(step, max_size=60))
 def test_any_operations_agree_with_a_plain_file_system(steps: list[Any]) -> None:
     """Results, attributes, times and error codes are those of the model, whatever is done in whatever order."""
@@ -296,7 +296,7 @@ def test_long_histories_agree_with_a_plain_file_system(seed: int) -> None:
     asyncio.run(run(MemoryStore, steps))
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(step, min_size=20, max_size=60))
 def test_replicated_objects_agree_with_a_plain_file_system(steps: list[Any]) -> None:
     """The same over six servers: the functions run on encoded states there, and a rejection must leave no trace."""

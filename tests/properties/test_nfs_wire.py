@@ -55,7 +55,7 @@ async def test_well_formed_calls_of_all_procedures_are_understood() -> None:
             assert reply[20:24] == bytes(4), number
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.binary(max_size=200), max_size=20))
 def test_any_bytes_are_survived(records: list[bytes]) -> None:
     """Random records get no traceback."""
@@ -65,7 +65,7 @@ def test_any_bytes_are_survived(records: list[bytes]) -> None:
 wrong_byte = st.tuples(st.integers(0, 400), st.integers(0, 255))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.integers(0, 21), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4), st.integers(0, 99)
 )
@@ -81,7 +81,7 @@ def test_damaged_calls_are_survived(procedure: int, damage: list[tuple[int, int]
     asyncio.run(survives(damaged))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=8), st.integers(1, 50))
 def test_any_stream_is_records_or_ends(pieces: list[bytes], size: int) -> None:
     """Whatever bytes come, in whatever pieces, the same records come out, or the stream ends."""

@@ -170,7 +170,7 @@ def trace(calls: list[list[str]], hash_seed: str) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.lists(st.lists(st.text("abcdef", min_size=1, max_size=5), max_size=5), min_size=3, max_size=20))
 def test_processes_with_other_hash_seeds_agree(calls: list[list[str]]) -> None:
     """Arguments, answers and states are the same bytes in processes whose sets iterate in different orders."""

@@ -266,7 +266,7 @@ def take(alike: Alike, server: int, frame: bytes) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suspects", [True, False])
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(seed=st.integers(0, 2**64))
 @example(seed=104884)  # a connection is lost after its reply
 @example(seed=48926)  # a reply was looked at, and it was not waited for the busy others as long as after a kept one
@@ -297,7 +297,7 @@ def test_like_replies_are_counted_as_if_each_were_looked_at(suspects: bool, seed
 
 @pytest.mark.slow
 @pytest.mark.skipif(native is None, reason="fivefold-native is not installed")
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(seed=st.integers(0, 2**64))
 def test_damaged_replies_are_taken_alike_in_native_code(seed: int) -> None:
     """Also those that all servers damage in the same way, which no b liars can bring about."""

@@ -47,7 +47,7 @@ batches = st.lists(st.tuples(st.integers(0, 70), st.lists(st.integers(0, 300), m
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(batches, st.lists(st.tuples(st.integers(0, 70), st.integers(0, 90)), max_size=9))
 def test_the_ring_is_a_list_of_recent_calls(made: list[tuple[int, list[int]]], probes: list[tuple[int, int]]) -> None:
     """Whatever the clients, batches and answers: the ring finds what the list finds, and forgets what it forgets.

@@ -52,7 +52,7 @@ def vote(server: int, kind: str, which: int, result: bytes) -> Vote:
     return Vote(status, b"", (tag + result,), b"", shown if kind == "unable" else (), ())
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(data=st.data())
 def test_a_round_is_judged_as_its_twin_judges_it(data: st.DataObject) -> None:
     """Mostly a few kinds of votes, so that groups of any size meet each threshold."""

@@ -59,7 +59,10 @@ class World:
             server.pool.is_open = helps
         self.one_way_ns, self.paces = one_way_ns, paces
         count = len(one_way_ns)
-        self.sessions = [Session(self.quorums, random.Random(seed + i), is_helping=helps) for i in range(count)]
+        self.sessions = [
+            Session(self.quorums, random.Random(seed + i), is_helping=helps, own=client_id(f"c{i}"))
+            for i in range(count)
+        ]
         self.took_ns: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         self.now_ns = self._count = 0
         self.spent_s, self.sent = Counts[str](), 0

@@ -5,7 +5,8 @@
 k clients update one counter in closed loops, each so far from six servers in memory; computing takes no virtual time.
 So rates and latencies are those of the protocol. Beside them stands the processor time that servers and clients took
 for an update, without transport: two processors cannot make more updates a second than two seconds divided by it.
-Then come a far client beside a near one, and what announcements take of a server's memory.
+Then come a far client beside a near one, a client that carries nothing, and what announcements take of a server's
+memory.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from figure import whole_numbers
 from fivefold.objects import Counter, Registry
 from fivefold.protocol.actions import Actions, Ask, Channel, Reply
 from fivefold.protocol.client import Session
+from fivefold.protocol.client.crowd import Crowd, Place
 from fivefold.protocol.client.outcomes import Answered, ClientActions
 from fivefold.protocol.messages import ANNOUNCE, encode, request_head
-from fivefold.protocol.operations import Call, ObjectId, Operation
+from fivefold.protocol.operations import Call, Carried, ObjectId, Operation
 from fivefold.protocol.quorums import QuorumSystem
 from fivefold.protocol.server import Server
 from fivefold.simulation.rack import Everyone, client_id, rack_keys
@@ -39,6 +41,22 @@ PEERS = 1_000_000
 """Channels from here on are those of other servers."""
 
 
+class SelfishPlace(Place):
+    """One object, as a client sees it that carries nothing."""
+
+    def take(self, code: bytes, own_count: int) -> tuple[tuple[Carried, ...], bytes]:
+        """Nothing."""
+        return (), code
+
+
+class Selfish(Crowd):
+    """What a client knows of others that lets itself be carried, and carries nothing."""
+
+    def at(self, object_id: ObjectId) -> Place:
+        """One object."""
+        return self._places.setdefault(object_id, SelfishPlace())
+
+
 class World:
     """Six servers and some clients, each at a distance of its own.
 
@@ -49,8 +67,13 @@ class World:
         sent: messages.
     """
 
-    def __init__(self, one_way_ns: list[int], paces: dict[int, int], *, helps: bool, seed: int = 1) -> None:
-        """Clients at these distances, all in a closed loop but those with a pace, in updates a second."""
+    def __init__(
+        self, one_way_ns: list[int], paces: dict[int, int], *, helps: bool, selfish: int = 0, seed: int = 1
+    ) -> None:
+        """Clients at these distances, all in a closed loop but those with a pace, in updates a second.
+
+        The last ``selfish`` of them are carried by others, and carry nothing themselves.
+        """
         self.quorums, self.registry, self.random = QuorumSystem(6, 1, 1), Registry(Counter), random.Random(seed)
         self.servers = [
             Server(self.quorums, rack_keys(index, 6), self.registry, Everyone(), has_store=False) for index in range(6)
@@ -63,6 +86,8 @@ class World:
             Session(self.quorums, random.Random(seed + i), is_helping=helps, own=client_id(f"c{i}"))
             for i in range(count)
         ]
+        for i in range(count - selfish, count):
+            self.sessions[i].crowd = Selfish(self.quorums, client_id(f"c{i}"))
         self.took_ns: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         self.now_ns = self._count = 0
         self.spent_s, self.sent = Counts[str](), 0
@@ -208,6 +233,19 @@ def far(seconds: float) -> None:
             )
 
 
+def selfish(seconds: float) -> None:
+    """Eight clients 1 ms away, and one that lets itself be carried and carries nothing, held to a rate."""
+    print("\neight clients 1 ms away, and one beside them that carries nothing")
+    print("its rate   their updates/s   p99 ms   its own")
+    for pace in (0, 20, 100, 1000):
+        others = 1 if pace else 0
+        world = World([MS] * (8 + others), {8: pace} if pace else {}, helps=True, selfish=others)
+        found, *_ = measure(world, seconds)
+        every = [took for each in found[:8] for took in each]
+        own = len(found[8]) / seconds if others else 0
+        print(f"{pace:8} {len(every) / seconds:17,.0f} {percentile(every, 0.99):8.1f} {own:9.1f}")
+
+
 def memory() -> None:
     """What announcements take at a server, beside what they count for."""
     world = World([MS], {}, helps=True)
@@ -237,6 +275,7 @@ def main() -> None:
     chosen = parser.parse_args()
     crowds(whole_numbers(chosen.clients), chosen.one_way_ms, chosen.seconds)
     far(5 * chosen.seconds)
+    selfish(chosen.seconds)
     memory()
 
 

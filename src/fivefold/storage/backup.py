@@ -346,6 +346,9 @@ class BackupFile:
             told: hears how many objects have been looked at.
         """
         try:
+            [[page_bytes]] = self._fetch("PRAGMA page_size")
+            if self.path.stat().st_size % int(str(page_bytes)):  # SQLite takes what is missing of a page for zeros
+                return [f"{self.path} is damaged (it ends within a page): use another backup"]
             problems = [str(row[0]) for row in self._fetch("PRAGMA quick_check(10)") if row[0] != "ok"]
             if problems:
                 return [f"{self.path} is damaged ({problems[0]}): use another backup"]
